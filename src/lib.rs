@@ -1,0 +1,3 @@
+//! Quell: a streaming dataflow processor for security incident response.
+
+pub mod record;

@@ -1,0 +1,139 @@
+//! Candidates that were weighed and the ruling on them, with its reason.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::entity::Entity;
+use super::id::{DecisionId, IncidentId};
+use super::judgement::Score;
+use super::names::Sym;
+use super::time::{Diff, Tick};
+
+/// A playbook that was weighed for an incident.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Candidate {
+    /// The incident.
+    pub incident_id: IncidentId,
+    /// Its version's tick.
+    pub tick: Tick,
+    /// Whose.
+    pub tenant: Sym,
+    /// CACAO id of the playbook.
+    pub playbook_id: Sym,
+    /// The model's probability that it succeeds.
+    pub score: Score,
+    /// The probability with which it was chosen.
+    pub propensity: Score,
+    /// Whether guards allow it to be chosen.
+    pub eligible: bool,
+    /// Weighed or withdrawn.
+    pub diff: Diff,
+}
+
+/// What is to be done with a candidate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Ruling {
+    /// Its steps go to the executors.
+    Execute,
+    /// A person decides.
+    Escalate,
+    /// Nothing is done.
+    Decline,
+}
+
+impl Ruling {
+    /// The archive's word for it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Ruling::Execute => "execute",
+            Ruling::Escalate => "escalate",
+            Ruling::Decline => "decline",
+        }
+    }
+}
+
+/// Why a ruling is what it is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reason {
+    /// Score and confidence reach the policy's floors and no guard objects.
+    Confident,
+    /// A person approved what had been escalated.
+    Approved {
+        /// Who.
+        by: String,
+    },
+    /// A person denied what had been escalated.
+    Denied {
+        /// Who.
+        by: String,
+    },
+    /// No shipped playbook fits the incident.
+    NoCandidate,
+    /// The model does not take it for an attack.
+    NotAnAttack,
+    /// The best score is below the floor for escalation.
+    BelowFloor {
+        /// The best score.
+        score: Score,
+        /// The policy's floor.
+        floor: Score,
+    },
+    /// Good enough for a person to look at, not to act alone.
+    LowConfidence {
+        /// The confidence, or the score where that is what falls short.
+        confidence: Score,
+        /// What the policy asks for.
+        floor: Score,
+    },
+    /// A target is protected.
+    Protected {
+        /// Which.
+        entity: Entity,
+    },
+    /// It would touch more than the policy allows at once.
+    BlastRadius {
+        /// Distinct targets within the window, this ruling's included.
+        targets: u32,
+        /// The policy's bound.
+        targets_max: u32,
+    },
+    /// The verb's budget is spent.
+    Budget {
+        /// The verb.
+        verb: &'static str,
+        /// The policy's bound within the window.
+        budget: u32,
+    },
+    /// The playbook, or one of its verbs, always asks a person.
+    NeedsApproval,
+    /// The kill switch is on.
+    KillSwitch,
+}
+
+/// A ruling.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decision {
+    /// Its identity: incident, tick, playbook, ruling.
+    pub id: DecisionId,
+    /// The incident.
+    pub incident_id: IncidentId,
+    /// The version's tick.
+    pub tick: Tick,
+    /// Whose.
+    pub tenant: Sym,
+    /// The playbook ruled on; `Sym::EMPTY` where there was none.
+    pub playbook_id: Sym,
+    /// What is to be done.
+    pub ruling: Ruling,
+    /// Why.
+    pub reason: Reason,
+    /// The playbook's score.
+    pub score: Score,
+    /// The triage's confidence.
+    pub confidence: Score,
+    /// The earlier decision on this incident that this one replaces: the archive writes it as that one's
+    /// `superseded_by`.
+    pub supersedes: Option<DecisionId>,
+}

@@ -1,0 +1,61 @@
+//! What correlation says: findings of correlation rules, membership of incidents, links between alerts.
+
+use super::entity::Entity;
+use super::id::{AlertId, IncidentId};
+use super::names::Sym;
+use super::time::{Diff, Millis, Tick};
+
+/// A correlation's match.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Finding {
+    /// Tick of the alert that completed it.
+    pub tick: Tick,
+    /// Whose.
+    pub tenant: Sym,
+    /// The correlation rule's name.
+    pub correlation: Sym,
+    /// The values of its `group-by` fields, joined by a space, as text in [`super::Names`].
+    pub group: Sym,
+    /// Event time of the alert that completed it.
+    pub time: Millis,
+    /// The alerts that made it, in order.
+    pub alert_ids: Vec<AlertId>,
+}
+
+/// An alert's membership of an incident.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Member {
+    /// Tick of the alert, or of the merge that moved it.
+    pub tick: Tick,
+    /// Whose.
+    pub tenant: Sym,
+    /// Where it belongs.
+    pub incident_id: IncidentId,
+    /// What belongs.
+    pub alert_id: AlertId,
+    /// Added or taken back.
+    pub diff: Diff,
+}
+
+/// Why an alert is in an incident with another.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Link {
+    /// Tick of the later alert.
+    pub tick: Tick,
+    /// Whose.
+    pub tenant: Sym,
+    /// The incident that holds both.
+    pub incident_id: IncidentId,
+    /// The later alert.
+    pub alert_id: AlertId,
+    /// The earlier one.
+    pub other_alert_id: AlertId,
+    /// What they share; none where a correlation or the site's campaign joined them.
+    pub entity: Option<Entity>,
+    /// The kind of evidence: `session`, `host`, `rule`, `site`, `campaign`, `correlation`, ...
+    pub evidence: &'static str,
+    /// The evidence's weight in thousandths of a decade of surprise.
+    pub weight: i32,
+    /// Added or taken back.
+    pub diff: Diff,
+}

@@ -1,0 +1,112 @@
+//! Inputs: everything beside alerts that can change a result. What is not in the log did not happen.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::id::{DecisionId, IncidentId};
+use super::judgement::Triage;
+use super::names::Sym;
+use super::time::{Epoch, Millis, Tick};
+
+/// What kind of input a row of the log is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum InputKind {
+    /// A partition's clock was moved by elapsed time.
+    Tick,
+    /// A person approved or denied an escalated decision.
+    Approval,
+    /// An analyst's word on an incident.
+    Verdict,
+    /// An executor's answer.
+    Receipt,
+    /// A model's answer.
+    Score,
+    /// A context table changed.
+    Context,
+    /// Another model was promoted.
+    Promotion,
+    /// A batch came in over HTTP.
+    Push,
+}
+
+impl InputKind {
+    /// The archive's word for it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            InputKind::Tick => "tick",
+            InputKind::Approval => "approval",
+            InputKind::Verdict => "verdict",
+            InputKind::Receipt => "receipt",
+            InputKind::Score => "score",
+            InputKind::Context => "context",
+            InputKind::Promotion => "promotion",
+            InputKind::Push => "push",
+        }
+    }
+}
+
+/// A row of the `inputs` table.
+#[derive(Clone, Debug, PartialEq)]
+pub struct InputRow {
+    /// The epoch that took it in.
+    pub epoch: Epoch,
+    /// The settled tick then.
+    pub tick: Tick,
+    /// Whose; `Sym::EMPTY` for all.
+    pub tenant: Sym,
+    /// What it is.
+    pub kind: InputKind,
+    /// JSON.
+    pub body: String,
+}
+
+/// A row of the `epochs` table: what one epoch took from one partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EpochRow {
+    /// The epoch.
+    pub epoch: Epoch,
+    /// The tick below which all is settled at its end.
+    pub tick: Tick,
+    /// The source's name.
+    pub source: Sym,
+    /// The partition within it.
+    pub partition: u32,
+    /// Position of the first record taken.
+    pub from: u64,
+    /// Position of the last record taken.
+    pub to: u64,
+    /// Records taken: alerts, duplicates, rejects and ignored ones.
+    pub records: u64,
+    /// Of these, ignored ones.
+    pub ignored: u64,
+}
+
+/// An analyst's word on an incident.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Verdict {
+    /// On what.
+    pub incident_id: IncidentId,
+    /// What it was.
+    pub verdict: Triage,
+    /// Who says so.
+    pub by: String,
+    /// When, in wall-clock milliseconds: an input like any other.
+    pub time: Millis,
+}
+
+/// A person's answer to an escalated decision.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Approval {
+    /// On what.
+    pub decision_id: DecisionId,
+    /// Approved, or denied.
+    pub approved: bool,
+    /// Who says so.
+    pub by: String,
+    /// When, in wall-clock milliseconds.
+    pub time: Millis,
+}

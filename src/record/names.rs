@@ -1,0 +1,119 @@
+//! Names: every string that is met again (hosts, users, rules, products) is kept once and travels as a `Sym`.
+//!
+//! Interned numbers follow the order of arrival, which differs from run to run: never order by them, hash
+//! them into a result or write them. Compare and write what `Names::get` answers.
+//!
+//! State: one entry per distinct string, for the life of the process.
+
+use std::hash::{BuildHasher, Hasher};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rustc_hash::{FxBuildHasher, FxHashMap};
+
+/// The number of an interned string within one process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Sym(u32);
+
+impl Sym {
+    /// The empty string: interned before all others.
+    pub const EMPTY: Sym = Sym(0);
+
+    /// The raw number, good only as a hash or an index within this process.
+    #[must_use]
+    pub fn raw(self) -> u32 {
+        self.0
+    }
+}
+
+const SHARD_BITS: u32 = 4;
+const SHARDS: usize = 1 << SHARD_BITS;
+
+/// The table of interned strings, shared by all threads of a process.
+pub struct Names {
+    shards: [Mutex<Shard>; SHARDS],
+}
+
+/// Strings lie end to end in `text`; `ends[i]` is where string i ends. A bucket of `index` holds those of one hash.
+#[derive(Default)]
+struct Shard {
+    text: String,
+    ends: Vec<u32>,
+    index: FxHashMap<u64, smallvec::SmallVec<[u32; 1]>>,
+}
+
+impl Shard {
+    fn str(&self, at: u32) -> &str {
+        let at = at as usize;
+        let start = if at == 0 { 0 } else { self.ends[at - 1] as usize };
+        &self.text[start..self.ends[at] as usize]
+    }
+}
+
+impl Default for Names {
+    fn default() -> Self {
+        let names = Names { shards: std::array::from_fn(|_| Mutex::new(Shard::default())) };
+        // The empty string must be number 0, whichever shard its hash would choose.
+        let mut shard = names.shard(0);
+        shard.ends.push(0);
+        drop(shard);
+        names
+    }
+}
+
+impl Names {
+    fn shard(&self, at: usize) -> MutexGuard<'_, Shard> {
+        self.shards[at].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The number of `text`, the same for equal strings.
+    #[must_use]
+    pub fn intern(&self, text: &str) -> Sym {
+        if text.is_empty() {
+            return Sym::EMPTY;
+        }
+        let mut hasher = FxBuildHasher.build_hasher();
+        hasher.write(text.as_bytes());
+        let hash = hasher.finish();
+        let at = (hash >> (64 - SHARD_BITS)) as usize;
+        let mut shard = self.shard(at);
+        if let Some(known) = shard.index.get(&hash).and_then(|ids| ids.iter().find(|id| shard.str(**id) == text)) {
+            return Sym(known << SHARD_BITS | at as u32);
+        }
+        let id = u32::try_from(shard.ends.len()).expect("fewer than 2^28 distinct strings a shard");
+        shard.text.push_str(text);
+        let end = u32::try_from(shard.text.len()).expect("fewer than 4 GiB of strings a shard");
+        shard.ends.push(end);
+        shard.index.entry(hash).or_default().push(id);
+        Sym(id << SHARD_BITS | at as u32)
+    }
+
+    /// What `sym` stands for.
+    #[must_use]
+    pub fn get(&self, sym: Sym) -> String {
+        self.with(sym, str::to_owned)
+    }
+
+    /// Reads the string of `sym` in place, without a copy; `read` must not call back into these names.
+    pub fn with<R>(&self, sym: Sym, read: impl FnOnce(&str) -> R) -> R {
+        let shard = self.shard(sym.0 as usize & (SHARDS - 1));
+        read(shard.str(sym.0 >> SHARD_BITS))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_strings_share_a_number_and_come_back() {
+        let names = Names::default();
+        let words: Vec<String> = (0..1000).map(|i| format!("host-{i}")).collect();
+        let syms: Vec<Sym> = words.iter().map(|w| names.intern(w)).collect();
+        for (word, sym) in words.iter().zip(&syms) {
+            assert_eq!(names.intern(word), *sym);
+            assert_eq!(&names.get(*sym), word);
+        }
+        assert_eq!(names.intern(""), Sym::EMPTY);
+        assert_eq!(names.get(Sym::EMPTY), "");
+    }
+}
