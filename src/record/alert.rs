@@ -74,7 +74,7 @@ impl Severity {
 }
 
 /// One detection.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Alert {
     /// Its identity.
     pub id: AlertId,
@@ -123,7 +123,7 @@ impl Alert {
 }
 
 /// The total order of records: by tick, then event time, then identity; the position parts two copies of one alert.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Order {
     /// See [`Alert::tick`].
     pub tick: Tick,
@@ -136,7 +136,7 @@ pub struct Order {
 }
 
 /// The same alert seen again within 24 hours.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Duplicate {
     /// The alert that it repeats.
     pub alert_id: AlertId,

@@ -7,9 +7,7 @@ use super::entity::Entity;
 use super::names::Sym;
 
 /// The tables that an entity is looked up in.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ContextTable {
     /// Hosts and addresses: how critical, how exposed, whether protected.
@@ -21,7 +19,7 @@ pub enum ContextTable {
 }
 
 /// What a table says of an entity.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ContextRow {
     /// The table.
     pub table: ContextTable,
@@ -36,7 +34,7 @@ pub struct ContextRow {
 }
 
 /// What the context says of one version of an incident.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ContextFacts {
     /// The highest criticality among its assets, 0 to 4.
     pub criticality: u8,

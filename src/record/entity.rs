@@ -100,7 +100,7 @@ impl Role {
 }
 
 /// A thing that alerts share: the same kind and value are the same entity, whatever its role.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Entity {
     /// What it is.
     pub kind: EntityKind,
@@ -124,7 +124,7 @@ impl Entity {
 }
 
 /// An entity in its role within one alert.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Observable {
     /// The thing.
     pub entity: Entity,
@@ -143,7 +143,8 @@ impl Observable {
     #[must_use]
     pub fn parse(text: &str, names: &Names) -> Option<Observable> {
         for role in [Role::Source, Role::Destination] {
-            if let Some(entity) = text.strip_prefix(role.prefix()).and_then(|rest| Entity::parse(rest, names)) {
+            if let Some(entity) = text.strip_prefix(role.prefix()).and_then(|rest| Entity::parse(rest, names))
+            {
                 return Some(Observable { entity, role });
             }
         }

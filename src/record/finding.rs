@@ -1,12 +1,14 @@
 //! What correlation says: findings of correlation rules, membership of incidents, links between alerts.
 
+use serde::{Deserialize, Serialize};
+
 use super::entity::Entity;
 use super::id::{AlertId, IncidentId};
 use super::names::Sym;
 use super::time::{Diff, Millis, Tick};
 
 /// A correlation's match.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Finding {
     /// Tick of the alert that completed it.
     pub tick: Tick,

@@ -9,9 +9,10 @@ use std::hash::{BuildHasher, Hasher};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustc_hash::{FxBuildHasher, FxHashMap};
+use serde::{Deserialize, Serialize};
 
 /// The number of an interned string within one process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Sym(u32);
 
 impl Sym {
@@ -76,7 +77,9 @@ impl Names {
         let hash = hasher.finish();
         let at = (hash >> (64 - SHARD_BITS)) as usize;
         let mut shard = self.shard(at);
-        if let Some(known) = shard.index.get(&hash).and_then(|ids| ids.iter().find(|id| shard.str(**id) == text)) {
+        if let Some(known) =
+            shard.index.get(&hash).and_then(|ids| ids.iter().find(|id| shard.str(**id) == text))
+        {
             return Sym(known << SHARD_BITS | at as u32);
         }
         let id = u32::try_from(shard.ends.len()).expect("fewer than 2^28 distinct strings a shard");

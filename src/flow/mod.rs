@@ -1,0 +1,19 @@
+//! What all operators stand on: the dataflow's types, turns (work done once per closed epoch), and tails
+//! (state machines that replay what late records disturb).
+
+pub mod decade;
+pub mod tail;
+pub mod turn;
+
+use differential_dataflow::VecCollection;
+use timely::dataflow::StreamVec;
+
+use crate::record::{Diff, Epoch};
+
+/// A stream of records, stamped with epochs.
+pub type Stream<'scope, D> = StreamVec<'scope, Epoch, D>;
+/// A changing collection of records.
+pub type Flow<'scope, D> = VecCollection<'scope, Epoch, D, Diff>;
+
+pub use tail::{Machine, Tails};
+pub use turn::{Turn, Work, turns};
