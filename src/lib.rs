@@ -1,4 +1,6 @@
 //! Quell: a streaming dataflow processor for security incident response.
 
 pub mod record;
+pub mod plan;
 pub mod flow;
+pub mod correlate;

@@ -80,7 +80,13 @@ impl<K: Clone + Eq + Hash, M: Machine> Tails<K, M> {
     }
 
     /// Adds (`diff` > 0) or takes back a record of `key`; tells what changes by it.
-    pub fn update(&mut self, key: K, record: M::Record, diff: Diff, mut emit: impl FnMut(M::Change, Diff)) {
+    pub fn update(
+        &mut self,
+        key: K,
+        record: M::Record,
+        diff: Diff,
+        mut emit: impl FnMut(&M::Record, M::Change, Diff),
+    ) {
         let order = M::order(&record);
         let live = self.live.entry(key.clone()).or_insert_with(|| Live {
             current: self.settled.get(&key).cloned().unwrap_or_default(),
@@ -90,7 +96,7 @@ impl<K: Clone + Eq + Hash, M: Machine> Tails<K, M> {
             self.scratch.clear();
             self.machine.step(&mut live.current, &record, &mut self.scratch);
             for change in &self.scratch {
-                emit(change.clone(), 1);
+                emit(&record, change.clone(), 1);
             }
             live.tail.push(Said { order, record, changes: self.scratch.clone() });
         } else {
@@ -100,7 +106,7 @@ impl<K: Clone + Eq + Hash, M: Machine> Tails<K, M> {
             } else if live.tail.get(at).is_some_and(|said| said.order == order) {
                 let taken = live.tail.remove(at);
                 for change in taken.changes {
-                    emit(change, -1);
+                    emit(&taken.record, change, -1);
                 }
             }
             let start = self.settled.get(&key).cloned().unwrap_or_default();
@@ -110,6 +116,26 @@ impl<K: Clone + Eq + Hash, M: Machine> Tails<K, M> {
         if due.last() != Some(&key) {
             due.push(key);
         }
+    }
+
+    /// As `update`, for a record that is already settled (its tick lies below the settled one): where its key has
+    /// no unsettled records, it is final at once.
+    pub fn pass(
+        &mut self,
+        key: K,
+        record: M::Record,
+        mut emit: impl FnMut(&M::Record, M::Change, Diff),
+        tell: impl FnOnce(M::Record, &[M::Change]),
+    ) {
+        if self.live.contains_key(&key) {
+            return self.update(key, record, 1, emit);
+        }
+        self.scratch.clear();
+        self.machine.step(self.settled.entry(key).or_default(), &record, &mut self.scratch);
+        for change in &self.scratch {
+            emit(&record, change.clone(), 1);
+        }
+        tell(record, &self.scratch);
     }
 
     /// Makes final what lies below `before`; tells each record with what was said of it, in no order of keys.
@@ -154,7 +180,7 @@ fn replay<M: Machine>(
     live: &mut Live<M>,
     start: M::State,
     at: usize,
-    emit: &mut impl FnMut(M::Change, Diff),
+    emit: &mut impl FnMut(&M::Record, M::Change, Diff),
 ) {
     live.current = start;
     for (place, said) in live.tail.iter_mut().enumerate() {
@@ -162,10 +188,10 @@ fn replay<M: Machine>(
         machine.step(&mut live.current, &said.record, &mut changes);
         if place >= at && changes != said.changes {
             for change in said.changes.iter().filter(|change| !changes.contains(change)) {
-                emit(change.clone(), -1);
+                emit(&said.record, change.clone(), -1);
             }
             for change in changes.iter().filter(|change| !said.changes.contains(change)) {
-                emit(change.clone(), 1);
+                emit(&said.record, change.clone(), 1);
             }
             said.changes = changes;
         }
@@ -232,12 +258,12 @@ mod tests {
                 clock += i64::from(forward) * 4;
                 let record = (key, order((clock - back).max(settled), n));
                 seen.push(record);
-                tails.update(key, record, 1, |change, diff| *stands.entry(change).or_default() += diff);
+                tails.update(key, record, 1, |_, change, diff| *stands.entry(change).or_default() += diff);
                 if settle == 1 && seen.len() > 2 {
                     // An unsettled record is taken back, as an upstream revision would.
                     if let Some(at) = seen.iter().position(|r| r.1.tick >= settled) {
                         let gone = seen.swap_remove(at);
-                        tails.update(gone.0, gone, -1, |change, diff| *stands.entry(change).or_default() += diff);
+                        tails.update(gone.0, gone, -1, |_, change, diff| *stands.entry(change).or_default() += diff);
                     }
                 }
                 stands.retain(|_, n| *n != 0);

@@ -8,7 +8,7 @@ use super::names::Sym;
 use super::time::{Diff, Millis, Tick};
 
 /// A correlation's match.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Finding {
     /// Tick of the alert that completed it.
     pub tick: Tick,

@@ -1,0 +1,106 @@
+//! `dedup`: the same alert again within 24 hours is a duplicate, whichever copy arrived first.
+//!
+//! In: alerts, by identity. Out: admitted alerts as soon as they are known (early, with a diff: a late copy that
+//! comes first in order takes the place of the one admitted); and every alert, once settled, as alert or duplicate.
+//! State: 24 hours of identities of the alerts that their vendor names; the unsettled alerts themselves.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use timely::dataflow::channels::pact::{Exchange, Pipeline};
+use timely::dataflow::operators::vec::ToStream;
+
+use crate::flow::{Machine, Stream, Tails, Turn, turns};
+use crate::record::{Alert, AlertId, Diff, Duplicate, Order, Tick};
+
+/// How long the same identity is the same alert, in ticks.
+pub const SAME_ALERT_S: Tick = 24 * 3600;
+
+/// An alert whose tick is settled.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Admitted {
+    /// The first of its identity.
+    Alert(Alert),
+    /// One more of it.
+    Duplicate(Duplicate),
+}
+
+struct FirstOfItsName;
+
+/// Said of the copy that is the alert.
+#[derive(Clone, PartialEq)]
+struct Kept;
+
+impl Machine for FirstOfItsName {
+    type Record = Alert;
+    type Change = Kept;
+    /// The tick of the copy that was admitted.
+    type State = Option<Tick>;
+
+    fn order(record: &Alert) -> Order {
+        record.order()
+    }
+
+    fn step(&self, state: &mut Option<Tick>, record: &Alert, changes: &mut Vec<Kept>) {
+        if state.is_none_or(|first| record.tick - first >= SAME_ALERT_S) {
+            *state = Some(record.tick);
+            changes.push(Kept);
+        }
+    }
+
+    fn dies(&self, state: &Option<Tick>) -> Tick {
+        state.map_or(Tick::MIN, |first| first + SAME_ALERT_S)
+    }
+}
+
+/// Builds the operator; `wanted` says which alerts are worth telling early (those that a correlation looks for).
+pub fn dedup<'scope>(
+    alerts: Stream<'scope, Alert>,
+    clock: Stream<'scope, Turn>,
+    wanted: impl Fn(&Alert) -> bool + 'static,
+) -> (Stream<'scope, (Alert, Diff)>, Stream<'scope, Admitted>) {
+    let mut tails: Tails<AlertId, FirstOfItsName> = Tails::new(FirstOfItsName);
+    let mut unnamed: BTreeMap<Tick, Vec<Alert>> = BTreeMap::new();
+    let route =
+        Exchange::new(|alert: &Alert| u64::from_le_bytes(alert.id.0[..8].try_into().unwrap_or_default()));
+    let nothing = Vec::<()>::new().to_stream(clock.scope());
+    turns("dedup", (alerts, route), (nothing, Pipeline), clock, move |work| {
+        let settled = work.turn.settled;
+        work.first.sort_unstable_by_key(Alert::order);
+        let (out, side) = (work.out, work.side);
+        let mut early = |alert: &Alert, diff: Diff| {
+            if wanted(alert) {
+                out.push((alert.clone(), diff));
+            }
+        };
+        for alert in work.first.drain(..) {
+            if alert.tick >= settled && alert.identified {
+                tails.update(alert.id, alert, 1, |alert, Kept, diff| early(alert, diff));
+            } else if alert.identified {
+                let tell = |alert, kept: &[Kept]| side.push(finally(alert, !kept.is_empty()));
+                tails.pass(alert.id, alert, |alert, Kept, diff| early(alert, diff), tell);
+            } else {
+                early(&alert, 1);
+                unnamed.entry(alert.tick).or_default().push(alert);
+            }
+        }
+        tails.settle(settled, |alert, kept| side.push(finally(alert, !kept.is_empty())));
+        while let Some(entry) = unnamed.first_entry().filter(|entry| *entry.key() < settled) {
+            side.extend(entry.remove().into_iter().map(Admitted::Alert));
+        }
+    })
+}
+
+fn finally(alert: Alert, kept: bool) -> Admitted {
+    if kept {
+        return Admitted::Alert(alert);
+    }
+    Admitted::Duplicate(Duplicate {
+        alert_id: alert.id,
+        tick: alert.tick,
+        time: alert.time,
+        tenant: alert.tenant,
+        source: alert.source,
+        position: alert.position,
+    })
+}

@@ -1,0 +1,323 @@
+//! `incidents`: settled alerts and findings to incidents, their members, links and versions.
+//!
+//! In: admitted alerts and the findings of correlation rules, by tenant. Out: versions of incidents (at ticks where
+//! something material changed, at the end of an incident, and its last word at the end of the input), memberships
+//! and links. All of it is settled: nothing here is taken back, but a merge moves members.
+//! State: per tenant what [`super::link`] keeps; a summary per open incident; findings until they are settled; the home
+//! of alerts that a correlation may still ask for, until its timespan has passed.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+use timely::dataflow::channels::pact::Exchange;
+
+use super::dedup::Admitted;
+use super::group::Compiled;
+use super::link::{Links, Number, Verdict};
+use super::summary::Summary;
+use crate::flow::{Stream, Turn, turns};
+use crate::plan::link::LinkSettings;
+use crate::record::{
+    Alert, AlertId, Diff, Finding, Incident, IncidentId, IncidentState, Link, Member, Names, Sym, Tick,
+};
+
+/// What is told beside the incidents' versions.
+#[derive(Clone, Debug)]
+pub enum Told {
+    /// Changes of membership.
+    Members(Vec<Member>),
+    /// Reasons.
+    Links(Vec<Link>),
+}
+
+/// What the operator is built from.
+#[derive(Clone)]
+pub struct Settings {
+    /// Thresholds.
+    pub link: LinkSettings,
+    /// The correlation rules.
+    pub correlations: Arc<[Compiled]>,
+    /// Strings.
+    pub names: Arc<Names>,
+}
+
+/// Builds the operator.
+pub fn incidents<'scope>(
+    alerts: Stream<'scope, Admitted>,
+    findings: Stream<'scope, (Finding, Diff)>,
+    clock: Stream<'scope, Turn>,
+    settings: Settings,
+) -> (Stream<'scope, Arc<Incident>>, Stream<'scope, Told>) {
+    let by_tenant = Exchange::new(|admitted: &Admitted| match admitted {
+        Admitted::Alert(alert) => route(alert.tenant),
+        Admitted::Duplicate(duplicate) => route(duplicate.tenant),
+    });
+    let by_tenant_too = Exchange::new(|(finding, _): &(Finding, Diff)| route(finding.tenant));
+    let mut tenants: FxHashMap<Sym, Tenant> = FxHashMap::default();
+    let mut waiting: BTreeMap<(Tick, Finding), Diff> = BTreeMap::new();
+    turns("incidents", (alerts, by_tenant), (findings, by_tenant_too), clock, move |work| {
+        let mut now = Now { settings: &settings, versions: work.out, members: Vec::new(), links: Vec::new() };
+        for (finding, diff) in work.second.drain(..) {
+            let sum = waiting.entry((finding.tick, finding.clone())).or_default();
+            *sum += diff;
+            if *sum == 0 {
+                waiting.remove(&(finding.tick, finding));
+            }
+        }
+        let later = waiting.split_off(&(work.turn.settled, Finding::default()));
+        let due = std::mem::replace(&mut waiting, later);
+        let mut alerts: Vec<Alert> = work.first.drain(..).filter_map(only_alert).collect();
+        alerts.sort_unstable_by_key(Alert::order);
+        let mut found = due.into_keys().map(|(_, finding)| finding).collect::<Vec<_>>();
+        found.sort_unstable_by(|a, b| place(a).cmp(&place(b)).then_with(|| now.by_text(a, b)));
+        let mut found = found.into_iter().peekable();
+        for alert in alerts {
+            while let Some(finding) =
+                found.next_if(|finding| place(finding) < Some((alert.tick, alert.time, alert.id)))
+            {
+                tenant(&mut tenants, finding.tenant, &settings).finding(&finding, &mut now);
+            }
+            tenant(&mut tenants, alert.tenant, &settings).alert(&alert, &mut now);
+        }
+        for finding in found {
+            tenant(&mut tenants, finding.tenant, &settings).finding(&finding, &mut now);
+        }
+        let mut by_name: Vec<&mut Tenant> = tenants.values_mut().collect();
+        by_name.sort_unstable_by_key(|tenant| tenant.tenant);
+        for tenant in by_name {
+            tenant.turn(work.turn, &mut now);
+        }
+        let (members, links) = (now.members, now.links);
+        if !members.is_empty() {
+            work.side.push(Told::Members(members));
+        }
+        if !links.is_empty() {
+            work.side.push(Told::Links(links));
+        }
+    })
+}
+
+fn route(tenant: Sym) -> u64 {
+    u64::from(tenant.raw()).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32
+}
+
+fn only_alert(admitted: Admitted) -> Option<Alert> {
+    match admitted {
+        Admitted::Alert(alert) => Some(alert),
+        Admitted::Duplicate(_) => None,
+    }
+}
+
+/// A finding's place is right after the alert that completed it.
+fn place(finding: &Finding) -> Option<(Tick, i64, AlertId)> {
+    finding.alert_ids.last().map(|id| (finding.tick, finding.time, *id))
+}
+
+fn tenant<'a>(tenants: &'a mut FxHashMap<Sym, Tenant>, name: Sym, settings: &Settings) -> &'a mut Tenant {
+    tenants.entry(name).or_insert_with(|| Tenant {
+        tenant: name,
+        links: Links::new(settings.link.clone()),
+        open: FxHashMap::default(),
+        deadlines: BTreeMap::new(),
+        recent: FxHashMap::default(),
+        dirty: Vec::new(),
+        tick: Tick::MIN,
+        recent_swept: 1024,
+    })
+}
+
+/// Where one turn's results gather.
+struct Now<'a> {
+    settings: &'a Settings,
+    versions: &'a mut Vec<Arc<Incident>>,
+    members: Vec<Member>,
+    links: Vec<Link>,
+}
+
+impl Now<'_> {
+    /// Two rules' findings of the same alert: by name and group, as text.
+    fn by_text(&self, a: &Finding, b: &Finding) -> std::cmp::Ordering {
+        let text = |f: &Finding| {
+            let names = &self.settings.names;
+            (names.get(f.tenant), names.get(f.correlation), names.get(f.group))
+        };
+        text(a).cmp(&text(b))
+    }
+}
+
+/// One tenant's incidents.
+struct Tenant {
+    tenant: Sym,
+    links: Links,
+    open: FxHashMap<Number, Summary>,
+    deadlines: BTreeMap<Tick, Vec<Number>>,
+    recent: FxHashMap<AlertId, (Number, Tick)>,
+    dirty: Vec<Number>,
+    tick: Tick,
+    recent_swept: usize,
+}
+
+impl Tenant {
+    fn alert(&mut self, alert: &Alert, now: &mut Now<'_>) {
+        self.reach(alert.tick, now);
+        let concerned = now.settings.correlations.iter().filter(|rule| rule.concerns(alert));
+        let wanted_s = concerned.map(|rule| rule.timespan_ms.div_euclid(1000) + 2).max();
+        let verdict = self.links.alert(alert, wanted_s);
+        if let Some(wanted_s) = wanted_s {
+            self.recent.insert(alert.id, (verdict.home, alert.tick + wanted_s));
+        }
+        if let Some(kind) = verdict.opened {
+            let succeeds = verdict.succeeds.and_then(|number| self.open.get(&number)).map(|before| before.id);
+            self.open.insert(verdict.home, Summary::open(alert, kind, succeeds));
+        }
+        self.merge(&verdict, alert.tick, now);
+        let Some(home) = self.open.get_mut(&verdict.home) else { return };
+        home.add(alert);
+        home.strength = verdict.strength;
+        let (incident_id, tenant, tick) = (home.id, self.tenant, alert.tick);
+        now.members.push(Member { tick, tenant, incident_id, alert_id: alert.id, diff: 1 });
+        now.links.extend(verdict.evidence.iter().map(|evidence| Link {
+            tick,
+            tenant,
+            incident_id,
+            alert_id: alert.id,
+            other_alert_id: evidence.other,
+            entity: evidence.entity,
+            evidence: evidence.kind,
+            weight: evidence.weight,
+            diff: 1,
+        }));
+        self.touch(verdict.home);
+    }
+
+    fn finding(&mut self, finding: &Finding, now: &mut Now<'_>) {
+        self.reach(finding.tick, now);
+        let homes: Vec<Number> =
+            finding.alert_ids.iter().filter_map(|id| self.recent.get(id)).map(|(home, _)| *home).collect();
+        let Some(verdict) = self.links.finding(finding, homes.into_iter()) else { return };
+        self.merge(&verdict, finding.tick, now);
+        let Some(home) = self.open.get_mut(&verdict.home) else { return };
+        home.found(finding.correlation, finding.tick);
+        home.strength = verdict.strength;
+        home.kind = crate::record::IncidentKind::Linked;
+        let incident_id = home.id;
+        now.links.extend(finding.alert_ids.windows(2).map(|pair| Link {
+            tick: finding.tick,
+            tenant: self.tenant,
+            incident_id,
+            alert_id: pair[1],
+            other_alert_id: pair[0],
+            entity: None,
+            evidence: "correlation",
+            weight: now.settings.link.correlation_weight,
+            diff: 1,
+        }));
+        self.touch(verdict.home);
+    }
+
+    /// Moves the absorbed incidents' members to the home.
+    fn merge(&mut self, verdict: &Verdict, tick: Tick, now: &mut Now<'_>) {
+        for number in &verdict.absorbed {
+            let Some(mut gone) = self.open.remove(number) else { continue };
+            let Some(home) = self.open.get_mut(&verdict.home) else { continue };
+            let moved = |incident_id: IncidentId, diff: Diff| {
+                let tenant = self.tenant;
+                move |alert_id: &AlertId| Member { tick, tenant, incident_id, alert_id: *alert_id, diff }
+            };
+            now.members.extend(gone.members.iter().map(moved(gone.id, -1)));
+            now.members.extend(gone.members.iter().map(moved(home.id, 1)));
+            let (strong, names) = (now.settings.link.strong, &now.settings.names);
+            let last = gone.publish((self.tenant, tick), IncidentState::Merged, Some(home.id), strong, names);
+            now.versions.push(Arc::new(last));
+            home.absorb(gone);
+        }
+    }
+
+    fn touch(&mut self, number: Number) {
+        let Some(home) = self.open.get_mut(&number) else { return };
+        if !home.dirty {
+            home.dirty = true;
+            self.dirty.push(number);
+        }
+        if !home.queued {
+            home.queued = true;
+            let common = self.links.common(home.pair.0, home.pair.1, home.last_tick);
+            let deadline = self.links.closes(number, common).unwrap_or(home.last_tick);
+            self.deadlines.entry(deadline).or_default().push(number);
+        }
+    }
+
+    /// Publishes what changed in the tick that ends, when a later one begins.
+    fn reach(&mut self, tick: Tick, now: &mut Now<'_>) {
+        if tick <= self.tick {
+            return;
+        }
+        let (strong, solo) = (now.settings.link.strong, now.settings.link.solo_severity);
+        for number in std::mem::take(&mut self.dirty) {
+            let Some(home) = self.open.get_mut(&number) else { continue };
+            home.dirty = false;
+            if home.worth_saying(strong, solo) {
+                let at = (self.tenant, self.tick);
+                let version = home.publish(at, IncidentState::Open, None, strong, &now.settings.names);
+                now.versions.push(Arc::new(version));
+            }
+        }
+        self.tick = tick;
+    }
+
+    fn turn(&mut self, turn: Turn, now: &mut Now<'_>) {
+        if self.tick < turn.settled {
+            let reached = self.tick;
+            self.reach(turn.settled, now);
+            // The clock itself says nothing of this tenant: its own last tick stays the time of its last word.
+            self.tick = reached;
+        }
+        self.close(turn.settled, now);
+        if turn.last {
+            self.last_words(now);
+        }
+        self.links.sweep(turn.settled);
+        if self.recent.len() > self.recent_swept {
+            self.recent.retain(|_, (_, until)| *until >= turn.settled);
+            self.recent_swept = (self.recent.len() * 2).max(1024);
+        }
+    }
+
+    fn close(&mut self, settled: Tick, now: &mut Now<'_>) {
+        while let Some(entry) = self.deadlines.first_entry().filter(|entry| *entry.key() <= settled) {
+            let deadline = *entry.key();
+            for number in entry.remove() {
+                let Some(home) = self.open.get(&number) else { continue };
+                let common = self.links.common(home.pair.0, home.pair.1, home.last_tick);
+                match self.links.closes(number, common) {
+                    Some(later) if later > deadline => self.deadlines.entry(later).or_default().push(number),
+                    Some(_) | None => {
+                        let Some(mut home) = self.open.remove(&number) else { continue };
+                        let at = (self.tenant, deadline);
+                        let (strong, names) = (now.settings.link.strong, &now.settings.names);
+                        now.versions.push(Arc::new(home.publish(
+                            at,
+                            IncidentState::Closed,
+                            None,
+                            strong,
+                            names,
+                        )));
+                        self.links.forget(number);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The input has ended: incidents that are still open say how they stand.
+    fn last_words(&mut self, now: &mut Now<'_>) {
+        let (strong, names) = (now.settings.link.strong, &now.settings.names);
+        let mut open: Vec<&mut Summary> = self.open.values_mut().collect();
+        open.sort_unstable_by_key(|home| home.id);
+        for home in open {
+            let at = (self.tenant, home.last_tick);
+            now.versions.push(Arc::new(home.publish(at, IncidentState::Open, None, strong, names)));
+        }
+    }
+}

@@ -1,0 +1,525 @@
+//! `link`: which alerts belong together. The rule, per tenant, for an alert of subject s and rule r:
+//!
+//! 1. Its *surprise* is the rarity, in hours, of the pair (s, r) before this hour; see [`super::rarity`].
+//! 2. It joins the incident of its own pair while that is fresh, so that a flood stays whole.
+//! 3. If it surprises, it also joins the fresh incidents of the entities that it shares, of its rule on another subject,
+//!    and the site's latest where that is strong; all of these become one.
+//! 4. If it surprises less, it joins a strong one of its entities, or the site's.
+//! 5. A surprising alert that joins none opens an incident; any other goes to the background session of its pair.
+//! 6. Strong incidents on a shared subject within a day are one campaign and join.
+//!
+//! What keeps incidents from percolating: an entity or rule that surprises in many hours, or has met many pairs within
+//! the window, does not link; where a site surprises often, the gaps of rule and site shrink until
+//! only few coincidences are to be expected within them; an incident's age and span are bounded.
+//!
+//! State: pairs (see [`super::rarity`]), a pointer per entity and rule until the longest gap has passed, and what linking
+//! must know of each incident until it closes.
+
+use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
+
+use super::rarity::{ActiveHours, surprise};
+use crate::plan::link::LinkSettings;
+use crate::record::{Alert, AlertId, Entity, Finding, IncidentKind, Millis, Sym, Tick};
+
+/// An incident's number within one tenant, for the time of a run: never written.
+pub type Number = u64;
+
+/// Why an alert joins.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Evidence {
+    /// The other alert.
+    pub other: AlertId,
+    /// What is shared.
+    pub entity: Option<Entity>,
+    /// The kind.
+    pub kind: &'static str,
+    /// The surprise that carries it.
+    pub weight: i32,
+}
+
+/// What became of a record.
+#[derive(Debug, Default)]
+pub struct Verdict {
+    /// Where the alert belongs.
+    pub home: Number,
+    /// It is a new incident's first.
+    pub opened: Option<IncidentKind>,
+    /// The incident that a new one goes on from.
+    pub succeeds: Option<Number>,
+    /// Incidents that became part of `home`.
+    pub absorbed: SmallVec<[Number; 1]>,
+    /// Why.
+    pub evidence: SmallVec<[Evidence; 2]>,
+    /// The home's sum of surprises.
+    pub strength: i32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Pointer {
+    home: Number,
+    time: Millis,
+    tick: Tick,
+    alert: AlertId,
+}
+
+#[derive(Debug, Default)]
+struct Pair {
+    hours: ActiveHours,
+    last: Option<Pointer>,
+}
+
+#[derive(Debug, Default)]
+struct Meeting {
+    novelty: ActiveHours,
+    last: Option<Pointer>,
+    /// Distinct pairs met since the last pause, up to the degree cap.
+    pairs: SmallVec<[(Option<Entity>, Sym); 2]>,
+}
+
+/// What linking knows of an incident.
+#[derive(Debug)]
+struct Bond {
+    kind: IncidentKind,
+    /// For the age bound: a campaign keeps the later beginning.
+    start: Tick,
+    /// For the span bound.
+    first: Tick,
+    last: Tick,
+    /// Strongest surprise of each rule.
+    rules: SmallVec<[(Sym, i32); 4]>,
+    strength: i32,
+    subjects: SmallVec<[Entity; 4]>,
+    /// A correlation may still ask for its alerts until then.
+    wanted_until: Tick,
+}
+
+/// One tenant's linking.
+pub struct Links {
+    settings: LinkSettings,
+    first: Option<Tick>,
+    pairs: FxHashMap<(Option<Entity>, Sym), Pair>,
+    entities: FxHashMap<Entity, Meeting>,
+    rules: FxHashMap<Sym, Meeting>,
+    latest: Option<Pointer>,
+    /// Decayed number of pairs that began to surprise, and when it was last counted.
+    onsets: (f64, Tick),
+    bonds: FxHashMap<Number, Bond>,
+    merged: FxHashMap<Number, Number>,
+    strong: Vec<Number>,
+    next: Number,
+    swept: Tick,
+}
+
+impl Links {
+    /// Nothing seen yet.
+    #[must_use]
+    pub fn new(settings: LinkSettings) -> Self {
+        Self {
+            settings,
+            first: None,
+            pairs: FxHashMap::default(),
+            entities: FxHashMap::default(),
+            rules: FxHashMap::default(),
+            latest: None,
+            onsets: (0.0, 0),
+            bonds: FxHashMap::default(),
+            merged: FxHashMap::default(),
+            strong: Vec::new(),
+            next: 1,
+            swept: 0,
+        }
+    }
+
+    /// Takes the next alert in order; a correlation may ask for it `wanted_s` ticks long.
+    pub fn alert(&mut self, alert: &Alert, wanted_s: Option<Tick>) -> Verdict {
+        let first = *self.first.get_or_insert(alert.tick);
+        let key = (alert.subject(), alert.rule);
+        let pair = self.pairs.entry(key).or_default();
+        let active = pair.hours.before(alert.tick);
+        let onset = pair.last.is_none_or(|last| alert.tick - last.tick > 3600);
+        pair.hours.mark(alert.tick);
+        let surprise = surprise(first, alert.tick, active);
+        let mut verdict = Verdict::default();
+        self.find_own(alert, surprise, &mut verdict);
+        if surprise >= self.settings.surprise_strong {
+            self.find_strong(alert, surprise, &mut verdict);
+            if onset {
+                self.count_onset(alert.tick);
+            }
+        } else if verdict.evidence.is_empty() {
+            self.find_weak(alert, surprise, &mut verdict);
+        }
+        self.settle_home(alert, surprise, active, &mut verdict);
+        self.remember(alert, surprise, verdict.home);
+        if let (Some(wanted_s), Some(bond)) = (wanted_s, self.bonds.get_mut(&verdict.home)) {
+            bond.wanted_until = bond.wanted_until.max(alert.tick + wanted_s);
+        }
+        verdict
+    }
+
+    /// A finding joins the incidents of its alerts into one; none where they are not known any more.
+    pub fn finding(&mut self, finding: &Finding, homes: impl Iterator<Item = Number>) -> Option<Verdict> {
+        let homes: SmallVec<[Number; 4]> = homes.filter_map(|home| self.resolve(home)).collect();
+        let home = homes.iter().copied().min()?;
+        let mut verdict = Verdict { home, ..Verdict::default() };
+        self.absorb(&homes, &mut verdict);
+        let weight = self.settings.correlation_weight;
+        let bond = self.bonds.get_mut(&verdict.home)?;
+        bond.kind = IncidentKind::Linked;
+        bond.last = bond.last.max(finding.tick);
+        raise(bond, finding.correlation, weight);
+        verdict.strength = bond.strength;
+        Some(verdict)
+    }
+
+    /// The tick from which on nothing can join the incident; none where it is no more.
+    #[must_use]
+    pub fn closes(&self, number: Number, common: bool) -> Option<Tick> {
+        let bond = self.bonds.get(&number)?;
+        let gap = match bond.kind {
+            IncidentKind::Linked if bond.strength >= self.settings.strong => self.settings.campaign_gap_s,
+            IncidentKind::Linked => self.settings.entity_gap_s.max(self.settings.pair_gap_s),
+            IncidentKind::Background if common => self.settings.background_gap_s,
+            IncidentKind::Background => self.settings.background_rare_gap_s,
+        };
+        Some((bond.last + gap).max(bond.wanted_until) + 2)
+    }
+
+    /// Whether the pair of an alert is common, so that its background session lasts long.
+    #[must_use]
+    pub fn common(&self, subject: Option<Entity>, rule: Sym, tick: Tick) -> bool {
+        let pair = self.pairs.get(&(subject, rule));
+        pair.is_some_and(|pair| pair.hours.with_this(tick) >= self.settings.background_common_hours)
+    }
+
+    /// Forgets a closed incident.
+    pub fn forget(&mut self, number: Number) {
+        self.bonds.remove(&number);
+    }
+
+    /// Drops what can matter no more, now and then.
+    pub fn sweep(&mut self, settled: Tick) {
+        if settled - self.swept < 3_600 {
+            return;
+        }
+        self.swept = settled;
+        let longest = self.settings.background_gap_s.max(self.settings.entity_gap_s);
+        self.pairs.retain(|_, pair| {
+            !pair.hours.forgettable(settled) || pair.last.is_some_and(|last| settled - last.tick <= longest)
+        });
+        self.entities.retain(|_, meeting| !meeting.novelty.forgettable(settled));
+        self.rules.retain(|_, meeting| !meeting.novelty.forgettable(settled));
+        let bonds = &self.bonds;
+        self.strong.retain(|number| bonds.contains_key(number));
+        let merged: Vec<Number> = self.merged.keys().copied().collect();
+        for number in merged {
+            if self.resolve(number).is_none() {
+                self.merged.remove(&number);
+            }
+        }
+    }
+
+    /// How many entries its tables have, for the test that they stay bounded.
+    #[must_use]
+    pub fn entries(&self) -> usize {
+        self.pairs.len() + self.entities.len() + self.rules.len() + self.bonds.len() + self.merged.len()
+    }
+
+    /// The incident that `number` has become part of; none where it has closed.
+    pub fn resolve(&self, mut number: Number) -> Option<Number> {
+        while let Some(into) = self.merged.get(&number) {
+            number = *into;
+        }
+        self.bonds.contains_key(&number).then_some(number)
+    }
+
+    fn find_own(&self, alert: &Alert, surprise: i32, verdict: &mut Verdict) {
+        let Some(last) = self.pairs.get(&(alert.subject(), alert.rule)).and_then(|pair| pair.last) else {
+            return;
+        };
+        if self.fresh(alert, &last, self.settings.pair_gap_s) {
+            self.join(alert, &last, None, "session", surprise, verdict);
+        }
+    }
+
+    fn find_strong(&self, alert: &Alert, surprise: i32, verdict: &mut Verdict) {
+        let first = self.first.unwrap_or(alert.tick);
+        for entity in self.linking(alert) {
+            let Some(meeting) = self.entities.get(&entity) else { continue };
+            if self.selective(meeting, first, alert.tick, self.settings.entity_novelty)
+                && let Some(last) = meeting.last
+                && self.fresh(alert, &last, self.settings.entity_gap_s)
+            {
+                self.join(alert, &last, Some(entity), "entity", surprise, verdict);
+            }
+        }
+        if let Some(meeting) = self.rules.get(&alert.rule)
+            && self.selective(meeting, first, alert.tick, self.settings.rule_novelty)
+            && let Some(last) = meeting.last
+            && self.fresh(alert, &last, self.shrunk(self.settings.rule_gap_s, alert.tick))
+        {
+            self.join(alert, &last, None, "rule", surprise, verdict);
+        }
+        if let Some(last) = self.latest
+            && self.strong_home(last.home)
+            && self.fresh(alert, &last, self.shrunk(self.settings.site_gap_s, alert.tick))
+        {
+            self.join(alert, &last, None, "site", surprise, verdict);
+        }
+    }
+
+    fn find_weak(&self, alert: &Alert, surprise: i32, verdict: &mut Verdict) {
+        let gap = self.settings.entity_gap_s;
+        if surprise >= self.settings.surprise_entity {
+            for entity in self.linking(alert) {
+                if let Some(last) = self.entities.get(&entity).and_then(|meeting| meeting.last)
+                    && self.strong_home(last.home)
+                    && self.fresh(alert, &last, gap)
+                {
+                    return self.join(alert, &last, Some(entity), "entity", surprise, verdict);
+                }
+            }
+        }
+        if surprise >= self.settings.surprise_site
+            && let Some(last) = self.latest
+            && self.strong_home(last.home)
+            && self.fresh(alert, &last, self.shrunk(gap, alert.tick))
+        {
+            self.join(alert, &last, None, "site", surprise, verdict);
+        }
+    }
+
+    /// Notes a candidate, or the incident that would have been one but for its age.
+    fn join(
+        &self,
+        alert: &Alert,
+        last: &Pointer,
+        entity: Option<Entity>,
+        kind: &'static str,
+        weight: i32,
+        verdict: &mut Verdict,
+    ) {
+        let Some(home) = self.resolve(last.home) else { return };
+        let Some(bond) = self.bonds.get(&home).filter(|bond| bond.kind == IncidentKind::Linked) else {
+            return;
+        };
+        if alert.tick - bond.start > self.settings.age_max_s
+            || alert.tick - bond.first > self.settings.span_max_s
+        {
+            verdict.succeeds = verdict.succeeds.or(Some(home));
+            return;
+        }
+        if !verdict.absorbed.contains(&home) {
+            verdict.absorbed.push(home);
+            verdict.evidence.push(Evidence { other: last.alert, entity, kind, weight });
+        }
+    }
+
+    /// Decides the alert's home from the candidates that `join` noted.
+    fn settle_home(&mut self, alert: &Alert, surprise: i32, active: f64, verdict: &mut Verdict) {
+        let candidates = std::mem::take(&mut verdict.absorbed);
+        if candidates.is_empty() {
+            let strong = surprise >= self.settings.surprise_strong;
+            let kind = if strong { IncidentKind::Linked } else { IncidentKind::Background };
+            match self.session(alert, active).filter(|_| !strong) {
+                Some(home) => verdict.home = home,
+                None => self.open(alert, kind, verdict),
+            }
+        } else {
+            verdict.succeeds = None;
+            verdict.home = candidates.iter().copied().min().unwrap_or_default();
+            self.absorb(&candidates, verdict);
+        }
+        let home = verdict.home;
+        let Some(bond) = self.bonds.get_mut(&home) else { return };
+        bond.last = bond.last.max(alert.tick);
+        if surprise >= self.settings.surprise_strong && bond.kind == IncidentKind::Linked {
+            raise(bond, alert.rule, surprise);
+            if let Some(subject) = alert.subject().filter(|subject| !bond.subjects.contains(subject)) {
+                bond.subjects.push(subject);
+            }
+        }
+        verdict.strength = bond.strength;
+        if bond.strength >= self.settings.strong {
+            self.join_campaign(alert.tick, verdict);
+        }
+    }
+
+    fn open(&mut self, alert: &Alert, kind: IncidentKind, verdict: &mut Verdict) {
+        verdict.home = self.next;
+        verdict.opened = Some(kind);
+        self.next += 1;
+        let bond = Bond {
+            kind,
+            start: alert.tick,
+            first: alert.tick,
+            last: alert.tick,
+            rules: SmallVec::new(),
+            strength: 0,
+            subjects: SmallVec::new(),
+            wanted_until: Tick::MIN,
+        };
+        self.bonds.insert(verdict.home, bond);
+    }
+
+    /// The running background session of the alert's pair.
+    fn session(&self, alert: &Alert, active: f64) -> Option<Number> {
+        let last = self.pairs.get(&(alert.subject(), alert.rule))?.last?;
+        let home = self.resolve(last.home)?;
+        let bond = self.bonds.get(&home).filter(|bond| bond.kind == IncidentKind::Background)?;
+        let common = active >= self.settings.background_common_hours;
+        let gap = if common { self.settings.background_gap_s } else { self.settings.background_rare_gap_s };
+        (self.fresh(alert, &last, gap) && alert.tick - bond.first <= self.settings.background_span_s)
+            .then_some(home)
+    }
+
+    /// Makes one incident of all candidates: the one that was published first takes in the others.
+    fn absorb(&mut self, candidates: &[Number], verdict: &mut Verdict) {
+        for other in candidates {
+            if *other == verdict.home || verdict.absorbed.contains(other) {
+                continue;
+            }
+            let Some(gone) = self.bonds.remove(other) else { continue };
+            let Some(bond) = self.bonds.get_mut(&verdict.home) else { continue };
+            bond.start = bond.start.min(gone.start);
+            bond.first = bond.first.min(gone.first);
+            bond.last = bond.last.max(gone.last);
+            bond.wanted_until = bond.wanted_until.max(gone.wanted_until);
+            for (rule, surprise) in gone.rules {
+                raise(bond, rule, surprise);
+            }
+            for subject in gone.subjects {
+                if !bond.subjects.contains(&subject) {
+                    bond.subjects.push(subject);
+                }
+            }
+            self.merged.insert(*other, verdict.home);
+            verdict.absorbed.push(*other);
+        }
+    }
+
+    fn join_campaign(&mut self, tick: Tick, verdict: &mut Verdict) {
+        let mine = verdict.home;
+        let Some(bond) = self.bonds.get(&mine) else { return };
+        let mut start = bond.start;
+        let joins: SmallVec<[Number; 2]> = self
+            .strong
+            .iter()
+            .copied()
+            .filter(|other| *other != mine)
+            .filter(|other| {
+                self.bonds.get(other).is_some_and(|other| {
+                    tick - other.last <= self.settings.campaign_gap_s
+                        && tick - other.first <= self.settings.span_max_s
+                        && bond.subjects.iter().any(|subject| other.subjects.contains(subject))
+                })
+            })
+            .collect();
+        if joins.is_empty() {
+            if !self.strong.contains(&mine) {
+                self.strong.push(mine);
+            }
+            return;
+        }
+        for other in &joins {
+            start = start.max(self.bonds.get(other).map_or(start, |other| other.start));
+        }
+        verdict.home = joins.iter().copied().fold(mine, Number::min);
+        let all: SmallVec<[Number; 4]> = joins.iter().copied().chain([mine]).collect();
+        self.absorb(&all, verdict);
+        if let Some(bond) = self.bonds.get_mut(&verdict.home) {
+            bond.start = start;
+            verdict.strength = bond.strength;
+        }
+        let bonds = &self.bonds;
+        self.strong.retain(|number| bonds.contains_key(number));
+        if !self.strong.contains(&verdict.home) {
+            self.strong.push(verdict.home);
+        }
+    }
+
+    fn remember(&mut self, alert: &Alert, surprise: i32, home: Number) {
+        let pointer = Pointer { home, time: alert.time, tick: alert.tick, alert: alert.id };
+        let key = (alert.subject(), alert.rule);
+        if let Some(pair) = self.pairs.get_mut(&key) {
+            pair.last = Some(pointer);
+        }
+        if surprise < self.settings.surprise_strong {
+            return;
+        }
+        let kinds = &self.settings.entities;
+        for observable in &alert.entities {
+            if kinds.contains(&observable.entity.kind) {
+                let meeting = self.entities.entry(observable.entity).or_default();
+                meet(meeting, pointer, key, &self.settings);
+            }
+        }
+        meet(self.rules.entry(alert.rule).or_default(), pointer, key, &self.settings);
+        self.latest = Some(pointer);
+    }
+
+    fn linking<'a>(&'a self, alert: &'a Alert) -> impl Iterator<Item = Entity> + 'a {
+        alert.entities.iter().map(|o| o.entity).filter(|entity| self.settings.entities.contains(&entity.kind))
+    }
+
+    fn selective(&self, meeting: &Meeting, first: Tick, tick: Tick, novelty: i32) -> bool {
+        meeting.pairs.len() <= self.settings.degree_max
+            && surprise(first, tick, meeting.novelty.before(tick)) >= novelty
+    }
+
+    fn strong_home(&self, number: Number) -> bool {
+        let bond = self.resolve(number).and_then(|home| self.bonds.get(&home));
+        bond.is_some_and(|bond| bond.strength >= self.settings.strong)
+    }
+
+    /// Within the gap by event time, and by ticks too: what a sweep may have dropped must not link.
+    fn fresh(&self, alert: &Alert, last: &Pointer, gap_s: Tick) -> bool {
+        (alert.time - last.time).abs() <= gap_s * 1000 && alert.tick - last.tick <= gap_s + 1
+    }
+
+    /// The gap, or as much of it as has few coincidences to be expected within.
+    fn shrunk(&self, gap_s: Tick, tick: Tick) -> Tick {
+        let (count, at) = self.onsets;
+        let hours = ((tick - self.first.unwrap_or(tick)) / 3600).clamp(1, 24);
+        #[expect(clippy::cast_precision_loss, reason = "at most 24 hours; decay over days")]
+        let per_second =
+            count * crate::flow::decade::weekly::left((tick - at) / 3600 * 7) / (hours as f64 * 3600.0);
+        #[expect(clippy::cast_possible_truncation, reason = "clamped to the gap")]
+        let allowed = (self.settings.coincidences_max / per_second.max(1e-9)).min(1e9) as Tick;
+        gap_s.min(allowed)
+    }
+
+    fn count_onset(&mut self, tick: Tick) {
+        // Halves in a day: seven times as fast as the hours of activity.
+        let (count, at) = self.onsets;
+        let hours = (tick - at).div_euclid(3600);
+        let left = if at == 0 { 0.0 } else { crate::flow::decade::weekly::left(hours * 7) };
+        self.onsets = (count * left + 1.0, if hours > 0 || at == 0 { tick } else { at });
+    }
+}
+
+fn raise(bond: &mut Bond, rule: Sym, surprise: i32) {
+    match bond.rules.iter_mut().find(|(known, _)| *known == rule) {
+        Some((_, best)) if *best >= surprise => {}
+        Some((_, best)) => {
+            bond.strength += surprise - *best;
+            *best = surprise;
+        }
+        None => {
+            bond.rules.push((rule, surprise));
+            bond.strength += surprise;
+        }
+    }
+}
+
+fn meet(meeting: &mut Meeting, pointer: Pointer, pair: (Option<Entity>, Sym), settings: &LinkSettings) {
+    if meeting.last.is_none_or(|last| pointer.tick - last.tick > settings.entity_gap_s) {
+        meeting.pairs.clear();
+    }
+    if meeting.pairs.len() <= settings.degree_max && !meeting.pairs.contains(&pair) {
+        meeting.pairs.push(pair);
+    }
+    meeting.novelty.mark(pointer.tick);
+    meeting.last = Some(pointer);
+}

@@ -1,0 +1,15 @@
+//! Alerts to incidents: duplicates apart, correlation rules, links by shared entities, and the incidents' life.
+//!
+//! Everything here does its work once per epoch on all of its records, sorted, so that neither the number of
+//! workers nor the size of batches shows in a result.
+
+pub mod dedup;
+pub mod repeats;
+pub mod group;
+pub mod event_count;
+pub mod temporal_ordered;
+pub mod findings;
+pub mod rarity;
+pub mod link;
+pub mod summary;
+pub mod incidents;

@@ -1,0 +1,95 @@
+//! Rarity: how surprising it is that something happens now, counted in hours and not in alerts, so that a flood is
+//! one event and a nightly job is none.
+//!
+//! State: an entry per (subject, rule) seen; it leaves when its weight is below one active hour and two days have
+//! passed, since it would then be as surprising as if it had never been seen.
+
+use crate::flow::decade::{log10_milli, weekly};
+use crate::record::Tick;
+
+/// Ticks in an hour.
+pub const HOUR_S: Tick = 3600;
+/// The most surprising that anything can be, in thousandths of a decade.
+pub const SURPRISE_MAX: i32 = 2_700;
+
+/// The hours in which something was active, each weighing half as much a week later.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ActiveHours {
+    /// Their weight at `hour`.
+    weight: f64,
+    /// The last active hour since 1970; 0 where none was.
+    hour: i64,
+}
+
+impl ActiveHours {
+    /// Their weight before the hour of `tick` began.
+    #[must_use]
+    pub fn before(&self, tick: Tick) -> f64 {
+        let hour = tick.div_euclid(HOUR_S);
+        if hour == self.hour {
+            (self.weight - 1.0).max(0.0)
+        } else if self.forgettable(tick) {
+            // Forgotten by the clock, not by when a sweep came by: sweeps differ from run to run.
+            0.0
+        } else {
+            self.weight * weekly::left(hour - self.hour)
+        }
+    }
+
+    /// Their weight at the end of the hour of `tick`, if it is active.
+    #[must_use]
+    pub fn with_this(&self, tick: Tick) -> f64 {
+        self.before(tick) + 1.0
+    }
+
+    /// Marks the hour of `tick` as active.
+    pub fn mark(&mut self, tick: Tick) {
+        let hour = tick.div_euclid(HOUR_S);
+        if hour != self.hour {
+            self.weight = self.before(tick) + 1.0;
+            self.hour = hour;
+        }
+    }
+
+    /// Whether forgetting it changes nothing that matters: see the header.
+    #[must_use]
+    pub fn forgettable(&self, tick: Tick) -> bool {
+        let idle = tick.div_euclid(HOUR_S) - self.hour;
+        idle > 48 && self.weight * weekly::left(idle) < 1.0
+    }
+}
+
+/// How surprising an activity is in thousandths of a decade: log10((T + 1) / (A + 1/2)), with T the site's observed
+/// hours and A its own active ones, both decayed. 1,300 means active in less than a twentieth of the hours.
+#[must_use]
+pub fn surprise(site_first: Tick, tick: Tick, active_before: f64) -> i32 {
+    let observed = weekly::observed((tick - site_first).max(0) / HOUR_S);
+    log10_milli((observed + 1.0) / (active_before + 0.5)).min(SURPRISE_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_happens_every_hour_does_not_surprise() {
+        let mut every = ActiveHours::default();
+        for hour in 0..100 {
+            every.mark(hour * HOUR_S + 5);
+        }
+        let never = ActiveHours::default();
+        let now = 100 * HOUR_S;
+        assert!(surprise(0, now, every.before(now)) < 50);
+        assert!(surprise(0, now, never.before(now)) > 2_000);
+    }
+
+    #[test]
+    fn the_current_hour_does_not_count() {
+        let mut once = ActiveHours::default();
+        once.mark(7_200);
+        assert!(once.before(7_300).abs() < 1e-9);
+        assert!(once.before(10_800) > 0.9);
+        assert!(!once.forgettable(7_200 + 10 * HOUR_S));
+        assert!(once.forgettable(7_200 + 50 * HOUR_S));
+    }
+}

@@ -1,0 +1,82 @@
+//! `repeats`: an alert of the same rule and entities as one shortly before it repeats that one.
+//!
+//! In: settled alerts and duplicates, by rule and subject. Out: rows for the archive, in order.
+//! State: one entry per rule and entities, for the dedup window after its last alert.
+
+use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
+use timely::dataflow::channels::pact::{Exchange, Pipeline};
+use timely::dataflow::operators::vec::ToStream;
+
+use super::dedup::Admitted;
+use crate::flow::{Stream, Turn, turns};
+use crate::record::{Alert, AlertId, Duplicate, Observable, Sym, Tick};
+
+/// What the archive keeps of the alerts of one epoch.
+#[derive(Clone, Debug)]
+pub enum Seen {
+    /// Alerts, with the one that each repeats.
+    Alerts(Vec<(Alert, Option<AlertId>)>),
+    /// Duplicates.
+    Duplicates(Vec<Duplicate>),
+}
+
+type Key = (Sym, Sym, SmallVec<[Observable; 4]>);
+
+/// Builds the operator; `window_s` is the dedup window.
+pub fn repeats<'scope>(
+    admitted: Stream<'scope, Admitted>,
+    clock: Stream<'scope, Turn>,
+    window_s: Tick,
+) -> Stream<'scope, Seen> {
+    let route = Exchange::new(|admitted: &Admitted| match admitted {
+        Admitted::Alert(alert) => {
+            let subject = alert.subject().map_or(0, |subject| u64::from(subject.value.raw()));
+            (u64::from(alert.rule.raw()) << 32 | subject).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 16
+        }
+        Admitted::Duplicate(duplicate) => duplicate.position,
+    });
+    let mut last: FxHashMap<Key, (AlertId, Tick)> = FxHashMap::default();
+    let mut swept_at = 4096;
+    let nothing = Vec::<()>::new().to_stream(clock.scope());
+    let (seen, _) = turns("repeats", (admitted, route), (nothing, Pipeline), clock, move |work| {
+        let (mut alerts, mut duplicates) = (Vec::with_capacity(work.first.len()), Vec::new());
+        for admitted in work.first.drain(..) {
+            match admitted {
+                Admitted::Alert(alert) => alerts.push(alert),
+                Admitted::Duplicate(duplicate) => duplicates.push(duplicate),
+            }
+        }
+        alerts.sort_unstable_by_key(Alert::order);
+        duplicates.sort_unstable_by_key(|duplicate| (duplicate.tick, duplicate.time, duplicate.position));
+        let rows: Vec<_> = alerts.into_iter().map(|alert| repeat(&mut last, alert, window_s)).collect();
+        if last.len() > swept_at {
+            last.retain(|_, (_, tick)| work.turn.settled - *tick <= window_s);
+            swept_at = (last.len() * 2).max(4096);
+        }
+        if !rows.is_empty() {
+            work.out.push(Seen::Alerts(rows));
+        }
+        if !duplicates.is_empty() {
+            work.out.push(Seen::Duplicates(duplicates));
+        }
+        let _: &mut Vec<()> = work.side;
+    });
+    seen
+}
+
+fn repeat(
+    last: &mut FxHashMap<Key, (AlertId, Tick)>,
+    alert: Alert,
+    window_s: Tick,
+) -> (Alert, Option<AlertId>) {
+    let (tick, id) = (alert.tick, alert.id);
+    let entry = last.entry((alert.tenant, alert.rule, alert.entities.clone())).or_insert((id, tick));
+    let repeats = entry.0 != id && tick - entry.1 <= window_s;
+    if !repeats {
+        entry.0 = id;
+    }
+    entry.1 = tick;
+    let of = repeats.then_some(entry.0);
+    (alert, of)
+}

@@ -1,0 +1,260 @@
+//! Summary: what an open incident adds up to, and when that is worth publishing.
+//!
+//! State: one per open incident. Its lists are bounded; what exceeds them is counted.
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashSet;
+use smallvec::SmallVec;
+
+use crate::record::incident::{ENTITIES_MAX, RULES_MAX};
+use crate::record::{
+    Alert, AlertId, Entity, Incident, IncidentId, IncidentKind, IncidentState, Millis, Names, Severity, Sym,
+    Tactics, Tick,
+};
+
+/// An open incident.
+#[derive(Debug)]
+pub struct Summary {
+    /// Its name.
+    pub id: IncidentId,
+    /// Linked or background.
+    pub kind: IncidentKind,
+    /// The incident that it goes on from.
+    pub succeeds: Option<IncidentId>,
+    /// Tick of its last alert.
+    pub last_tick: Tick,
+    /// Sum of surprises.
+    pub strength: i32,
+    /// Its alerts.
+    pub members: Vec<AlertId>,
+    /// The subject and rule that opened it: the pair of a background session.
+    pub pair: (Option<Entity>, Sym),
+    /// Whether a deadline is waiting for it.
+    pub queued: bool,
+    /// Whether it changed in the current tick.
+    pub dirty: bool,
+    first_seen: Millis,
+    last_seen: Millis,
+    severities: [u32; 7],
+    tactics: Tactics,
+    attacks: SmallVec<[Sym; 2]>,
+    entities: SmallVec<[Entity; 4]>,
+    many_entities: FxHashSet<Entity>,
+    rules: SmallVec<[(Sym, u32); 2]>,
+    products: SmallVec<[Sym; 2]>,
+    correlations: SmallVec<[Sym; 1]>,
+    published: Option<Published>,
+}
+
+/// What the last version said, of what makes a new one worth saying.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Published {
+    count: usize,
+    severity: Severity,
+    tactics: Tactics,
+    entities: usize,
+    rules: usize,
+    correlations: usize,
+    strong: bool,
+}
+
+impl Summary {
+    /// A new incident, named after its first alert.
+    #[must_use]
+    pub fn open(alert: &Alert, kind: IncidentKind, succeeds: Option<IncidentId>) -> Self {
+        Self {
+            id: IncidentId::of(&[&alert.id.0]),
+            kind,
+            succeeds,
+            last_tick: alert.tick,
+            strength: 0,
+            members: Vec::new(),
+            pair: (alert.subject(), alert.rule),
+            queued: false,
+            dirty: false,
+            first_seen: alert.time,
+            last_seen: alert.time,
+            severities: [0; 7],
+            tactics: Tactics::default(),
+            attacks: SmallVec::new(),
+            entities: SmallVec::new(),
+            many_entities: FxHashSet::default(),
+            rules: SmallVec::new(),
+            products: SmallVec::new(),
+            correlations: SmallVec::new(),
+            published: None,
+        }
+    }
+
+    /// Adds an alert.
+    pub fn add(&mut self, alert: &Alert) {
+        self.members.push(alert.id);
+        self.first_seen = self.first_seen.min(alert.time);
+        self.last_seen = self.last_seen.max(alert.time);
+        self.last_tick = self.last_tick.max(alert.tick);
+        self.severities[usize::from(alert.severity.id())] += 1;
+        self.tactics = self.tactics.union(alert.tactics);
+        add_once(&mut self.attacks, alert.attacks, RULES_MAX);
+        add_once(&mut self.products, alert.product, RULES_MAX);
+        for observable in &alert.entities {
+            self.add_entity(observable.entity);
+        }
+        count(&mut self.rules, alert.title, 1);
+    }
+
+    /// Adds a correlation's finding.
+    pub fn found(&mut self, correlation: Sym, tick: Tick) {
+        add_once(&mut self.correlations, correlation, RULES_MAX);
+        self.last_tick = self.last_tick.max(tick);
+    }
+
+    /// Takes in another incident.
+    pub fn absorb(&mut self, other: Summary) {
+        self.members.extend(other.members);
+        self.first_seen = self.first_seen.min(other.first_seen);
+        self.last_seen = self.last_seen.max(other.last_seen);
+        self.last_tick = self.last_tick.max(other.last_tick);
+        for (sum, n) in self.severities.iter_mut().zip(other.severities) {
+            *sum += n;
+        }
+        self.tactics = self.tactics.union(other.tactics);
+        other.attacks.iter().for_each(|attack| add_once(&mut self.attacks, *attack, RULES_MAX));
+        other.products.iter().for_each(|product| add_once(&mut self.products, *product, RULES_MAX));
+        other.correlations.iter().for_each(|found| add_once(&mut self.correlations, *found, RULES_MAX));
+        for entity in &other.entities {
+            self.add_entity(*entity);
+        }
+        other.rules.iter().for_each(|(rule, n)| count(&mut self.rules, *rule, *n));
+    }
+
+    fn add_entity(&mut self, entity: Entity) {
+        const FEW: usize = 12;
+        if self.many_entities.is_empty() {
+            if self.entities.contains(&entity) {
+                return;
+            }
+            if self.entities.len() >= FEW {
+                self.many_entities.extend(self.entities.iter().copied());
+            }
+        }
+        if !self.many_entities.is_empty() {
+            if self.many_entities.len() >= ENTITIES_MAX || !self.many_entities.insert(entity) {
+                return;
+            }
+        }
+        self.entities.push(entity);
+    }
+
+    /// The highest severity of its alerts.
+    #[must_use]
+    pub fn severity(&self) -> Severity {
+        let highest = self.severities.iter().rposition(|n| *n > 0).unwrap_or(0);
+        Severity::ALL[highest]
+    }
+
+    /// Whether it changed so much since it was last published that it is worth saying: it is new, a kind of thing came
+    /// in that it did not have, or it doubled. A background session below `solo` is only told when it ends.
+    #[must_use]
+    pub fn worth_saying(&self, strong: i32, solo: Severity) -> bool {
+        if self.kind == IncidentKind::Background && self.severity() < solo {
+            return false;
+        }
+        let now = self.measure(strong);
+        let Some(then) = self.published else { return true };
+        now.count >= then.count * 2
+            || now.severity > then.severity
+            || now.tactics != then.tactics
+            || now.entities >= then.entities * 2
+            || now.rules > then.rules
+            || now.correlations > then.correlations
+            || now.strong && !then.strong
+    }
+
+    /// Whether any version has been published.
+    #[must_use]
+    pub fn is_published(&self) -> bool {
+        self.published.is_some()
+    }
+
+    fn measure(&self, strong: i32) -> Published {
+        Published {
+            count: self.members.len(),
+            severity: self.severity(),
+            tactics: self.tactics,
+            entities: self.entities.len(),
+            rules: self.rules.len(),
+            correlations: self.correlations.len(),
+            strong: self.strength >= strong,
+        }
+    }
+
+    /// A version of it, for `tick`; its number is given where versions are ranked.
+    pub fn publish(
+        &mut self,
+        (tenant, tick): (Sym, Tick),
+        state: IncidentState,
+        merged_into: Option<IncidentId>,
+        strong: i32,
+        names: &Names,
+    ) -> Incident {
+        self.published = Some(self.measure(strong));
+        let mut techniques: Vec<String> = Vec::new();
+        for attacks in &self.attacks {
+            names.with(*attacks, |text| {
+                techniques.extend(text.split(',').filter(|id| !id.is_empty()).map(str::to_owned));
+            });
+        }
+        techniques.sort_unstable();
+        techniques.dedup();
+        Incident {
+            id: self.id,
+            version: 0,
+            tick,
+            tenant,
+            kind: self.kind,
+            state,
+            merged_into,
+            succeeds: self.succeeds,
+            first_seen: self.first_seen,
+            last_seen: self.last_seen,
+            alert_count: self.members.len() as u64,
+            severities: self.severities,
+            severity: self.severity(),
+            tactics: self.tactics,
+            attacks: techniques.iter().map(|id| names.intern(id)).collect(),
+            entities: sorted(&self.entities, |entity| entity.text(names)),
+            entity_count: u32::try_from(self.entities.len()).unwrap_or(u32::MAX),
+            rules: sorted(&self.rules, |(rule, _)| names.get(*rule)),
+            products: sorted(&self.products, |product| names.get(*product)),
+            correlations: sorted(&self.correlations, |name| names.get(*name)),
+            evidence: self.strength,
+        }
+    }
+}
+
+fn sorted<T: Copy>(items: &[T], text: impl Fn(&T) -> String) -> Arc<[T]> {
+    if items.len() < 2 {
+        return items.into();
+    }
+    let mut keyed: Vec<(String, T)> = items.iter().map(|item| (text(item), *item)).collect();
+    keyed.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+    keyed.into_iter().map(|(_, item)| item).collect()
+}
+
+fn add_once<const N: usize>(list: &mut SmallVec<[Sym; N]>, item: Sym, max: usize)
+where
+    [Sym; N]: smallvec::Array<Item = Sym>,
+{
+    if item != Sym::EMPTY && list.len() < max && !list.contains(&item) {
+        list.push(item);
+    }
+}
+
+fn count(rules: &mut SmallVec<[(Sym, u32); 2]>, rule: Sym, n: u32) {
+    if let Some((_, sum)) = rules.iter_mut().find(|(known, _)| *known == rule) {
+        *sum += n;
+    } else if rules.len() < RULES_MAX {
+        rules.push((rule, n));
+    }
+}
