@@ -4,3 +4,5 @@ pub mod record;
 pub mod plan;
 pub mod flow;
 pub mod correlate;
+pub mod enrich;
+pub mod engine;

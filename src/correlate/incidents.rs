@@ -16,7 +16,7 @@ use super::dedup::Admitted;
 use super::group::Compiled;
 use super::link::{Links, Number, Verdict};
 use super::summary::Summary;
-use crate::flow::{Stream, Turn, turns};
+use crate::flow::{Stream, Turn, route, turns};
 use crate::plan::link::LinkSettings;
 use crate::record::{
     Alert, AlertId, Diff, Finding, Incident, IncidentId, IncidentState, Link, Member, Names, Sym, Tick,
@@ -96,10 +96,6 @@ pub fn incidents<'scope>(
             work.side.push(Told::Links(links));
         }
     })
-}
-
-fn route(tenant: Sym) -> u64 {
-    u64::from(tenant.raw()).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32
 }
 
 fn only_alert(admitted: Admitted) -> Option<Alert> {

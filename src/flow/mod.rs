@@ -8,7 +8,7 @@ pub mod turn;
 use differential_dataflow::VecCollection;
 use timely::dataflow::StreamVec;
 
-use crate::record::{Diff, Epoch};
+use crate::record::{Diff, Epoch, Sym};
 
 /// A stream of records, stamped with epochs.
 pub type Stream<'scope, D> = StreamVec<'scope, Epoch, D>;
@@ -17,3 +17,9 @@ pub type Flow<'scope, D> = VecCollection<'scope, Epoch, D, Diff>;
 
 pub use tail::{Machine, Tails};
 pub use turn::{Turn, Work, turns};
+
+/// Where a tenant lives: any function of it will do, since which worker has it shows in no result.
+#[must_use]
+pub fn route(tenant: Sym) -> u64 {
+    u64::from(tenant.raw()).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32
+}

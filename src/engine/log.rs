@@ -1,0 +1,239 @@
+//! The log: what was taken in, epoch by epoch, and everything else that can change a result. An SQLite file beside the
+//! archive's tables, so that a second process (`quell verdict`, `approve`, `deny`) may append while a run goes on.
+//!
+//! State: `_quell/log.db`: `meta` (what the run is), `epoch` and `part` (what each epoch took), `input` (verdicts, approvals,
+//! pushed batches: durable before they are answered, given their epoch when taken), `commit` (how far the archive is published).
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::record::{Epoch, Tick};
+
+/// The folder beside the tables; hive readers pass over names that begin with an underscore.
+pub const STATE_FOLDER: &str = "_quell";
+
+/// What can go wrong with the log.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// SQLite says no.
+    #[error(
+        "the log {path} cannot be used: {source}; check the disk's space and rights, and whether the file is whole"
+    )]
+    Sql {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: rusqlite::Error,
+    },
+    /// The folder cannot be made.
+    #[error("the folder {path} cannot be made: {source}; check its parent's rights and space")]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// An open log.
+pub struct Log {
+    path: PathBuf,
+    db: Connection,
+}
+
+/// What one epoch took.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoggedEpoch {
+    /// The epoch.
+    pub epoch: Epoch,
+    /// The tick below which all was settled at its end.
+    pub settled: Tick,
+    /// Whether the input ended with it.
+    pub last: bool,
+    /// Records taken per source, in the order of the sources.
+    pub parts: Vec<LoggedPart>,
+}
+
+/// What one epoch took of one source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoggedPart {
+    /// The source's name.
+    pub source: String,
+    /// Records taken.
+    pub records: u64,
+}
+
+/// An input beside the records.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoggedInput {
+    /// Its place in the log.
+    pub id: i64,
+    /// Its kind, as [`crate::record::InputKind::name`] says it.
+    pub kind: String,
+    /// JSON, or a pushed batch as it came.
+    pub body: String,
+    /// The epoch that took it, once one has.
+    pub epoch: Option<Epoch>,
+}
+
+const SCHEMA: &str = "
+    pragma journal_mode = wal;
+    pragma synchronous = full;
+    create table if not exists meta (key text primary key, value text not null);
+    create table if not exists epoch (epoch integer primary key, settled integer not null, last integer not null);
+    create table if not exists part (epoch integer, source text, records integer, primary key (epoch, source));
+    create table if not exists input (id integer primary key autoincrement, kind text not null, body text not null,
+        key text unique, epoch integer);
+    create table if not exists committed (one integer primary key check (one = 1), epoch integer not null, tick integer not null);
+";
+
+impl Log {
+    /// Where an archive's log lies.
+    #[must_use]
+    pub fn path_of(archive: &Path) -> PathBuf {
+        archive.join(STATE_FOLDER).join("log.db")
+    }
+
+    /// Opens an archive's log; makes it where there is none.
+    pub fn open(archive: &Path) -> Result<Log, LogError> {
+        let path = Self::path_of(archive);
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder)
+                .map_err(|source| LogError::Folder { path: folder.to_owned(), source })?;
+        }
+        let sql = |source| LogError::Sql { path: path.clone(), source };
+        let db = Connection::open(&path).map_err(sql)?;
+        db.busy_timeout(std::time::Duration::from_secs(30)).map_err(sql)?;
+        db.execute_batch(SCHEMA).map_err(sql)?;
+        Ok(Log { path, db })
+    }
+
+    fn sql<T>(&self, result: rusqlite::Result<T>) -> Result<T, LogError> {
+        result.map_err(|source| LogError::Sql { path: self.path.clone(), source })
+    }
+
+    /// What the run is, by key.
+    pub fn meta(&self, key: &str) -> Result<Option<String>, LogError> {
+        self.sql(
+            self.db.query_row("select value from meta where key = ?1", [key], |row| row.get(0)).optional(),
+        )
+    }
+
+    /// Says what the run is.
+    pub fn set_meta(&self, key: &str, value: &str) -> Result<(), LogError> {
+        let said = "insert into meta values (?1, ?2) on conflict (key) do update set value = ?2";
+        self.sql(self.db.execute(said, [key, value])).map(drop)
+    }
+
+    /// How far the archive is published.
+    pub fn committed(&self) -> Result<Option<(Epoch, Tick)>, LogError> {
+        let row = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)?.cast_unsigned(), row.get(1)?));
+        self.sql(self.db.query_row("select epoch, tick from committed", [], row).optional())
+    }
+
+    /// Makes epochs durable; with `commit`, says that the archive is sealed through its epoch at its tick.
+    pub fn record(&mut self, epochs: &[LoggedEpoch], commit: Option<(Epoch, Tick)>) -> Result<(), LogError> {
+        let path = self.path.clone();
+        let write = || -> rusqlite::Result<()> {
+            let work = self.db.transaction()?;
+            {
+                let mut epoch_row =
+                    work.prepare_cached("insert or replace into epoch values (?1, ?2, ?3)")?;
+                let mut part_row = work.prepare_cached("insert or replace into part values (?1, ?2, ?3)")?;
+                for epoch in epochs {
+                    let number = epoch.epoch.cast_signed();
+                    epoch_row.execute(params![number, epoch.settled, epoch.last])?;
+                    for part in &epoch.parts {
+                        part_row.execute(params![number, part.source, part.records.cast_signed()])?;
+                    }
+                }
+                if let Some((epoch, tick)) = commit {
+                    let said = "insert into committed values (1, ?1, ?2)
+                        on conflict (one) do update set epoch = ?1, tick = ?2";
+                    work.execute(said, params![epoch.cast_signed(), tick])?;
+                }
+            }
+            work.commit()
+        };
+        write().map_err(|source| LogError::Sql { path, source })
+    }
+
+    /// The epochs that were recorded, in order.
+    pub fn epochs(&self) -> Result<Vec<LoggedEpoch>, LogError> {
+        let read = || -> rusqlite::Result<Vec<LoggedEpoch>> {
+            let mut parts =
+                self.db.prepare("select source, records from part where epoch = ?1 order by source")?;
+            let mut epochs = self.db.prepare("select epoch, settled, last from epoch order by epoch")?;
+            let rows = epochs.query_map([], |row| Ok((row.get::<_, i64>(0)?, row.get(1)?, row.get(2)?)))?;
+            rows.map(|row| {
+                let (epoch, settled, last): (i64, Tick, bool) = row?;
+                let part = |row: &rusqlite::Row<'_>| {
+                    Ok(LoggedPart { source: row.get(0)?, records: row.get::<_, i64>(1)?.cast_unsigned() })
+                };
+                let parts = parts.query_map([epoch], part)?.collect::<rusqlite::Result<_>>()?;
+                Ok(LoggedEpoch { epoch: epoch.cast_unsigned(), settled, last, parts })
+            })
+            .collect()
+        };
+        self.sql(read())
+    }
+
+    /// Appends an input, durably. With a key, the same key again changes nothing; tells whether it is new.
+    pub fn append(&self, kind: &str, body: &str, key: Option<&str>) -> Result<bool, LogError> {
+        let said = "insert into input (kind, body, key) values (?1, ?2, ?3) on conflict (key) do nothing";
+        self.sql(self.db.execute(said, params![kind, body, key])).map(|rows| rows == 1)
+    }
+
+    /// Inputs after `id`, in order.
+    pub fn inputs(&self, after: i64) -> Result<Vec<LoggedInput>, LogError> {
+        let read = || -> rusqlite::Result<Vec<LoggedInput>> {
+            let mut rows = self
+                .db
+                .prepare_cached("select id, kind, body, epoch from input where id > ?1 order by id")?;
+            let input = |row: &rusqlite::Row<'_>| {
+                let epoch: Option<i64> = row.get(3)?;
+                let epoch = epoch.map(i64::cast_unsigned);
+                Ok(LoggedInput { id: row.get(0)?, kind: row.get(1)?, body: row.get(2)?, epoch })
+            };
+            rows.query_map([after], input)?.collect()
+        };
+        self.sql(read())
+    }
+
+    /// Gives inputs their epoch.
+    pub fn assign(&self, ids: &[i64], epoch: Epoch) -> Result<(), LogError> {
+        for id in ids {
+            let said = "update input set epoch = ?2 where id = ?1 and epoch is null";
+            self.sql(self.db.execute(said, params![id, epoch.cast_signed()]))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_logged_is_there_after_reopening() {
+        let folder = tempfile::tempdir().unwrap();
+        let part = LoggedPart { source: "a".into(), records: 7 };
+        let epoch = LoggedEpoch { epoch: 1, settled: 5, last: false, parts: vec![part] };
+        {
+            let mut log = Log::open(folder.path()).unwrap();
+            assert_eq!(log.committed().unwrap(), None);
+            log.record(std::slice::from_ref(&epoch), Some((1, 5))).unwrap();
+            assert!(log.append("verdict", "{}", Some("k")).unwrap());
+        }
+        let log = Log::open(folder.path()).unwrap();
+        assert_eq!(log.epochs().unwrap(), [epoch]);
+        assert_eq!(log.committed().unwrap(), Some((1, 5)));
+        assert!(!log.append("verdict", "{}", Some("k")).unwrap(), "the same key is the same input");
+        let input = log.inputs(0).unwrap().remove(0);
+        log.assign(&[input.id], 2).unwrap();
+        assert_eq!(log.inputs(0).unwrap()[0].epoch, Some(2));
+    }
+}

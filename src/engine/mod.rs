@@ -1,0 +1,3 @@
+//! The stages wired: the whole dataflow on one screen, its workers, its log, and the threads around it.
+
+pub mod log;

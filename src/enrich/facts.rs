@@ -1,0 +1,136 @@
+//! `facts`: what the context tables say of each watched version, by differential joins that retract.
+//!
+//! In: watched (entity, version) pairs and the context tables, both changing. Out: versions with their facts: each new
+//! one, and the current version of an open incident again when a changed row touches it, and only then.
+//! State: the join's arrangements of both sides; the current version of each ranked open incident with its facts.
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+use timely::dataflow::channels::pact::{Exchange, Pipeline};
+
+use super::watch::Key;
+use crate::flow::{Flow, Stream, Turn, route, turns};
+use crate::record::{
+    ContextFacts, ContextRow, ContextTable, Diff, Entity, Epoch, Incident, IncidentId, IncidentState, Names,
+    Sym,
+};
+
+/// A version of an incident with what is known of its entities.
+#[derive(Clone, Debug)]
+pub struct Enriched {
+    /// The version, numbered.
+    pub incident: Arc<Incident>,
+    /// What the context says.
+    pub facts: Arc<ContextFacts>,
+}
+
+/// Joins the watched pairs with the tables; one row of facts for each version of which any table says anything.
+#[must_use]
+pub fn join<'scope>(
+    watched: Flow<'scope, (Entity, Key)>,
+    context: Flow<'scope, (Entity, ContextRow)>,
+    names: &Arc<Names>,
+) -> Flow<'scope, (Key, ContextFacts)> {
+    let names = Arc::clone(names);
+    watched
+        .join_map(context, |entity, key, row| (*key, (*entity, *row)))
+        .filter(|(key, (_, row))| row.tenant == Sym::EMPTY || row.tenant == key.0)
+        .reduce(move |_, rows, out| out.push((sum(rows.iter().map(|(row, _)| **row), &names), 1)))
+}
+
+/// What rows about a version's entities add up to.
+fn sum(rows: impl Iterator<Item = (Entity, ContextRow)>, names: &Names) -> ContextFacts {
+    let mut facts = ContextFacts::default();
+    for (entity, row) in rows {
+        match row.table {
+            ContextTable::Assets => facts.criticality = facts.criticality.max(row.grade),
+            ContextTable::Identities => facts.privilege = facts.privilege.max(row.grade),
+            ContextTable::Indicators => {
+                facts.indicator = facts.indicator.max(row.grade);
+                facts.indicators.push(entity);
+            }
+        }
+        facts.exposed |= row.exposed;
+        if row.protected {
+            facts.protected.push(entity);
+        }
+    }
+    for list in [&mut facts.protected, &mut facts.indicators] {
+        list.sort_by_cached_key(|entity| entity.text(names));
+        list.dedup();
+    }
+    facts.indicator_count = u32::try_from(facts.indicators.len()).unwrap_or(u32::MAX);
+    facts
+}
+
+type Change = ((Key, ContextFacts), Epoch, Diff);
+
+/// The current version of an open incident.
+struct Current {
+    key: Key,
+    incident: Arc<Incident>,
+    facts: Arc<ContextFacts>,
+}
+
+/// Gives each version its number and its facts.
+pub fn attach<'scope>(
+    versions: Stream<'scope, (Key, Arc<Incident>)>,
+    facts: Flow<'scope, (Key, ContextFacts)>,
+    clock: Stream<'scope, Turn>,
+) -> Stream<'scope, Enriched> {
+    let route = Exchange::new(|((key, _), _, _): &Change| route(key.0));
+    let mut current: FxHashMap<(Sym, IncidentId), (u32, Option<Current>)> = FxHashMap::default();
+    let (enriched, _) = turns("facts", (versions, Pipeline), (facts.inner, route), clock, move |work| {
+        let mut said: FxHashMap<Key, Arc<ContextFacts>> = FxHashMap::default();
+        let mut unsaid: Vec<Key> = Vec::new();
+        for ((key, facts), _, diff) in work.second.drain(..) {
+            if diff > 0 {
+                said.insert(key, Arc::new(facts));
+            } else {
+                unsaid.push(key);
+            }
+        }
+        let out: &mut Vec<Enriched> = work.out;
+        revise(&mut current, &said, &unsaid, out);
+        let mut versions: Vec<(Key, Arc<Incident>)> = work.first.drain(..).collect();
+        versions.sort_unstable_by_key(|(key, incident)| (incident.tick, incident.id, key.2));
+        for (key, mut incident) in versions {
+            let facts = said.get(&key).cloned().unwrap_or_default();
+            let slot = current.entry((key.0, key.1)).or_default();
+            slot.0 += 1;
+            Arc::make_mut(&mut incident).version = slot.0;
+            if incident.state == IncidentState::Open {
+                slot.1 = Some(Current { key, incident: Arc::clone(&incident), facts: Arc::clone(&facts) });
+            } else {
+                current.remove(&(key.0, key.1));
+            }
+            out.push(Enriched { incident, facts });
+        }
+        let _: &mut Vec<()> = work.side;
+    });
+    enriched
+}
+
+/// A changed row touches current versions of earlier epochs: they are told again, as a new version.
+fn revise(
+    current: &mut FxHashMap<(Sym, IncidentId), (u32, Option<Current>)>,
+    said: &FxHashMap<Key, Arc<ContextFacts>>,
+    unsaid: &[Key],
+    out: &mut Vec<Enriched>,
+) {
+    let mut touched: Vec<Key> = said.keys().copied().chain(unsaid.iter().copied()).collect();
+    touched.sort_unstable_by_key(|key| (key.1, key.2));
+    touched.dedup();
+    for key in touched {
+        let Some((number, Some(now))) = current.get_mut(&(key.0, key.1)) else { continue };
+        let facts = said.get(&key).cloned().unwrap_or_default();
+        if now.key != key || now.facts == facts {
+            continue;
+        }
+        *number += 1;
+        Arc::make_mut(&mut now.incident).version = *number;
+        now.facts = facts;
+        out.push(Enriched { incident: Arc::clone(&now.incident), facts: Arc::clone(&now.facts) });
+    }
+}
