@@ -137,7 +137,7 @@ impl Log {
     /// Makes epochs durable; with `commit`, says that the archive is sealed through its epoch at its tick.
     pub fn record(&mut self, epochs: &[LoggedEpoch], commit: Option<(Epoch, Tick)>) -> Result<(), LogError> {
         let path = self.path.clone();
-        let write = || -> rusqlite::Result<()> {
+        let mut write = || -> rusqlite::Result<()> {
             let work = self.db.transaction()?;
             {
                 let mut epoch_row =
