@@ -1,0 +1,4 @@
+//! The plan: what analysts wrote in `dataflows/`, read, checked as a whole, and frozen.
+
+pub mod fault;
+pub mod mapping;
