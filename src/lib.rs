@@ -3,3 +3,4 @@
 pub mod record;
 pub mod plan;
 pub mod ingest;
+pub mod normalize;

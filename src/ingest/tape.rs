@@ -73,8 +73,11 @@ impl Tape {
             self.too_long();
         } else {
             let bytes = &self.buf[self.start..self.scan];
-            let lead = bytes.len() - bytes.trim_ascii_start().len();
-            let kept = bytes.trim_ascii().len();
+            // Around JSON white space says nothing; in a row of tabs it parts empty fields.
+            let (lead, kept) = match &self.framing {
+                Framing::Json => (bytes.len() - bytes.trim_ascii_start().len(), bytes.trim_ascii().len()),
+                Framing::Csv(_) => (0, bytes.strip_suffix(b"\r").unwrap_or(bytes).len()),
+            };
             if kept > 0 {
                 let at = |offset: usize| u32::try_from(offset).unwrap_or(u32::MAX);
                 let start = self.start + lead;

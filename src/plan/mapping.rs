@@ -281,9 +281,9 @@ pub struct Time {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TimeFormat {
-    /// `2026-01-31T12:00:00.123Z`, `...+01:00`.
+    /// `2026-01-31T12:00:00.123Z`, `...+01:00`, `...+0100`.
     Rfc3339,
-    /// The same, also with `+0000`, with a blank for the `T`, or without a zone: then the source's.
+    /// The same, also without a zone: then it is the source's.
     Iso8601,
     /// Seconds since 1970, with or without a fraction, as number or text.
     EpochSeconds,

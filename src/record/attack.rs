@@ -95,8 +95,14 @@ mod tests {
 
     #[test]
     fn loose_tags_become_one_spelling() {
-        let (tactics, text) =
-            canonical(["attack.t1021.002", "Lateral Movement", "T1021", "attack.initial_access", "cve.2021", "T1021"]);
+        let (tactics, text) = canonical([
+            "attack.t1021.002",
+            "Lateral Movement",
+            "T1021",
+            "attack.initial_access",
+            "cve.2021",
+            "T1021",
+        ]);
         assert_eq!(text, "TA0001,TA0008,T1021,T1021.002");
         assert_eq!(tactics_of(&text), tactics);
     }

@@ -7,9 +7,7 @@ use super::entity::Entity;
 use super::names::Sym;
 
 /// The tables that an entity is looked up in.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ContextTable {
     /// Hosts and addresses: how critical, how exposed, whether protected.

@@ -143,7 +143,8 @@ impl Observable {
     #[must_use]
     pub fn parse(text: &str, names: &Names) -> Option<Observable> {
         for role in [Role::Source, Role::Destination] {
-            if let Some(entity) = text.strip_prefix(role.prefix()).and_then(|rest| Entity::parse(rest, names)) {
+            if let Some(entity) = text.strip_prefix(role.prefix()).and_then(|rest| Entity::parse(rest, names))
+            {
                 return Some(Observable { entity, role });
             }
         }

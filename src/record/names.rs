@@ -76,7 +76,9 @@ impl Names {
         let hash = hasher.finish();
         let at = (hash >> (64 - SHARD_BITS)) as usize;
         let mut shard = self.shard(at);
-        if let Some(known) = shard.index.get(&hash).and_then(|ids| ids.iter().find(|id| shard.str(**id) == text)) {
+        if let Some(known) =
+            shard.index.get(&hash).and_then(|ids| ids.iter().find(|id| shard.str(**id) == text))
+        {
             return Sym(known << SHARD_BITS | at as u32);
         }
         let id = u32::try_from(shard.ends.len()).expect("fewer than 2^28 distinct strings a shard");

@@ -20,7 +20,10 @@ pub fn tick_of(time: Millis) -> Tick {
 pub fn date_of(tick: Tick) -> String {
     // Years beyond what the calendar holds fall on its first or last day: a date must always be had.
     let second = tick.clamp(jiff::Timestamp::MIN.as_second(), jiff::Timestamp::MAX.as_second());
-    jiff::Timestamp::from_second(second).unwrap_or(jiff::Timestamp::UNIX_EPOCH).strftime("%Y-%m-%d").to_string()
+    jiff::Timestamp::from_second(second)
+        .unwrap_or(jiff::Timestamp::UNIX_EPOCH)
+        .strftime("%Y-%m-%d")
+        .to_string()
 }
 
 #[cfg(test)]
