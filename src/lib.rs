@@ -3,6 +3,8 @@
 pub mod record;
 pub mod plan;
 pub mod flow;
+pub mod ingest;
+pub mod normalize;
 pub mod correlate;
 pub mod enrich;
 pub mod engine;

@@ -2,6 +2,7 @@
 
 pub mod fault;
 pub mod yaml;
+pub mod mapping;
 pub mod correlation;
 pub mod link;
 

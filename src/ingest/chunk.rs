@@ -1,0 +1,79 @@
+//! Chunk: some 256 KiB of whole records, owned, so that any thread may parse it.
+
+use std::sync::Arc;
+
+/// What the records of a chunk are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// Each should be one JSON object.
+    Json,
+    /// Each is a row under this header.
+    Csv(Arc<Header>),
+}
+
+/// A CSV header.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Header {
+    /// Column names, without quotes.
+    pub columns: Vec<String>,
+    /// What stands between fields.
+    pub delimiter: u8,
+}
+
+/// Where a record lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// Its first byte in the chunk.
+    pub start: u32,
+    /// One past its last.
+    pub end: u32,
+    /// The line from 1 in its source on which it begins, or its offset there.
+    pub position: u64,
+}
+
+/// Whole records, in the order of their source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chunk {
+    /// The records and what stood between them.
+    pub bytes: Vec<u8>,
+    /// Where each record lies in `bytes`.
+    pub spans: Vec<Span>,
+    /// The first record's number in its source, from 0; those after it follow.
+    pub ordinal: u64,
+    /// What the records are.
+    pub framing: Framing,
+}
+
+impl Chunk {
+    /// A chunk of one JSON record that came by itself, as over Kafka.
+    ///
+    /// Longer than 4 GiB it is cut, and so becomes a reject.
+    #[must_use]
+    pub fn of_record(bytes: Vec<u8>, position: u64, ordinal: u64) -> Chunk {
+        let end = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        Chunk { bytes, spans: vec![Span { start: 0, end, position }], ordinal, framing: Framing::Json }
+    }
+
+    /// How many records it holds.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.spans.len()
+    }
+
+    /// Whether it holds none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.spans.is_empty()
+    }
+
+    /// Position, ordinal and bytes of each record.
+    pub fn records(&self) -> impl Iterator<Item = (u64, u64, &[u8])> {
+        self.spans.iter().zip(self.ordinal..).map(|(span, ordinal)| {
+            (
+                span.position,
+                ordinal,
+                self.bytes.get(span.start as usize..span.end as usize).unwrap_or_default(),
+            )
+        })
+    }
+}

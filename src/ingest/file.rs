@@ -1,0 +1,152 @@
+//! Files: read from beginning to end, whatever they are packed in, never as a whole in memory.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, BufReader, Cursor, Read};
+use std::path::{Path, PathBuf};
+
+use flate2::read::MultiGzDecoder;
+
+use super::framer::{Framed, Framer, Limits, Origin};
+
+/// Bytes read at a time.
+const READ_BYTES: usize = 256 << 10;
+
+/// Why a file could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum IngestError {
+    /// It is not there, or may not be read.
+    #[error("cannot open {path}: {source}; check the path and that it may be read", path = path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// It is a folder.
+    #[error("{path} is a folder; name the files in it, as with {path}/*.json", path = path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// Its first bytes could not be read.
+    #[error("cannot read {path}: {source}; check the disk that it lies on", path = path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+}
+
+/// What a stream is packed in, told by its first bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Packing {
+    Gzip,
+    Zstd,
+    None,
+}
+
+impl Packing {
+    fn of(magic: &[u8]) -> Packing {
+        if magic.starts_with(&[0x1f, 0x8b]) {
+            Packing::Gzip
+        } else if magic.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
+            Packing::Zstd
+        } else {
+            Packing::None
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Packing::Gzip => "gzip stream",
+            Packing::Zstd => "zstd stream",
+            Packing::None => "file",
+        }
+    }
+}
+
+/// Reads one file as chunks and rejects, in its order.
+pub struct FileReader {
+    bytes: Box<dyn Read + Send>,
+    packing: Packing,
+    framer: Framer,
+    buf: Vec<u8>,
+    /// Bytes read so far, unpacked.
+    offset: u64,
+    ready: VecDeque<Framed>,
+    done: bool,
+}
+
+impl FileReader {
+    /// Opens the file at `path`, whose records are `origin`'s.
+    pub fn open(path: &Path, origin: Origin, limits: Limits) -> Result<FileReader, IngestError> {
+        let open = |source| IngestError::Open { path: path.to_owned(), source };
+        let file = File::open(path).map_err(open)?;
+        if file.metadata().map_err(open)?.is_dir() {
+            return Err(IngestError::Folder { path: path.to_owned() });
+        }
+        FileReader::new(Box::new(file), origin, limits)
+            .map_err(|source| IngestError::Read { path: path.to_owned(), source })
+    }
+
+    /// Reads any stream of bytes as if it were a file.
+    pub fn new(mut bytes: Box<dyn Read + Send>, origin: Origin, limits: Limits) -> io::Result<FileReader> {
+        let mut magic = Vec::with_capacity(4);
+        bytes.by_ref().take(4).read_to_end(&mut magic)?;
+        let packing = Packing::of(&magic);
+        let whole = BufReader::with_capacity(READ_BYTES / 4, Cursor::new(magic).chain(bytes));
+        let bytes: Box<dyn Read + Send> = match packing {
+            Packing::Gzip => Box::new(MultiGzDecoder::new(whole)),
+            Packing::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(whole)?),
+            Packing::None => Box::new(whole),
+        };
+        let framer = Framer::new(origin, limits);
+        Ok(FileReader {
+            bytes,
+            packing,
+            framer,
+            buf: vec![0; READ_BYTES],
+            offset: 0,
+            ready: VecDeque::new(),
+            done: false,
+        })
+    }
+
+    fn read(&mut self) {
+        let mut framed = Vec::new();
+        match self.bytes.read(&mut self.buf) {
+            Ok(0) => {
+                self.done = true;
+                self.framer.finish(&mut framed);
+            }
+            Ok(length) => {
+                self.offset += length as u64;
+                self.framer.feed(&self.buf[..length], &mut framed);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => {
+                self.done = true;
+                let reason = format!(
+                    "the {} breaks off after {} bytes of content: {error}; fetch the file again, its end is missing or damaged",
+                    self.packing.name(),
+                    self.offset
+                );
+                self.framer.cut(reason, &mut framed);
+            }
+        }
+        self.ready.extend(framed);
+    }
+}
+
+impl Iterator for FileReader {
+    type Item = Framed;
+
+    fn next(&mut self) -> Option<Framed> {
+        while self.ready.is_empty() && !self.done {
+            self.read();
+        }
+        self.ready.pop_front()
+    }
+}

@@ -1,0 +1,152 @@
+//! Framer: a growing stream of bytes in, chunks of whole records and rejects out, however the bytes were cut.
+//!
+//! State: the bytes of the chunk and of the record under way: at most the two limits and one piece.
+
+use std::sync::Arc;
+
+use super::chunk::{Chunk, Framing};
+use super::lines::Lines;
+use super::objects::Objects;
+use super::rows::Rows;
+use super::sniff::{Sniffed, sniff};
+use super::tape::Tape;
+use crate::record::{Reject, Sym};
+
+/// Whose records they are, for those that are rejected here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The source's name.
+    pub source: Sym,
+    /// The tenant that the source's settings name.
+    pub tenant: Sym,
+}
+
+/// Bounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// A chunk is given out once it holds this many bytes.
+    pub chunk_bytes: usize,
+    /// A longer record is a reject; at most 1 GiB.
+    pub record_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { chunk_bytes: 256 << 10, record_bytes: 16 << 20 }
+    }
+}
+
+/// What a framer gives out, in the order of the source.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Framed {
+    /// Records.
+    Chunk(Chunk),
+    /// A record whose bytes could not be had; it counts as one record.
+    Reject(Reject),
+}
+
+/// Cuts a stream of bytes into records.
+pub struct Framer {
+    tape: Tape,
+    scanner: Scanner,
+    piece_bytes: usize,
+}
+
+/// How records are told apart.
+enum Scanner {
+    /// Nothing but white space was seen.
+    Unknown {
+        bom: bool,
+    },
+    Lines(Lines),
+    Objects(Objects),
+    Rows(Rows),
+}
+
+impl Framer {
+    /// A framer at the beginning of a source.
+    #[must_use]
+    pub fn new(origin: Origin, limits: Limits) -> Framer {
+        let piece_bytes = limits.chunk_bytes.max(1);
+        Framer { tape: Tape::new(origin, limits), scanner: Scanner::Unknown { bom: true }, piece_bytes }
+    }
+
+    /// Takes the next bytes and appends the chunks that they fill to `out`.
+    pub fn feed(&mut self, bytes: &[u8], out: &mut Vec<Framed>) {
+        for piece in bytes.chunks(self.piece_bytes) {
+            self.tape.buf.extend_from_slice(piece);
+            self.step(false);
+            self.tape.emit_full();
+        }
+        out.append(&mut self.tape.out);
+    }
+
+    /// Gives out the whole records at hand, though they fill no chunk: a live source is idle.
+    pub fn flush(&mut self, out: &mut Vec<Framed>) {
+        self.tape.emit();
+        out.append(&mut self.tape.out);
+    }
+
+    /// The source has ended: what is left is its last record.
+    pub fn finish(&mut self, out: &mut Vec<Framed>) {
+        self.step(true);
+        self.flush(out);
+    }
+
+    /// The source broke off for `reason`: the record under way, whole or not, is a reject that says so.
+    pub fn cut(&mut self, reason: String, out: &mut Vec<Framed>) {
+        self.tape.broke(reason);
+        self.flush(out);
+    }
+
+    /// The line from 1 up to which the source was read.
+    #[must_use]
+    pub fn line(&self) -> u64 {
+        self.tape.line
+    }
+
+    fn step(&mut self, done: bool) {
+        if let Scanner::Unknown { bom } = self.scanner {
+            self.tell(bom, done);
+        }
+        match &mut self.scanner {
+            Scanner::Unknown { .. } => {}
+            Scanner::Lines(lines) => lines.step(&mut self.tape, done),
+            Scanner::Objects(objects) => objects.step(&mut self.tape, done),
+            Scanner::Rows(rows) => rows.step(&mut self.tape, done),
+        }
+    }
+
+    /// Tells the format, once there are bytes enough.
+    fn tell(&mut self, bom: bool, done: bool) {
+        const BOM: &[u8] = b"\xef\xbb\xbf";
+        let tape = &mut self.tape;
+        if bom && tape.buf.starts_with(BOM) {
+            tape.scan = BOM.len();
+            self.scanner = Scanner::Unknown { bom: false };
+        } else if bom && !done && BOM.starts_with(&tape.buf) {
+            return;
+        }
+        while let Some(byte) = tape.byte().filter(u8::is_ascii_whitespace) {
+            tape.line += u64::from(byte == b'\n');
+            tape.scan += 1;
+        }
+        if tape.scan > 0 {
+            tape.skip();
+            self.scanner = Scanner::Unknown { bom: false };
+        }
+        self.scanner = match sniff(&tape.buf, done) {
+            Sniffed::Wait => return,
+            Sniffed::Lines => Scanner::Lines(Lines::default()),
+            Sniffed::Objects => Scanner::Objects(Objects::default()),
+            Sniffed::Rows { header, length } => {
+                tape.line += u64::from(tape.buf[..length].ends_with(b"\n"));
+                tape.scan = length;
+                tape.skip();
+                let rows = Rows::new(header.columns.len(), header.delimiter);
+                tape.framing = Framing::Csv(Arc::new(header));
+                Scanner::Rows(rows)
+            }
+        };
+    }
+}

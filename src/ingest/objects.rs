@@ -1,0 +1,206 @@
+//! Objects: JSON objects one after the other or in an array, each over any number of lines.
+//!
+//! Only brackets and strings are followed. A record is broken where brackets do not match, where a string holds a
+//! newline, or where an object begins that cannot stand there; it then ends before the next line that begins an
+//! object no further indented than itself. Text between objects is a record that cannot be read.
+//! State: the open brackets of the record under way.
+
+use super::tape::Tape;
+
+/// `serde_json` reads no deeper either.
+const DEPTH_MAX: usize = 128;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Between,
+    Junk,
+    Inside,
+    InString,
+    Escaped,
+    Broken,
+}
+
+/// See the head of this file.
+pub(super) struct Objects {
+    state: State,
+    /// The open brackets: true for an object.
+    open: Vec<bool>,
+    /// The last byte that was no white space.
+    last: u8,
+    /// How far the line is indented.
+    indent: usize,
+    /// Whether only white space was met on the line.
+    leading: bool,
+    record_indent: usize,
+    /// Whether the record under way was given up already.
+    skipping: bool,
+}
+
+impl Default for Objects {
+    fn default() -> Self {
+        Objects {
+            state: State::Between,
+            open: Vec::new(),
+            last: 0,
+            indent: 0,
+            leading: true,
+            record_indent: 0,
+            skipping: false,
+        }
+    }
+}
+
+impl Objects {
+    pub(super) fn step(&mut self, tape: &mut Tape, done: bool) {
+        loop {
+            while tape.scan < tape.buf.len() {
+                match self.state {
+                    State::Between => self.between(tape),
+                    State::Junk => self.junk(tape),
+                    State::Inside => self.inside(tape),
+                    State::InString => self.in_string(tape),
+                    State::Escaped => {
+                        tape.scan += 1;
+                        self.state = State::InString;
+                    }
+                    State::Broken => self.broken(tape),
+                }
+            }
+            let open = matches!(self.state, State::Inside | State::InString | State::Escaped);
+            if done && open && !self.skipping {
+                self.give_up(tape);
+            }
+            if tape.scan == tape.buf.len() {
+                break;
+            }
+        }
+        if self.skipping {
+            tape.skip();
+        } else if self.state == State::Between {
+            tape.begin();
+        } else if tape.overlong() {
+            tape.too_long();
+            self.skipping = true;
+        } else if done {
+            tape.record();
+        }
+    }
+
+    fn between(&mut self, tape: &mut Tape) {
+        let Some(byte) = tape.byte() else { return };
+        match byte {
+            b'{' => {
+                tape.begin();
+                self.open.clear();
+                self.open.push(true);
+                self.record_indent = self.indent;
+                self.state = State::Inside;
+                self.pass(tape, byte);
+            }
+            b',' | b'[' | b']' => self.pass(tape, byte),
+            _ if byte.is_ascii_whitespace() => self.pass(tape, byte),
+            _ => {
+                tape.begin();
+                self.state = State::Junk;
+            }
+        }
+    }
+
+    fn junk(&mut self, tape: &mut Tape) {
+        let Some(byte) = tape.byte() else { return };
+        match byte {
+            b'{' | b'\n' | b',' => self.end(tape),
+            _ => self.pass(tape, byte),
+        }
+    }
+
+    fn inside(&mut self, tape: &mut Tape) {
+        let Some(byte) = tape.byte() else { return };
+        match byte {
+            b'"' => self.state = State::InString,
+            b'{' if !self.value_may_follow() || self.open.len() >= DEPTH_MAX => return self.give_up(tape),
+            b'{' => self.open.push(true),
+            b'[' if self.open.len() >= DEPTH_MAX => return self.give_up(tape),
+            b'[' => self.open.push(false),
+            b'}' | b']' if self.open.pop() != Some(byte == b'}') => return self.give_up(tape),
+            _ => {}
+        }
+        self.pass(tape, byte);
+        if self.open.is_empty() {
+            self.end(tape);
+        }
+    }
+
+    fn in_string(&mut self, tape: &mut Tape) {
+        let Some(at) = memchr::memchr3(b'"', b'\\', b'\n', &tape.buf[tape.scan..]) else {
+            tape.scan = tape.buf.len();
+            return;
+        };
+        tape.scan += at;
+        match tape.buf[tape.scan] {
+            b'"' => {
+                self.state = State::Inside;
+                self.pass(tape, b'"');
+            }
+            b'\\' => {
+                self.state = State::Escaped;
+                tape.scan += 1;
+            }
+            _ => self.give_up(tape),
+        }
+    }
+
+    fn broken(&mut self, tape: &mut Tape) {
+        let Some(byte) = tape.byte() else { return };
+        if byte == b'{' && self.leading && tape.scan > tape.start && self.indent <= self.record_indent {
+            self.end(tape);
+        } else if self.leading {
+            self.pass(tape, byte);
+        } else {
+            tape.scan += memchr::memchr(b'\n', &tape.buf[tape.scan..]).unwrap_or(tape.buf.len() - tape.scan);
+            if let Some(newline) = tape.byte() {
+                self.pass(tape, newline);
+            }
+        }
+    }
+
+    /// Moves on by one byte outside of strings.
+    fn pass(&mut self, tape: &mut Tape, byte: u8) {
+        tape.scan += 1;
+        if byte == b'\n' {
+            tape.line += 1;
+            (self.indent, self.leading) = (0, true);
+        } else if !byte.is_ascii_whitespace() {
+            (self.last, self.leading) = (byte, false);
+        } else if self.leading {
+            self.indent += 1;
+        }
+    }
+
+    fn value_may_follow(&self) -> bool {
+        matches!(self.last, b'[' | b':') || self.last == b',' && self.open.last() == Some(&false)
+    }
+
+    /// The record ends before the head.
+    fn end(&mut self, tape: &mut Tape) {
+        if std::mem::take(&mut self.skipping) {
+            tape.skip();
+        } else {
+            tape.record();
+        }
+        self.state = State::Between;
+    }
+
+    /// The record is broken: look for the next from its second line on.
+    fn give_up(&mut self, tape: &mut Tape) {
+        self.state = State::Broken;
+        if !self.skipping && tape.overlong() {
+            tape.too_long();
+            self.skipping = true;
+        }
+        if !self.skipping && tape.rewind() {
+            tape.scan += 1;
+            self.leading = false;
+        }
+    }
+}

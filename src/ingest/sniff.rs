@@ -1,0 +1,134 @@
+//! Sniff: what a stream of bytes is, told by how it begins.
+
+use super::chunk::Header;
+
+/// A first line longer than this is judged by its beginning.
+const PROBE_MAX: usize = 1 << 20;
+
+/// What was told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Sniffed {
+    /// More bytes are needed.
+    Wait,
+    /// A record a line.
+    Lines,
+    /// JSON objects, whatever their lines.
+    Objects,
+    /// Rows under a header; the header is the first line that is not blank, as long as this many bytes.
+    Rows { header: Header, length: usize },
+}
+
+/// Tells what `bytes` are, which begin at the first byte that is no white space; `done` says that none will follow.
+pub(super) fn sniff(bytes: &[u8], done: bool) -> Sniffed {
+    let newline = memchr::memchr(b'\n', bytes);
+    let whole = newline.is_some() || done || bytes.len() >= PROBE_MAX;
+    let line = &bytes[..newline.unwrap_or(bytes.len())];
+    match bytes.first() {
+        None => Sniffed::Wait,
+        Some(b'[') => Sniffed::Objects,
+        _ if !whole => Sniffed::Wait,
+        Some(b'{') => match shape(line) {
+            Shape::Whole => Sniffed::Lines,
+            Shape::Many | Shape::OpenBeforeValue => Sniffed::Objects,
+            Shape::Open if newline.is_none() => Sniffed::Lines,
+            // Either an object over many lines, or a cut one with whole ones after it: the next line tells.
+            Shape::Open => match bytes[line.len()..].iter().find(|b| **b != b'\n' && **b != b'\r') {
+                Some(b'{') => Sniffed::Lines,
+                Some(_) => Sniffed::Objects,
+                None if done => Sniffed::Lines,
+                None => Sniffed::Wait,
+            },
+        },
+        Some(_) => match header(line) {
+            Some(header) => Sniffed::Rows { header, length: newline.map_or(bytes.len(), |at| at + 1) },
+            None => Sniffed::Lines,
+        },
+    }
+}
+
+enum Shape {
+    /// One object.
+    Whole,
+    /// One object and something else.
+    Many,
+    /// An object that does not end here.
+    Open,
+    /// The same, where the next thing may well be an object inside it.
+    OpenBeforeValue,
+}
+
+fn shape(line: &[u8]) -> Shape {
+    let (mut depth, mut in_string, mut escaped, mut last) = (0u32, false, false, 0u8);
+    for (at, byte) in line.iter().enumerate() {
+        match (in_string, byte) {
+            (true, _) if escaped => escaped = false,
+            (true, b'\\') => escaped = true,
+            (_, b'"') => in_string = !in_string,
+            (false, b'{' | b'[') => depth += 1,
+            (false, b'}' | b']') => {
+                depth = depth.saturating_sub(1);
+                if depth == 0 {
+                    let rest = line[at + 1..].trim_ascii();
+                    return if rest.is_empty() { Shape::Whole } else { Shape::Many };
+                }
+            }
+            _ => {}
+        }
+        if !byte.is_ascii_whitespace() {
+            last = *byte;
+        }
+    }
+    if !in_string && matches!(last, b'[' | b':') { Shape::OpenBeforeValue } else { Shape::Open }
+}
+
+/// A CSV header, where the line looks like one: two or more distinct plain words.
+fn header(line: &[u8]) -> Option<Header> {
+    let line = line.trim_ascii_end();
+    let count = |delimiter: u8| memchr::memchr_iter(delimiter, line).count();
+    let delimiter = *b",\t;|".iter().max_by_key(|d| (count(**d), std::cmp::Reverse(**d)))?;
+    if count(delimiter) == 0 || count(delimiter) > 4096 {
+        return None;
+    }
+    let plain = |c: char| c.is_alphanumeric() || "_ .-/@#$()".contains(c);
+    let mut columns: Vec<String> = Vec::new();
+    for field in std::str::from_utf8(line).ok()?.split(char::from(delimiter)) {
+        let field = field.trim();
+        let field = field.strip_prefix('"').and_then(|f| f.strip_suffix('"')).unwrap_or(field);
+        let begins = field.chars().next().is_some_and(|c| c.is_alphabetic() || "_@#$".contains(c));
+        if !begins || !field.chars().all(plain) || columns.iter().any(|column| column == field) {
+            return None;
+        }
+        columns.push(field.to_owned());
+    }
+    Some(Header { columns, delimiter })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(text: &str) -> &'static str {
+        match sniff(text.as_bytes(), true) {
+            Sniffed::Wait => "wait",
+            Sniffed::Lines => "lines",
+            Sniffed::Objects => "objects",
+            Sniffed::Rows { .. } => "rows",
+        }
+    }
+
+    #[test]
+    fn formats_are_told_by_content() {
+        assert_eq!(told(""), "wait");
+        assert_eq!(told("{\"a\":1}\n{\"a\":2}\n"), "lines");
+        assert_eq!(told("{\"a\":{\n{\"a\":2}\n"), "lines");
+        assert_eq!(told("{\"a\":\"cut\n{\"a\":2}\n"), "lines");
+        assert_eq!(told("{\n  \"a\": 1\n}\n"), "objects");
+        assert_eq!(told("{\"a\":[\n{\"b\":1}\n]}"), "objects");
+        assert_eq!(told("{\"a\":1}{\"a\":2}"), "objects");
+        assert_eq!(told("[\n"), "objects");
+        assert_eq!(told("time,name,ip\n1,2,3\n"), "rows");
+        assert_eq!(told("\"time\";\"name\"\n1;2\n"), "rows");
+        assert_eq!(told("Mar  4 14:14:57 mail auth: a, b\n"), "lines");
+        assert_eq!(sniff(b"{\"a\":1}", false), Sniffed::Wait);
+    }
+}

@@ -1,0 +1,149 @@
+//! Compile: mapping files with every path replaced by its slot.
+
+use super::paths::Paths;
+use crate::plan::mapping::{
+    Condition, EntityField, FieldPath, Mapping, Product, ProductField, SeverityField, Test, TimeFormat,
+    Unmapped,
+};
+use crate::record::{EntityKind, Names, Role, Sym};
+
+use super::value::{Digits, Slots};
+
+/// All mappings of a source.
+pub(super) struct Compiled {
+    pub(super) paths: Paths,
+    pub(super) mappings: Vec<Plan>,
+    /// What is done to entities' values, each once: its number is the memo's tag.
+    pub(super) cleanings: Vec<Cleaning>,
+}
+
+/// One mapping.
+pub(super) struct Plan {
+    pub(super) product: ProductPlan,
+    pub(super) detect: Vec<Check>,
+    pub(super) ignore: Vec<(Vec<Check>, Box<[u16]>)>,
+    pub(super) id: Box<[u16]>,
+    pub(super) tenant: Box<[u16]>,
+    pub(super) time: Box<[u16]>,
+    pub(super) formats: Vec<TimeFormat>,
+    pub(super) rule: Box<[u16]>,
+    pub(super) title: Box<[u16]>,
+    pub(super) severity: SeverityField,
+    pub(super) severity_slots: Box<[u16]>,
+    pub(super) attacks: Box<[u16]>,
+    pub(super) entities: Vec<EntityPlan>,
+    /// The paths that are taken, where the rest is kept.
+    pub(super) keep: Option<Vec<FieldPath>>,
+}
+
+pub(super) enum ProductPlan {
+    Constant(String, Sym),
+    Field(Box<[u16]>, ProductField),
+}
+
+pub(super) struct EntityPlan {
+    pub(super) role: Role,
+    pub(super) slots: Box<[u16]>,
+    pub(super) cleaning: u32,
+}
+
+#[derive(Clone, PartialEq)]
+pub(super) struct Cleaning {
+    pub(super) kind: EntityKind,
+    pub(super) transform: Vec<crate::plan::mapping::Transform>,
+    pub(super) skip: Vec<String>,
+}
+
+/// A condition.
+pub(super) struct Check {
+    slots: Box<[u16]>,
+    test: Test,
+}
+
+impl Check {
+    pub(super) fn holds(&self, slots: &Slots<'_>) -> bool {
+        let value = slots.first(&self.slots);
+        let mut digits: Digits = [0; 40];
+        match (&self.test, value.text(&mut digits)) {
+            (Test::Exists(wanted), found) => *wanted == found.is_some(),
+            (Test::In(texts), Some(found)) => texts.iter().any(|text| text == found),
+            (Test::NotIn(texts), Some(found)) => texts.iter().all(|text| text != found),
+            (Test::StartsWith(texts), Some(found)) => {
+                texts.iter().any(|text| found.starts_with(text.as_str()))
+            }
+            (Test::In(_) | Test::NotIn(_) | Test::StartsWith(_), None) => false,
+        }
+    }
+}
+
+impl Compiled {
+    pub(super) fn new(mappings: &[Mapping], names: &Names) -> Self {
+        let mut compiled = Compiled { paths: Paths::new(), mappings: Vec::new(), cleanings: Vec::new() };
+        for mapping in mappings {
+            let plan = compiled.plan(mapping, names);
+            compiled.mappings.push(plan);
+        }
+        compiled
+    }
+
+    fn plan(&mut self, mapping: &Mapping, names: &Names) -> Plan {
+        let paths = &mut self.paths;
+        let product = match &mapping.product {
+            Product::Constant(name) => ProductPlan::Constant(name.clone(), names.intern(name)),
+            Product::Field(field) => ProductPlan::Field(paths.slots(&field.field), field.clone()),
+        };
+        let mut optional =
+            |field: &Option<_>| field.as_ref().map(|field| paths.slots(field)).unwrap_or_default();
+        let (id, tenant, title) =
+            (optional(&mapping.id), optional(&mapping.tenant), optional(&mapping.title));
+        let severity_slots = optional(&mapping.severity.field);
+        let mut checks = |conditions: &[Condition]| -> Vec<Check> {
+            let check = |c: &Condition| Check { slots: paths.slots(&c.field), test: c.test.clone() };
+            conditions.iter().map(check).collect()
+        };
+        let detect = checks(&mapping.detect);
+        let ignored: Vec<_> = mapping.ignore.iter().map(|ignore| checks(&ignore.when)).collect();
+        let ignore =
+            ignored.into_iter().zip(&mapping.ignore).map(|(when, i)| (when, paths.slots(&i.kind))).collect();
+        Plan {
+            product,
+            detect,
+            ignore,
+            id,
+            tenant,
+            time: paths.slots(&mapping.time.field),
+            formats: mapping.time.formats.clone(),
+            rule: paths.slots(&mapping.rule),
+            title,
+            severity: mapping.severity.clone(),
+            severity_slots,
+            attacks: mapping.attacks.iter().map(|path| paths.slot(path)).collect(),
+            keep: (mapping.unmapped == Unmapped::Keep).then(|| taken(mapping)),
+            entities: mapping.entities.iter().map(|entity| self.entity(entity)).collect(),
+        }
+    }
+
+    fn entity(&mut self, entity: &EntityField) -> EntityPlan {
+        let cleaning =
+            Cleaning { kind: entity.kind, transform: entity.transform.clone(), skip: entity.skip.clone() };
+        let known = self.cleanings.iter().position(|other| *other == cleaning);
+        let at = known.unwrap_or_else(|| {
+            self.cleanings.push(cleaning);
+            self.cleanings.len() - 1
+        });
+        let cleaning = u32::try_from(at).expect("fewer than 2^32 entities in all mapping files");
+        EntityPlan { role: entity.role, slots: self.paths.slots(&entity.field), cleaning }
+    }
+}
+
+/// Every path that goes into the alert.
+fn taken(mapping: &Mapping) -> Vec<FieldPath> {
+    let product = match &mapping.product {
+        Product::Constant(_) => None,
+        Product::Field(field) => Some(&field.field),
+    };
+    let single = [product, mapping.id.as_ref(), mapping.tenant.as_ref(), mapping.title.as_ref()];
+    let single = single.into_iter().flatten().chain([&mapping.time.field, &mapping.rule]);
+    let more = mapping.severity.field.iter().chain(mapping.entities.iter().map(|entity| &entity.field));
+    single.chain(more).flat_map(|paths| &paths.0).chain(&mapping.attacks).cloned().collect()
+}

@@ -1,0 +1,94 @@
+//! Examples: the records in a mapping file become what the file says they must, or it is a fault.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use super::normalizer::{Normalizer, Parsed, SourceSettings};
+use crate::ingest::{Framed, Framer, Limits, Origin};
+use crate::plan::fault::Fault;
+use crate::plan::mapping::{Example, Expect, ExpectAlert, Mapping};
+use crate::record::{Alert, Names};
+
+/// When examples are read: 2030-01-01, so that what they show has happened.
+const AS_OF_MS: i64 = 1_893_456_000_000;
+
+/// Runs the examples of `mapping` against all mappings, since another one might take its records away.
+#[must_use]
+pub fn check(mapping: &Mapping, all: &[Mapping]) -> Vec<Fault> {
+    let fault = |line: u64, what| Fault {
+        file: mapping.file.clone(),
+        line: Some(line).filter(|line| *line > 0),
+        what,
+        cure: "mend the mapping, or what the example expects".into(),
+    };
+    let run =
+        |example: &Example| run(example, all).err().map(|what| format!("example {:?}: {what}", example.name));
+    let examples = mapping.examples.iter();
+    examples.filter_map(|e| run(&e.value).map(|what| fault(e.referenced.line(), what))).collect()
+}
+
+fn run(example: &Example, mappings: &[Mapping]) -> Result<(), String> {
+    let names = Arc::new(Names::default());
+    let (source, tenant) = (names.intern("example"), names.intern("default"));
+    let text = match &example.raw {
+        serde_json::Value::String(text) => text.clone(),
+        object => object.to_string(),
+    };
+    let mut framed = Vec::new();
+    let mut framer = Framer::new(Origin { source, tenant }, Limits::default());
+    framer.feed(text.as_bytes(), &mut framed);
+    framer.finish(&mut framed);
+    let settings = SourceSettings {
+        name: source,
+        tenant,
+        tenant_from_field: false,
+        zone: TimeZone::UTC,
+        as_of: AS_OF_MS,
+        future_max_ms: 86_400_000,
+    };
+    let mut normalizer = Normalizer::new(mappings, settings, Arc::clone(&names));
+    let mut parsed = Parsed::default();
+    match framed.as_slice() {
+        [Framed::Chunk(chunk)] if chunk.len() == 1 => normalizer.parse(chunk, &mut parsed),
+        _ => return Err("its text is not one record".into()),
+    }
+    match (&example.expect, parsed.alerts.first(), parsed.rejects.first()) {
+        (Expect::Alert(expected), Some(alert), _) => compare(expected, alert, &names),
+        (Expect::Ignored(kind), None, None) => {
+            let found = parsed.ignored.keys().next().map(|(_, kind)| names.get(*kind)).unwrap_or_default();
+            if found == *kind { Ok(()) } else { Err(format!("ignored as {found:?}, not as {kind:?}")) }
+        }
+        (Expect::Rejected(part), _, Some(reject)) if reject.reason.contains(part) => Ok(()),
+        (_, _, Some(reject)) => Err(format!("rejected: {}", reject.reason)),
+        (Expect::Ignored(_) | Expect::Rejected(_), Some(_), _) => Err("it became an alert".into()),
+        (Expect::Alert(_) | Expect::Rejected(_), None, None) => Err("it was ignored".into()),
+    }
+}
+
+fn compare(expected: &ExpectAlert, alert: &Alert, names: &Names) -> Result<(), String> {
+    let time = Timestamp::from_millisecond(alert.time).map(|t| t.to_string()).unwrap_or_default();
+    let wanted_time = expected.time.as_ref().map(|time| {
+        time.parse::<Timestamp>().map_or_else(|_| format!("{time}, which is not RFC 3339"), |t| t.to_string())
+    });
+    let texts = [
+        ("product", &expected.product, names.get(alert.product)),
+        ("rule", &expected.rule, names.get(alert.rule)),
+        ("title", &expected.title, names.get(alert.title)),
+        ("attacks", &expected.attacks, names.get(alert.attacks)),
+        ("time", &wanted_time, time),
+        ("severity", &expected.severity.map(|s| s.name().to_owned()), alert.severity.name().to_owned()),
+        ("identified", &expected.identified.map(|i| i.to_string()), alert.identified.to_string()),
+    ];
+    for (field, wanted, found) in texts {
+        if let Some(wanted) = wanted.as_ref().filter(|wanted| **wanted != found) {
+            return Err(format!("{field} is {found:?}, not {wanted:?}"));
+        }
+    }
+    let found: Vec<String> = alert.entities.iter().map(|entity| entity.text(names)).collect();
+    match &expected.entities {
+        Some(wanted) if *wanted != found => Err(format!("entities are {found:?}, not {wanted:?}")),
+        _ => Ok(()),
+    }
+}

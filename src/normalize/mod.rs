@@ -1,0 +1,22 @@
+//! Normalize: records become alerts, as the mapping files say. What cannot is a reject with its reason; what is of no
+//! concern by name is counted. It reads no clock and does no IO.
+//!
+//! All mappings' field paths are one trie (`paths`), through which a record's JSON is read once, in place
+//! (`extract`); what the mappings may want lies in slots then (`value`). Everything that recurs (names, addresses,
+//! severities, ATT&CK lists) is worked out once and remembered per thread (`memo`).
+
+pub mod example;
+
+mod canonical;
+mod compile;
+mod extract;
+mod memo;
+mod paths;
+mod refusal;
+mod row;
+mod time;
+mod unmapped;
+mod value;
+pub mod normalizer;
+
+pub use normalizer::{Normalizer, Parsed, SourceSettings};

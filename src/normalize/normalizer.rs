@@ -1,0 +1,423 @@
+//! Normalizer: chunks in, alerts, rejects and counts of ignored records out. One a thread.
+//!
+//! State: memos of bounded size; nothing that an answer depends on.
+
+use std::sync::Arc;
+
+use jiff::tz::TimeZone;
+use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
+
+use super::canonical::{canonical, capped};
+use super::compile::{Compiled, Plan, ProductPlan};
+use super::extract::extract;
+use super::memo::Memo;
+use super::refusal::Refusal;
+use super::row::Columns;
+use super::time::{self, Frame};
+use super::unmapped::{of_row, unmapped};
+use super::value::{Digits, Slots};
+use crate::ingest::{Chunk, Framing, raw};
+use crate::plan::mapping::Mapping;
+use crate::record::{
+    Alert, AlertId, Entity, Millis, Names, Observable, Reject, Severity, Sym, Tactics, attack, tick_of,
+};
+
+/// Entities of one alert; attackers choose how long lists are.
+const ENTITIES_MAX: usize = 64;
+
+/// The longest name by which ignored records are counted, in bytes.
+const TYPE_MAX: usize = 64;
+
+/// What a source says of its records.
+#[derive(Clone, Debug)]
+pub struct SourceSettings {
+    /// The source's name.
+    pub name: Sym,
+    /// Whose its records are; empty where only a field may say so.
+    pub tenant: Sym,
+    /// Whether a field may say so.
+    pub tenant_from_field: bool,
+    /// The zone of times that name none.
+    pub zone: TimeZone,
+    /// The recorded ingest time.
+    pub as_of: Millis,
+    /// An event later than `as_of` by more than this is a reject; usually 24 h.
+    pub future_max_ms: Millis,
+}
+
+/// What came of chunks. `records = alerts + rejects + ignored`.
+#[derive(Debug, Default)]
+pub struct Parsed {
+    /// Detections.
+    pub alerts: Vec<Alert>,
+    /// What could not become one.
+    pub rejects: Vec<Reject>,
+    /// Records of no concern, by product and type.
+    pub ignored: FxHashMap<(Sym, Sym), u64>,
+    /// All records.
+    pub records: u64,
+}
+
+impl Parsed {
+    /// Forgets everything but the memory.
+    pub fn clear(&mut self) {
+        self.alerts.clear();
+        self.rejects.clear();
+        self.ignored.clear();
+        self.records = 0;
+    }
+
+    /// How many records were of no concern.
+    #[must_use]
+    pub fn ignored_count(&self) -> u64 {
+        self.ignored.values().sum()
+    }
+}
+
+/// Turns one source's records into alerts.
+pub struct Normalizer {
+    plan: Arc<Compiled>,
+    settings: SourceSettings,
+    frame: Frame,
+    source: String,
+    tenant: String,
+    columns: Option<Columns>,
+    words: Words,
+}
+
+/// What was worked out of texts.
+struct Words {
+    names: Arc<Names>,
+    syms: Memo<Sym>,
+    entities: Memo<Option<Sym>>,
+    severities: Memo<Severity>,
+    attacks: Memo<(Tactics, Sym)>,
+    scratch: String,
+}
+
+/// One record and where it stood.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    position: u64,
+    ordinal: u64,
+    bytes: &'a [u8],
+}
+
+impl Normalizer {
+    /// A normalizer for records of one source; of `mappings` the first that knows a record takes it.
+    #[must_use]
+    pub fn new(mappings: &[Mapping], settings: SourceSettings, names: Arc<Names>) -> Normalizer {
+        let plan = Arc::new(Compiled::new(mappings, &names));
+        let frame = Frame { zone: settings.zone.clone(), as_of: settings.as_of };
+        let (source, tenant) = (names.get(settings.name), names.get(settings.tenant));
+        let words = Words {
+            names,
+            syms: Memo::new(14),
+            entities: Memo::new(17),
+            severities: Memo::new(10),
+            attacks: Memo::new(10),
+            scratch: String::new(),
+        };
+        Normalizer { plan, settings, frame, source, tenant, columns: None, words }
+    }
+
+    /// Moves the ingest time, as each epoch of a live source does.
+    pub fn set_as_of(&mut self, as_of: Millis) {
+        self.settings.as_of = as_of;
+        self.frame.as_of = as_of;
+    }
+
+    /// Parses `chunk` into `out`, which is cleared first.
+    pub fn parse(&mut self, chunk: &Chunk, out: &mut Parsed) {
+        out.clear();
+        let plan = Arc::clone(&self.plan);
+        let mut slots = Slots::new(plan.paths.len());
+        // One check of the whole chunk is cheaper than one a record; where it fails, each is checked by itself.
+        let whole = std::str::from_utf8(&chunk.bytes).ok();
+        if let Framing::Csv(header) = &chunk.framing
+            && !self.columns.as_ref().is_some_and(|columns| columns.are_of(header))
+        {
+            self.columns = Some(Columns::new(header, &plan.paths));
+        }
+        for (span, (position, ordinal, bytes)) in chunk.spans.iter().zip(chunk.records()) {
+            let place = Place { position, ordinal, bytes };
+            out.records += 1;
+            slots.clear();
+            let known = whole.and_then(|text| text.get(span.start as usize..span.end as usize));
+            let text = known.map_or_else(|| std::str::from_utf8(bytes), Ok);
+            let done = text
+                .map_err(|error| Refusal::NotUtf8 { at: error.valid_up_to() })
+                .and_then(|text| self.read(&plan, chunk, text, &mut slots).map(|()| text))
+                .and_then(|text| self.settle(&plan, chunk, text, &slots, place, out));
+            if let Err(refusal) = done {
+                out.rejects.push(self.reject(&refusal, place));
+            }
+        }
+    }
+
+    /// Fills the slots.
+    fn read<'a>(
+        &mut self,
+        plan: &Compiled,
+        chunk: &Chunk,
+        text: &'a str,
+        slots: &mut Slots<'a>,
+    ) -> Result<(), Refusal> {
+        match (&chunk.framing, &mut self.columns) {
+            (Framing::Csv(header), Some(columns)) => {
+                let of = header.columns.len();
+                columns.read(text, slots).map_err(|fields| Refusal::Fields { fields, columns: of })
+            }
+            _ if !text.trim_ascii_start().starts_with('{') => Err(Refusal::NotAnObject),
+            _ => extract(&plan.paths, text, slots).map_err(|error| Refusal::json(&error)),
+        }
+    }
+
+    /// Finds the mapping that takes the record, and makes the alert.
+    fn settle(
+        &mut self,
+        plan: &Compiled,
+        chunk: &Chunk,
+        text: &str,
+        slots: &Slots<'_>,
+        place: Place<'_>,
+        out: &mut Parsed,
+    ) -> Result<(), Refusal> {
+        let holds = |checks: &[super::compile::Check]| checks.iter().all(|check| check.holds(slots));
+        if let Some(at) = plan.mappings.iter().position(|mapping| holds(&mapping.detect)) {
+            let mut alert = self.alert(plan, at, slots, place)?;
+            if let Some(taken) = &plan.mappings[at].keep {
+                alert.unmapped = self.record(chunk, text).and_then(|record| unmapped(record, taken));
+            }
+            out.alerts.push(alert);
+            return Ok(());
+        }
+        for mapping in &plan.mappings {
+            if let Some((_, kind)) = mapping.ignore.iter().find(|(when, _)| holds(when)) {
+                let product = self.product(mapping, slots).map_or(Sym::EMPTY, |(product, _)| product);
+                let mut digits: Digits = [0; 40];
+                let kind = slots
+                    .first(kind)
+                    .text(&mut digits)
+                    .map(|kind| &kind[..kind.floor_char_boundary(TYPE_MAX)]);
+                *out.ignored.entry((product, self.words.sym(kind.unwrap_or_default()))).or_default() += 1;
+                return Ok(());
+            }
+        }
+        Err(match (&chunk.framing, &self.columns) {
+            (Framing::Csv(_), Some(columns)) => Refusal::unknown_keys(columns.names().iter()),
+            _ => Refusal::unknown(text),
+        })
+    }
+
+    fn alert(
+        &mut self,
+        plan: &Compiled,
+        at: usize,
+        slots: &Slots<'_>,
+        place: Place<'_>,
+    ) -> Result<Alert, Refusal> {
+        let mapping = &plan.mappings[at];
+        let time = self.time(mapping, slots)?;
+        let (tenant, tenant_text) = self.tenant(mapping, slots)?;
+        let (product, product_text) = self.product(mapping, slots).ok_or(Refusal::NoProduct)?;
+        let rule = self.words.first(slots, &mapping.rule).ok_or(Refusal::NoRule)?;
+        let title = self.words.first(slots, &mapping.title).unwrap_or(rule);
+        let vendor = self.words.vendor_id(slots, &mapping.id);
+        let tenant_bytes = tenant_text.as_deref().unwrap_or(&self.tenant).as_bytes();
+        let id = match vendor {
+            Some(vendor) => AlertId::of(&[tenant_bytes, product_text.as_bytes(), vendor.as_bytes()]),
+            None => AlertId::of(&[tenant_bytes, self.source.as_bytes(), &place.ordinal.to_le_bytes()]),
+        };
+        let identified = vendor.is_some();
+        let tag = u32::try_from(at).unwrap_or(u32::MAX);
+        let severity = self.words.severity(slots, mapping, tag);
+        let (tactics, attacks) = self.words.attacks(slots, &mapping.attacks);
+        Ok(Alert {
+            id,
+            time,
+            tick: tick_of(time),
+            tenant,
+            source: self.settings.name,
+            position: place.position,
+            product,
+            rule,
+            title,
+            severity,
+            identified,
+            tactics,
+            attacks,
+            entities: self.words.entities(slots, plan, mapping),
+            unmapped: None,
+        })
+    }
+
+    fn time(&self, mapping: &Plan, slots: &Slots<'_>) -> Result<Millis, Refusal> {
+        let mut times = mapping.time.iter().map(|slot| slots.first(&[*slot]));
+        let Some(time) = times.find_map(|value| time::read(value, &mapping.formats, &self.frame)) else {
+            let mut digits: Digits = [0; 40];
+            let found = slots.first(&mapping.time).text(&mut digits);
+            let shown =
+                |text: &str| format!("{:?} is in none of its formats", &text[..text.floor_char_boundary(64)]);
+            return Err(Refusal::NoTime {
+                found: found.map_or_else(|| "its field is absent".to_owned(), shown),
+            });
+        };
+        if time > self.settings.as_of.saturating_add(self.settings.future_max_ms) {
+            return Err(Refusal::future(time, self.settings.as_of));
+        }
+        Ok(time)
+    }
+
+    /// The tenant, with its text where that is not the settings'.
+    fn tenant(&mut self, mapping: &Plan, slots: &Slots<'_>) -> Result<(Sym, Option<String>), Refusal> {
+        if self.settings.tenant_from_field {
+            let mut digits: Digits = [0; 40];
+            if let Some(text) =
+                slots.first(&mapping.tenant).text(&mut digits).map(capped).filter(|t| !t.is_empty())
+            {
+                return Ok((self.words.sym(text), Some(text.to_owned())));
+            }
+        }
+        if self.settings.tenant == Sym::EMPTY {
+            Err(Refusal::NoTenant)
+        } else {
+            Ok((self.settings.tenant, None))
+        }
+    }
+
+    fn product<'p>(
+        &mut self,
+        mapping: &'p Plan,
+        slots: &'p Slots<'_>,
+    ) -> Option<(Sym, std::borrow::Cow<'p, str>)> {
+        let (found, field) = match &mapping.product {
+            ProductPlan::Constant(text, sym) => return Some((*sym, text.as_str().into())),
+            ProductPlan::Field(found, field) => (found, field),
+        };
+        let mut digits: Digits = [0; 40];
+        let text = slots.first(found).text(&mut digits).map(capped).filter(|text| !text.is_empty());
+        let product = if field.starts_with.is_empty() {
+            text.map(|text| std::borrow::Cow::Owned(text.to_owned()))
+        } else {
+            let fits = |begin: &&String| text.is_some_and(|text| text.starts_with(begin.as_str()));
+            let longest = field.starts_with.keys().filter(fits).max_by_key(|begin| begin.len());
+            longest.map(|begin| field.starts_with[begin].as_str().into())
+        };
+        let product = product.or_else(|| field.default.as_deref().map(Into::into))?;
+        Some((self.words.sym(&product), product))
+    }
+
+    /// The whole record, to keep what is not taken.
+    fn record(&mut self, chunk: &Chunk, text: &str) -> Option<serde_json::Value> {
+        match (&chunk.framing, &mut self.columns) {
+            (Framing::Csv(_), Some(columns)) => Some(of_row(columns.pairs(text))),
+            _ => serde_json::from_str(text).ok(),
+        }
+    }
+
+    fn reject(&self, refusal: &Refusal, place: Place<'_>) -> Reject {
+        Reject {
+            stage: refusal.stage(),
+            reason: refusal.to_string(),
+            tick: 0,
+            tenant: if self.settings.tenant == Sym::EMPTY {
+                self.words.names.intern("default")
+            } else {
+                self.settings.tenant
+            },
+            source: self.settings.name,
+            position: place.position,
+            raw: raw(place.bytes),
+        }
+    }
+}
+
+impl Words {
+    fn sym(&mut self, text: &str) -> Sym {
+        let names = &self.names;
+        self.syms.get(0, text, |text| names.intern(text))
+    }
+
+    fn first(&mut self, slots: &Slots<'_>, from: &[u16]) -> Option<Sym> {
+        let mut digits: Digits = [0; 40];
+        let text = slots.first(from).text(&mut digits).map(capped).filter(|text| !text.is_empty())?;
+        Some(self.sym(text))
+    }
+
+    /// The vendor's id: of several fields, all of which must be there.
+    fn vendor_id(&mut self, slots: &Slots<'_>, from: &[u16]) -> Option<&str> {
+        self.scratch.clear();
+        for (at, slot) in from.iter().enumerate() {
+            let mut digits: Digits = [0; 40];
+            let text = slots.first(&[*slot]).text(&mut digits)?;
+            if at > 0 {
+                self.scratch.push('\u{1f}');
+            }
+            self.scratch.push_str(text);
+        }
+        (!from.is_empty()).then_some(self.scratch.as_str())
+    }
+
+    fn severity(&mut self, slots: &Slots<'_>, mapping: &Plan, tag: u32) -> Severity {
+        let table = &mapping.severity;
+        let mut digits: Digits = [0; 40];
+        let Some(text) = slots.first(&mapping.severity_slots).text(&mut digits) else { return table.default };
+        self.severities.get(tag, text, |text| {
+            let word = capped(text).to_lowercase();
+            let number = word.parse::<f64>().ok();
+            let range = || table.ranges.iter().find(|r| number.is_some_and(|n| r.from <= n && n <= r.to));
+            let part = || table.contains.iter().find(|part| word.contains(&part.text));
+            let known = table.words.get(&word).copied();
+            known
+                .or_else(|| range().map(|r| r.severity))
+                .or_else(|| part().map(|p| p.severity))
+                .unwrap_or(table.default)
+        })
+    }
+
+    fn attacks(&mut self, slots: &Slots<'_>, from: &[u16]) -> (Tactics, Sym) {
+        self.scratch.clear();
+        for value in from.iter().flat_map(|slot| slots.all(*slot)) {
+            let mut digits: Digits = [0; 40];
+            self.scratch.push_str(value.text(&mut digits).map(capped).unwrap_or_default());
+            self.scratch.push(',');
+        }
+        if self.scratch.is_empty() {
+            return (Tactics::default(), Sym::EMPTY);
+        }
+        let names = &self.names;
+        self.attacks.get(0, &self.scratch, |tags| {
+            let (tactics, attacks) = attack::canonical(tags.split(','));
+            (tactics, names.intern(&attacks))
+        })
+    }
+
+    fn entities(&mut self, slots: &Slots<'_>, plan: &Compiled, mapping: &Plan) -> SmallVec<[Observable; 4]> {
+        let mut found = SmallVec::new();
+        for entity in &mapping.entities {
+            let cleaning = &plan.cleanings[entity.cleaning as usize];
+            // Of alternatives the first field that holds something, with all that it holds.
+            let Some(slot) = entity.slots.iter().find(|slot| slots.first(&[**slot]).is_present()) else {
+                continue;
+            };
+            for value in slots.all(*slot) {
+                let mut digits: Digits = [0; 40];
+                let Some(text) = value.text(&mut digits) else { continue };
+                let names = &self.names;
+                let value = self.entities.get(entity.cleaning, text, |text| {
+                    let value = canonical(cleaning.kind, &cleaning.transform, &cleaning.skip, text)?;
+                    Some(names.intern(&value))
+                });
+                let Some(value) = value else { continue };
+                let observable =
+                    Observable { entity: Entity { kind: cleaning.kind, value }, role: entity.role };
+                if found.len() < ENTITIES_MAX && !found.contains(&observable) {
+                    found.push(observable);
+                }
+            }
+        }
+        found
+    }
+}

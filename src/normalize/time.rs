@@ -1,0 +1,235 @@
+//! Time: event times as products write them, in milliseconds.
+
+use jiff::civil::DateTime;
+use jiff::fmt::strtime::BrokenDownTime;
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, ToSpan};
+
+use super::value::{Digits, Value};
+use crate::plan::mapping::TimeFormat;
+use crate::record::Millis;
+
+/// What a time leaves open.
+#[derive(Clone, Debug)]
+pub(super) struct Frame {
+    /// The zone of a time that names none.
+    pub(super) zone: TimeZone,
+    /// The ingest time: a time without a year is the last that is not over a day after it.
+    pub(super) as_of: Millis,
+}
+
+/// Numbers of seconds from here on are no seconds: the year would be past 5100.
+const SECONDS_MAX: f64 = 1e11;
+
+/// The time that the first fitting format reads in `value`.
+pub(super) fn read(value: &Value<'_>, formats: &[TimeFormat], frame: &Frame) -> Option<Millis> {
+    let mut digits: Digits = [0; 40];
+    formats.iter().find_map(|format| match (format, value) {
+        (TimeFormat::EpochSeconds, Value::Int(seconds)) => epoch_seconds_int(*seconds),
+        (TimeFormat::EpochSeconds, Value::Float(seconds)) => epoch_seconds(*seconds),
+        (TimeFormat::EpochMillis, Value::Int(millis)) => in_range(*millis),
+        (format, value) => text(value.text(&mut digits)?, *format, frame),
+    })
+}
+
+fn text(text: &str, format: TimeFormat, frame: &Frame) -> Option<Millis> {
+    let text = text.trim();
+    match format {
+        TimeFormat::Rfc3339 => fixed(text.as_bytes()).or_else(|| timestamp(text)),
+        TimeFormat::Iso8601 => {
+            fixed(text.as_bytes()).or_else(|| timestamp(text)).or_else(|| zoned(text.parse().ok()?, frame))
+        }
+        TimeFormat::EpochSeconds => match text.parse::<i64>() {
+            Ok(seconds) => epoch_seconds_int(seconds),
+            Err(_) => epoch_seconds(text.parse().ok()?),
+        },
+        TimeFormat::EpochMillis => in_range(text.parse().ok()?),
+        TimeFormat::Syslog => syslog(text, frame),
+    }
+}
+
+fn epoch_seconds_int(seconds: i64) -> Option<Millis> {
+    in_range(seconds.checked_mul(1000).filter(|_| seconds.unsigned_abs() < 100_000_000_000)?)
+}
+
+fn epoch_seconds(seconds: f64) -> Option<Millis> {
+    // By way of microseconds, so that 1.001 s, which no float is, does not become 1,000 ms. NaN is below no bound.
+    if seconds.abs() < SECONDS_MAX {
+        #[expect(clippy::cast_possible_truncation, reason = "bounded just above")]
+        let micros = (seconds * 1e6).round() as i64;
+        return in_range(micros.div_euclid(1000));
+    }
+    None
+}
+
+/// Only times that the calendar holds.
+fn in_range(millis: i64) -> Option<Millis> {
+    Timestamp::from_millisecond(millis).ok().map(|_| millis)
+}
+
+fn timestamp(text: &str) -> Option<Millis> {
+    text.parse::<Timestamp>().ok().map(floor)
+}
+
+/// Towards the past, as ticks round; jiff itself would round towards 1970.
+fn floor(time: Timestamp) -> Millis {
+    i64::try_from(time.as_nanosecond().div_euclid(1_000_000)).unwrap_or(time.as_millisecond())
+}
+
+fn zoned(time: DateTime, frame: &Frame) -> Option<Millis> {
+    time.to_zoned(frame.zone.clone()).ok().map(|time| floor(time.timestamp()))
+}
+
+fn syslog(text: &str, frame: &Frame) -> Option<Millis> {
+    let day_after =
+        Timestamp::from_millisecond(frame.as_of).ok()?.to_zoned(frame.zone.clone()).saturating_add(1.day());
+    // The 29th of February may be as far as eight years back.
+    (0..=8).map(|back| day_after.year() - back).find_map(|year| {
+        let mut parts = BrokenDownTime::parse("%b %e %H:%M:%S", text).ok()?;
+        parts.set_year(Some(year)).ok()?;
+        let time = zoned(parts.to_datetime().ok()?, frame)?;
+        (time <= floor(day_after.timestamp())).then_some(time)
+    })
+}
+
+/// `2026-01-31T12:00:00[.fraction](Z|+hh:mm|+hhmm)` by hand: the shape of nearly every time there is. None is no
+/// verdict: what is odd (leap seconds, say) is left to jiff.
+fn fixed(text: &[u8]) -> Option<Millis> {
+    let (stamp, rest) = text.split_at_checked(19)?;
+    let shape = [(4, b'-'), (7, b'-'), (13, b':'), (16, b':')];
+    if shape.iter().any(|(at, byte)| stamp[*at] != *byte) || !matches!(stamp[10], b'T' | b't' | b' ') {
+        return None;
+    }
+    let year = two(&stamp[0..2])? * 100 + two(&stamp[2..4])?;
+    let (month, day) = (two(&stamp[5..7])?, two(&stamp[8..10])?);
+    let (hour, minute, second) = (two(&stamp[11..13])?, two(&stamp[14..16])?, two(&stamp[17..19])?);
+    if !(1..=12).contains(&month)
+        || day < 1
+        || day > days_in(year, month)
+        || hour > 23
+        || minute > 59
+        || second > 59
+    {
+        return None;
+    }
+    let (millis, rest) = fraction(rest)?;
+    let offset = match rest {
+        b"Z" | b"z" => 0,
+        [sign @ (b'+' | b'-'), h1, h2, minutes @ ..] => {
+            let minutes = match minutes {
+                [b':', m @ ..] if m.len() == 2 => two(m)?,
+                m if m.len() == 2 => two(m)?,
+                _ => return None,
+            };
+            let hours = two(&[*h1, *h2])?;
+            if hours > 23 || minutes > 59 {
+                return None;
+            }
+            let seconds = hours * 3600 + minutes * 60;
+            if *sign == b'-' { -seconds } else { seconds }
+        }
+        _ => return None,
+    };
+    let seconds = days(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second - offset;
+    Some(seconds * 1000 + millis)
+}
+
+/// Milliseconds of a fraction of any length, cut, and what follows it.
+fn fraction(text: &[u8]) -> Option<(i64, &[u8])> {
+    let [b'.' | b',', digits @ ..] = text else { return Some((0, text)) };
+    let count = digits.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    if count == 0 || count > 9 {
+        return None;
+    }
+    let digit = |at: usize| if at < count { i64::from(digits[at] - b'0') } else { 0 };
+    Some((digit(0) * 100 + digit(1) * 10 + digit(2), &digits[count..]))
+}
+
+fn two(text: &[u8]) -> Option<i64> {
+    match text {
+        [a @ b'0'..=b'9', b @ b'0'..=b'9'] => Some(i64::from(a - b'0') * 10 + i64::from(b - b'0')),
+        _ => None,
+    }
+}
+
+fn days_in(year: i64, month: i64) -> i64 {
+    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    match month {
+        2 => 28 + i64::from(leap),
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    }
+}
+
+/// Days since 1970-01-01 in the Gregorian calendar, counted in years that begin in March, so that a leap day is the
+/// last of its year.
+fn days(year: i64, month: i64, day: i64) -> i64 {
+    let march_year = if month > 2 { year } else { year - 1 };
+    let era = march_year.div_euclid(400);
+    let year_of_era = march_year.rem_euclid(400);
+    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468
+}
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn frame() -> Frame {
+        Frame { zone: TimeZone::UTC, as_of: 1_583_280_000_000 }
+    }
+
+    fn of(written: &str, format: TimeFormat) -> Option<Millis> {
+        read(&Value::Text(Cow::Borrowed(written)), &[format], &frame())
+    }
+
+    #[test]
+    fn every_format_is_read() {
+        let at = Some(1_583_330_105_224);
+        assert_eq!(of("2020-03-04T13:55:05.224939Z", TimeFormat::Rfc3339), at);
+        assert_eq!(of("2020-03-04T14:55:05.224939+01:00", TimeFormat::Rfc3339), at);
+        assert_eq!(of("2020-03-04T13:55:05.224939", TimeFormat::Rfc3339), None, "no zone");
+        assert_eq!(of("2020-03-04T13:55:05.224939+0000", TimeFormat::Iso8601), at);
+        assert_eq!(of("2020-03-04 13:55:05.224939", TimeFormat::Iso8601), at);
+        assert_eq!(of("1583330105.224939", TimeFormat::EpochSeconds), at);
+        assert_eq!(of("1583330105224", TimeFormat::EpochMillis), at);
+        assert_eq!(of("Mar  4 13:55:05", TimeFormat::Syslog), Some(1_583_330_105_000));
+        assert_eq!(of("Dec 31 00:00:00", TimeFormat::Syslog), Some(1_577_750_400_000), "the year before");
+        assert_eq!(of("Feb 30 00:00:00", TimeFormat::Syslog), None);
+        assert_eq!(read(&Value::Float(1.001), &[TimeFormat::EpochSeconds], &frame()), Some(1001));
+        assert_eq!(read(&Value::Int(-1), &[TimeFormat::EpochSeconds], &frame()), Some(-1000));
+        for none in ["", "-", "1e300", "nan", "inf", "9999999999999999"] {
+            assert_eq!(of(none, TimeFormat::EpochSeconds), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn a_time_without_a_zone_is_in_that_of_its_source() {
+        let zone = TimeZone::get("Europe/Vienna").expect("the bundled zones");
+        let read = text("2020-07-04T12:00:00", TimeFormat::Iso8601, &Frame { zone, ..frame() });
+        assert_eq!(read, timestamp("2020-07-04T10:00:00Z"));
+    }
+
+    proptest! {
+        #[test]
+        fn the_short_way_agrees_with_jiff(millis in -62_135_596_800_000i64..253_402_200_000_000, minutes in -1439i64..1440) {
+            let offset = jiff::tz::Offset::from_seconds(i32::try_from(minutes * 60).unwrap()).unwrap();
+            let time = Timestamp::from_millisecond(millis).unwrap();
+            let written = time.display_with_offset(offset).to_string();
+            if !written.starts_with('-') {
+                prop_assert_eq!(fixed(written.as_bytes()), Some(millis), "{}", written);
+            }
+        }
+
+        #[test]
+        fn any_text_is_read_or_not(written in ".{0,40}") {
+            for format in [TimeFormat::Rfc3339, TimeFormat::Iso8601, TimeFormat::EpochSeconds, TimeFormat::EpochMillis, TimeFormat::Syslog] {
+                let _ = of(&written, format);
+            }
+        }
+    }
+}
