@@ -24,8 +24,9 @@ use serde::de::value::{Error as WordError, StrDeserializer};
 
 use crate::record::id::hex;
 use crate::record::{
-    ActionClass, ActionId, ActionStatus, AlertId, DecisionId, Entity, IncidentId, IncidentKind, IncidentState,
-    InputKind, LabelSource, Millis, Names, Observable, Ruling, Score, Severity, Stage, Sym, Triage, Verb,
+    ActionClass, ActionId, ActionStatus, AlertId, DecisionId, Entity, IncidentId, IncidentKind,
+    IncidentState, InputKind, LabelSource, Millis, Names, Observable, Ruling, Score, Severity, Stage, Sym,
+    Triage, Verb,
 };
 
 /// A column under construction.
@@ -356,7 +357,8 @@ impl Cell for Observable {
     type Column = Words;
     fn take(from: &dyn Array, row: usize, names: &Names) -> Result<Self, String> {
         let text = text(from, row)?;
-        Observable::parse(text, names).ok_or_else(|| format!("holds {text:?} in row {row}, which is no entity"))
+        Observable::parse(text, names)
+            .ok_or_else(|| format!("holds {text:?} in row {row}, which is no entity"))
     }
 }
 
@@ -379,7 +381,16 @@ macro_rules! words {
     )+};
 }
 words!(
-    Stage, Verb, ActionClass, ActionStatus, IncidentKind, IncidentState, Triage, Ruling, LabelSource, InputKind
+    Stage,
+    Verb,
+    ActionClass,
+    ActionStatus,
+    IncidentKind,
+    IncidentState,
+    Triage,
+    Ruling,
+    LabelSource,
+    InputKind
 );
 
 // Lists.

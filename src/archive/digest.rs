@@ -125,7 +125,9 @@ impl Sum {
                 put_text(&mut row, name);
                 match &inputs {
                     Some(inputs) if *name == "body" => put_text(&mut row, &inputs.body(at)),
-                    _ => put_value(&mut row, column, at).map_err(|fault| format!("column {name:?} {fault}"))?,
+                    _ => {
+                        put_value(&mut row, column, at).map_err(|fault| format!("column {name:?} {fault}"))?
+                    }
                 }
             }
             if inputs.as_ref().is_none_or(|inputs| inputs.kind(at) != "tick") {

@@ -41,7 +41,9 @@ impl PartName {
     pub(super) fn text(self) -> String {
         match self {
             PartName::Open { worker } => format!(".part-{worker}.tmp"),
-            PartName::Sealed { tick, worker, first, last } => format!(".part-{tick}-{worker}.{first}-{last}.tmp"),
+            PartName::Sealed { tick, worker, first, last } => {
+                format!(".part-{tick}-{worker}.{first}-{last}.tmp")
+            }
             PartName::Published { tick, worker } => format!("part-{tick}-{worker}.parquet"),
         }
     }
@@ -115,7 +117,9 @@ pub(super) fn rename(from: &Path, to: &Path) -> io::Result<()> {
 
 /// Makes a folder's entries durable.
 pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder).and_then(|opened| opened.sync_all()).map_err(|error| about(folder, "cannot sync", &error))
+    File::open(folder)
+        .and_then(|opened| opened.sync_all())
+        .map_err(|error| about(folder, "cannot sync", &error))
 }
 
 /// `error` with what was being done to which file, and what to do where that is known.
@@ -144,7 +148,8 @@ mod tests {
         ] {
             assert_eq!(PartName::parse(&part.text()), Some(part));
         }
-        for foreign in ["part-1-x.parquet", "data.parquet", ".part-.tmp", ".part-1-2.3.tmp", "part-1.parquet"] {
+        for foreign in ["part-1-x.parquet", "data.parquet", ".part-.tmp", ".part-1-2.3.tmp", "part-1.parquet"]
+        {
             assert_eq!(PartName::parse(foreign), None, "{foreign}");
         }
     }

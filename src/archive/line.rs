@@ -43,7 +43,12 @@ pub(super) fn joined(docs: &[&str]) -> String {
 }
 
 /// A cell of column `name`, with a null turned away where none belongs.
-pub(super) fn cell<C: Cell>(name: &str, from: Option<&ArrayRef>, at: usize, names: &Names) -> Result<C, String> {
+pub(super) fn cell<C: Cell>(
+    name: &str,
+    from: Option<&ArrayRef>,
+    at: usize,
+    names: &Names,
+) -> Result<C, String> {
     let from = from.ok_or_else(|| format!("column {name:?} is missing"))?;
     if !C::NULLABLE && from.is_null(at) {
         return Err(format!("column {name:?} holds no value in row {at}"));
@@ -53,8 +58,13 @@ pub(super) fn cell<C: Cell>(name: &str, from: Option<&ArrayRef>, at: usize, name
 
 /// The table's schema as readers see it: text is text, whether or not it was gathered as a dictionary.
 pub(super) fn schema<L: Line>() -> Schema {
-    let fields: Vec<Field> =
-        L::fields().into_iter().map(|field| { let plain = plain(field.data_type()); field.with_data_type(plain) }).collect();
+    let fields: Vec<Field> = L::fields()
+        .into_iter()
+        .map(|field| {
+            let plain = plain(field.data_type());
+            field.with_data_type(plain)
+        })
+        .collect();
     Schema::new_with_metadata(fields, [("description".to_owned(), L::about())])
 }
 

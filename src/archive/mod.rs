@@ -33,8 +33,8 @@ pub use line::Line;
 pub use reader::{Lines, Only, Reader};
 pub use rows::{AlertRow, DecisionRow, FindingRow, IncidentRow, TurnRow, VerdictRow};
 pub use tables::{
-    ActionLine, AlertLine, CandidateLine, DecisionLine, DuplicateLine, EpochLine, IncidentLine, InputLine, LinkLine,
-    MatchLine, MemberLine, OutcomeLine, RejectLine, VerdictLine,
+    ActionLine, AlertLine, CandidateLine, DecisionLine, DuplicateLine, EpochLine, IncidentLine, InputLine,
+    LinkLine, MatchLine, MemberLine, OutcomeLine, RejectLine, VerdictLine,
 };
 pub use writer::{Recovered, RunStamp, Sealed, Writer, recover};
 

@@ -7,8 +7,8 @@ use crate::record::{
 
 use super::rows::{AlertRow, TurnRow, VerdictRow};
 use super::tables::{
-    ActionLine, AlertLine, CandidateLine, DuplicateLine, EpochLine, InputLine, MemberLine, OutcomeLine, RejectLine,
-    VerdictLine,
+    ActionLine, AlertLine, CandidateLine, DuplicateLine, EpochLine, InputLine, MemberLine, OutcomeLine,
+    RejectLine, VerdictLine,
 };
 
 impl AlertLine {
@@ -59,8 +59,17 @@ impl From<MemberLine> for Member {
 
 impl From<CandidateLine> for Candidate {
     fn from(line: CandidateLine) -> Candidate {
-        let CandidateLine { tenant, epoch: _, tick, incident_id, playbook_id, score, propensity, eligible, diff } =
-            line;
+        let CandidateLine {
+            tenant,
+            epoch: _,
+            tick,
+            incident_id,
+            playbook_id,
+            score,
+            propensity,
+            eligible,
+            diff,
+        } = line;
         Candidate { incident_id, tick, tenant, playbook_id, score, propensity, eligible, diff }
     }
 }

@@ -60,7 +60,11 @@ impl Format {
 /// Numbers that move on in small steps lie as differences. Ids are as good as random: a dictionary of them would
 /// only cost, save for the incident's, which comes again with each of its alerts. The least and greatest text of
 /// a chunk helps no query, and costs a comparison a row.
-fn encoding(properties: WriterPropertiesBuilder, name: &str, data_type: &DataType) -> WriterPropertiesBuilder {
+fn encoding(
+    properties: WriterPropertiesBuilder,
+    name: &str,
+    data_type: &DataType,
+) -> WriterPropertiesBuilder {
     let path = || ColumnPath::from(name);
     match data_type {
         DataType::Int64 | DataType::Timestamp(..) => properties
@@ -94,14 +98,28 @@ pub(super) struct Part<L: Line> {
 
 impl<L: Line> Part<L> {
     pub(super) fn new(folder: PathBuf, worker: u32) -> Part<L> {
-        Part { folder, worker, columns: L::columns(), buffered: 0, rows: 0, epochs: (Epoch::MAX, 0), file: None }
+        Part {
+            folder,
+            worker,
+            columns: L::columns(),
+            buffered: 0,
+            rows: 0,
+            epochs: (Epoch::MAX, 0),
+            file: None,
+        }
     }
 
     fn open_path(&self) -> PathBuf {
         self.folder.join(PartName::Open { worker: self.worker }.text())
     }
 
-    pub(super) fn push(&mut self, epoch: Epoch, row: &L::Row, names: &Names, format: &Format) -> io::Result<()> {
+    pub(super) fn push(
+        &mut self,
+        epoch: Epoch,
+        row: &L::Row,
+        names: &Names,
+        format: &Format,
+    ) -> io::Result<()> {
         L::push(&mut self.columns, epoch, row, names);
         self.epochs = (self.epochs.0.min(epoch), self.epochs.1.max(epoch));
         self.buffered += 1;
@@ -138,9 +156,12 @@ impl<L: Line> Part<L> {
         refuse_existing(&target)?;
         self.drain(format)?;
         let open = self.open_path();
-        let writer = self.file.take().ok_or_else(|| io::Error::other("a part without rows cannot be sealed"))?;
-        let file = writer.into_inner().map_err(|error| about(&open, "cannot write", &io_error(error)))?;
-        file.sync_all().map_err(|error| about(&open, "cannot sync", &error))?;
+        let mut writer =
+            self.file.take().ok_or_else(|| io::Error::other("a part without rows cannot be sealed"))?;
+        writer.finish().map_err(|error| about(&open, "cannot write", &io_error(error)))?;
+        // The footer may still lie in the writer's buffer.
+        writer.sync().map_err(|error| about(&open, "cannot write", &error))?;
+        writer.inner().sync_all().map_err(|error| about(&open, "cannot sync", &error))?;
         let (first, last) = self.epochs;
         let sealed = self.folder.join(PartName::Sealed { tick, worker: self.worker, first, last }.text());
         rename(&open, &sealed)?;
@@ -151,7 +172,8 @@ impl<L: Line> Part<L> {
 /// An error where a part of that tick and worker was published before: it would be lost.
 pub(super) fn refuse_existing(target: &Path) -> io::Result<()> {
     if target.exists() {
-        let already = "it is there already: a worker seals a tick once, and an archive has one writer at a time";
+        let already =
+            "it is there already: a worker seals a tick once, and an archive has one writer at a time";
         let error = io::Error::new(io::ErrorKind::AlreadyExists, already);
         return Err(about(target, "cannot publish", &error));
     }

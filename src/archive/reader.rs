@@ -13,7 +13,8 @@ use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
-    ArrowPredicateFn, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowFilter,
+    ArrowPredicateFn, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+    RowFilter,
 };
 use rustc_hash::FxHashSet;
 
@@ -66,7 +67,8 @@ impl Only {
             return BooleanArray::from(vec![false; column.len()]);
         };
         let hit = |text: Option<&str>| {
-            text.and_then(|text| <[u8; 32]>::try_from(text.as_bytes()).ok()).is_some_and(|id| self.ids.contains(&id))
+            text.and_then(|text| <[u8; 32]>::try_from(text.as_bytes()).ok())
+                .is_some_and(|id| self.ids.contains(&id))
         };
         texts.iter().map(|text| Some(hit(text))).collect()
     }
@@ -91,7 +93,17 @@ impl Reader {
         }
         let parts = layout::published(&self.dir, L::TABLE)?.into_iter();
         let names = Arc::clone(&self.names);
-        Ok(Lines { parts, only, names, open: None, path: PathBuf::new(), batch: Vec::new(), rows: 0, at: 0, of: PhantomData })
+        Ok(Lines {
+            parts,
+            only,
+            names,
+            open: None,
+            path: PathBuf::new(),
+            batch: Vec::new(),
+            rows: 0,
+            at: 0,
+            of: PhantomData,
+        })
     }
 }
 
@@ -165,7 +177,8 @@ pub(super) fn open(path: &Path, only: Option<&Only>) -> io::Result<ParquetRecord
     if let Some(only) = only.cloned() {
         let mask = ProjectionMask::columns(builder.parquet_schema(), [only.column]);
         let choose = move |batch: RecordBatch| Ok(only.matches(batch.column(0)));
-        builder = builder.with_row_filter(RowFilter::new(vec![Box::new(ArrowPredicateFn::new(mask, choose))]));
+        builder =
+            builder.with_row_filter(RowFilter::new(vec![Box::new(ArrowPredicateFn::new(mask, choose))]));
     }
     builder.with_batch_size(BATCH).build().map_err(fail)
 }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::record::{
-    Alert, AlertId, ContextFacts, Decision, DecisionId, Diff, EpochRow, Features, Finding, Incident, Judgement,
-    Reason, Sym, Tick, Verdict,
+    Alert, AlertId, ContextFacts, Decision, DecisionId, Diff, EpochRow, Features, Finding, Incident,
+    Judgement, Reason, Sym, Tick, Verdict,
 };
 
 /// An alert, repeats included.
@@ -96,7 +96,9 @@ pub(super) fn reason_detail(reason: &Reason, names: &crate::record::Names) -> Op
     match reason {
         Reason::Approved { by } | Reason::Denied { by } => Some(format!("by {by}")),
         Reason::BelowFloor { score, floor } => Some(format!("score {} < {}", score.value(), floor.value())),
-        Reason::LowConfidence { confidence, floor } => Some(format!("{} < {}", confidence.value(), floor.value())),
+        Reason::LowConfidence { confidence, floor } => {
+            Some(format!("{} < {}", confidence.value(), floor.value()))
+        }
         Reason::Protected { entity } => Some(entity.text(names)),
         Reason::BlastRadius { targets, targets_max } => Some(format!("{targets} targets > {targets_max}")),
         Reason::Budget { verb, budget } => Some(format!("{verb}: {budget} spent")),

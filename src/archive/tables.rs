@@ -7,8 +7,8 @@ use arrow_schema::Field;
 use crate::record::attack::TACTICS;
 use crate::record::{
     Action, ActionClass, ActionId, ActionStatus, AlertId, Candidate, DecisionId, Duplicate, Entity, Epoch,
-    IncidentId, IncidentKind, IncidentState, InputKind, InputRow, LabelSource, Link, Member, Names, Observable,
-    Outcome, Reject, Ruling, Score, Severity, Stage, Sym, Tick, Triage, Verb,
+    IncidentId, IncidentKind, IncidentState, InputKind, InputRow, LabelSource, Link, Member, Names,
+    Observable, Outcome, Reject, Ruling, Score, Severity, Stage, Sym, Tick, Triage, Verb,
 };
 
 use super::cell::{Attacks, Cell, Column, Each, Put, Utc};
