@@ -7,4 +7,5 @@ pub mod ingest;
 pub mod normalize;
 pub mod correlate;
 pub mod enrich;
+pub mod archive;
 pub mod engine;

@@ -1,0 +1,111 @@
+//! Rows: what the writer is given. The nouns as they are, and with what the archive tells beside them.
+
+use std::sync::Arc;
+
+use crate::record::{
+    Alert, AlertId, ContextFacts, Decision, DecisionId, Diff, EpochRow, Features, Finding, Incident,
+    Judgement, Reason, Sym, Tick, Verdict,
+};
+
+/// An alert, repeats included.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AlertRow {
+    /// The alert.
+    pub alert: Alert,
+    /// The alert of the same rule and entities, within the dedup window, that it repeats.
+    pub repeat_of: Option<AlertId>,
+}
+
+/// A correlation's match, made or withdrawn.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FindingRow {
+    /// The match.
+    pub finding: Finding,
+    /// Made or withdrawn.
+    pub diff: Diff,
+}
+
+/// A version of an incident with what the model saw of it and said.
+#[derive(Clone, Debug, PartialEq)]
+pub struct IncidentRow {
+    /// The version.
+    pub incident: Arc<Incident>,
+    /// The model's answer; none where it was not asked.
+    pub judgement: Option<Judgement>,
+    /// What the model saw; none where it was not asked.
+    pub features: Option<Arc<Features>>,
+    /// What the context said of it.
+    pub context: ContextFacts,
+}
+
+/// A ruling, or the word that a later one replaced it: then the same row again, with `superseded_by`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DecisionRow {
+    /// The ruling.
+    pub decision: Decision,
+    /// The decision that replaced it. Of two rows of one decision, the one that has this is the last word.
+    pub superseded_by: Option<DecisionId>,
+    /// The model that scored it.
+    pub model_version: Sym,
+    /// The plan that ruled.
+    pub plan_hash: Sym,
+}
+
+/// An analyst's word, with whose incident it is about and the settled tick at which it came.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VerdictRow {
+    /// The word.
+    pub verdict: Verdict,
+    /// Whose.
+    pub tenant: Sym,
+    /// The settled tick then.
+    pub tick: Tick,
+}
+
+/// A turn of ingest, with the plan and the model in force.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TurnRow {
+    /// What it took from one partition.
+    pub turn: EpochRow,
+    /// The plan in force.
+    pub plan_hash: Sym,
+    /// The model in force.
+    pub model_version: Sym,
+}
+
+/// A reason's word, for `decisions.reason`: few and fixed, so that they can be counted.
+pub(super) fn reason_word(reason: &Reason) -> &'static str {
+    match reason {
+        Reason::Confident => "confident",
+        Reason::Approved { .. } => "approved",
+        Reason::Denied { .. } => "denied",
+        Reason::NoCandidate => "no_candidate",
+        Reason::NotAnAttack => "not_an_attack",
+        Reason::BelowFloor { .. } => "below_floor",
+        Reason::LowConfidence { .. } => "low_confidence",
+        Reason::Protected { .. } => "protected",
+        Reason::BlastRadius { .. } => "blast_radius",
+        Reason::Budget { .. } => "budget",
+        Reason::NeedsApproval => "needs_approval",
+        Reason::KillSwitch => "kill_switch",
+    }
+}
+
+/// What a reason's word leaves out, for `decisions.reason_detail`.
+pub(super) fn reason_detail(reason: &Reason, names: &crate::record::Names) -> Option<String> {
+    match reason {
+        Reason::Approved { by } | Reason::Denied { by } => Some(format!("by {by}")),
+        Reason::BelowFloor { score, floor } => Some(format!("score {} < {}", score.value(), floor.value())),
+        Reason::LowConfidence { confidence, floor } => {
+            Some(format!("{} < {}", confidence.value(), floor.value()))
+        }
+        Reason::Protected { entity } => Some(entity.text(names)),
+        Reason::BlastRadius { targets, targets_max } => Some(format!("{targets} targets > {targets_max}")),
+        Reason::Budget { verb, budget } => Some(format!("{verb}: {budget} spent")),
+        Reason::Confident
+        | Reason::NoCandidate
+        | Reason::NotAnAttack
+        | Reason::NeedsApproval
+        | Reason::KillSwitch => None,
+    }
+}
