@@ -7,5 +7,7 @@ pub mod ingest;
 pub mod normalize;
 pub mod correlate;
 pub mod enrich;
+pub mod rank;
+pub mod decide;
 pub mod archive;
 pub mod engine;

@@ -2,8 +2,13 @@
 
 pub mod fault;
 pub mod yaml;
+pub mod address;
+pub mod canonical;
+pub mod openc2;
 pub mod mapping;
 pub mod correlation;
 pub mod link;
+pub mod playbook;
+pub mod policy;
 
 pub use fault::Fault;

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::entity::Entity;
 use super::id::{DecisionId, IncidentId};
 use super::judgement::Score;
-use super::names::Sym;
+use super::names::{Names, Sym};
 use super::time::{Diff, Tick};
 
 /// A playbook that was weighed for an incident.
@@ -110,6 +110,72 @@ pub enum Reason {
     NeedsApproval,
     /// The kill switch is on.
     KillSwitch,
+    /// Every playbook that fits uses a verb that the policy does not allow.
+    VerbNotAllowed {
+        /// The first such verb.
+        verb: &'static str,
+    },
+    /// The playbook runs in shadow: it is weighed, nothing is done and nobody is asked.
+    Shadow,
+    /// Every playbook that fits was denied by a person for this incident.
+    AllDenied,
+    /// The incident became part of another, or was taken apart: what was asked is asked no more.
+    Gone,
+}
+
+impl Reason {
+    /// The reason's name: what the archive is grouped by.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Reason::Confident => "confident",
+            Reason::Approved { .. } => "approved",
+            Reason::Denied { .. } => "denied",
+            Reason::NoCandidate => "no_candidate",
+            Reason::NotAnAttack => "not_an_attack",
+            Reason::BelowFloor { .. } => "below_floor",
+            Reason::LowConfidence { .. } => "low_confidence",
+            Reason::Protected { .. } => "protected",
+            Reason::BlastRadius { .. } => "blast_radius",
+            Reason::Budget { .. } => "budget",
+            Reason::NeedsApproval => "needs_approval",
+            Reason::KillSwitch => "kill_switch",
+            Reason::VerbNotAllowed { .. } => "verb_not_allowed",
+            Reason::Shadow => "shadow",
+            Reason::AllDenied => "all_denied",
+            Reason::Gone => "gone",
+        }
+    }
+
+    /// The reason in a sentence that begins with its name: for the archive and people.
+    #[must_use]
+    pub fn text(&self, names: &Names) -> String {
+        let name = self.name();
+        match self {
+            Reason::Confident => format!("{name}: score and confidence reach the floors, no guard objects"),
+            Reason::Approved { by } => format!("{name}: by {by}"),
+            Reason::Denied { by } => format!("{name}: by {by}"),
+            Reason::NoCandidate => format!("{name}: no playbook fits the incident"),
+            Reason::NotAnAttack => format!("{name}: the model does not take it for an attack"),
+            Reason::BelowFloor { score, floor } => {
+                format!("{name}: score {:.4}, a person is asked from {:.4}", score.value(), floor.value())
+            }
+            Reason::LowConfidence { confidence, floor } => {
+                format!("{name}: {:.4}, acting alone takes {:.4}", confidence.value(), floor.value())
+            }
+            Reason::Protected { entity } => format!("{name}: {}", entity.text(names)),
+            Reason::BlastRadius { targets, targets_max } => {
+                format!("{name}: {targets} targets, {targets_max} at most")
+            }
+            Reason::Budget { verb, budget } => format!("{name}: {verb}, {budget} within the window"),
+            Reason::NeedsApproval => format!("{name}: the policy always asks a person"),
+            Reason::KillSwitch => format!("{name}: nothing is executed while it is on"),
+            Reason::VerbNotAllowed { verb } => format!("{name}: {verb}"),
+            Reason::Shadow => format!("{name}: the playbook is weighed only"),
+            Reason::AllDenied => format!("{name}: a person denied every playbook that fits"),
+            Reason::Gone => format!("{name}: the incident became part of another or was taken apart"),
+        }
+    }
 }
 
 /// A ruling.

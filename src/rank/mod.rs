@@ -1,0 +1,3 @@
+//! Rank: which playbooks fit an incident, and how likely each is to succeed.
+
+pub mod propose;
