@@ -1,3 +1,4 @@
 //! Quell: a streaming dataflow processor for security incident response.
 
 pub mod record;
+pub mod replay;
