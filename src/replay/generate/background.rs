@@ -46,8 +46,13 @@ impl Background {
                 rhythms.iter().map(|(rhythm, rate)| u128::from(*rate) * weight(*rhythm)).sum::<u128>();
             (rhythms, whole)
         };
-        let (_, whole) = sum(&habits);
-        thin(&mut habits, seed, u128::from(habitual) * UNIT, whole);
+        let wanted = u128::from(habitual) * UNIT;
+        let quiet: Vec<Habit> =
+            habits.iter().map(|habit| Habit { rate: habit.rate.min(LOUD), ..*habit }).collect();
+        let (loud, quiet) = (sum(&habits).1, sum(&quiet).1);
+        hush(&mut habits, wanted, loud, quiet);
+        let whole = sum(&habits).1;
+        thin(&mut habits, seed, wanted, whole);
         let (rhythms, whole) = sum(&habits);
         Background { seed, hours, habits, rhythms, whole, so_far: 0, habitual, habitual_made: 0, odd }
     }
@@ -160,7 +165,23 @@ impl Background {
 /// A habit's rate is in thousandths an hour, its weight in thousandths.
 const UNIT: u128 = 1_000_000;
 
-/// Where there are too few events for all habits, keeps some of them whole, rather than all of them rare.
+/// From one event an hour on, a habit is loud.
+const LOUD: u64 = 1_000;
+
+/// Where there are too few events for all habits, takes from what the loud ones say beyond [`LOUD`], so that the quiet ones
+/// and the day's rhythm stay. `whole` is what all habits come to, `quiet` what they would without the excess.
+fn hush(habits: &mut [Habit], wanted: u128, whole: u128, quiet: u128) {
+    if wanted >= whole || whole == quiet {
+        return;
+    }
+    let kept = u64::try_from(wanted.saturating_sub(quiet) * u128::from(MILLION) / (whole - quiet))
+        .unwrap_or(MILLION);
+    for habit in habits.iter_mut().filter(|habit| habit.rate > LOUD) {
+        habit.rate = LOUD + (habit.rate - LOUD) * kept / MILLION;
+    }
+}
+
+/// Where there are still too few, keeps some of them whole, rather than all of them rare.
 fn thin(habits: &mut Vec<Habit>, seed: u64, wanted: u128, whole: u128) {
     if wanted >= whole || whole == 0 {
         return;

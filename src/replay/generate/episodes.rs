@@ -95,7 +95,8 @@ pub(super) fn plan(seed: u64, alerts: u64, sites: &[Site], span: Span) -> Vec<Ep
     episodes.retain_mut(|episode| {
         episode.number = number + 1;
         episode.alerts = episode.tell(sites, span).len() as u64;
-        let fits = episode.alerts > 0 && episode.alerts <= left;
+        // What the span's end leaves fewer than three alerts of is no story.
+        let fits = episode.alerts >= 3 && episode.alerts <= left;
         if fits {
             left -= episode.alerts;
             number += u32::from(!matches!(episode.kind, Kind::Flood(_)));

@@ -28,7 +28,7 @@ fn exercise(script: &mut Script<'_>) {
     for _ in 0..script.count(8, 40) {
         script.someone();
         script.raise(MailLink);
-        script.wait(1, 20);
+        script.wait(5, 180);
         if script.maybe(30) {
             script.raise(MailReported);
         }
@@ -44,7 +44,7 @@ fn newsletter(script: &mut Script<'_>) {
     for _ in 0..script.count(6, 50) {
         script.someone();
         script.raise_one_of(&[MailBulk, MailBulk, MailBulk, MailLink]);
-        script.wait(1, 8);
+        script.wait(1, 90);
         if script.maybe(10) {
             script.raise(ProxyNewDomain);
         }
@@ -71,6 +71,8 @@ fn red_team(script: &mut Script<'_>) {
     }
     if script.maybe(40) {
         script.raise(EdrTamper);
+        script.wait(5, 600);
+        script.raise(EdrMassRename);
     }
 }
 
@@ -81,7 +83,7 @@ fn rollout(script: &mut Script<'_>) {
     for _ in 0..script.count(5, 30) {
         let target = script.site.any_host(HostRole::Workstation, &mut script.dice);
         script.raise_at(EdrRemoteService, target);
-        script.wait(5, 90);
+        script.wait(10, 600);
         if script.maybe(50) {
             script.raise_at(EdrTamper, target);
         }
@@ -100,7 +102,7 @@ fn rotated_password(script: &mut Script<'_>) {
     };
     for at in 0..script.count(15, 80) {
         script.raise_with(IdpFailure, |event, _| event.src = ip);
-        script.wait(5, 60);
+        script.wait(10, 240);
         if at % 12 == 11 {
             script.raise_with(IdpLockout, |event, _| event.src = ip);
         }
@@ -113,7 +115,7 @@ fn sign_on_outage(script: &mut Script<'_>) {
     for at in 0..script.count(12, 60) {
         script.someone();
         script.raise_with(IdpFailure, |event, _| event.src = office);
-        script.wait(1, 15);
+        script.wait(2, 120);
         if at % 10 == 7 {
             script.raise_with(IdpManyFailures, |event, _| event.src = office);
         }
@@ -132,7 +134,7 @@ fn deployment(script: &mut Script<'_>) {
         let rule =
             script.dice.pick(&[CloudKey, CloudAdminPolicy, CloudOpenPort, CloudEnumeration, CloudSnapshot]);
         script.raise_with(rule, |event, _| event.src = ip);
-        script.wait(5, 240);
+        script.wait(20, 900);
     }
 }
 
