@@ -11,3 +11,4 @@ pub mod rank;
 pub mod decide;
 pub mod archive;
 pub mod engine;
+pub mod replay;
