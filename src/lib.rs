@@ -3,3 +3,4 @@
 pub mod record;
 pub mod featurize;
 pub mod rank;
+pub mod learn;

@@ -288,16 +288,43 @@ fn parse_config(path: &Path, bytes: &[u8]) -> Result<Config, ModelError> {
 }
 
 fn parse_weights(path: &Path, bytes: Vec<u8>) -> Result<Network, ModelError> {
+    let told = |reason| content(path, reason);
     let mut network = Network::zero(&Device::flex());
+    // Names, types and shapes are compared before burn sees the file: it takes a module apart to fill it, and a panic
+    // within that ends the process.
+    let ours = tensors(&bytes_of(&network).map_err(told)?).map_err(told)?;
+    let theirs = tensors(&bytes).map_err(told)?;
+    for (name, shape) in &ours {
+        if theirs.get(name) != Some(shape) {
+            let theirs = theirs.get(name).cloned().unwrap_or_else(|| "missing".to_owned());
+            return Err(ModelError::Other {
+                path: path.to_owned(),
+                what: "has a tensor",
+                theirs: format!("{name} {theirs}"),
+                ours: shape.clone(),
+            });
+        }
+    }
     let mut store = SafetensorsStore::from_bytes(Some(bytes)).with_from_adapter(PyTorchToBurnAdapter);
     let read = network.load_from(&mut store).map_err(|error| content(path, error.to_string()))?;
-    if !read.missing.is_empty() || !read.unused.is_empty() || !read.errors.is_empty() {
+    if !read.missing.is_empty() || !read.errors.is_empty() || read.applied.len() != ours.len() {
         return Err(content(path, format!("does not fit the network: {read}")));
     }
     if !network.is_finite() {
         return Err(ModelError::NotFinite { path: path.to_owned() });
     }
     Ok(network)
+}
+
+/// Type and shape of each tensor of a safetensors file: 8 bytes of length, then that much JSON.
+fn tensors(bytes: &[u8]) -> Result<BTreeMap<String, String>, String> {
+    let (length, rest) = bytes.split_first_chunk().ok_or("too short to be safetensors")?;
+    let header = usize::try_from(u64::from_le_bytes(*length)).ok().and_then(|length| rest.get(..length));
+    let header = header.ok_or("too short for its header: a safetensors file that was cut")?;
+    let header: BTreeMap<String, serde_json::Value> =
+        serde_json::from_slice(header).map_err(|error| format!("no safetensors header: {error}"))?;
+    let tensors = header.into_iter().filter(|(name, _)| name != "__metadata__");
+    Ok(tensors.map(|(name, of)| (name, format!("{} {}", of["dtype"], of["shape"]))).collect())
 }
 
 /// The weights as safetensors, in PyTorch's names and layout.

@@ -93,7 +93,7 @@ impl Ranker {
     pub fn version(&self) -> String {
         match &self.judge {
             Judge::Untrained => "untrained".to_owned(),
-            Judge::Trained(trained) => format!("{}:{}", trained.version, &trained.hash[..16]),
+            Judge::Trained(trained) => format!("{}:{:.16}", trained.version, trained.hash),
         }
     }
 
@@ -125,14 +125,24 @@ impl Ranker {
 }
 
 fn by_severity(case: &Case) -> Judgement {
+    let scores = vec![Score::of(0.5); case.playbooks.len()];
+    Judgement {
+        triage: triage_of_severity(&case.features),
+        confidence: Score(0),
+        next_tactics: [0, 1, 2],
+        scores,
+    }
+}
+
+/// What the severity alone says: high and above an attack, medium wanted or harmless, less a false alarm.
+#[must_use]
+pub fn triage_of_severity(features: &Features) -> Triage {
     // The column is `severity_max`: OCSF's id over 6, so high is 4/6 and medium 3/6.
-    let triage = match case.features.numeric[3] {
+    match features.numeric[3] {
         severity if severity > 0.6 => Triage::TruePositive,
         severity if severity > 0.4 => Triage::BenignPositive,
         _ => Triage::FalsePositive,
-    };
-    let scores = vec![Score::of(0.5); case.playbooks.len()];
-    Judgement { triage, confidence: Score(0), next_tactics: [0, 1, 2], scores }
+    }
 }
 
 fn remembered(
