@@ -126,7 +126,9 @@ fn the_same_data_and_seed_give_the_same_weights() {
     let bytes = |config: &TrainConfig| {
         let folder = tempfile::tempdir().expect("a folder");
         train(world(200), config).expect("enough rows").model.write(folder.path()).expect("written");
-        crate::rank::model::hash(folder.path()).expect("a hash")
+        let hash = crate::rank::model::hash(folder.path()).expect("a hash");
+        println!("seed {}: {hash}", config.seed);
+        hash
     };
     assert_eq!(bytes(&few), bytes(&few));
     assert_ne!(bytes(&few), bytes(&TrainConfig { seed: 2, ..few.clone() }));

@@ -11,9 +11,10 @@ use super::network::WIDTH;
 /// Rows that a batch is padded to on the CPU. One shape means one order of every sum, wherever a row lies; and at this size a
 /// batch stays in the cache and below the size from which flex asks rayon for threads.
 const CPU_ROWS: usize = 32;
-/// Rows that a batch is padded to on a GPU, which compiles its kernels for each shape.
+/// Rows that a batch is padded to on a GPU, which compiles its kernels for each shape: what the service gathers. (At the
+/// size of this network a GPU gains on the CPU only beyond thousands of rows a batch.)
 #[cfg(feature = "cuda")]
-const GPU_ROWS: usize = 1024;
+const GPU_ROWS: usize = super::service::BATCH;
 
 /// A network where it will run.
 pub struct Placed {
