@@ -1,3 +1,23 @@
+<<<<<<< HEAD
 //! Rank: which playbooks fit an incident, and how likely each is to succeed.
 
 pub mod propose;
+=======
+//! Rank: features -> triage, next tactics and a score for each proposed playbook, in batches, by a burn network.
+//!
+//! [`ranker`] answers; [`model`] is how a model lies on disk and what is checked before it is believed; [`network`] is the
+//! network itself; [`service`] is the thread on which the dataflow has it run.
+
+pub mod traits;
+pub mod network;
+pub mod history;
+pub mod model;
+pub mod device;
+pub mod ranker;
+pub mod service;
+
+pub use model::{Model, ModelError};
+pub use ranker::{Case, Ranker};
+pub use service::{RankClient, RankService};
+pub use traits::PlaybookTraits;
+>>>>>>> rank

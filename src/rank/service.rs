@@ -1,0 +1,168 @@
+//! Service: the thread on which a ranker runs, so that no worker of the dataflow waits inside an operator.
+//!
+//! In: requests, each some cases with an id, from any number of clients (one a worker). Out: each client's answers, by id, in
+//! the order of its requests; its `wake` is called after each. What waits is judged together, up to [`BATCH`] cases at a time.
+//! State: the ranker. The thread ends when the service and all of its clients are gone.
+
+use std::sync::Arc;
+use std::thread;
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+
+use super::ranker::{Case, Ranker};
+use crate::record::Judgement;
+
+/// Cases that are judged at once.
+pub const BATCH: usize = 256;
+
+/// Called on the ranker's thread when an answer lies ready.
+pub type Wake = Arc<dyn Fn() + Send + Sync>;
+
+/// A handle from which clients are made and by which the model is replaced.
+pub struct RankService {
+    messages: Sender<Message>,
+}
+
+/// One worker's door to the ranker.
+pub struct RankClient {
+    messages: Sender<Message>,
+    answers: Receiver<Answer>,
+    reply: Sender<Answer>,
+    wake: Wake,
+}
+
+/// What a request's cases are.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    /// The request's id.
+    pub id: u64,
+    /// In the order of its cases.
+    pub judgements: Vec<Judgement>,
+}
+
+/// The ranker's thread is gone: it panicked, and said so on standard error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the ranker's thread has ended; restart quell, and `quell replay --resume` goes on from here")]
+pub struct Gone;
+
+enum Message {
+    Ask(Request),
+    Promote(Box<Ranker>),
+}
+
+struct Request {
+    id: u64,
+    cases: Vec<Case>,
+    reply: Sender<Answer>,
+    wake: Wake,
+}
+
+impl RankService {
+    /// Starts the thread.
+    pub fn start(ranker: Ranker) -> std::io::Result<RankService> {
+        let (messages, inbox) = unbounded();
+        thread::Builder::new().name("rank".to_owned()).spawn(move || serve(ranker, &inbox))?;
+        Ok(RankService { messages })
+    }
+
+    /// A client whose answers `wake` announces.
+    #[must_use]
+    pub fn client(&self, wake: Box<dyn Fn() + Send + Sync>) -> RankClient {
+        let (reply, answers) = unbounded();
+        RankClient { messages: self.messages.clone(), answers, reply, wake: Arc::from(wake) }
+    }
+
+    /// Replaces the model: requests sent from now on are judged by `ranker`, those sent before by the old one.
+    pub fn promote(&self, ranker: Ranker) -> Result<(), Gone> {
+        self.messages.send(Message::Promote(Box::new(ranker))).map_err(|_| Gone)
+    }
+}
+
+impl RankClient {
+    /// Asks; returns at once. What is under way is bounded by the caller's epochs, so the channel is not.
+    pub fn ask(&self, id: u64, cases: Vec<Case>) -> Result<(), Gone> {
+        let request = Request { id, cases, reply: self.reply.clone(), wake: Arc::clone(&self.wake) };
+        self.messages.send(Message::Ask(request)).map_err(|_| Gone)
+    }
+
+    /// An answer if one lies ready.
+    #[must_use]
+    pub fn poll(&self) -> Option<Answer> {
+        self.answers.try_recv().ok()
+    }
+}
+
+fn serve(mut ranker: Ranker, inbox: &Receiver<Message>) {
+    let mut waiting: Vec<Request> = Vec::new();
+    while let Ok(message) = inbox.recv() {
+        let mut next = Some(message);
+        while let Some(message) = next {
+            match message {
+                Message::Ask(request) => waiting.push(request),
+                Message::Promote(promoted) => {
+                    answer(&mut ranker, &mut waiting);
+                    ranker = *promoted;
+                }
+            }
+            if waiting.iter().map(|request| request.cases.len()).sum::<usize>() >= BATCH {
+                answer(&mut ranker, &mut waiting);
+            }
+            next = inbox.try_recv().ok();
+        }
+        answer(&mut ranker, &mut waiting);
+    }
+}
+
+fn answer(ranker: &mut Ranker, waiting: &mut Vec<Request>) {
+    let cases: Vec<Case> = waiting.iter().flat_map(|request| request.cases.iter().cloned()).collect();
+    let mut judgements = ranker.judge(&cases).into_iter();
+    for Request { id, cases, reply, wake } in waiting.drain(..) {
+        let judgements = judgements.by_ref().take(cases.len()).collect();
+        // A client that has gone wants no answer.
+        if reply.send(Answer { id, judgements }).is_ok() {
+            wake();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::record::Features;
+    use crate::record::features::{NUMERIC, TOKENS};
+
+    #[test]
+    fn every_client_gets_its_own_answers_in_order_and_is_woken() {
+        let service = RankService::start(Ranker::untrained(&[])).expect("a thread");
+        let woken = Arc::new(AtomicUsize::new(0));
+        let clients: Vec<RankClient> = (0..3)
+            .map(|_| {
+                let woken = Arc::clone(&woken);
+                service.client(Box::new(move || _ = woken.fetch_add(1, Ordering::SeqCst)))
+            })
+            .collect();
+        let features = Features { numeric: [0.0; NUMERIC.len()], tokens: [0; TOKENS], history: [0; 3] };
+        let case = Case { features: Arc::new(features), playbooks: Vec::new() };
+        for id in 0..100 {
+            for client in &clients {
+                client.ask(id, vec![case.clone(); id as usize % 7]).expect("the thread lives");
+            }
+            if id == 50 {
+                service.promote(Ranker::untrained(&[])).expect("the thread lives");
+            }
+        }
+        drop(service);
+        for client in &clients {
+            for id in 0..100 {
+                let answer = client.answers.recv().expect("an answer");
+                assert_eq!((answer.id, answer.judgements.len()), (id, id as usize % 7));
+            }
+            assert_eq!(client.poll(), None);
+        }
+        while woken.load(Ordering::SeqCst) < 300 {
+            thread::yield_now();
+        }
+    }
+}
