@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::record::{
     Alert, AlertId, ContextFacts, Decision, DecisionId, Diff, EpochRow, Features, Finding, Incident,
-    Judgement, Reason, Sym, Tick, Verdict,
+    Judgement, Sym, Tick, Verdict,
 };
 
 /// An alert, repeats included.
@@ -71,41 +71,4 @@ pub struct TurnRow {
     pub plan_hash: Sym,
     /// The model in force.
     pub model_version: Sym,
-}
-
-/// A reason's word, for `decisions.reason`: few and fixed, so that they can be counted.
-pub(super) fn reason_word(reason: &Reason) -> &'static str {
-    match reason {
-        Reason::Confident => "confident",
-        Reason::Approved { .. } => "approved",
-        Reason::Denied { .. } => "denied",
-        Reason::NoCandidate => "no_candidate",
-        Reason::NotAnAttack => "not_an_attack",
-        Reason::BelowFloor { .. } => "below_floor",
-        Reason::LowConfidence { .. } => "low_confidence",
-        Reason::Protected { .. } => "protected",
-        Reason::BlastRadius { .. } => "blast_radius",
-        Reason::Budget { .. } => "budget",
-        Reason::NeedsApproval => "needs_approval",
-        Reason::KillSwitch => "kill_switch",
-    }
-}
-
-/// What a reason's word leaves out, for `decisions.reason_detail`.
-pub(super) fn reason_detail(reason: &Reason, names: &crate::record::Names) -> Option<String> {
-    match reason {
-        Reason::Approved { by } | Reason::Denied { by } => Some(format!("by {by}")),
-        Reason::BelowFloor { score, floor } => Some(format!("score {} < {}", score.value(), floor.value())),
-        Reason::LowConfidence { confidence, floor } => {
-            Some(format!("{} < {}", confidence.value(), floor.value()))
-        }
-        Reason::Protected { entity } => Some(entity.text(names)),
-        Reason::BlastRadius { targets, targets_max } => Some(format!("{targets} targets > {targets_max}")),
-        Reason::Budget { verb, budget } => Some(format!("{verb}: {budget} spent")),
-        Reason::Confident
-        | Reason::NoCandidate
-        | Reason::NotAnAttack
-        | Reason::NeedsApproval
-        | Reason::KillSwitch => None,
-    }
 }

@@ -13,9 +13,7 @@ use crate::record::{
 
 use super::cell::{Attacks, Cell, Column, Each, Put, Utc};
 use super::line::{Line, cell, field, joined, table};
-use super::rows::{
-    AlertRow, DecisionRow, FindingRow, IncidentRow, TurnRow, VerdictRow, reason_detail, reason_word,
-};
+use super::rows::{AlertRow, DecisionRow, FindingRow, IncidentRow, TurnRow, VerdictRow};
 
 /// Text that the archive leaves empty rather than writing "".
 fn named(sym: Sym) -> Option<Sym> {
@@ -242,9 +240,9 @@ table! {
     /// What is to be done: execute, escalate, decline.
     ruling: Ruling = row.decision.ruling;
     /// Why, in a word.
-    reason: Sym = reason_word(&row.decision.reason);
+    reason: Sym = row.decision.reason.name();
     /// The reason's numbers and names.
-    reason_detail: Option<String> = reason_detail(&row.decision.reason, names).as_deref();
+    reason_detail: Option<String> = Some(row.decision.reason.text(names)).as_deref();
     /// The playbook's score, 0 to 1.
     score: Score = row.decision.score;
     /// The triage's confidence, 0 to 1.

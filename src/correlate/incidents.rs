@@ -19,7 +19,8 @@ use super::summary::Summary;
 use crate::flow::{Stream, Turn, route, turns};
 use crate::plan::link::LinkSettings;
 use crate::record::{
-    Alert, AlertId, Diff, Finding, Incident, IncidentId, IncidentState, Link, Member, Names, Sym, Tick,
+    Alert, AlertId, Diff, Finding, Incident, IncidentId, IncidentState, Link, Member, Names, Severity, Sym,
+    Tick,
 };
 
 /// What is told beside the incidents' versions.
@@ -36,6 +37,8 @@ pub enum Told {
 pub struct Settings {
     /// Thresholds.
     pub link: LinkSettings,
+    /// From this severity on a background session is told at once, and ranked.
+    pub solo: Severity,
     /// The correlation rules.
     pub correlations: Arc<[Compiled]>,
     /// Strings.
@@ -249,7 +252,7 @@ impl Tenant {
         if tick <= self.tick {
             return;
         }
-        let (strong, solo) = (now.settings.link.strong, now.settings.link.solo_severity);
+        let (strong, solo) = (now.settings.link.strong, now.settings.solo);
         for number in std::mem::take(&mut self.dirty) {
             let Some(home) = self.open.get_mut(&number) else { continue };
             home.dirty = false;

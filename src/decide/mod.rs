@@ -10,6 +10,7 @@ mod guard;
 mod memory;
 mod spent;
 mod tally;
+pub mod ruling;
 
 pub use approved::{Approved, Undertaking};
 pub use decider::{Answer, Case, Decider, Ruled, Rules, Rulings};

@@ -1,3 +1,5 @@
 //! The stages wired: the whole dataflow on one screen, its workers, its log, and the threads around it.
 
 pub mod log;
+pub mod dataflow;
+pub mod workers;

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::record::{EntityKind, Severity, Tick};
+use crate::record::{EntityKind, Tick};
 
 /// All thresholds of linking. Surprise is in thousandths of a decade, time in seconds.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
@@ -51,8 +51,6 @@ pub struct LinkSettings {
     pub background_common_hours: f64,
     /// A background session spans no more than this.
     pub background_span_s: Tick,
-    /// From this severity on a background session is ranked as an incident is.
-    pub solo_severity: Severity,
 }
 
 impl Default for LinkSettings {
@@ -87,7 +85,6 @@ impl Default for LinkSettings {
             background_gap_s: 12 * 3_600,
             background_common_hours: 4.0,
             background_span_s: 86_400,
-            solo_severity: Severity::High,
         }
     }
 }

@@ -10,5 +10,7 @@ pub mod correlation;
 pub mod link;
 pub mod playbook;
 pub mod policy;
+pub mod pipeline;
+pub mod catalog;
 
 pub use fault::Fault;

@@ -1,13 +1,10 @@
-<<<<<<< HEAD
-//! Rank: which playbooks fit an incident, and how likely each is to succeed.
-
-pub mod propose;
-=======
 //! Rank: features -> triage, next tactics and a score for each proposed playbook, in batches, by a burn network.
 //!
 //! [`ranker`] answers; [`model`] is how a model lies on disk and what is checked before it is believed; [`network`] is the
 //! network itself; [`service`] is the thread on which the dataflow has it run.
 
+pub mod propose;
+pub mod judge;
 pub mod traits;
 pub mod network;
 pub mod history;
@@ -20,4 +17,3 @@ pub use model::{Model, ModelError};
 pub use ranker::{Case, Ranker};
 pub use service::{RankClient, RankService};
 pub use traits::PlaybookTraits;
->>>>>>> rank

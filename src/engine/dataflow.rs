@@ -1,0 +1,168 @@
+//! The journey on one screen: how the stages are wired at one worker.
+
+use std::sync::Arc;
+
+use crossbeam_channel::Sender;
+use differential_dataflow::input::InputSession;
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::Probe;
+use timely::dataflow::operators::generic::operator::Operator;
+use timely::dataflow::{InputHandle, ProbeHandle};
+use timely::worker::Worker;
+
+use crate::archive::{AlertRow, FindingRow, IncidentRow, Rows};
+use crate::correlate::dedup::dedup;
+use crate::correlate::findings::findings;
+use crate::correlate::group::Compiled;
+use crate::correlate::incidents::{Settings, Told as Gathered, incidents};
+use crate::correlate::repeats::{Seen, repeats};
+use crate::decide::Ruled;
+use crate::decide::ruling::{Told as Weighed, ruling};
+use crate::enrich::{facts, watch::watch};
+use crate::flow::{Stream, Turn};
+use crate::plan::link::LinkSettings;
+use crate::rank::RankService;
+use crate::rank::judge::{Judged, Proposing, judge};
+use crate::record::input::Approval;
+use crate::record::{Alert, ContextRow, Diff, Entity, Epoch, Tick};
+
+type Handle<D> = InputHandle<Epoch, CapacityContainerBuilder<Vec<D>>>;
+
+/// What a worker is fed by.
+pub struct Inputs {
+    /// Alerts; any worker may get any.
+    pub alerts: Handle<Alert>,
+    /// Turns; every worker gets every one.
+    pub turns: Handle<Turn>,
+    /// Changes of context tables; one worker gets them.
+    pub context: InputSession<Epoch, (Entity, ContextRow), Diff>,
+    /// People's answers; one worker gets them.
+    pub approvals: Handle<Approval>,
+}
+
+/// What the dataflow is made from.
+#[derive(Clone)]
+pub struct Wiring {
+    /// Linking's thresholds.
+    pub link: LinkSettings,
+    /// Correlation rules.
+    pub correlations: Arc<[Compiled]>,
+    /// Dedup window.
+    pub dedup_s: Tick,
+    /// Playbooks, policy and names.
+    pub proposing: Proposing,
+}
+
+/// What leaves the dataflow, with its epoch.
+pub enum Output {
+    /// Rows for the archive.
+    Rows(Epoch, Rows),
+    /// A ruling, for the executors.
+    Ruled(Epoch, Arc<Ruled>),
+}
+
+/// Builds the dataflow at one worker; the probe tells which epochs are done.
+pub fn build(
+    worker: &mut Worker,
+    wiring: &Wiring,
+    ranker: &RankService,
+    outputs: &Sender<Output>,
+) -> (Inputs, ProbeHandle<Epoch>) {
+    let mut inputs = Inputs {
+        alerts: InputHandle::new(),
+        turns: InputHandle::new(),
+        context: InputSession::new(),
+        approvals: InputHandle::new(),
+    };
+    let probe = ProbeHandle::new();
+    let (names, rules) = (&wiring.proposing.names, Arc::clone(&wiring.correlations));
+    worker.dataflow(|scope| {
+        let clock = inputs.turns.to_stream(scope);
+        let context = inputs.context.to_collection(scope);
+        let approvals = inputs.approvals.to_stream(scope);
+        let with = wiring.proposing.clone();
+        let solo = with.policy.solo_severity;
+
+        let wanted = move |alert: &Alert| rules.iter().any(|rule| rule.concerns(alert));
+        let (early, admitted) = dedup(inputs.alerts.to_stream(scope), clock.clone(), wanted);
+        let seen = repeats(admitted.clone(), clock.clone(), wiring.dedup_s);
+        let matches = findings(early, clock.clone(), &wiring.correlations, names);
+        let settings = Settings {
+            link: wiring.link.clone(),
+            solo,
+            correlations: Arc::clone(&wiring.correlations),
+            names: Arc::clone(names),
+        };
+        let (versions, gathered) = incidents(admitted, matches.clone(), clock.clone(), settings);
+        let (versions, watched) = watch(versions, clock.clone(), solo);
+        let facts = facts::join(watched, context, names);
+        let enriched = facts::attach(versions, facts, clock.clone());
+        let judged = judge(enriched, ranker, with.clone());
+        let (ruled, weighed) = ruling(judged, approvals, clock, with);
+
+        leave(seen, outputs, &probe, |epoch, seen| Output::Rows(epoch, seen_rows(seen)));
+        leave(matches, outputs, &probe, |epoch, (finding, diff)| {
+            Output::Rows(epoch, Rows::Matches(vec![FindingRow { finding, diff }]))
+        });
+        leave(gathered, outputs, &probe, |epoch, gathered| Output::Rows(epoch, gathered_rows(gathered)));
+        leave(weighed, outputs, &probe, |epoch, weighed| Output::Rows(epoch, weighed_rows(weighed)));
+        leave(ruled, outputs, &probe, Output::Ruled);
+    });
+    (inputs, probe)
+}
+
+/// Sends a stream's records out of the dataflow.
+fn leave<'scope, D: Clone + 'static>(
+    stream: Stream<'scope, D>,
+    outputs: &Sender<Output>,
+    probe: &ProbeHandle<Epoch>,
+    output: impl Fn(Epoch, D) -> Output + 'static,
+) {
+    let outputs = outputs.clone();
+    stream
+        .unary::<CapacityContainerBuilder<Vec<()>>, _, _, _>(Pipeline, "leave", |_, _| {
+            move |input, _| {
+                input.for_each(|cap, data| {
+                    let Some(epoch) = cap.least().copied() else { return };
+                    for record in data.drain(..) {
+                        // Where nobody listens any more the run has failed, and said why.
+                        let _ = outputs.send(output(epoch, record));
+                    }
+                });
+            }
+        })
+        .probe_with(probe);
+}
+
+fn seen_rows(seen: Seen) -> Rows {
+    match seen {
+        Seen::Alerts(alerts) => {
+            Rows::Alerts(alerts.into_iter().map(|(alert, repeat_of)| AlertRow { alert, repeat_of }).collect())
+        }
+        Seen::Duplicates(duplicates) => Rows::Duplicates(duplicates),
+    }
+}
+
+fn gathered_rows(gathered: Gathered) -> Rows {
+    match gathered {
+        Gathered::Members(members) => Rows::Members(members),
+        Gathered::Links(links) => Rows::Links(links),
+    }
+}
+
+fn weighed_rows(weighed: Weighed) -> Rows {
+    match weighed {
+        Weighed::Versions(versions) => Rows::Incidents(versions.into_iter().map(incident_row).collect()),
+        Weighed::Candidates(candidates) => Rows::Candidates(candidates),
+    }
+}
+
+fn incident_row(judged: Judged) -> IncidentRow {
+    IncidentRow {
+        incident: judged.incident,
+        judgement: Some(judged.judgement),
+        features: Some(judged.features),
+        context: (*judged.facts).clone(),
+    }
+}

@@ -1,0 +1,166 @@
+//! The workers: each takes its share of every epoch, and one says when an epoch is done everywhere.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
+use timely::communication::WorkerGuards;
+use timely::worker::Worker;
+
+use super::dataflow::{Inputs, Output, Wiring, build};
+use crate::flow::Turn;
+use crate::rank::RankService;
+use crate::record::input::Approval;
+use crate::record::{Alert, ContextRow, Diff, Entity};
+
+/// What one worker takes of one epoch.
+pub struct Share {
+    /// The turn.
+    pub turn: Turn,
+    /// Its alerts.
+    pub alerts: Vec<Alert>,
+    /// Changes of context tables; the first worker's only.
+    pub context: Vec<((Entity, ContextRow), Diff)>,
+    /// People's answers; the first worker's only.
+    pub approvals: Vec<Approval>,
+}
+
+/// Epochs that may lie before a worker that has not begun them: the feed's own bound is tighter.
+const QUEUED_MAX: usize = 64;
+/// How long an idle worker sleeps before it looks for its next share.
+const IDLE: Duration = Duration::from_micros(200);
+
+/// Running workers.
+pub struct Workers {
+    shares: Vec<Sender<Share>>,
+    guards: WorkerGuards<()>,
+}
+
+impl Workers {
+    /// Starts `count` of them; `outputs` gets what leaves the dataflow, `done` each turn when it is done everywhere.
+    pub fn start(
+        count: usize,
+        wiring: &Wiring,
+        ranker: RankService,
+        outputs: &Sender<Output>,
+        done: &Sender<Turn>,
+    ) -> Result<Workers, String> {
+        let (shares, queues): (Vec<_>, Vec<_>) = (0..count).map(|_| bounded(QUEUED_MAX)).unzip();
+        let queues: Vec<Mutex<Option<Receiver<Share>>>> =
+            queues.into_iter().map(|q| Mutex::new(Some(q))).collect();
+        let (wiring, outputs, done) = (wiring.clone(), outputs.clone(), done.clone());
+        let config = if count == 1 { timely::Config::thread() } else { timely::Config::process(count) };
+        let senders = Mutex::new(Some((outputs, done)));
+        let ranker = Arc::new(ranker);
+        let guards = timely::execute(config, move |worker| {
+            let queue = queues[worker.index()].lock().ok().and_then(|mut queue| queue.take());
+            let senders = senders.lock().ok().and_then(|senders| senders.clone());
+            let (Some(queue), Some((outputs, done))) = (queue, senders) else { return };
+            work(worker, &wiring, &ranker, &queue, &outputs, &done);
+        })?;
+        Ok(Workers { shares, guards })
+    }
+
+    /// Gives each worker its share of an epoch; false where a worker has died.
+    #[must_use]
+    pub fn feed(
+        &self,
+        turn: Turn,
+        mut alerts: Vec<Alert>,
+        context: Vec<((Entity, ContextRow), Diff)>,
+        approvals: Vec<Approval>,
+    ) -> bool {
+        let (mut context, mut approvals) = (Some(context), Some(approvals));
+        let each = alerts.len().div_ceil(self.shares.len()).max(1);
+        for queue in self.shares.iter().rev() {
+            let own = alerts.split_off(alerts.len().saturating_sub(each));
+            let share = Share {
+                turn,
+                alerts: own,
+                context: context.take().unwrap_or_default(),
+                approvals: approvals.take().unwrap_or_default(),
+            };
+            if queue.send(share).is_err() {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Lets the workers end, and waits for it; the message of one that panicked.
+    pub fn finish(self) -> Result<(), String> {
+        drop(self.shares);
+        for result in self.guards.join() {
+            result?;
+        }
+        Ok(())
+    }
+}
+
+fn work(
+    worker: &mut Worker,
+    wiring: &Wiring,
+    ranker: &RankService,
+    queue: &Receiver<Share>,
+    outputs: &Sender<Output>,
+    done: &Sender<Turn>,
+) {
+    let (mut inputs, probe) = build(worker, wiring, ranker, outputs);
+    let mut under_way: VecDeque<Turn> = VecDeque::new();
+    let first = worker.index() == 0;
+    let tell = |under_way: &mut VecDeque<Turn>| {
+        while let Some(turn) = under_way.front().filter(|turn| !probe.less_equal(&turn.epoch)) {
+            // Nobody listens where the run has failed.
+            let _ = done.send(*turn);
+            under_way.pop_front();
+        }
+    };
+    loop {
+        match queue.try_recv() {
+            Ok(share) => {
+                if first {
+                    under_way.push_back(share.turn);
+                }
+                take(&mut inputs, share);
+                worker.step();
+            }
+            Err(TryRecvError::Empty) => {
+                worker.step_or_park(Some(IDLE));
+            }
+            Err(TryRecvError::Disconnected) => break,
+        }
+        tell(&mut under_way);
+    }
+    drop(inputs);
+    while !probe.done() {
+        worker.step_or_park(Some(IDLE));
+        tell(&mut under_way);
+    }
+    tell(&mut under_way);
+}
+
+fn take(inputs: &mut Inputs, mut share: Share) {
+    const BATCH: usize = 1024;
+    let epoch = share.turn.epoch;
+    inputs.alerts.advance_to(epoch);
+    inputs.turns.advance_to(epoch);
+    inputs.approvals.advance_to(epoch);
+    inputs.context.advance_to(epoch);
+    while !share.alerts.is_empty() {
+        let mut batch = share.alerts.split_off(share.alerts.len().saturating_sub(BATCH));
+        inputs.alerts.send_batch(&mut batch);
+    }
+    inputs.turns.send(share.turn);
+    for (row, diff) in share.context {
+        inputs.context.update(row, diff);
+    }
+    for approval in share.approvals {
+        inputs.approvals.send(approval);
+    }
+    inputs.alerts.advance_to(epoch + 1);
+    inputs.turns.advance_to(epoch + 1);
+    inputs.approvals.advance_to(epoch + 1);
+    inputs.context.advance_to(epoch + 1);
+    inputs.context.flush();
+}

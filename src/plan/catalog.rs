@@ -1,0 +1,203 @@
+//! The whole plan: `pipeline.yml` and the folders beside it, read and checked together, every fault told at once, frozen
+//! under one hash.
+
+use std::path::{Path, PathBuf};
+
+use super::Fault;
+use super::correlation::Correlation;
+use super::mapping::{self, Mapping};
+use super::pipeline::{self, Pipeline};
+use super::playbook::{self, Playbook};
+use super::policy::{self, Policy};
+use crate::record::Tick;
+
+/// A plan that passed its checks.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The folder of `pipeline.yml`.
+    pub folder: PathBuf,
+    /// The file itself.
+    pub pipeline: Pipeline,
+    /// How bytes become alerts.
+    pub mappings: Vec<Mapping>,
+    /// Correlation rules.
+    pub correlations: Vec<Correlation>,
+    /// Responses.
+    pub playbooks: Vec<Playbook>,
+    /// Limits.
+    pub policy: Policy,
+    /// BLAKE3 over the plan's files, by name.
+    pub hash: String,
+    /// Allowed lateness.
+    pub lateness_s: Tick,
+    /// Dedup window.
+    pub dedup_s: Tick,
+    /// See [`Pipeline::future_max`].
+    pub future_max_s: Tick,
+}
+
+impl Plan {
+    /// Reads and checks everything; on any fault tells all of them, sorted by file and line.
+    pub fn load(flow: &Path) -> Result<Plan, Vec<Fault>> {
+        let folder = flow.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let mut faults = Vec::new();
+        let mut note = |fault: Vec<Fault>| faults.extend(fault);
+        let pipeline = read_pipeline(flow, folder).map_err(&mut note).ok();
+        let mappings = each(&folder.join("mappings"), "yml", mapping::load).map_err(&mut note).ok();
+        let correlations =
+            each(&folder.join("correlations"), "yml", Correlation::load).map_err(&mut note).ok();
+        let playbooks = playbook::load(&folder.join("playbooks")).map_err(&mut note).ok();
+        // Without playbooks the policy's references to them can't be judged.
+        let policy = pipeline.as_ref().zip(playbooks.as_ref()).and_then(|(pipeline, playbooks)| {
+            read_policy(&folder.join(&pipeline.policy), playbooks).map_err(&mut note).ok()
+        });
+        if let Some(correlations) = &correlations {
+            note(same_names(correlations));
+        }
+        match (pipeline, mappings, correlations, playbooks, policy) {
+            (Some(pipeline), Some(mappings), Some(correlations), Some(playbooks), Some(policy))
+                if faults.is_empty() =>
+            {
+                let span = |text: &str| pipeline::seconds(text).unwrap_or_default();
+                Ok(Plan {
+                    hash: hash(flow, folder, &pipeline).map_err(|fault| vec![fault])?,
+                    folder: folder.to_owned(),
+                    lateness_s: span(&pipeline.lateness),
+                    dedup_s: span(&pipeline.dedup_window),
+                    future_max_s: span(&pipeline.future_max),
+                    pipeline,
+                    mappings,
+                    correlations,
+                    playbooks,
+                    policy,
+                })
+            }
+            _ => {
+                faults.sort();
+                faults.dedup();
+                Err(faults)
+            }
+        }
+    }
+
+    /// A path of the pipeline file, from its folder.
+    #[must_use]
+    pub fn path(&self, path: &Path) -> PathBuf {
+        self.folder.join(path)
+    }
+}
+
+fn read_pipeline(flow: &Path, folder: &Path) -> Result<Pipeline, Vec<Fault>> {
+    let text = std::fs::read_to_string(flow).map_err(|error| {
+        vec![Fault::of(flow, format!("cannot be read: {error}"), "name the pipeline file with --flow FILE")]
+    })?;
+    let pipeline: Pipeline =
+        super::yaml::parse(flow, &text, "see schemas/pipeline.json for what a pipeline file holds")?;
+    let mut faults = Vec::new();
+    for (name, text) in [
+        ("lateness", &pipeline.lateness),
+        ("dedup_window", &pipeline.dedup_window),
+        ("future_max", &pipeline.future_max),
+    ] {
+        if pipeline::seconds(text).is_none() {
+            faults.push(Fault::of(flow, format!("`{name}` is {text:?}"), "write 30s, 5m, 1h or 1d"));
+        }
+    }
+    if jiff::tz::TimeZone::get(&pipeline.zone).is_err() {
+        faults.push(Fault::of(
+            flow,
+            format!("`zone` is {:?}", pipeline.zone),
+            "write an IANA zone, as Europe/Vienna",
+        ));
+    }
+    let context = &pipeline.context;
+    for file in context.assets.iter().chain(&context.identities).chain(&context.indicators) {
+        if !folder.join(file).is_file() {
+            let what = format!("the context table {} is not there", file.display());
+            faults.push(Fault::of(
+                flow,
+                what,
+                "correct its path (it is relative to this file) or take it out",
+            ));
+        }
+    }
+    let mut names: Vec<&str> = pipeline.sources.iter().map(|source| source.name.as_str()).collect();
+    names.sort_unstable();
+    for twice in names.windows(2).filter(|pair| pair[0] == pair[1]) {
+        let what = format!("two sources are named {:?}", twice[0]);
+        faults.push(Fault::of(flow, what, "give each its own name: it is part of its alerts' identity"));
+    }
+    if faults.is_empty() { Ok(pipeline) } else { Err(faults) }
+}
+
+fn read_policy(file: &Path, playbooks: &[Playbook]) -> Result<Policy, Vec<Fault>> {
+    let text = std::fs::read_to_string(file).map_err(|error| {
+        vec![Fault::of(
+            file,
+            format!("cannot be read: {error}"),
+            "name a policy file in the pipeline's `policy`",
+        )]
+    })?;
+    policy::read(file, &text, playbooks)
+}
+
+/// Loads every file of a folder with that ending, in order of names; a folder that is not there has none.
+fn each<T>(
+    folder: &Path,
+    ending: &str,
+    load: impl Fn(&Path) -> Result<T, Vec<Fault>>,
+) -> Result<Vec<T>, Vec<Fault>> {
+    let (mut loaded, mut faults) = (Vec::new(), Vec::new());
+    for file in files(folder, ending).map_err(|fault| vec![fault])? {
+        match load(&file) {
+            Ok(item) => loaded.push(item),
+            Err(more) => faults.extend(more),
+        }
+    }
+    if faults.is_empty() { Ok(loaded) } else { Err(faults) }
+}
+
+fn files(folder: &Path, ending: &str) -> Result<Vec<PathBuf>, Fault> {
+    if !folder.exists() {
+        return Ok(Vec::new());
+    }
+    let listed = std::fs::read_dir(folder).and_then(|entries| {
+        entries.map(|entry| entry.map(|entry| entry.path())).collect::<std::io::Result<Vec<_>>>()
+    });
+    let mut files = listed.map_err(|error| {
+        Fault::of(folder, format!("cannot be listed: {error}"), "make the folder readable")
+    })?;
+    files.retain(|file| {
+        file.extension().is_some_and(|found| found == ending || ending == "yml" && found == "yaml")
+    });
+    files.sort();
+    Ok(files)
+}
+
+fn same_names(correlations: &[Correlation]) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    for (n, one) in correlations.iter().enumerate() {
+        if correlations[..n].iter().any(|other| other.name == one.name) {
+            let what = format!("another file also names its correlation {:?}", one.name);
+            faults.push(Fault::of(&one.file, what, "give each its own `name`"));
+        }
+    }
+    faults
+}
+
+fn hash(flow: &Path, folder: &Path, pipeline: &Pipeline) -> Result<String, Fault> {
+    let mut all = vec![flow.to_owned(), folder.join(&pipeline.policy)];
+    for (name, ending) in [("mappings", "yml"), ("correlations", "yml"), ("playbooks", "json")] {
+        all.extend(files(&folder.join(name), ending)?);
+    }
+    let mut hasher = blake3::Hasher::new();
+    for file in all {
+        let bytes = std::fs::read(&file)
+            .map_err(|error| Fault::of(&file, format!("cannot be read: {error}"), "make it readable"))?;
+        // The name without its folder: the same plan elsewhere is the same plan.
+        hasher.update(file.file_name().unwrap_or_default().as_encoded_bytes());
+        hasher.update(&(bytes.len() as u64).to_le_bytes());
+        hasher.update(&bytes);
+    }
+    Ok(hasher.finalize().to_hex()[..16].to_owned())
+}

@@ -1,0 +1,164 @@
+//! `pipeline.yml`: the sources, the tables of context, the model, the executor, and the parameters of the operators.
+//!
+//! Paths are relative to the file's own folder. What is absent has a default; `quell schema pipeline` lists all.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::link::LinkSettings;
+use crate::record::Tick;
+
+/// The file.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Pipeline {
+    /// The plan's name.
+    pub name: String,
+    /// The tenant of sources that name none.
+    #[serde(default = "default_tenant")]
+    pub tenant: String,
+    /// What `quell run` reads.
+    #[serde(default)]
+    pub sources: Vec<Source>,
+    /// How late a record may be before its tick is clamped, as `60s`, `5m`.
+    #[serde(default = "minute")]
+    pub lateness: String,
+    /// An event this much later than now is a reject, as `24h`.
+    #[serde(default = "day")]
+    pub future_max: String,
+    /// The zone of times that name none.
+    #[serde(default = "utc")]
+    pub zone: String,
+    /// An alert of the same rule and entities this shortly after another repeats it.
+    #[serde(default = "five_minutes")]
+    pub dedup_window: String,
+    /// What evidence joins alerts.
+    #[serde(default)]
+    pub link: LinkSettings,
+    /// What is known beside the alerts.
+    #[serde(default)]
+    pub context: Context,
+    /// Where models lie, with `promoted.toml` naming the one in use; without it incidents are triaged by severity and
+    /// nothing runs by itself.
+    #[serde(default)]
+    pub models: Option<PathBuf>,
+    /// The policy's file under `policies/`.
+    #[serde(default = "default_policy")]
+    pub policy: PathBuf,
+    /// What carries out actions.
+    #[serde(default)]
+    pub executor: ExecutorSpec,
+}
+
+/// Where records come from.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    /// Its name: part of the identity of alerts that their vendor does not name.
+    pub name: String,
+    /// What it is.
+    #[serde(flatten)]
+    pub kind: SourceKind,
+    /// Whose; the plan's tenant where absent.
+    #[serde(default)]
+    pub tenant: Option<String>,
+    /// Whether a record's own field may say whose it is.
+    #[serde(default)]
+    pub tenant_from_field: bool,
+    /// How its clock moves while it is silent.
+    #[serde(default)]
+    pub clock: Clock,
+}
+
+/// The kinds of source.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "kebab-case")]
+pub enum SourceKind {
+    /// A file that grows.
+    File {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Standard input.
+    Stdin,
+    /// Batches posted to `http://LISTEN/push/NAME`.
+    Http {
+        /// Address and port; port 0 takes a free one.
+        listen: String,
+    },
+}
+
+/// How a source's clock moves while it is silent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Clock {
+    /// It does not: its records alone move it.
+    #[default]
+    Event,
+    /// With the others', and with elapsed time when all are silent.
+    Wall,
+}
+
+/// Tables of context: CSV or JSON lines.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Context {
+    /// Hosts and addresses.
+    pub assets: Vec<PathBuf>,
+    /// Accounts.
+    pub identities: Vec<PathBuf>,
+    /// Threat intelligence.
+    pub indicators: Vec<PathBuf>,
+}
+
+/// What carries out actions.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum ExecutorSpec {
+    /// Nothing is done; the archive tells what would have been.
+    #[default]
+    DryRun,
+    /// A simulated environment answers.
+    Simulate {
+        /// Its description.
+        environment: PathBuf,
+        /// What each attack alert belongs to.
+        #[serde(default)]
+        truth: Option<PathBuf>,
+    },
+    /// Each action is posted as JSON, with its id as `Idempotency-Key`.
+    Webhook {
+        /// Where to.
+        url: String,
+        /// The environment variable that holds the bearer token.
+        #[serde(default)]
+        token_env: Option<String>,
+    },
+}
+
+fn default_tenant() -> String {
+    "default".to_owned()
+}
+fn minute() -> String {
+    "60s".to_owned()
+}
+fn day() -> String {
+    "24h".to_owned()
+}
+fn utc() -> String {
+    "UTC".to_owned()
+}
+fn five_minutes() -> String {
+    "5m".to_owned()
+}
+fn default_policy() -> PathBuf {
+    "policies/default.yml".into()
+}
+
+/// Seconds of a time span as files write it.
+#[must_use]
+pub fn seconds(text: &str) -> Option<Tick> {
+    super::correlation::timespan(text).map(|ms| ms / 1000)
+}
