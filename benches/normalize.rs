@@ -26,8 +26,8 @@ fn json() -> String {
     for at in 0..RECORDS {
         let z = mixed(at);
         let (host, user, rule) = (z % 10_000, z % 20_000, z % 300);
-        let (src, dst) =
-            (format!("10.1.{}.{}", z % 250, z / 250 % 200), format!("10.2.{}.{}", z / 7 % 250, z / 9 % 200));
+        let address = |n: u64| format!("10.{}.{}.{}", n % 50_000 / 250, n % 250, n % 50_000 / 999);
+        let (src, dst) = (address(z / 7), address(z / 11));
         let _ = writeln!(
             text,
             r#"{{"id":"a{at:08}-{z:08x}","time":"2026-01-01T00:{:02}:{:02}.163Z","product":"proxy","rule_id":"R{rule:04}","rule_name":"Multiple Failed Logons {rule:03}","severity":"medium","tactic":"lateral-movement","technique":"T{}","src_ip":"{src}","dst_ip":"{dst}","host":"host-{host:05}.corp.example","user":"user{user:05}@corp.example","message":"Multiple Failed Logons {rule:03} observed on host-{host:05} by user{user:05} from {src} to {dst}; action=alert, sensor=proxy-32","raw":{{"event_id":4092,"process":{{"name":"proc34.exe","pid":24192,"cmd":"C:\\Windows\\proc34.exe -q 6ccbb3e8"}},"net":{{"sport":30216,"dport":443,"proto":"tcp","bytes":283717}},"tags":["t6","t1"]}}}}"#,
