@@ -152,7 +152,7 @@ impl Objects {
 
     fn broken(&mut self, tape: &mut Tape) {
         let Some(byte) = tape.byte() else { return };
-        if byte == b'{' && self.leading && tape.scan > tape.start && self.indent <= self.record_indent {
+        if byte == b'{' && self.leading && self.indent <= self.record_indent {
             self.end(tape);
         } else if self.leading {
             self.pass(tape, byte);

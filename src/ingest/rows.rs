@@ -1,7 +1,7 @@
 //! Rows: CSV rows under a header (RFC 4180); a quoted field may hold newlines.
 //!
 //! A quote that is never closed would swallow the rows behind it. So where a row of several lines has not as many
-//! fields as the header, or does not end, its first line alone is the bad row.
+//! fields as the header, text behind a closing quote, or no end, its first line alone is the bad row.
 //! State: the fields of the row under way.
 
 use super::tape::Tape;
@@ -21,13 +21,23 @@ pub(super) struct Rows {
     delimiter: u8,
     state: State,
     fields: usize,
+    /// Whether something follows a closing quote.
+    odd: bool,
     lines: u32,
     skipping: bool,
 }
 
 impl Rows {
     pub(super) fn new(columns: usize, delimiter: u8) -> Rows {
-        Rows { columns, delimiter, state: State::FieldStart, fields: 1, lines: 0, skipping: false }
+        Rows {
+            columns,
+            delimiter,
+            state: State::FieldStart,
+            fields: 1,
+            odd: false,
+            lines: 0,
+            skipping: false,
+        }
     }
 
     pub(super) fn step(&mut self, tape: &mut Tape, done: bool) {
@@ -53,7 +63,9 @@ impl Rows {
                 return;
             } else {
                 self.line(tape, length);
-                if self.state != State::Quoted && (self.lines == 1 || self.fields == self.columns) {
+                if self.state != State::Quoted
+                    && (self.lines == 1 || self.fields == self.columns && !self.odd)
+                {
                     self.end(tape);
                     true
                 } else if self.state != State::Quoted {
@@ -110,7 +122,11 @@ impl Rows {
                 self.fields += 1;
                 State::FieldStart
             }
-            (State::FieldStart | State::Plain | State::QuoteInQuoted, _) => State::Plain,
+            (State::FieldStart | State::Plain, _) | (State::QuoteInQuoted, b'\r') => State::Plain,
+            (State::QuoteInQuoted, _) => {
+                self.odd = true;
+                State::Plain
+            }
         };
     }
 }

@@ -1,15 +1,17 @@
 //! Memo: what was worked out of a text is remembered, so that a name that recurs costs one look.
 //!
-//! State: a fixed number of entries, the newer replacing the older; long texts are not remembered.
+//! State: a fixed number of entries, in pairs; of each pair the one used longer ago gives way. Long texts are not
+//! remembered.
 
 use std::hash::{BuildHasher, Hasher};
 
 use rustc_hash::FxBuildHasher;
+use smallvec::SmallVec;
 
 /// Texts longer than this are worked out again each time: they are rare, or an attack on memory.
 const TEXT_MAX: usize = 256;
 
-/// A direct-mapped table of answers by (tag, text).
+/// A two-way table of answers by (tag, text).
 pub(super) struct Memo<V> {
     entries: Vec<Option<Entry<V>>>,
     bits: u32,
@@ -18,12 +20,19 @@ pub(super) struct Memo<V> {
 struct Entry<V> {
     hash: u64,
     tag: u32,
-    text: Box<str>,
+    /// In place where it is short: a look should cost one cache line.
+    text: SmallVec<[u8; 24]>,
     value: V,
 }
 
+impl<V: Copy> Entry<V> {
+    fn is(&self, hash: u64, tag: u32, text: &str) -> bool {
+        self.hash == hash && self.tag == tag && *self.text == *text.as_bytes()
+    }
+}
+
 impl<V: Copy> Memo<V> {
-    /// A table of 2^`bits` entries; `bits` is 1 to 31.
+    /// A table of 2^`bits` entries; `bits` is 2 to 31.
     pub(super) fn new(bits: u32) -> Self {
         Memo { entries: std::iter::repeat_with(|| None).take(1 << bits).collect(), bits }
     }
@@ -37,13 +46,35 @@ impl<V: Copy> Memo<V> {
         hasher.write_u32(tag);
         hasher.write(text.as_bytes());
         let hash = hasher.finish();
-        let at = usize::try_from(hash >> (64 - self.bits)).unwrap_or(0);
-        match &mut self.entries[at] {
-            Some(entry) if entry.hash == hash && entry.tag == tag && *entry.text == *text => entry.value,
-            other => {
-                let value = make(text);
-                *other = Some(Entry { hash, tag, text: text.into(), value });
-                value
+        let at = usize::try_from(hash >> (64 - self.bits)).unwrap_or(0) & !1;
+        for way in [at, at + 1] {
+            if let Some(entry) = &self.entries[way]
+                && entry.is(hash, tag, text)
+            {
+                let value = entry.value;
+                // Only what is used twice goes first: what passes by once cannot push it out.
+                self.entries.swap(at, way);
+                return value;
+            }
+        }
+        let value = make(text);
+        self.entries[at + 1] = Some(Entry { hash, tag, text: SmallVec::from_slice(text.as_bytes()), value });
+        value
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_those_of_the_text_however_full_the_table() {
+        let mut memo = Memo::new(2);
+        for round in 0..3 {
+            for at in 0..100usize {
+                let text = "x".repeat(at * 4);
+                assert_eq!(memo.get(0, &text, str::len), at * 4, "round {round}");
+                assert_eq!(memo.get(1, &text, |text| text.len() + 1), at * 4 + 1);
             }
         }
     }

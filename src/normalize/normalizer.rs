@@ -114,7 +114,7 @@ impl Normalizer {
         let words = Words {
             names,
             syms: Memo::new(14),
-            entities: Memo::new(17),
+            entities: Memo::new(18),
             severities: Memo::new(10),
             attacks: Memo::new(10),
             scratch: String::new(),

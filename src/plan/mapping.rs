@@ -7,15 +7,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
-use serde::de::{MapAccess, SeqAccess, Visitor, value};
+use serde::de::{MapAccess, Visitor, value};
 use serde::{Deserialize, Deserializer};
 use serde_saphyr::Spanned;
 
 use super::fault::Fault;
+pub use super::field::{Condition, FieldPath, OneOrMany, Test};
 use crate::record::{EntityKind, Role, Severity};
 
 /// One mapping file.
@@ -64,83 +64,6 @@ pub struct Mapping {
     pub examples: Vec<Spanned<Example>>,
 }
 
-/// A dotted path.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, JsonSchema)]
-#[serde(try_from = "String")]
-pub struct FieldPath(String);
-
-/// A path of n parts is tried as 2^(n-1) spellings (nested, or a literal key with dots), so n is bounded.
-const PATH_PARTS_MAX: usize = 6;
-
-impl FieldPath {
-    /// The path as written.
-    #[must_use]
-    pub fn text(&self) -> &str {
-        &self.0
-    }
-}
-
-impl TryFrom<String> for FieldPath {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        let parts = text.split('.').count();
-        if text.split('.').any(str::is_empty) {
-            Err(format!(
-                "{text:?} is not a field's path: between dots stands a name, as in `alert.signature_id`"
-            ))
-        } else if parts > PATH_PARTS_MAX {
-            Err(format!("the path {text:?} has {parts} parts, of which {PATH_PARTS_MAX} are supported"))
-        } else if text.contains(['[', ']', '*']) {
-            Err(format!("the path {text:?} has a bracket or a star: lists are walked through without one"))
-        } else {
-            Ok(FieldPath(text))
-        }
-    }
-}
-
-/// One thing, or a list of such.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OneOrMany<T>(pub Vec<T>);
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneOrMany<T> {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct Either<T>(PhantomData<T>);
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for Either<T> {
-            type Value = OneOrMany<T>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("one text or a list of texts")
-            }
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Self::Value, E> {
-                T::deserialize(value::StrDeserializer::new(text)).map(|one| OneOrMany(vec![one]))
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
-                let mut all = Vec::new();
-                while let Some(item) = items.next_element()? {
-                    all.push(item);
-                }
-                if all.is_empty() {
-                    return Err(serde::de::Error::custom(
-                        "the list is empty: name at least one, or leave the key out",
-                    ));
-                }
-                Ok(OneOrMany(all))
-            }
-        }
-        from.deserialize_any(Either(PhantomData))
-    }
-}
-
-impl<T: JsonSchema> JsonSchema for OneOrMany<T> {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        format!("OneOrMany_{}", T::schema_name()).into()
-    }
-    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        let one = generator.subschema_for::<T>();
-        schemars::json_schema!({ "anyOf": [one, { "type": "array", "items": one, "minItems": 1 }] })
-    }
-}
-
 /// Who raised the alert.
 #[derive(Clone, Debug, PartialEq, Eq, JsonSchema)]
 #[serde(untagged)]
@@ -184,75 +107,6 @@ impl<'de> Deserialize<'de> for Product {
             }
         }
         from.deserialize_any(Either)
-    }
-}
-
-/// A question that a record answers with yes or no.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(try_from = "ConditionFile")]
-#[schemars(with = "ConditionFile")]
-pub struct Condition {
-    /// Of which field; of a list of alternatives the first that holds something.
-    pub field: OneOrMany<FieldPath>,
-    /// What is asked.
-    pub test: Test,
-}
-
-/// What a condition asks of a field. Values are compared as text, case and all.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Test {
-    /// Whether it is there.
-    Exists(bool),
-    /// Whether it is one of these; an absent field is none of them.
-    In(Vec<String>),
-    /// Whether it is there and none of these.
-    NotIn(Vec<String>),
-    /// Whether it begins with one of these.
-    StartsWith(Vec<String>),
-}
-
-/// A condition as it is written: `field` and exactly one of the others.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ConditionFile {
-    /// Of which field.
-    field: OneOrMany<FieldPath>,
-    /// Whether it is there.
-    #[serde(default)]
-    exists: Option<bool>,
-    /// Whether it is this.
-    #[serde(default)]
-    equals: Option<String>,
-    /// Whether it is one of these.
-    #[serde(default, rename = "in")]
-    one_of: Option<OneOrMany<String>>,
-    /// Whether it is there and none of these.
-    #[serde(default)]
-    not_in: Option<OneOrMany<String>>,
-    /// Whether it begins with one of these.
-    #[serde(default)]
-    starts_with: Option<OneOrMany<String>>,
-}
-
-impl TryFrom<ConditionFile> for Condition {
-    type Error = String;
-
-    fn try_from(file: ConditionFile) -> Result<Self, String> {
-        let tests = [
-            file.exists.map(Test::Exists),
-            file.equals.map(|text| Test::In(vec![text])),
-            file.one_of.map(|texts| Test::In(texts.0)),
-            file.not_in.map(|texts| Test::NotIn(texts.0)),
-            file.starts_with.map(|texts| Test::StartsWith(texts.0)),
-        ];
-        let mut tests = tests.into_iter().flatten();
-        match (tests.next(), tests.next()) {
-            (Some(test), None) => Ok(Condition { field: file.field, test }),
-            _ => Err(
-                "a condition asks one of `exists`, `equals`, `in`, `not_in` or `starts_with` of its field"
-                    .into(),
-            ),
-        }
     }
 }
 
@@ -526,4 +380,62 @@ pub fn load_dir(dir: &Path) -> Result<Vec<Mapping>, Vec<Fault>> {
         }
     }
     if faults.is_empty() { Ok(mappings) } else { Err(faults) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FINE: &str = "\
+product: x
+detect: [{ field: a.b, equals: 1 }]
+time: { field: t, formats: [rfc3339] }
+rule: r
+entities:
+  - { kind: ip, role: source, field: [s, \"id.orig_h\"] }
+examples:
+  - { name: one, raw: { a: { b: 1 } }, expect: { rejected: no usable time } }
+";
+
+    fn faults(text: &str) -> String {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("x.yml");
+        std::fs::write(&path, text).expect("it can be written");
+        let faults = load(&path).err().unwrap_or_default();
+        let at = format!("{}/", folder.path().display());
+        faults.iter().map(|fault| fault.to_string().replace(&at, "")).collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn a_mapping_is_read() {
+        assert_eq!(faults(FINE), "");
+    }
+
+    #[test]
+    fn what_is_not_supported_is_a_fault_with_its_line() {
+        let spoilt = [
+            ("role: source", "role: origin", "x.yml:6:", "origin"),
+            ("rule: r", "rule: r\nrules: r", "x.yml:5:", "rules"),
+            ("equals: 1", "like: 1", "x.yml:2:", "like"),
+            (", equals: 1", "", "x.yml:2:", "a condition asks one of"),
+            ("equals: 1", "equals: 1, exists: true", "x.yml:2:", "a condition asks one of"),
+            ("formats: [rfc3339]", "formats: [stardate]", "x.yml:3:", "stardate"),
+            ("formats: [rfc3339]", "formats: []", "x.yml:", "`time.formats` is empty"),
+            ("[s, \"id.orig_h\"]", "[]", "x.yml:6:", "the list is empty"),
+            ("a.b", "a..b", "x.yml:2:", "is not a field's path"),
+            ("a.b", "a.*.b", "x.yml:2:", "lists are walked through"),
+            ("rule: r", "rule: r\nseverity: { words: { a: low } }", "x.yml:5:", "a severity has a `field`"),
+            ("product: x", "product: { starts_with: { a: b } }", "x.yml:1:", "field"),
+        ];
+        for (from, to, place, what) in spoilt {
+            let said = faults(&FINE.replace(from, to));
+            assert!(said.starts_with(place) && said.contains(what), "{to}: {said}");
+        }
+    }
+
+    #[test]
+    fn a_missing_folder_is_a_fault() {
+        let found = load_dir(Path::new("/nonexistent/mappings")).expect_err("it is not there");
+        assert!(found[0].to_string().contains("cannot be listed"), "{}", found[0]);
+    }
 }

@@ -5,6 +5,7 @@ pub mod yaml;
 pub mod address;
 pub mod canonical;
 pub mod openc2;
+pub mod field;
 pub mod mapping;
 pub mod correlation;
 pub mod link;
