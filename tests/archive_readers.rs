@@ -1,4 +1,4 @@
-//! Other people's readers: DuckDB, Polars and pyarrow each read an archive as it lies and agree on what is in it.
+//! Other people's readers: `DuckDB`, Polars and pyarrow each read an archive as it lies and agree on what is in it.
 //!
 //! Needs a Python with these modules: `QUELL_PYTHON=$(tests/python) cargo test`. Without one the test says so and
 //! passes.
@@ -91,11 +91,13 @@ fn duckdb_polars_and_pyarrow_read_it_as_it_lies() {
     };
     assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
     let told: Value = serde_json::from_slice(&told.stdout).expect("JSON");
-    let [duckdb, polars, pyarrow] = ["with_duckdb", "with_polars", "with_pyarrow"].map(|reader| &told[reader]);
+    let [duckdb, polars, pyarrow] =
+        ["with_duckdb", "with_polars", "with_pyarrow"].map(|reader| &told[reader]);
     assert_eq!(duckdb, polars);
     assert_eq!(duckdb, pyarrow);
 
-    let tables: Vec<&str> = digest(dir.path(), true).expect("a digest").iter().map(|table| table.table).collect();
+    let tables: Vec<&str> =
+        digest(dir.path(), true).expect("a digest").iter().map(|table| table.table).collect();
     assert_eq!(tables, CONTRACT.map(|(table, _)| table));
     for ((table, columns), (_, schema)) in CONTRACT.into_iter().zip(table_schemas()) {
         let seen = &duckdb[table];
