@@ -9,12 +9,10 @@ use std::sync::Arc;
 use archive_samples::{Dice, rows, tactic_ids};
 use proptest::prelude::*;
 use quell::archive::{
-    AlertRow, DecisionLine, DecisionRow, IncidentLine, IncidentRow, LinkLine, MatchLine, Only, Reader,
-    Recovered, Rows, RunStamp, TurnRow, VerdictRow, Writer, digest, recover, table_schemas,
+    DecisionLine, DecisionRow, FindingRow, IncidentLine, IncidentRow, Line, Lines, LinkLine, MatchLine, Only,
+    Reader, Recovered, Rows, RunStamp, Writer, digest, recover, table_schemas,
 };
-use quell::record::{
-    Action, Candidate, Duplicate, Epoch, InputRow, Member, Names, Outcome, Reject, Sym, Tick,
-};
+use quell::record::{Epoch, InputRow, Link, Member, Names, Sym, Tick};
 
 fn writer(dir: &Path, worker: u32, names: &Arc<Names>, skip_through: Epoch) -> Writer {
     Writer::new(dir, worker, Arc::clone(names), &RunStamp::default(), skip_through)
@@ -29,10 +27,7 @@ fn publish(dir: &Path, worker: u32, names: &Arc<Names>, tick: Tick, rows: &[Rows
     writer.seal(tick).expect("a seal").publish().expect("a free name");
 }
 
-fn lines<L>(lines: std::io::Result<quell::archive::Lines<L>>) -> Vec<L>
-where
-    L: quell::archive::Line,
-{
+fn lines<L: Line>(lines: std::io::Result<Lines<L>>) -> Vec<L> {
     lines.and_then(Iterator::collect).expect("a readable archive")
 }
 
@@ -85,107 +80,62 @@ fn decision_agrees(line: &DecisionLine, row: &DecisionRow) -> bool {
         && (line.model_version, line.plan_hash) == (row.model_version, row.plan_hash)
 }
 
+fn matches_come_back(reader: &Reader, rows: &[FindingRow]) {
+    let told = |line: MatchLine| {
+        (line.tick, line.tenant, line.correlation, line.group, line.time.0, line.alert_ids, line.diff)
+    };
+    let wanted = rows.iter().map(|row| {
+        let found = row.finding.clone();
+        (found.tick, found.tenant, found.correlation, found.group, found.time, found.alert_ids, row.diff)
+    });
+    assert_eq!(shown(lines(reader.matches(None)).into_iter().map(told)), shown(wanted));
+}
+
+fn links_come_back(reader: &Reader, names: &Names, rows: &[Link]) {
+    let told = |line: LinkLine| {
+        let ids = (line.incident_id, line.alert_id, line.other_alert_id);
+        (line.tick, line.tenant, ids, line.entity, names.get(line.evidence), line.weight, line.diff)
+    };
+    let wanted = rows.iter().map(|link| {
+        let ids = (link.incident_id, link.alert_id, link.other_alert_id);
+        (link.tick, link.tenant, ids, link.entity, link.evidence, link.weight, link.diff)
+    });
+    assert_eq!(shown(lines(reader.links(None)).into_iter().map(told)), shown(wanted));
+}
+
+fn come_back<L: Line, N: From<L> + std::fmt::Debug>(read: std::io::Result<Lines<L>>, rows: &[N]) {
+    assert_eq!(shown(lines(read).into_iter().map(N::from)), shown(rows));
+}
+
 /// Every row of `written` is read back, and nothing else.
 fn assert_comes_back(reader: &Reader, names: &Names, written: &[Rows]) {
     for table in written {
         match table {
             Rows::Alerts(rows) => {
-                let read: Vec<AlertRow> =
-                    lines(reader.alerts(None)).into_iter().map(|line| line.row(names)).collect();
-                assert_eq!(shown(&read), shown(rows));
+                let read = lines(reader.alerts(None)).into_iter().map(|line| line.row(names));
+                assert_eq!(shown(read), shown(rows));
             }
-            Rows::Duplicates(rows) => {
-                assert_eq!(
-                    shown(lines(reader.duplicates(None)).into_iter().map(Duplicate::from)),
-                    shown(rows)
-                );
-            }
-            Rows::Rejects(rows) => {
-                assert_eq!(shown(lines(reader.rejects(None)).into_iter().map(Reject::from)), shown(rows));
-            }
-            Rows::Matches(rows) => {
-                let told = |line: MatchLine| {
-                    (
-                        line.tick,
-                        line.tenant,
-                        line.correlation,
-                        line.group,
-                        line.time.0,
-                        line.alert_ids,
-                        line.diff,
-                    )
-                };
-                let wanted = rows.iter().map(|row| {
-                    let found = row.finding.clone();
-                    let alert_ids = found.alert_ids;
-                    (
-                        found.tick,
-                        found.tenant,
-                        found.correlation,
-                        found.group,
-                        found.time,
-                        alert_ids,
-                        row.diff,
-                    )
-                });
-                assert_eq!(shown(lines(reader.matches(None)).into_iter().map(told)), shown(wanted));
-            }
-            Rows::Members(rows) => {
-                assert_eq!(shown(lines(reader.members(None)).into_iter().map(Member::from)), shown(rows));
-            }
-            Rows::Links(rows) => {
-                let told = |line: LinkLine| {
-                    let ids = (line.incident_id, line.alert_id, line.other_alert_id);
-                    (
-                        line.tick,
-                        line.tenant,
-                        ids,
-                        line.entity,
-                        names.get(line.evidence),
-                        line.weight,
-                        line.diff,
-                    )
-                };
-                let wanted = rows.iter().map(|link| {
-                    let ids = (link.incident_id, link.alert_id, link.other_alert_id);
-                    (link.tick, link.tenant, ids, link.entity, link.evidence, link.weight, link.diff)
-                });
-                assert_eq!(shown(lines(reader.links(None)).into_iter().map(told)), shown(wanted));
-            }
+            Rows::Duplicates(rows) => come_back(reader.duplicates(None), rows),
+            Rows::Rejects(rows) => come_back(reader.rejects(None), rows),
+            Rows::Matches(rows) => matches_come_back(reader, rows),
+            Rows::Members(rows) => come_back(reader.members(None), rows),
+            Rows::Links(rows) => links_come_back(reader, names, rows),
             Rows::Incidents(rows) => {
                 let read = lines(reader.incidents(None));
                 let found = |row| read.iter().any(|line| incident_agrees(line, row, names));
                 assert!(read.len() == rows.len() && rows.iter().all(found));
             }
-            Rows::Candidates(rows) => {
-                assert_eq!(
-                    shown(lines(reader.candidates(None)).into_iter().map(Candidate::from)),
-                    shown(rows)
-                );
-            }
+            Rows::Candidates(rows) => come_back(reader.candidates(None), rows),
             Rows::Decisions(rows) => {
                 let read = lines(reader.decisions(None));
                 let found = |row| read.iter().any(|line| decision_agrees(line, row));
                 assert!(read.len() == rows.len() && rows.iter().all(found));
             }
-            Rows::Actions(rows) => {
-                assert_eq!(shown(lines(reader.actions(None)).into_iter().map(Action::from)), shown(rows));
-            }
-            Rows::Outcomes(rows) => {
-                assert_eq!(shown(lines(reader.outcomes(None)).into_iter().map(Outcome::from)), shown(rows));
-            }
-            Rows::Verdicts(rows) => {
-                assert_eq!(
-                    shown(lines(reader.verdicts(None)).into_iter().map(VerdictRow::from)),
-                    shown(rows)
-                );
-            }
-            Rows::Epochs(rows) => {
-                assert_eq!(shown(lines(reader.epochs(None)).into_iter().map(TurnRow::from)), shown(rows));
-            }
-            Rows::Inputs(rows) => {
-                assert_eq!(shown(lines(reader.inputs(None)).into_iter().map(InputRow::from)), shown(rows));
-            }
+            Rows::Actions(rows) => come_back(reader.actions(None), rows),
+            Rows::Outcomes(rows) => come_back(reader.outcomes(None), rows),
+            Rows::Verdicts(rows) => come_back(reader.verdicts(None), rows),
+            Rows::Epochs(rows) => come_back(reader.epochs(None), rows),
+            Rows::Inputs(rows) => come_back(reader.inputs(None), rows),
         }
     }
 }

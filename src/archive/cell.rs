@@ -30,7 +30,7 @@ use crate::record::{
 };
 
 /// A column under construction.
-pub trait Column: ArrayBuilder + Sized {
+pub(super) trait Column: ArrayBuilder + Sized {
     /// An empty one; takes no room until rows come.
     fn new_column() -> Self;
     /// The type as handed to the Parquet writer.
@@ -40,13 +40,13 @@ pub trait Column: ArrayBuilder + Sized {
 }
 
 /// A value that can be put at the end of a column of type `C`.
-pub trait Put<C> {
+pub(super) trait Put<C> {
     /// Puts it there; `names` resolves interned text.
     fn put(self, to: &mut C, names: &Names);
 }
 
 /// A value that can be read from a column.
-pub trait Cell: Sized {
+pub(super) trait Cell: Sized {
     /// The column that holds such values.
     type Column: Column;
     /// Whether the column may hold nulls.
@@ -84,12 +84,10 @@ impl<T: ArrowPrimitiveType> Column for PrimitiveBuilder<T> {
         PrimitiveBuilder::with_capacity(0).with_data_type(Self::data_type())
     }
     fn data_type() -> DataType {
-        match T::DATA_TYPE {
-            DataType::Timestamp(TimeUnit::Millisecond, None) => {
-                DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into()))
-            }
-            other => other,
+        if matches!(T::DATA_TYPE, DataType::Timestamp(TimeUnit::Millisecond, None)) {
+            return DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into()));
         }
+        T::DATA_TYPE
     }
     fn null(&mut self) {
         self.append_null();
@@ -230,7 +228,7 @@ ids!(AlertId, IncidentId, DecisionId, ActionId);
 // Words: text that is met again and again.
 
 /// A column of few distinct texts.
-pub struct Words {
+pub(super) struct Words {
     keys: Int32Builder,
     texts: StringBuilder,
     /// Dictionary key by what the process knows the text by; see the `Put`s below.
@@ -409,7 +407,7 @@ impl<B: Column> Column for ListBuilder<B> {
 }
 
 /// A list made of what an iterator gives.
-pub struct Each<I>(pub I);
+pub(super) struct Each<I>(pub(super) I);
 
 impl<B: Column, I: Iterator<Item: Put<B>>> Put<ListBuilder<B>> for Each<I> {
     fn put(self, to: &mut ListBuilder<B>, names: &Names) {

@@ -9,11 +9,8 @@ use std::io;
 use std::path::Path;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{
-    Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, TimestampMillisecondType,
-};
+use arrow_array::types::{Float32Type, Float64Type, Int32Type, Int64Type, TimestampMillisecondType};
 use arrow_array::{Array, ArrayRef, RecordBatch};
-use arrow_schema::{DataType, TimeUnit};
 
 use super::TABLES;
 use super::layout::{self, about};
@@ -126,7 +123,8 @@ impl Sum {
                 match &inputs {
                     Some(inputs) if *name == "body" => put_text(&mut row, &inputs.body(at)),
                     _ => {
-                        put_value(&mut row, column, at).map_err(|fault| format!("column {name:?} {fault}"))?
+                        put_value(&mut row, column, at)
+                            .map_err(|fault| format!("column {name:?} {fault}"))?;
                     }
                 }
             }
@@ -193,23 +191,30 @@ fn put_value(row: &mut Vec<u8>, column: &dyn Array, at: usize) -> Result<(), Str
         row.push(b'n');
         return Ok(());
     }
-    match column.data_type() {
-        DataType::Utf8 => put_text(row, column.as_string::<i32>().value(at)),
-        DataType::LargeUtf8 => put_text(row, column.as_string::<i64>().value(at)),
-        DataType::Utf8View => put_text(row, column.as_string_view().value(at)),
-        DataType::Int8 => put_whole(row, column.as_primitive::<Int8Type>().value(at).into()),
-        DataType::Int16 => put_whole(row, column.as_primitive::<Int16Type>().value(at).into()),
-        DataType::Int32 => put_whole(row, column.as_primitive::<Int32Type>().value(at).into()),
-        DataType::Int64 => put_whole(row, column.as_primitive::<Int64Type>().value(at)),
-        DataType::Timestamp(TimeUnit::Millisecond, _) => {
-            put_whole(row, column.as_primitive::<TimestampMillisecondType>().value(at));
-        }
-        DataType::Float32 => put_real(row, column.as_primitive::<Float32Type>().value(at).into()),
-        DataType::Float64 => put_real(row, column.as_primitive::<Float64Type>().value(at)),
-        DataType::Boolean => put_whole(row, column.as_boolean().value(at).into()),
-        DataType::List(_) => put_list(row, &column.as_list::<i32>().value(at))?,
-        DataType::LargeList(_) => put_list(row, &column.as_list::<i64>().value(at))?,
-        other => return Err(format!("is of type {other}, which no table has")),
+    if let Some(column) = column.as_string_opt::<i32>() {
+        put_text(row, column.value(at));
+    } else if let Some(column) = column.as_primitive_opt::<Int64Type>() {
+        put_whole(row, column.value(at));
+    } else if let Some(column) = column.as_primitive_opt::<TimestampMillisecondType>() {
+        put_whole(row, column.value(at));
+    } else if let Some(column) = column.as_primitive_opt::<Int32Type>() {
+        put_whole(row, column.value(at).into());
+    } else if let Some(column) = column.as_list_opt::<i32>() {
+        put_list(row, &column.value(at))?;
+    } else if let Some(column) = column.as_primitive_opt::<Float32Type>() {
+        put_real(row, column.value(at).into());
+    } else if let Some(column) = column.as_primitive_opt::<Float64Type>() {
+        put_real(row, column.value(at));
+    } else if let Some(column) = column.as_boolean_opt() {
+        put_whole(row, column.value(at).into());
+    } else if let Some(column) = column.as_string_opt::<i64>() {
+        put_text(row, column.value(at));
+    } else if let Some(column) = column.as_string_view_opt() {
+        put_text(row, column.value(at));
+    } else if let Some(column) = column.as_list_opt::<i64>() {
+        put_list(row, &column.value(at))?;
+    } else {
+        return Err(format!("is of type {}, which no table has", column.data_type()));
     }
     Ok(())
 }

@@ -124,12 +124,12 @@ pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
 
 /// `error` with what was being done to which file, and what to do where that is known.
 pub(super) fn about(path: &Path, doing: &str, error: &io::Error) -> io::Error {
-    let cure = match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            "; no half-written part was published: make room on that disk and go on with --resume"
-        }
-        io::ErrorKind::PermissionDenied => "; give this user the right to it, or choose another --archive",
-        _ => "",
+    let cure = if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+        "; no half-written part was published: make room on that disk and go on with --resume"
+    } else if error.kind() == io::ErrorKind::PermissionDenied {
+        "; give this user the right to it, or choose another --archive"
+    } else {
+        ""
     };
     io::Error::new(error.kind(), format!("{doing} {}: {error}{cure}", path.display()))
 }

@@ -1,7 +1,7 @@
 //! The archive: records to Parquet and back.
 //!
 //! `DIR/<table>/date=YYYY-MM-DD/part-<tick>-<worker>.parquet`, append-only: what changes its mind is written as
-//! changes, summed over `diff`. DuckDB, Polars and pyarrow read it as it lies.
+//! changes, summed over `diff`. `DuckDB`, Polars and pyarrow read it as it lies.
 //!
 //! - `tables` lists the columns; `line` turns each list into schema, builders and reader; `cell` says how a value lies.
 //! - `writer` gathers rows into `part`s, seals and publishes them; `layout` names them.

@@ -66,23 +66,26 @@ fn encoding(
     data_type: &DataType,
 ) -> WriterPropertiesBuilder {
     let path = || ColumnPath::from(name);
-    match data_type {
-        DataType::Int64 | DataType::Timestamp(..) => properties
+    if matches!(data_type, DataType::Int64 | DataType::Timestamp(..)) {
+        return properties
             .set_column_dictionary_enabled(path(), false)
-            .set_column_encoding(path(), Encoding::DELTA_BINARY_PACKED),
-        DataType::Utf8 => properties
-            .set_column_dictionary_enabled(path(), matches!(name, "incident_id" | "decision_id" | "reason"))
-            .set_column_statistics_enabled(path(), EnabledStatistics::None),
-        DataType::Dictionary(..) => properties.set_column_statistics_enabled(path(), EnabledStatistics::None),
-        DataType::List(element) => {
-            let leaf = || ColumnPath::from(vec![name.to_owned(), "list".to_owned(), "element".to_owned()]);
-            let worth_it = matches!(element.data_type(), DataType::Dictionary(..));
-            properties
-                .set_column_dictionary_enabled(leaf(), worth_it)
-                .set_column_statistics_enabled(leaf(), EnabledStatistics::None)
-        }
-        _ => properties,
+            .set_column_encoding(path(), Encoding::DELTA_BINARY_PACKED);
     }
+    if let DataType::List(element) = data_type {
+        let leaf = || ColumnPath::from(vec![name.to_owned(), "list".to_owned(), "element".to_owned()]);
+        return properties
+            .set_column_dictionary_enabled(leaf(), matches!(element.data_type(), DataType::Dictionary(..)))
+            .set_column_statistics_enabled(leaf(), EnabledStatistics::None);
+    }
+    if matches!(data_type, DataType::Dictionary(..)) {
+        return properties.set_column_statistics_enabled(path(), EnabledStatistics::None);
+    }
+    if matches!(data_type, DataType::Utf8) {
+        return properties
+            .set_column_dictionary_enabled(path(), matches!(name, "incident_id" | "decision_id" | "reason"))
+            .set_column_statistics_enabled(path(), EnabledStatistics::None);
+    }
+    properties
 }
 
 /// One part under construction.
@@ -192,13 +195,8 @@ fn open(folder: &Path, path: &Path, format: &Format) -> io::Result<ArrowWriter<F
 
 /// The operating system's error inside Parquet's, so that a full disk is told as one.
 pub(super) fn io_error(error: ParquetError) -> io::Error {
-    match error {
-        ParquetError::External(inner) => match inner.downcast::<io::Error>() {
-            Ok(inner) => *inner,
-            Err(inner) => io::Error::other(inner),
-        },
-        other => io::Error::other(other),
-    }
+    let ParquetError::External(inner) = error else { return io::Error::other(error) };
+    inner.downcast::<io::Error>().map_or_else(io::Error::other, |inner| *inner)
 }
 
 /// The parts of one table, by day.

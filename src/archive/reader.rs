@@ -129,7 +129,9 @@ impl<L: Line> Lines<L> {
             }
         }
         self.at += 1;
-        L::read(&self.batch, self.at - 1, &self.names).map(Some).map_err(|fault| malformed(&self.path, fault))
+        L::read(&self.batch, self.at - 1, &self.names)
+            .map(Some)
+            .map_err(|fault| malformed(&self.path, &fault))
     }
 
     /// Goes on to the next batch; false where there is none.
@@ -148,7 +150,7 @@ impl<L: Line> Lines<L> {
         self.batch.clear();
         for field in L::fields() {
             let column = batch.column_by_name(field.name());
-            let missing = || malformed(&self.path, format!("column {:?} is missing", field.name()));
+            let missing = || malformed(&self.path, &format!("column {:?} is missing", field.name()));
             self.batch.push(Arc::clone(column.ok_or_else(missing)?));
         }
         (self.rows, self.at) = (batch.num_rows(), 0);
@@ -183,6 +185,6 @@ pub(super) fn open(path: &Path, only: Option<&Only>) -> io::Result<ParquetRecord
     builder.with_batch_size(BATCH).build().map_err(fail)
 }
 
-fn malformed(path: &Path, fault: String) -> io::Error {
+fn malformed(path: &Path, fault: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("{}: {fault}", path.display()))
 }

@@ -193,7 +193,7 @@ table! {
     protected: Vec<Entity> = &row.context.protected[..];
     /// Entities of it that are indicators, sorted.
     indicators: Vec<Entity> = &row.context.indicators[..];
-    /// What the model takes it for: true_positive, benign_positive, false_positive.
+    /// What the model takes it for: `true_positive`, `benign_positive`, `false_positive`.
     triage: Option<Triage> = row.judgement.as_ref().map(|judgement| judgement.triage);
     /// The triage's probability, 0 to 1.
     confidence: Option<Score> = row.judgement.as_ref().map(|judgement| judgement.confidence);
@@ -270,7 +270,7 @@ table! {
     decision_id: DecisionId = row.decision_id;
     /// The incident.
     incident_id: IncidentId = row.incident_id;
-    /// What is done, in OpenC2's words.
+    /// What is done, in the words of `OpenC2`.
     verb: Verb = row.verb;
     /// To what: `host:mail`.
     target: String = row.target.as_str();

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use crate::record::{Epoch, Names, Tick};
 
 use super::layout::{self, PartName, about, rename, sync_folder};
-use super::part::refuse_existing;
+use super::part::{AnyParts, refuse_existing};
 use super::{Rows, TABLES, Tables};
 
 /// A part asks to be sealed at this size.
@@ -69,7 +69,7 @@ impl Writer {
     /// Whether parts have grown so large, or so many, that the caller should seal now rather than in its own time.
     pub fn wants_seal(&self) -> bool {
         let (mut parts, mut files) = (0, 0);
-        for (bytes_max, more_parts, more_files) in self.tables.all().map(|table| table.load()) {
+        for (bytes_max, more_parts, more_files) in self.tables.all().map(AnyParts::load) {
             if bytes_max >= PART_BYTES_MAX {
                 return true;
             }

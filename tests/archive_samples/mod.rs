@@ -16,11 +16,11 @@ use quell::record::{
 };
 
 /// Draws from a seed (splitmix64).
-pub struct Dice(pub u64);
+pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
     /// Any number.
-    pub fn roll(&mut self) -> u64 {
+    pub(crate) fn roll(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -29,7 +29,7 @@ impl Dice {
     }
 
     /// A number below `n`.
-    pub fn below(&mut self, n: u64) -> u64 {
+    pub(crate) fn below(&mut self, n: u64) -> u64 {
         self.roll() % n
     }
 
@@ -93,7 +93,7 @@ impl Dice {
 }
 
 /// An alert.
-pub fn alert(dice: &mut Dice, names: &Names) -> AlertRow {
+pub(crate) fn alert(dice: &mut Dice, names: &Names) -> AlertRow {
     let time = dice.time();
     let tags: Vec<&str> = dice.list(|dice| dice.pick(&["TA0008", "TA0001", "T1021.002", "T1110", "T1046"]));
     let attacks = canonical(tags).1;
@@ -123,7 +123,7 @@ pub fn alert(dice: &mut Dice, names: &Names) -> AlertRow {
 }
 
 /// A change of membership.
-pub fn member(dice: &mut Dice, names: &Names) -> Member {
+pub(crate) fn member(dice: &mut Dice, names: &Names) -> Member {
     Member {
         tick: tick_of(dice.time()),
         tenant: dice.sym(names, "tenant"),
@@ -134,7 +134,7 @@ pub fn member(dice: &mut Dice, names: &Names) -> Member {
 }
 
 /// Why two alerts are joined.
-pub fn link(dice: &mut Dice, names: &Names) -> Link {
+pub(crate) fn link(dice: &mut Dice, names: &Names) -> Link {
     Link {
         tick: tick_of(dice.time()),
         tenant: dice.sym(names, "tenant"),
@@ -149,7 +149,7 @@ pub fn link(dice: &mut Dice, names: &Names) -> Link {
 }
 
 /// A version of an incident.
-pub fn incident(dice: &mut Dice, names: &Names) -> IncidentRow {
+pub(crate) fn incident(dice: &mut Dice, names: &Names) -> IncidentRow {
     let incident = Incident {
         id: IncidentId(dice.id()),
         version: dice.pick(&[1, 2, u32::MAX]),
@@ -203,12 +203,12 @@ pub fn incident(dice: &mut Dice, names: &Names) -> IncidentRow {
 }
 
 /// The ids of the tactics that a judgement expects.
-pub fn tactic_ids(judgement: &Judgement) -> Vec<&'static str> {
+pub(crate) fn tactic_ids(judgement: &Judgement) -> Vec<&'static str> {
     judgement.next_tactics.iter().map(|at| TACTICS[usize::from(*at)].0).collect()
 }
 
 /// A ruling.
-pub fn decision(dice: &mut Dice, names: &Names) -> DecisionRow {
+pub(crate) fn decision(dice: &mut Dice, names: &Names) -> DecisionRow {
     let reason = match dice.below(5) {
         0 => Reason::Confident,
         1 => Reason::Approved { by: dice.text() },
@@ -323,7 +323,7 @@ fn finding(dice: &mut Dice, names: &Names) -> FindingRow {
 }
 
 /// `n` rows of every table, all of one epoch.
-pub fn rows(dice: &mut Dice, names: &Names, epoch: u64, n: usize) -> Vec<Rows> {
+pub(crate) fn rows(dice: &mut Dice, names: &Names, epoch: u64, n: usize) -> Vec<Rows> {
     fn many<T>(n: usize, dice: &mut Dice, one: impl Fn(&mut Dice) -> T) -> Vec<T> {
         (0..n).map(|_| one(dice)).collect()
     }
