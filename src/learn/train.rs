@@ -15,7 +15,7 @@ use super::metrics::cross_entropy;
 use crate::rank::Model;
 use crate::rank::history::History;
 use crate::rank::model::Config;
-use crate::rank::network::{Dice, Member, Network};
+use crate::rank::network::{Dice, Logits, Member, Network};
 
 /// Labelled rows without which nothing is learned.
 pub const LABELLED_MIN: usize = 50;
@@ -158,17 +158,15 @@ fn step(
     device: &Device,
 ) -> Network {
     let rows = batch.rows.dims()[0];
-    let losses = network.members().iter().map(|member| {
-        let keep = keep(rows, config.dropout, dice, device);
-        loss(member, batch, keep)
-    });
+    let keeps = network.members().iter().map(|_| keep(rows, config.dropout, dice, device)).collect();
+    let logits = network.forward(&batch.rows, Some(keeps));
+    let losses = network.members().iter().zip(logits).map(|(member, logits)| loss(member, logits, batch));
     let total = losses.reduce(|sum, loss| sum + loss).expect("a network has members");
     let gradients = GradientsParams::from_grads(total.backward(), &network);
     optimizer.step(config.rate, network, gradients)
 }
 
-fn loss(member: &Member, batch: &Batch, keep: [Tensor<2>; 2]) -> Tensor<1> {
-    let logits = member.forward(batch.rows.clone(), Some(keep));
+fn loss(member: &Member, logits: Logits, batch: &Batch) -> Tensor<1> {
     let mean = |log: Tensor<2>, weights: &Tensor<2>| {
         let weight = weights.clone().sum().clamp_min(1e-6);
         (log * weights.clone()).sum() / weight

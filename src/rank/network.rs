@@ -41,13 +41,14 @@ const PLAYBOOK: usize = 32;
 /// The ensemble.
 #[derive(Module, Debug)]
 pub struct Network {
+    /// Eight columns for each member, side by side: looked up once for all of them.
+    names: Embedding,
     members: Vec<Member>,
 }
 
 /// One member.
 #[derive(Module, Debug)]
 pub struct Member {
-    names: Embedding,
     wide: Linear,
     wide_norm: LayerNorm,
     deep: Linear,
@@ -73,9 +74,6 @@ impl Member {
     fn zero(device: &Device) -> Member {
         let linear = |from, to| LinearConfig::new(from, to).with_initializer(Initializer::Zeros).init(device);
         Member {
-            names: EmbeddingConfig::new(usize::from(BUCKETS), EMBEDDING)
-                .with_initializer(Initializer::Zeros)
-                .init(device),
             wide: linear(NUMERIC.len() + 2 * EMBEDDING, TRUNK[0]),
             wide_norm: LayerNormConfig::new(TRUNK[0]).init(device),
             deep: linear(TRUNK[0], TRUNK[1]),
@@ -88,19 +86,11 @@ impl Member {
         }
     }
 
-    /// The logits of `rows`. `keep` is given in training only: what of each trunk layer is kept, scaled (dropout).
-    pub fn forward(&self, rows: Tensor<2>, keep: Option<[Tensor<2>; 2]>) -> Logits {
-        let numeric = rows.clone().narrow(1, 0, NUMERIC.len());
-        let tokens = rows.narrow(1, NUMERIC.len(), TOKENS);
-        // Buckets count from 1 and 0 pads, so clamping gives the mask of what is there.
-        let there = tokens.clone().clamp(0.0, 1.0);
-        let many = there.clone().sum_dim(1).clamp_min(1.0);
-        let vectors = self.names.forward(tokens.int()) * there.unsqueeze_dim::<3>(2);
-        let mean = vectors.clone().sum_dim(1).squeeze_dim::<2>(1) / many;
-        // What pads is zero, so a maximum that is no less than zero is the same with any padding.
-        let max = relu(vectors.max_dim(1).squeeze_dim::<2>(1));
+    /// The logits of a batch of numeric features beside this member's pooled names. `keep` is given in training only: what
+    /// of each trunk layer is kept, scaled (dropout).
+    fn forward(&self, input: Tensor<2>, keep: Option<[Tensor<2>; 2]>) -> Logits {
         let [keep_wide, keep_deep] = keep.map_or([None, None], |both| both.map(Some));
-        let wide = self.wide.forward(Tensor::cat(vec![numeric, mean, max], 1));
+        let wide = self.wide.forward(input);
         let wide = dropped(relu(self.wide_norm.forward(wide)), keep_wide);
         let deep = dropped(relu(self.deep_norm.forward(self.deep.forward(wide))), keep_deep);
         Logits {
@@ -127,7 +117,10 @@ impl Network {
     /// A network whose weights are all zero: what a stored one is read into.
     #[must_use]
     pub fn zero(device: &Device) -> Network {
-        Network { members: (0..MEMBERS).map(|_| Member::zero(device)).collect() }
+        let names = EmbeddingConfig::new(usize::from(BUCKETS), MEMBERS * EMBEDDING)
+            .with_initializer(Initializer::Zeros)
+            .init(device);
+        Network { names, members: (0..MEMBERS).map(|_| Member::zero(device)).collect() }
     }
 
     /// A network to be trained. Drawn from `seed` alone: burn's own generator is one for the whole process.
@@ -140,6 +133,27 @@ impl Network {
     #[must_use]
     pub fn members(&self) -> &[Member] {
         &self.members
+    }
+
+    /// Each member's logits of `rows`, `[rows, WIDTH]`. `keep` is given in training only: for each member, what of its trunk's
+    /// two layers is kept, scaled (dropout).
+    #[must_use]
+    pub fn forward(&self, rows: &Tensor<2>, keep: Option<Vec<[Tensor<2>; 2]>>) -> Vec<Logits> {
+        let numeric = rows.clone().narrow(1, 0, NUMERIC.len());
+        let tokens = rows.clone().narrow(1, NUMERIC.len(), TOKENS);
+        // Buckets count from 1 and 0 pads, so clamping gives the mask of what is there.
+        let there = tokens.clone().clamp(0.0, 1.0);
+        let many = there.clone().sum_dim(1).clamp_min(1.0);
+        let vectors = self.names.forward(tokens.int()) * there.unsqueeze_dim::<3>(2);
+        let mean = vectors.clone().sum_dim(1).squeeze_dim::<2>(1) / many;
+        // What pads is zero, so a maximum that is no less than zero is the same with any padding.
+        let max = relu(vectors.max_dim(1).squeeze_dim::<2>(1));
+        let keeps = keep.map_or_else(|| vec![None; MEMBERS], |keeps| keeps.into_iter().map(Some).collect());
+        let each = self.members.iter().zip(keeps).enumerate().map(|(at, (member, keep))| {
+            let own = |pooled: &Tensor<2>| pooled.clone().narrow(1, at * EMBEDDING, EMBEDDING);
+            member.forward(Tensor::cat(vec![numeric.clone(), own(&mean), own(&max)], 1), keep)
+        });
+        each.collect()
     }
 
     /// Each member's vectors of playbooks, `[16, playbooks]`: made once, they serve every batch.
@@ -156,8 +170,8 @@ impl Network {
     /// Panics where `playbooks` is not of [`Network::playbooks`].
     #[must_use]
     pub fn judge(&self, rows: &Tensor<2>, playbooks: &[Tensor<2>]) -> Tensor<2> {
-        let each = self.members.iter().zip(playbooks).map(|(member, playbooks)| {
-            let Logits { triage, next, incident } = member.forward(rows.clone(), None);
+        let each = self.forward(rows, None).into_iter().zip(playbooks).map(|(logits, playbooks)| {
+            let Logits { triage, next, incident } = logits;
             Tensor::cat(vec![triage, next, incident.matmul(playbooks.clone())], 1)
         });
         let sum = each.reduce(|sum, member| sum + member).expect("a network has members");

@@ -203,6 +203,10 @@ impl Trained {
     }
 
     fn read(&self, case: &Case, logits: &[f32]) -> Judgement {
+        // A maximum swallows what is no number, so the logits of such a row look like any others: it is not believed at all.
+        if !case.features.numeric.iter().chain(logits).all(|value| value.is_finite()) {
+            return by_severity(case);
+        }
         let (triage, rest) = logits.split_at(TRIAGES);
         let (next, success) = rest.split_at(NEXT);
         let probabilities = softmax(triage, self.temperature);
@@ -356,6 +360,9 @@ mod tests {
         for (seed, judgement) in judgements.iter().enumerate() {
             assert!(!unknown(seed) || judgement.confidence <= Score(3333), "{seed}: {judgement:?}");
         }
+        let mut broken = case(3);
+        Arc::make_mut(&mut broken.features).numeric[5] = f32::NAN;
+        assert_eq!(ranker().judge(&[case(2), broken])[1].confidence, Score(0));
         let guessed = Ranker::untrained(&playbooks()).judge(&[case(3)]);
         assert_eq!((guessed[0].confidence, guessed[0].scores.len()), (Score(0), 3));
     }
