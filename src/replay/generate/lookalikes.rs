@@ -3,7 +3,7 @@
 //! A look-alike is wanted or harmless work that raises an attack's detections (benign positive). A flood is one rule gone
 //! wild on one host, plain background.
 
-#[expect(clippy::enum_glob_use, reason = "a page of detections reads as a table without the prefix")]
+#[allow(clippy::enum_glob_use, reason = "a page of detections reads as a table without the prefix")]
 use super::detections::Detection::*;
 use super::event::UseCase;
 use super::script::Script;
