@@ -3,6 +3,7 @@
 //! Steps share what a correlator must find: mail -> user -> host -> file -> other hosts, at a pace of minutes to a day.
 //! A variant may stop early, as attacks do when they fail.
 
+#[allow(clippy::enum_glob_use, reason = "a page of detections reads as a table without the prefix")]
 use super::detections::Detection::{self, *};
 use super::event::UseCase;
 use super::script::Script;

@@ -1,6 +1,6 @@
 //! Dice: randomness that is a function of what it is asked for, equal on every machine.
 //!
-//! SplitMix64 (Steele, Lea, Flood, OOPSLA 2014) over a counter: integers only, so no last bit of a libm can differ.
+//! `SplitMix64` (Steele, Lea, Flood, OOPSLA 2014) over a counter: integers only, so no last bit of a libm can differ.
 
 use crate::record::Millis;
 

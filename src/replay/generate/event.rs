@@ -106,7 +106,7 @@ impl Event {
                 set(&mut self.dst, dst);
             }
             Product::Idp => {
-                set(&mut self.src, if dice.chance(850_000) { seat } else { outside(key(&[habit]) % 900) })
+                set(&mut self.src, if dice.chance(850_000) { seat } else { outside(key(&[habit]) % 900) });
             }
             Product::Email => {
                 if self.domain == 0 {

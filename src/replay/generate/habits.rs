@@ -1,6 +1,7 @@
 //! Habits: which rule fires on which kind of host, how often, when and how.
 
 use super::background::HOUR_MS;
+#[allow(clippy::enum_glob_use, reason = "a page of detections reads as a table without the prefix")]
 use super::detections::Detection::{self, *};
 use super::dice::Dice;
 use super::site::{Duty, HostRole, Site};

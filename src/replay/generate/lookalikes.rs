@@ -3,6 +3,7 @@
 //! A look-alike is wanted or harmless work that raises an attack's detections (benign positive). A flood is one rule gone
 //! wild on one host, plain background.
 
+#[allow(clippy::enum_glob_use, reason = "a page of detections reads as a table without the prefix")]
 use super::detections::Detection::*;
 use super::event::UseCase;
 use super::script::Script;
@@ -154,7 +155,7 @@ fn public_site(script: &mut Script<'_>) {
 
 /// A flood: `count` alerts of one rule on one host, the longer the more.
 pub(super) fn flood(script: &mut Script<'_>, count: u64) {
-    let (rule, role) = script.dice.pick(&[
+    let (detection, role) = script.dice.pick(&[
         (IdsScan, HostRole::Web),
         (IdsWebAttack, HostRole::Web),
         (IdpFailure, HostRole::DomainController),
@@ -164,7 +165,7 @@ pub(super) fn flood(script: &mut Script<'_>, count: u64) {
     ]);
     script.go(role);
     for _ in 0..count {
-        script.raise_usual(rule);
+        script.raise_usual(detection);
         script.wait(0, 10);
     }
 }

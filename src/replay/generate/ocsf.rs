@@ -1,8 +1,7 @@
 //! OCSF: an event as one line of JSON, a Detection Finding (`class_uid` 2004) of OCSF 1.8.
 //!
-//! `device` and `actor` come from the host profile. `src_endpoint`, `dst_endpoint`, `file`, `email` and `user` stand at
-//! the top, where most products' exports put them, and not inside `evidences`; `observables` repeats what has no such
-//! simple path. Every value is made here from letters, digits and `.:-_@/`, so nothing needs escaping.
+//! `device` and `cloud` come from the profiles of that name; users, endpoints, files, mail and addresses stand in `evidences`, as the class has
+//! it. Every value is made here from letters, digits and `.:-_@/`, so nothing needs escaping.
 
 use super::detections::{Product, RULES, Rule, tactic_name};
 use super::dice::{key, mix};
@@ -49,7 +48,9 @@ impl Writer {
         number(line, event.time.unsigned_abs());
         line.push_str(r#","severity_id":"#);
         number(line, u64::from(severity.id()));
-        line.push_str(r#","metadata":{"version":"1.8.0","profiles":["host"],"logged_time":"#);
+        line.push_str(r#","metadata":{"version":"1.8.0","#);
+        line.push_str(profiles(rule.product));
+        line.push_str(r#""logged_time":"#);
         number(line, arrival.unsigned_abs());
         if let Some(tenant) = &site.tenant {
             put(line, &[r#","tenant_uid":""#, tenant, "\""]);
@@ -87,6 +88,15 @@ impl Uid {
     }
 }
 
+/// The profiles from which fields beside the class's own are taken.
+fn profiles(product: Product) -> &'static str {
+    match product {
+        Product::Edr | Product::Ids | Product::Proxy => r#""profiles":["host"],"#,
+        Product::Cloud => r#""profiles":["cloud"],"#,
+        Product::Idp | Product::Email => "",
+    }
+}
+
 fn fixed_part(rule: &Rule) -> String {
     let Rule { uid, title, tactic, technique, technique_name, .. } = rule;
     let tactic_name = tactic_name(tactic);
@@ -96,16 +106,17 @@ fn fixed_part(rule: &Rule) -> String {
 }
 
 fn endpoint(line: &mut String, event: &Event, site: &Site) {
-    let host = site.host(event.host);
-    put(line, &[" on ", &host.name, "\""]);
+    put(line, &[" on ", &site.host(event.host).name, "\""]);
     device(line, event, site);
-    actor(line, event, site);
-    if event.src != 0 {
-        address(line, "src_endpoint", event.src);
-    }
-    if event.file != 0 {
-        file(line, event.file);
-    }
+    evidence(line, |line| {
+        actor(line, event, site);
+        if event.src != 0 {
+            address(line, "src_endpoint", event.src);
+        }
+        if event.file != 0 {
+            file(line, event.file);
+        }
+    });
     line.push_str(r#","unmapped":{"process_id":"#);
     number(line, 1000 + key(&[event.time.unsigned_abs()]) % 30_000);
     line.push('}');
@@ -114,8 +125,10 @@ fn endpoint(line: &mut String, event: &Event, site: &Site) {
 fn network(line: &mut String, event: &Event, site: &Site) {
     put(line, &[" at ", &site.host(event.host).name, "\""]);
     device(line, event, site);
-    address(line, "src_endpoint", event.src);
-    address(line, "dst_endpoint", event.dst);
+    evidence(line, |line| {
+        address(line, "src_endpoint", event.src);
+        address(line, "dst_endpoint", event.dst);
+    });
     line.push_str(r#","unmapped":{"sensor":"tap-"#);
     number(line, u64::from(event.host % 4) + 1);
     line.push_str("\"}");
@@ -123,36 +136,46 @@ fn network(line: &mut String, event: &Event, site: &Site) {
 
 fn sign_in(line: &mut String, event: &Event, site: &Site) {
     put(line, &[" for ", &site.user(event.user).name, "\""]);
-    actor(line, event, site);
-    address(line, "src_endpoint", event.src);
-    line.push_str(r#","unmapped":{"application":""#);
-    put(line, &[WORDS[(event.user % 7) as usize], "\"}"]);
+    evidence(line, |line| {
+        actor(line, event, site);
+        address(line, "src_endpoint", event.src);
+    });
+    put(line, &[r#","unmapped":{"application":""#, WORDS[(event.user % 7) as usize], "\"}"]);
 }
 
 fn mail(line: &mut String, event: &Event, site: &Site) {
-    let user = site.user(event.user);
-    put(line, &[" to ", &user.name, r#"","user":{"name":""#, &user.name, r#"","email_addr":""#]);
-    put(line, &[&user.name, "@", &site.mail_domain]);
-    put(line, &[r#""},"email":{"from":""#, WORDS[(mix(event.domain) >> 40 & 31) as usize], "@"]);
-    domain(line, event.domain);
-    put(line, &[r#"","to":[""#, &user.name, "@", &site.mail_domain, r#""],"subject":""#]);
-    put(line, &[WORDS[(mix(event.domain) >> 20 & 31) as usize], " notice\"}"]);
-    if event.file != 0 {
-        file(line, event.file);
-    }
+    let to = &site.user(event.user).name;
+    let bits = mix(event.domain);
+    put(line, &[" to ", to, "\""]);
+    evidence(line, |line| {
+        put(
+            line,
+            &[r#""user":{"name":""#, to, r#""},"email":{"from":""#, WORDS[(bits >> 40 & 31) as usize], "@"],
+        );
+        domain(line, event.domain);
+        put(line, &[r#"","to":[""#, to, "@", &site.mail_domain, r#""],"subject":""#]);
+        put(line, &[WORDS[(bits >> 20 & 31) as usize], " notice\"},"]);
+        if event.file == 0 {
+            url(line, event.domain);
+        } else {
+            file(line, event.file);
+        }
+    });
     line.push_str(r#","unmapped":{"gateway":"mx-1"}"#);
 }
 
 fn cloud(line: &mut String, event: &Event, site: &Site) {
     put(line, &[" by ", &site.user(event.user).name, "\""]);
-    actor(line, event, site);
-    address(line, "src_endpoint", event.src);
-    let number_of = mix(event.resource ^ u64::from(site.index) << 32);
-    let (stem, kind) = RESOURCE_TYPES[(number_of & 3) as usize];
-    put(line, &[r#","resources":[{"uid":""#, stem, "-", WORDS[(number_of >> 8 & 31) as usize], "-"]);
-    number(line, (number_of >> 16) % 10_000);
+    evidence(line, |line| {
+        actor(line, event, site);
+        address(line, "src_endpoint", event.src);
+    });
+    let bits = mix(event.resource ^ u64::from(site.index) << 32);
+    let (stem, kind) = RESOURCE_TYPES[(bits & 3) as usize];
+    put(line, &[r#","resources":[{"uid":""#, stem, "-", WORDS[(bits >> 8 & 31) as usize], "-"]);
+    number(line, (bits >> 16) % 10_000);
     put(line, &[r#"","type":""#, kind, "\"}]", r#","cloud":{"provider":"Nimbus","region":"eu-"#]);
-    number(line, number_of % 3 + 1);
+    number(line, bits % 3 + 1);
     line.push_str("\"}");
 }
 
@@ -161,13 +184,13 @@ fn web(line: &mut String, event: &Event, site: &Site) {
     domain(line, event.domain);
     line.push('"');
     device(line, event, site);
-    actor(line, event, site);
-    address(line, "src_endpoint", event.src);
-    line.push_str(r#","dst_endpoint":{"ip":""#);
-    ipv4(line, event.dst);
-    line.push_str(r#"","hostname":""#);
-    domain(line, event.domain);
-    line.push_str(r#""},"unmapped":{"bytes_out":"#);
+    evidence(line, |line| {
+        actor(line, event, site);
+        address(line, "src_endpoint", event.src);
+        address(line, "dst_endpoint", event.dst);
+        url(line, event.domain);
+    });
+    line.push_str(r#","unmapped":{"bytes_out":"#);
     number(line, key(&[event.time.unsigned_abs(), event.domain]) % 90_000);
     line.push('}');
 }
@@ -179,14 +202,28 @@ fn device(line: &mut String, event: &Event, site: &Site) {
     line.push_str(r#"","type_id":0}"#);
 }
 
+/// One evidence; what is put into it ends with a comma, the last of which is taken back.
+fn evidence(line: &mut String, fields: impl FnOnce(&mut String)) {
+    line.push_str(r#","evidences":[{"#);
+    fields(line);
+    line.pop();
+    line.push_str("}]");
+}
+
 fn actor(line: &mut String, event: &Event, site: &Site) {
-    put(line, &[r#","actor":{"user":{"name":""#, &site.user(event.user).name, "\"}}"]);
+    put(line, &[r#""actor":{"user":{"name":""#, &site.user(event.user).name, "\"}},"]);
 }
 
 fn address(line: &mut String, name: &str, ip: u32) {
-    put(line, &[",\"", name, r#"":{"ip":""#]);
+    put(line, &["\"", name, r#"":{"ip":""#]);
     ipv4(line, ip);
-    line.push_str("\"}");
+    line.push_str("\"},");
+}
+
+fn url(line: &mut String, made_of: u64) {
+    line.push_str(r#""url":{"scheme":"https","hostname":""#);
+    domain(line, made_of);
+    line.push_str("\"},");
 }
 
 fn file(line: &mut String, made_of: u64) {
@@ -194,13 +231,13 @@ fn file(line: &mut String, made_of: u64) {
     put(
         line,
         &[
-            r#","file":{"name":""#,
+            r#""file":{"name":""#,
             name,
             r#"","type_id":1,"hashes":[{"algorithm_id":3,"algorithm":"SHA-256","value":""#,
         ],
     );
     sha256(line, made_of);
-    line.push_str("\"}]}");
+    line.push_str("\"}]},");
 }
 
 /// Appends the 64 hex digits that stand for a file's SHA-256.
@@ -236,7 +273,7 @@ fn put(line: &mut String, parts: &[&str]) {
 }
 
 fn number(line: &mut String, mut number: u64) {
-    // Digits by hand: `write!` costs half of the whole line.
+    // Digits by hand: 309,000 alerts a second with `write!`, 519,000 without.
     let mut digits = [b'0'; 20];
     let mut at = digits.len() - 1;
     loop {

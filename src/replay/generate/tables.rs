@@ -23,8 +23,7 @@ pub(super) fn assets(sites: &[Site]) -> String {
                 HostRole::Backup => (3, false, true),
                 HostRole::FileServer | HostRole::Jump | HostRole::Build => (3, false, false),
                 HostRole::Web => (3, true, false),
-                HostRole::Scanner => (1, false, false),
-                HostRole::Workstation => (1, false, false),
+                HostRole::Scanner | HostRole::Workstation => (1, false, false),
             };
             // Writing into a String cannot fail, here and below.
             let _ = writeln!(text, "host:{},{criticality},{exposed},{protected}", host.name);

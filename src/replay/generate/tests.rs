@@ -102,7 +102,7 @@ fn alerts_are_detection_findings() {
         ] {
             assert!(alert.pointer(path).is_some_and(Value::is_string), "{path} is missing in {alert}");
         }
-        let about = ["/device/hostname", "/actor/user/name", "/user/name"];
+        let about = ["/device/hostname", "/evidences/0/actor/user/name", "/evidences/0/user/name"];
         assert!(about.iter().any(|path| alert.pointer(path).is_some()), "{alert}");
     }
 }
@@ -113,7 +113,7 @@ fn most_volume_recurs_every_day_and_few_rules_make_most_of_it() {
     let mut days: BTreeMap<(String, String), (BTreeSet<i64>, usize)> = BTreeMap::new();
     let mut rules: BTreeMap<String, usize> = BTreeMap::new();
     for alert in &made.alerts {
-        let subject = ["/device/hostname", "/user/name", "/actor/user/name"]
+        let subject = ["/device/hostname", "/evidences/0/user/name", "/evidences/0/actor/user/name"]
             .iter()
             .find_map(|path| alert.pointer(path).and_then(Value::as_str))
             .unwrap_or_default();
