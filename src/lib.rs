@@ -4,5 +4,5 @@ pub mod record;
 pub mod plan;
 pub mod rank;
 pub mod decide;
-//pub mod act;
-//pub mod settle;
+pub mod act;
+pub mod settle;
