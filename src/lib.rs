@@ -10,6 +10,8 @@ pub mod enrich;
 pub mod featurize;
 pub mod rank;
 pub mod decide;
+pub mod act;
+pub mod settle;
 pub mod archive;
 pub mod learn;
 pub mod engine;

@@ -1,0 +1,412 @@
+//! The desk: from rulings to rows of actions and outcomes, in the order of event time, whatever the batching.
+//!
+//! In: rulings, memberships, closed incidents, verdicts, and the settled clock. Out: [`Rows`].
+//! What happens is a queue of events ordered by (tick, kind, id): an event is processed once its tick is settled, so
+//! batches of any size lead to the same rows. For executors within the process (dry run, simulation) rows are a
+//! function of the input; a webhook's answers are inputs from then on, and the ledger remembers them with their tick.
+//! A run that is recomputed finds its actions in the ledger and calls nothing twice.
+//! State: runs under way, actions under way or holding an effect, standing effects: each dies when it is over.
+
+mod life;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use super::effects::{Effects, Key};
+use super::executor::{Answer, Executor};
+use super::ledger::{Known, Ledger, LedgerError};
+use super::order::Order;
+use super::stepper::Walk;
+use crate::decide::Ruled;
+use crate::plan::playbook::Playbook;
+use crate::plan::policy::Mode;
+use crate::record::{
+    Action, ActionId, ActionStatus, Decision, DecisionId, Epoch, IncidentId, Member, Names, Outcome, Sym,
+    Target, Tick, Verdict,
+};
+use crate::settle::Labels;
+
+/// Why the desk can't go on. Nothing is called without a ledger.
+#[derive(Debug, thiserror::Error)]
+pub enum DeskError {
+    /// The ledger's word.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+/// What is handed to the desk in one turn.
+#[derive(Clone, Debug, Default)]
+pub struct Handed {
+    /// Rulings, in any order.
+    pub ruled: Vec<Ruled>,
+    /// Memberships: only a simulation reads them, and only of attack alerts.
+    pub members: Vec<Member>,
+    /// Incidents that closed, with whose they are and when: only simulated analysts look at them.
+    pub closed: Vec<(IncidentId, Sym, Tick)>,
+    /// What analysts said, with whose incident it is on and the tick at which it came.
+    pub verdicts: Vec<(Verdict, Sym, Tick)>,
+}
+
+/// What came of a turn.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Rows {
+    /// Rows of actions, in order.
+    pub actions: Vec<Action>,
+    /// Outcomes, in order.
+    pub outcomes: Vec<Outcome>,
+    /// What simulated analysts said.
+    pub verdicts: Vec<Verdict>,
+}
+
+/// An event's place: its tick, its kind, an id, a step.
+type Place = (Tick, u8, [u8; 16], usize);
+
+#[derive(Clone, Debug)]
+enum Event {
+    Begin(Ruled),
+    Step { decision: DecisionId, step: usize },
+    Heard { id: ActionId, what: Heard },
+    Expiry { id: ActionId },
+    Review { incident: IncidentId, tenant: Sym },
+    Verdict { verdict: Verdict, tenant: Sym },
+}
+
+/// How an action went.
+#[derive(Clone, Debug)]
+enum Heard {
+    /// A dry run: told, not done.
+    Told,
+    /// The effect that it joined stands, or failed.
+    Joined { stands: bool },
+    /// The executor's word.
+    Answer(Answer),
+    /// A person's word on an action in doubt.
+    ByHand { succeeded: bool, by: String },
+}
+
+/// A ruling under way.
+struct Run {
+    decision: Decision,
+    playbook: usize,
+    mode: Mode,
+    targets: BTreeMap<usize, Vec<Target>>,
+    walk: Walk,
+    /// Steps in the queue.
+    due: usize,
+}
+
+/// An action under way or holding an effect.
+struct Live {
+    order: Order,
+    tenant: Sym,
+    step: usize,
+    key: Key,
+    /// Rows so far.
+    seq: u32,
+    /// Outcomes in the ledger so far.
+    outcomes: u32,
+    attempts: u32,
+}
+
+/// An undoing order under way.
+struct Undo {
+    order: Order,
+    key: Key,
+    /// Actions whose effect it lifts.
+    parties: Vec<ActionId>,
+    /// Outcomes in the ledger so far.
+    outcomes: u32,
+    in_doubt: bool,
+}
+
+/// Ticks for which an effect without a time to live is watched, so that others may join it.
+const WATCH: Tick = 30 * 24 * 3600;
+
+/// What must be durable before anything is called, or before the turn ends.
+#[derive(Default)]
+struct Pending {
+    intents: Vec<Order>,
+    outcomes: Vec<(ActionId, u32, Known)>,
+    held: Vec<(ActionId, ActionId, Order, Tick)>,
+    ended: Vec<(ActionId, Tick)>,
+}
+
+/// The desk.
+pub struct Desk {
+    executor: Executor,
+    playbooks: Arc<[Playbook]>,
+    names: Arc<Names>,
+    ledger: Ledger,
+    labels: Labels,
+    effects: Effects,
+    runs: BTreeMap<DecisionId, Run>,
+    actions: BTreeMap<ActionId, Live>,
+    /// Undoing orders under way, with what they lift.
+    undos: BTreeMap<ActionId, Undo>,
+    in_doubt: BTreeSet<ActionId>,
+    queue: BTreeMap<Place, Event>,
+    members: BTreeMap<Tick, Vec<Member>>,
+    held_back: Vec<(Place, Event)>,
+    halted: bool,
+    now: Tick,
+    epoch: Epoch,
+    rows: Rows,
+    pending: Pending,
+    calls: Vec<Order>,
+    /// Undertakings whose playbook the plan no longer has as it was approved: not carried out.
+    pub dropped: u64,
+}
+
+impl Desk {
+    /// Opens the desk with its ledger in `state_dir`, and resolves what an earlier process left in doubt.
+    ///
+    /// # Errors
+    /// Where the ledger can't be used.
+    pub fn open(
+        state_dir: &Path,
+        executor: Executor,
+        playbooks: Arc<[Playbook]>,
+        names: Arc<Names>,
+    ) -> Result<Desk, DeskError> {
+        let mut desk = Desk {
+            executor,
+            playbooks,
+            names,
+            ledger: Ledger::open(state_dir)?,
+            labels: Labels::default(),
+            effects: Effects::default(),
+            runs: BTreeMap::new(),
+            actions: BTreeMap::new(),
+            undos: BTreeMap::new(),
+            in_doubt: BTreeSet::new(),
+            queue: BTreeMap::new(),
+            members: BTreeMap::new(),
+            held_back: Vec::new(),
+            halted: false,
+            now: Tick::MIN / 2,
+            epoch: 0,
+            rows: Rows::default(),
+            pending: Pending::default(),
+            calls: Vec::new(),
+            dropped: 0,
+        };
+        desk.recover()?;
+        Ok(desk)
+    }
+
+    /// Resolves intents without an outcome, by class, before anything is recomputed. What stays unknown is met again
+    /// when its action is recomputed, and called by nobody.
+    fn recover(&mut self) -> Result<(), DeskError> {
+        if !matches!(self.executor, Executor::Webhook(_)) {
+            return Ok(());
+        }
+        let orders: Vec<Order> = self.ledger.in_doubt()?.into_iter().map(|intent| intent.order).collect();
+        let tick = self.ledger.last_tick()?.unwrap_or(0);
+        let answers = self.executor.resolve(&orders);
+        let mut outcomes = Vec::new();
+        for (order, answer) in orders.iter().zip(answers) {
+            let before = u32::try_from(self.ledger.known(order.action_id)?.len()).unwrap_or(u32::MAX);
+            let known = known_of(&answer, tick);
+            if known.status != ActionStatus::InDoubt {
+                outcomes.push((order.action_id, before + 1, known));
+            }
+        }
+        self.ledger.record(&outcomes)?;
+        Ok(())
+    }
+
+    /// Takes in what is handed over and does all that is due before `settled` (exclusive).
+    ///
+    /// # Errors
+    /// Where the ledger can't be written: nothing that was not durable has been called.
+    pub fn handle(&mut self, epoch: Epoch, handed: Handed, settled: Tick) -> Result<Rows, DeskError> {
+        self.epoch = epoch;
+        self.take_in(handed);
+        self.turn(settled.saturating_sub(1), false)?;
+        Ok(std::mem::take(&mut self.rows))
+    }
+
+    /// Does all that is due up to and at `settled`; then, unless orders leave the process, hears every answer that is
+    /// still to come. What would be undone later stands.
+    ///
+    /// # Errors
+    /// Where the ledger can't be written.
+    pub fn finish(&mut self, settled: Tick) -> Result<Rows, DeskError> {
+        self.turn(settled, false)?;
+        if !matches!(self.executor, Executor::Webhook(_)) {
+            self.turn(settled, true)?;
+        }
+        Ok(std::mem::take(&mut self.rows))
+    }
+
+    /// Holds back everything not yet begun while the kill switch is on; what stands is still undone in time.
+    pub fn halt(&mut self, halted: bool) {
+        self.halted = halted;
+        if !halted {
+            self.queue.extend(std::mem::take(&mut self.held_back));
+        }
+    }
+
+    /// Asks again after actions in doubt that may be repeated or read back.
+    ///
+    /// # Errors
+    /// Where the ledger can't be written.
+    pub fn resolve_in_doubt(&mut self, settled: Tick) -> Result<Rows, DeskError> {
+        let undos = self.undos.values().filter(|undo| undo.in_doubt).map(|undo| undo.order.clone());
+        let actions =
+            self.in_doubt.iter().filter_map(|id| self.actions.get(id)).map(|live| live.order.clone());
+        let orders: Vec<Order> = actions.chain(undos).collect();
+        let answers = self.executor.resolve(&orders);
+        for (order, answer) in orders.iter().zip(answers) {
+            // Still unknown says nothing new.
+            if !matches!(answer, Answer::Unknown { .. }) {
+                self.hear_later(order.action_id, Heard::Answer(answer), settled - 1);
+            }
+        }
+        self.turn(settled.saturating_sub(1), false)?;
+        Ok(std::mem::take(&mut self.rows))
+    }
+
+    /// A person says how an action in doubt went. Without effect on any other.
+    ///
+    /// # Errors
+    /// Where the ledger can't be written.
+    pub fn settle_by_hand(
+        &mut self,
+        id: ActionId,
+        succeeded: bool,
+        by: &str,
+        settled: Tick,
+    ) -> Result<Rows, DeskError> {
+        if self.in_doubt.contains(&id) {
+            self.hear_later(id, Heard::ByHand { succeeded, by: by.to_owned() }, settled - 1);
+        }
+        self.turn(settled.saturating_sub(1), false)?;
+        Ok(std::mem::take(&mut self.rows))
+    }
+
+    /// Rulings with an action in doubt.
+    #[must_use]
+    pub fn decisions_in_doubt(&self) -> BTreeSet<DecisionId> {
+        self.in_doubt
+            .iter()
+            .filter_map(|id| self.actions.get(id))
+            .map(|live| live.order.decision_id)
+            .collect()
+    }
+
+    /// Recomputed rows that differ from those in the ledger: must be zero.
+    #[must_use]
+    pub fn divergences(&self) -> u64 {
+        self.ledger.divergences
+    }
+
+    /// Runs under way, actions under way or holding, standing effects: what memory is bounded by.
+    #[must_use]
+    pub fn sizes(&self) -> [usize; 3] {
+        [self.runs.len(), self.actions.len(), self.effects.len()]
+    }
+
+    fn take_in(&mut self, handed: Handed) {
+        for ruled in handed.ruled.into_iter().filter(|ruled| ruled.undertaking.is_some()) {
+            let place = (ruled.decision.tick, 0, ruled.decision.id.0, 0);
+            self.queue.insert(place, Event::Begin(ruled));
+        }
+        for (verdict, tenant, tick) in handed.verdicts {
+            // Several people may speak of one incident in one second: the order is that of their names.
+            let id =
+                ActionId::of(&[&verdict.incident_id.0, verdict.by.as_bytes(), &verdict.time.to_le_bytes()]);
+            self.queue.insert((tick, 4, id.0, 0), Event::Verdict { verdict, tenant });
+        }
+        let Executor::Simulate(environment) = &self.executor else { return };
+        for member in handed.members.into_iter().filter(|member| environment.knows(member.alert_id)) {
+            self.members.entry(member.tick).or_default().push(member);
+        }
+        for (incident, tenant, tick) in handed.closed {
+            let tick = tick.saturating_add(environment.analyst_delay(incident));
+            self.queue.insert((tick, 5, incident.0, 0), Event::Review { incident, tenant });
+        }
+    }
+
+    fn hear_later(&mut self, id: ActionId, what: Heard, tick: Tick) {
+        // In-doubt and final word may fall on one tick: the place tells them apart by what is said.
+        let kind = usize::from(!matches!(what, Heard::Answer(Answer::Unknown { .. })));
+        self.queue.insert((tick, 2, id.0, kind), Event::Heard { id, what });
+    }
+
+    /// The next event up to `last`; when draining, whatever its tick, but nothing is undone.
+    fn next(&mut self, last: Tick, drain: bool) -> Option<(Place, Event)> {
+        if !drain {
+            let entry = self.queue.first_entry().filter(|entry| entry.key().0 <= last)?;
+            return Some(entry.remove_entry());
+        }
+        let place = *self.queue.iter().find(|(_, event)| !matches!(event, Event::Expiry { .. }))?.0;
+        self.queue.remove_entry(&place)
+    }
+
+    fn turn(&mut self, last: Tick, drain: bool) -> Result<(), DeskError> {
+        loop {
+            while let Some((place, event)) = self.next(last, drain) {
+                let begins = matches!(event, Event::Begin(_) | Event::Step { .. });
+                if self.halted && begins {
+                    self.held_back.push((place, event));
+                    continue;
+                }
+                self.now = self.now.max(place.0);
+                self.observe_members();
+                self.process(event)?;
+            }
+            self.commit()?;
+            if self.calls.is_empty() {
+                break;
+            }
+            self.call(last);
+        }
+        if self.now.rem_euclid(86_400) < 3_600 {
+            self.effects.advance(self.now);
+            self.labels.advance(self.now);
+        }
+        Ok(())
+    }
+
+    fn observe_members(&mut self) {
+        let Executor::Simulate(environment) = &mut self.executor else { return };
+        while let Some(entry) = self.members.first_entry().filter(|entry| *entry.key() <= self.now) {
+            for member in entry.remove() {
+                environment.observe(&member);
+            }
+        }
+    }
+
+    /// Intents before calls, outcomes before the next intents.
+    fn commit(&mut self) -> Result<(), DeskError> {
+        let pending = std::mem::take(&mut self.pending);
+        self.ledger.intend(self.epoch, &pending.intents.iter().collect::<Vec<_>>())?;
+        self.ledger.record(&pending.outcomes)?;
+        self.ledger.note_effects(&pending.held, &pending.ended)?;
+        Ok(())
+    }
+
+    /// Carries out what is durable. Answers are heard at the last settled tick, or when they were due if that is later.
+    fn call(&mut self, last: Tick) {
+        let calls = std::mem::take(&mut self.calls);
+        let Executor::Webhook(webhook) = &self.executor else { return };
+        let answers = webhook.call(&calls);
+        for (order, answer) in calls.iter().zip(answers) {
+            self.hear_later(order.action_id, Heard::Answer(answer), last.max(order.requested));
+        }
+    }
+}
+
+fn known_of(answer: &Answer, tick: Tick) -> Known {
+    let (status, attempts, detail) = match answer {
+        Answer::Done { attempts } => (ActionStatus::Succeeded, *attempts, String::new()),
+        Answer::Refused { attempts, what } => (ActionStatus::Failed, *attempts, what.clone()),
+        Answer::Unknown { attempts, what } => (ActionStatus::InDoubt, *attempts, what.clone()),
+    };
+    Known { status, attempts, tick, detail }
+}
+
+#[cfg(test)]
+mod tests;

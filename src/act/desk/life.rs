@@ -1,0 +1,395 @@
+//! An action's life at the desk: due, joined or called, heard, held, undone.
+
+use std::collections::BTreeSet;
+
+use super::{Desk, DeskError, Event, Heard, Live, Run, Undo, WATCH, known_of};
+use crate::act::effects::{Entry, Key};
+use crate::act::executor::{Answer, Executor};
+use crate::act::ledger::Known;
+use crate::act::order::{Order, action_id};
+use crate::act::stepper::{Due, Walk};
+use crate::decide::Ruled;
+use crate::plan::openc2;
+use crate::plan::playbook::{self, StepKind};
+use crate::plan::policy::Mode;
+use crate::record::{
+    Action, ActionId, ActionStatus, DecisionId, IncidentId, LabelSource, Sym, Target, Tick, Verdict,
+};
+use crate::settle::Labels;
+
+impl Desk {
+    pub(super) fn process(&mut self, event: Event) -> Result<(), DeskError> {
+        match event {
+            Event::Begin(ruled) => self.begin(&ruled),
+            Event::Step { decision, step } => self.step(decision, step)?,
+            Event::Heard { id, what } => match self.undos.contains_key(&id) {
+                true => self.heard_undo(id, &what),
+                false => self.heard(id, what),
+            },
+            Event::Expiry { id } => self.expire(id)?,
+            Event::Review { incident, tenant } => self.review(incident, tenant),
+            Event::Verdict { verdict, tenant } => {
+                self.rows.outcomes.extend(self.labels.verdict(&verdict, tenant, self.now));
+            }
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, ruled: &Ruled) {
+        let Some(undertaking) = ruled.undertaking.as_ref().map(|approved| approved.get()) else { return };
+        let id = self.names.get(undertaking.playbook_id);
+        let found = self.playbooks.iter().position(|it| it.id == id && it.hash == undertaking.playbook_hash);
+        // The same ruling twice is one ruling: a log that is replayed over itself must not act again.
+        let (Some(playbook), false) = (found, self.runs.contains_key(&ruled.decision.id)) else {
+            self.dropped += u64::from(found.is_none());
+            return;
+        };
+        let targets: std::collections::BTreeMap<_, _> = undertaking.targets.iter().cloned().collect();
+        let acts = |step: usize| targets.contains_key(&step);
+        let (walk, due) = Walk::begin(&self.playbooks[playbook], &acts, self.now);
+        let decision = ruled.decision.clone();
+        let run = Run { decision, playbook, mode: undertaking.mode, targets, walk, due: 0 };
+        let id = ruled.decision.id;
+        self.runs.insert(id, run);
+        self.schedule(id, &due);
+    }
+
+    fn schedule(&mut self, decision: DecisionId, due: &[Due]) {
+        if let Some(run) = self.runs.get_mut(&decision) {
+            run.due += due.len();
+            for due in due {
+                let place = (due.tick, 1, decision.0, due.step);
+                self.queue.insert(place, Event::Step { decision, step: due.step });
+            }
+            if run.due == 0 && run.walk.is_idle() {
+                self.runs.remove(&decision);
+            }
+        }
+    }
+
+    /// An action step is due: one action a target.
+    fn step(&mut self, decision: DecisionId, step: usize) -> Result<(), DeskError> {
+        let Some(run) = self.runs.get_mut(&decision) else { return Ok(()) };
+        run.due -= 1;
+        let mode = run.mode;
+        let mut issued = Vec::new();
+        for target in run.targets.get(&step).cloned().unwrap_or_default() {
+            let Some(live) = self.live(decision, step, target) else { continue };
+            let id = live.order.action_id;
+            if !self.actions.contains_key(&id) {
+                self.actions.insert(id, live);
+                issued.push(id);
+            }
+        }
+        if let Some(run) = self.runs.get_mut(&decision) {
+            run.walk.issued(step, issued.iter().copied().collect());
+        }
+        for id in &issued {
+            self.start(*id, mode)?;
+        }
+        if issued.is_empty() {
+            self.advance_walk(decision, step, ActionId::default(), true);
+        }
+        Ok(())
+    }
+
+    fn live(&self, decision: DecisionId, step: usize, target: Target) -> Option<Live> {
+        let run = self.runs.get(&decision)?;
+        let playbook = &self.playbooks[run.playbook];
+        let at = playbook.steps.get(step)?;
+        let StepKind::Action(action) = &at.kind else { return None };
+        let incident_id = run.decision.incident_id;
+        let (text, value) = match target {
+            Target::Entity(entity) => (entity.text(&self.names), self.names.get(entity.value)),
+            Target::Incident(id) => (format!("incident:{id}"), id.to_string()),
+        };
+        let parameters = openc2::fill(&action.command, &value, &incident_id.to_string());
+        let tenant = self.names.get(run.decision.tenant);
+        let verb = action.parameters.verb;
+        let key = Key::new(&tenant, verb, &text, &parameters);
+        let occurrence = self.effects.occurrence(&key, self.now);
+        let order = Order {
+            action_id: action_id(
+                &tenant,
+                incident_id,
+                &playbook.hash,
+                &at.id,
+                &text,
+                &parameters,
+                occurrence,
+            ),
+            tenant,
+            decision_id: decision,
+            incident_id,
+            playbook: playbook.name.clone(),
+            use_case: playbook.applies.use_case.clone(),
+            step: at.id.clone(),
+            agent: action.agent.clone(),
+            verb,
+            target: text,
+            parameters,
+            class: action.parameters.class,
+            ttl_s: action.parameters.ttl_s,
+            undo_of: None,
+            timeout_ms: at.timeout_ms,
+            requested: self.now,
+        };
+        Some(Live { order, tenant: run.decision.tenant, step, key, seq: 0, outcomes: 0, attempts: 0 })
+    }
+
+    /// Joins what stands or is in flight, or calls.
+    fn start(&mut self, id: ActionId, mode: Mode) -> Result<(), DeskError> {
+        if mode != Mode::Live || matches!(self.executor, Executor::DryRun) {
+            self.row(id, ActionStatus::DryRun, true);
+            self.hear_later(id, Heard::Told, self.now);
+            return Ok(());
+        }
+        let Some(live) = self.actions.get(&id) else { return Ok(()) };
+        match self.effects.enter(&live.key, id) {
+            Entry::Stands => {
+                self.row(id, ActionStatus::Joined, true);
+                self.hold(id);
+                self.hear_later(id, Heard::Joined { stands: true }, self.now);
+            }
+            Entry::InFlight => self.row(id, ActionStatus::Joined, false),
+            Entry::Call => {
+                self.row(id, ActionStatus::Requested, false);
+                let Some(live) = self.actions.get(&id) else { return Ok(()) };
+                let order = live.order.clone();
+                self.issue(order)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands an order to the executor, unless the ledger knows it already.
+    fn issue(&mut self, order: Order) -> Result<(), DeskError> {
+        let id = order.action_id;
+        match &self.executor {
+            Executor::DryRun => self.hear_later(id, Heard::Told, self.now),
+            Executor::Simulate(environment) => {
+                let playbook = self.runs.get(&order.decision_id).map(|run| &*self.playbooks[run.playbook].id);
+                let (succeeds, tick) = environment.answer(&order, playbook.unwrap_or_default());
+                let refused = Answer::Refused { attempts: 1, what: "simulated".to_owned() };
+                let answer = if succeeds { Answer::Done { attempts: 1 } } else { refused };
+                self.pending.intents.push(order);
+                self.hear_later(id, Heard::Answer(answer), tick);
+            }
+            Executor::Webhook(_) => {
+                let known = self.ledger.known(id)?;
+                if known.is_empty() && !self.ledger.intended(id)? {
+                    self.pending.intents.push(order.clone());
+                    self.calls.push(order);
+                } else if known.is_empty() {
+                    let what = "an earlier process ended during the call".to_owned();
+                    self.hear_later(id, Heard::Answer(Answer::Unknown { attempts: 1, what }), self.now);
+                }
+                for known in known {
+                    let tick = known.tick.max(self.now);
+                    self.hear_later(id, Heard::Answer(answer_of(known)), tick);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn heard(&mut self, id: ActionId, what: Heard) {
+        match what {
+            Heard::Told => self.end(id, true),
+            Heard::Joined { stands } => self.end(id, stands),
+            Heard::Answer(answer) => {
+                self.record(id, &known_of(&answer, self.now));
+                match answer {
+                    Answer::Done { .. } => self.called(id, true, None),
+                    Answer::Refused { .. } => self.called(id, false, None),
+                    Answer::Unknown { .. } => {
+                        self.in_doubt.insert(id);
+                        self.row(id, ActionStatus::InDoubt, false);
+                    }
+                }
+            }
+            Heard::ByHand { succeeded, by } => {
+                let status = if succeeded { ActionStatus::Succeeded } else { ActionStatus::Failed };
+                let attempts = self.actions.get(&id).map_or(0, |live| live.attempts);
+                self.record(id, &Known { status, attempts, tick: self.now, detail: format!("by {by}") });
+                self.called(id, succeeded, Some(by));
+            }
+        }
+    }
+
+    fn record(&mut self, id: ActionId, known: &Known) {
+        let Some(live) = self.actions.get_mut(&id) else { return };
+        live.attempts = live.attempts.max(known.attempts);
+        live.outcomes += 1;
+        self.pending.outcomes.push((id, live.outcomes, known.clone()));
+    }
+
+    /// A call has ended: the action's row and outcome, and those who joined it in flight.
+    fn called(&mut self, id: ActionId, succeeded: bool, by: Option<String>) {
+        self.in_doubt.remove(&id);
+        self.row(id, if succeeded { ActionStatus::Succeeded } else { ActionStatus::Failed }, true);
+        self.label(by);
+        let Some(live) = self.actions.get(&id) else { return };
+        let (key, reversible) = (live.key.clone(), self.undo_verb(live).is_some());
+        for joiner in self.effects.called(&key, succeeded, reversible) {
+            if !succeeded {
+                self.row(joiner, ActionStatus::Failed, true);
+            } else if reversible {
+                self.hold(joiner);
+            }
+            self.hear_later(joiner, Heard::Joined { stands: succeeded }, self.now);
+        }
+        if succeeded && reversible {
+            self.hold(id);
+        }
+        self.end(id, succeeded);
+    }
+
+    /// The outcome of the row said last.
+    fn label(&mut self, by: Option<String>) {
+        let Some(row) = self.rows.actions.last() else { return };
+        let Some(mut outcome) = Labels::receipt(row, self.executor.name()) else { return };
+        if let Some(by) = by {
+            outcome.label_source = LabelSource::Human;
+            outcome.labelled_by = by;
+        }
+        self.rows.outcomes.push(outcome);
+    }
+
+    /// The walk goes on; the action is over unless it holds an effect.
+    fn end(&mut self, id: ActionId, succeeded: bool) {
+        let Some(live) = self.actions.get(&id) else { return };
+        let (decision, step) = (live.order.decision_id, live.step);
+        if !self.effects.is_party(&live.key, id) {
+            self.actions.remove(&id);
+        }
+        self.advance_walk(decision, step, id, succeeded);
+    }
+
+    fn advance_walk(&mut self, decision: DecisionId, step: usize, id: ActionId, succeeded: bool) {
+        let Some(run) = self.runs.get_mut(&decision) else { return };
+        let targets = &run.targets;
+        let acts = |step: usize| targets.contains_key(&step);
+        let due = run.walk.ended(&self.playbooks[run.playbook], &acts, (step, id), succeeded, self.now);
+        self.schedule(decision, &due);
+    }
+
+    fn parameters(&self, live: &Live) -> Option<&playbook::Parameters> {
+        let named = |it: &&playbook::Playbook| it.name == live.order.playbook;
+        match &self.playbooks.iter().find(named)?.steps.get(live.step)?.kind {
+            StepKind::Action(action) => Some(&action.parameters),
+            StepKind::Start | StepKind::End | StepKind::Parallel(_) => None,
+        }
+    }
+
+    fn undo_verb(&self, live: &Live) -> Option<crate::record::Verb> {
+        self.parameters(live).and_then(|parameters| parameters.undo)
+    }
+
+    /// Holds a standing effect, and lets go when its time to live is over.
+    fn hold(&mut self, id: ActionId) {
+        let Some(live) = self.actions.get(&id) else { return };
+        let Some(caller) = self.effects.caller(&live.key) else { return };
+        self.pending.held.push((caller, id, live.order.clone(), self.now));
+        let held = live.order.ttl_s.map_or(WATCH, Tick::from);
+        let tick = live.order.requested.saturating_add(held).max(self.now);
+        self.queue.insert((tick, 3, id.0, 0), Event::Expiry { id });
+    }
+
+    /// Lets go; the last holder lifts the effect, unless one of its parties meant it to stay.
+    fn expire(&mut self, id: ActionId) -> Result<(), DeskError> {
+        let Some(live) = self.actions.get(&id) else { return Ok(()) };
+        let key = live.key.clone();
+        let Some(effect) = self.effects.let_go(&key, id) else { return Ok(()) };
+        let lives = || effect.parties.iter().filter_map(|party| self.actions.get(party));
+        let stays = lives().any(|live| live.order.ttl_s.is_none());
+        let caller = lives().find(|live| live.order.action_id == effect.caller);
+        let order = caller.and_then(|caller| Some(caller.order.undo(self.undo_verb(caller)?, self.now)));
+        let Some(order) = order.filter(|_| !stays) else {
+            self.effects.forget(&key);
+            effect.parties.iter().for_each(|party| _ = self.actions.remove(party));
+            return Ok(());
+        };
+        let undo = Undo { order: order.clone(), key, parties: effect.parties, outcomes: 0, in_doubt: false };
+        let id = order.action_id;
+        self.undos.insert(id, undo);
+        if matches!(self.executor, Executor::Webhook(_)) {
+            return self.issue(order);
+        }
+        // Within the process an undo is done at once.
+        self.pending.intents.push(order);
+        self.heard_undo(id, &Heard::Answer(Answer::Done { attempts: 1 }));
+        Ok(())
+    }
+
+    fn heard_undo(&mut self, id: ActionId, what: &Heard) {
+        let (Heard::Answer(answer), Some(undo)) = (what, self.undos.get_mut(&id)) else { return };
+        let known = known_of(answer, self.now);
+        let status = known.status;
+        undo.outcomes += 1;
+        undo.in_doubt = status == ActionStatus::InDoubt;
+        self.pending.outcomes.push((id, undo.outcomes, known));
+        let caller = self.effects.caller(&undo.key);
+        if status != ActionStatus::Succeeded {
+            // It still stands, or may: a person must look. The action that made it says so.
+            if status == ActionStatus::Failed {
+                self.undos.remove(&id);
+            }
+            if let Some(caller) = caller {
+                self.row(caller, ActionStatus::InDoubt, false);
+            }
+            return;
+        }
+        let Some(undo) = self.undos.remove(&id) else { return };
+        self.pending.ended.extend(caller.map(|caller| (caller, self.now)));
+        self.effects.lifted(&undo.key, self.now);
+        for party in undo.parties.into_iter().collect::<BTreeSet<_>>() {
+            self.row(party, ActionStatus::Undone, true);
+            self.actions.remove(&party);
+        }
+    }
+
+    fn review(&mut self, incident: IncidentId, tenant: Sym) {
+        let Executor::Simulate(environment) = &self.executor else { return };
+        let Some((verdict, _)) = environment.verdict_for(incident) else { return };
+        let time = self.now.saturating_mul(1000);
+        let verdict = Verdict { incident_id: incident, verdict, by: "simulated-analyst".to_owned(), time };
+        self.rows.outcomes.extend(self.labels.verdict(&verdict, tenant, self.now));
+        self.rows.verdicts.push(verdict);
+    }
+
+    fn row(&mut self, id: ActionId, status: ActionStatus, finished: bool) {
+        let tick = self.now;
+        let Some(live) = self.actions.get_mut(&id) else { return };
+        let order = &live.order;
+        self.rows.actions.push(Action {
+            id,
+            seq: live.seq,
+            decision_id: order.decision_id,
+            incident_id: order.incident_id,
+            tick,
+            tenant: live.tenant,
+            verb: order.verb,
+            target: order.target.clone(),
+            class: order.class,
+            status,
+            attempts: live.attempts,
+            requested_time: order.requested.saturating_mul(1000),
+            finished_time: finished.then(|| tick.saturating_mul(1000)),
+        });
+        live.seq += 1;
+    }
+}
+
+fn answer_of(known: Known) -> Answer {
+    let Known { status, attempts, detail, .. } = known;
+    match status {
+        ActionStatus::Succeeded => Answer::Done { attempts },
+        ActionStatus::Failed => Answer::Refused { attempts, what: detail },
+        ActionStatus::InDoubt
+        | ActionStatus::Requested
+        | ActionStatus::Joined
+        | ActionStatus::DryRun
+        | ActionStatus::Undone => Answer::Unknown { attempts, what: detail },
+    }
+}

@@ -1,0 +1,65 @@
+//! Executors: what carries orders out. A closed set; a new one is a variant here.
+
+use super::order::Order;
+use super::simulate::Environment;
+use super::webhook::Webhook;
+
+/// What carries orders out.
+pub enum Executor {
+    /// Nothing: every order is told, not done.
+    DryRun,
+    /// A simulated environment: answers are a function of the order.
+    Simulate(Box<Environment>),
+    /// A service of the site that takes orders over HTTP.
+    Webhook(Webhook),
+}
+
+/// What an executor said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It is done.
+    Done {
+        /// Calls made.
+        attempts: u32,
+    },
+    /// It is not done, for good.
+    Refused {
+        /// Calls made.
+        attempts: u32,
+        /// Why.
+        what: String,
+    },
+    /// Nobody knows: what to do is the class's to say.
+    Unknown {
+        /// Calls made.
+        attempts: u32,
+        /// Why.
+        what: String,
+    },
+}
+
+impl Executor {
+    /// By whom outcomes are labelled.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Executor::DryRun => "dry_run",
+            Executor::Simulate(_) => "simulation",
+            Executor::Webhook(_) => "webhook",
+        }
+    }
+
+    /// Resolves an order that was intended and has no outcome, by its class: an idempotent or keyed one is repeated,
+    /// a probeable one is read back first, an opaque one is left to a person.
+    #[must_use]
+    pub fn resolve(&self, orders: &[Order]) -> Vec<Answer> {
+        match self {
+            Executor::Webhook(webhook) => webhook.resolve(orders),
+            // Nothing left the process: recomputation says what came of it.
+            Executor::DryRun | Executor::Simulate(_) => orders
+                .iter()
+                .map(|_| Answer::Unknown { attempts: 0, what: "will be recomputed".to_owned() })
+                .collect(),
+        }
+    }
+}

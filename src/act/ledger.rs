@@ -1,0 +1,270 @@
+//! The ledger: every intent durable before its call, every outcome after it. SQLite, WAL, `synchronous=FULL`.
+//!
+//! Tables: `intent` (an action that was to be called), `outcome` (what came of it, counted per action from 1),
+//! `effect` (what stands because of which caller) and `holder` (who holds it). `quell explain` reads them; the desk
+//! recomputes effects from the log and compares: what differs is counted as a divergence.
+
+use std::path::Path;
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::order::Order;
+use crate::record::{ActionId, ActionStatus, Epoch, Tick};
+
+/// Why the ledger could not be used. Nothing is called without it.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// SQLite's word.
+    #[error("the ledger cannot be used: {0}")]
+    Sqlite(#[from] rusqlite::Error),
+    /// What it holds is not what this version writes.
+    #[error("the ledger holds what cannot be read: {0}; keep it and use the version that wrote it")]
+    Content(String),
+}
+
+/// An outcome as recorded.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Known {
+    /// Succeeded, failed or in doubt.
+    pub status: ActionStatus,
+    /// Calls made so far.
+    pub attempts: u32,
+    /// The tick at which it became known.
+    pub tick: Tick,
+    /// What the executor said of it.
+    pub detail: String,
+}
+
+/// An action that was to be called.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Intent {
+    /// The epoch that it was made in.
+    pub epoch: Epoch,
+    /// What was to be called.
+    pub order: Order,
+}
+
+/// The ledger.
+pub struct Ledger {
+    connection: Connection,
+    /// Recomputed rows that differ from recorded ones.
+    pub divergences: u64,
+}
+
+const SCHEMA: &str = "
+create table if not exists intent (
+    action_id blob primary key, epoch integer not null, tick integer not null, tenant text not null,
+    verb text not null, target text not null, class text not null, body text not null
+) without rowid;
+create table if not exists outcome (
+    action_id blob not null, seq integer not null, status text not null, attempts integer not null,
+    tick integer not null, detail text not null, primary key (action_id, seq)
+) without rowid;
+create table if not exists effect (
+    caller blob primary key, tenant text not null, verb text not null, target text not null,
+    since integer not null, ended integer
+) without rowid;
+create table if not exists holder (
+    caller blob not null, action_id blob not null, since integer not null, primary key (caller, action_id)
+) without rowid;
+create index if not exists effect_target on effect (tenant, verb, target);
+pragma user_version = 1;
+";
+
+impl Ledger {
+    /// Opens or makes the ledger `actions.sqlite` in `dir`.
+    ///
+    /// # Errors
+    /// Where the file can't be used, or another version wrote it.
+    pub fn open(dir: &Path) -> Result<Ledger, LedgerError> {
+        let connection = Connection::open(dir.join("actions.sqlite"))?;
+        connection.busy_timeout(std::time::Duration::from_secs(5))?;
+        connection.pragma_update(None, "journal_mode", "wal")?;
+        connection.pragma_update(None, "synchronous", "full")?;
+        let version: i64 = connection.query_row("pragma user_version", [], |row| row.get(0))?;
+        if version > 1 {
+            return Err(LedgerError::Content(format!("schema version {version}")));
+        }
+        connection.execute_batch(SCHEMA)?;
+        Ok(Ledger { connection, divergences: 0 })
+    }
+
+    /// Makes the intents durable, in one transaction. One that is there already must be the same but for its epoch.
+    ///
+    /// # Errors
+    /// Where they are not durable: then nothing may be called.
+    pub fn intend(&mut self, epoch: Epoch, orders: &[&Order]) -> Result<(), LedgerError> {
+        if orders.is_empty() {
+            return Ok(());
+        }
+        let transaction = self.connection.transaction()?;
+        for order in orders {
+            let body =
+                serde_json::to_string(order).map_err(|error| LedgerError::Content(error.to_string()))?;
+            let made = transaction
+                .prepare_cached("insert into intent values (?, ?, ?, ?, ?, ?, ?, ?) on conflict do nothing")?
+                .execute(params![
+                    order.action_id.0.as_slice(),
+                    epoch.cast_signed(),
+                    order.requested,
+                    order.tenant,
+                    order.verb.name(),
+                    order.target,
+                    order.class.name(),
+                    body
+                ])?;
+            if made == 0 {
+                let recorded: String = transaction
+                    .prepare_cached("select body from intent where action_id = ?")?
+                    .query_row([order.action_id.0.as_slice()], |row| row.get(0))?;
+                self.divergences += u64::from(recorded != body);
+            }
+        }
+        transaction.commit()?;
+        Ok(())
+    }
+
+    /// Makes outcomes durable, in one transaction; `seq` counts them per action from 1.
+    ///
+    /// # Errors
+    /// Where they are not durable.
+    pub fn record(&mut self, outcomes: &[(ActionId, u32, Known)]) -> Result<(), LedgerError> {
+        if outcomes.is_empty() {
+            return Ok(());
+        }
+        let transaction = self.connection.transaction()?;
+        for (id, seq, known) in outcomes {
+            let made = transaction
+                .prepare_cached("insert into outcome values (?, ?, ?, ?, ?, ?) on conflict do nothing")?
+                .execute(params![
+                    id.0.as_slice(),
+                    seq,
+                    known.status.name(),
+                    known.attempts,
+                    known.tick,
+                    known.detail
+                ])?;
+            if made == 0 {
+                let (status, tick): (String, Tick) = transaction
+                    .prepare_cached("select status, tick from outcome where action_id = ? and seq = ?")?
+                    .query_row(params![id.0.as_slice(), seq], |row| Ok((row.get(0)?, row.get(1)?)))?;
+                self.divergences += u64::from(status != known.status.name() || tick != known.tick);
+            }
+        }
+        transaction.commit()?;
+        Ok(())
+    }
+
+    /// Notes who holds which caller's effect since when, and which effects ended.
+    ///
+    /// # Errors
+    /// Where it is not durable.
+    pub fn note_effects(
+        &mut self,
+        held: &[(ActionId, ActionId, Order, Tick)],
+        ended: &[(ActionId, Tick)],
+    ) -> Result<(), LedgerError> {
+        if held.is_empty() && ended.is_empty() {
+            return Ok(());
+        }
+        let transaction = self.connection.transaction()?;
+        for (caller, holder, order, since) in held {
+            transaction
+                .prepare_cached("insert into effect values (?, ?, ?, ?, ?, null) on conflict do nothing")?
+                .execute(params![
+                    caller.0.as_slice(),
+                    order.tenant,
+                    order.verb.name(),
+                    order.target,
+                    since
+                ])?;
+            transaction
+                .prepare_cached("insert into holder values (?, ?, ?) on conflict do nothing")?
+                .execute(params![caller.0.as_slice(), holder.0.as_slice(), since])?;
+        }
+        for (caller, tick) in ended {
+            transaction
+                .prepare_cached("update effect set ended = ? where caller = ?")?
+                .execute(params![tick, caller.0.as_slice()])?;
+        }
+        transaction.commit()?;
+        Ok(())
+    }
+
+    /// Whether the action was ever to be called.
+    ///
+    /// # Errors
+    /// Where the ledger can't be read.
+    pub fn intended(&self, id: ActionId) -> Result<bool, LedgerError> {
+        let mut query = self.connection.prepare_cached("select 1 from intent where action_id = ?")?;
+        Ok(query.exists([id.0.as_slice()])?)
+    }
+
+    /// What is recorded of an action, in order.
+    ///
+    /// # Errors
+    /// Where the ledger can't be read.
+    pub fn known(&self, id: ActionId) -> Result<Vec<Known>, LedgerError> {
+        let mut query = self.connection.prepare_cached(
+            "select status, attempts, tick, detail from outcome where action_id = ? order by seq",
+        )?;
+        let rows = query.query_map([id.0.as_slice()], |row| {
+            let status: String = row.get(0)?;
+            Ok((status, row.get(1)?, row.get(2)?, row.get(3)?))
+        })?;
+        rows.map(|row| {
+            let (status, attempts, tick, detail) = row?;
+            Ok(Known { status: status_of(&status)?, attempts, tick, detail })
+        })
+        .collect()
+    }
+
+    /// Intents without a final outcome: in doubt. In the order of their ticks.
+    ///
+    /// # Errors
+    /// Where the ledger can't be read.
+    pub fn in_doubt(&self) -> Result<Vec<Intent>, LedgerError> {
+        let mut query = self.connection.prepare_cached(
+            "select epoch, body from intent where not exists (select 1 from outcome
+               where outcome.action_id = intent.action_id and status in ('succeeded', 'failed'))
+             order by tick, action_id",
+        )?;
+        let rows = query.query_map([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))?;
+        rows.map(|row| {
+            let (epoch, body) = row?;
+            let order =
+                serde_json::from_str(&body).map_err(|error| LedgerError::Content(error.to_string()))?;
+            Ok(Intent { epoch: epoch.cast_unsigned(), order })
+        })
+        .collect()
+    }
+
+    /// The greatest tick that the ledger knows; none when it is empty.
+    ///
+    /// # Errors
+    /// Where the ledger can't be read.
+    pub fn last_tick(&self) -> Result<Option<Tick>, LedgerError> {
+        let query = "select max(tick) from (select max(tick) as tick from intent union all select max(tick) from outcome)";
+        Ok(self.connection.query_row(query, [], |row| row.get(0)).optional()?.flatten())
+    }
+
+    /// Effects that stand: tenant, verb, target, and how many hold each.
+    ///
+    /// # Errors
+    /// Where the ledger can't be read.
+    pub fn standing(&self) -> Result<Vec<(String, String, String, u32)>, LedgerError> {
+        let mut query = self.connection.prepare_cached(
+            "select tenant, verb, target, (select count(*) from holder where holder.caller = effect.caller)
+             from effect where ended is null order by tenant, verb, target, caller",
+        )?;
+        let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+}
+
+fn status_of(name: &str) -> Result<ActionStatus, LedgerError> {
+    [ActionStatus::Succeeded, ActionStatus::Failed, ActionStatus::InDoubt]
+        .into_iter()
+        .find(|status| status.name() == name)
+        .ok_or_else(|| LedgerError::Content(format!("outcome status {name:?}")))
+}

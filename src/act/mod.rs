@@ -1,0 +1,23 @@
+//! Act: approved playbooks become commands, once each, and are undone when their time is over.
+//!
+//! In: rulings with their undertakings, the settled clock. Out: rows of actions and outcomes.
+//! State: runs under way, standing effects, the ledger on disk. What is done to the world is done by an
+//! [`Executor`]; every call is preceded by a durable intent and followed by a durable outcome.
+
+mod desk;
+mod effects;
+mod executor;
+mod ledger;
+mod order;
+mod secret;
+mod simulate;
+mod stepper;
+mod webhook;
+
+pub use desk::{Desk, DeskError, Handed, Rows};
+pub use executor::{Answer, Executor};
+pub use ledger::{Intent, Known, Ledger, LedgerError};
+pub use order::{Order, action_id};
+pub use secret::Secret;
+pub use simulate::{Environment, EnvironmentError, Truth};
+pub use webhook::{Webhook, WebhookError, WebhookSettings};

@@ -1,0 +1,355 @@
+//! The webhook executor: an order as JSON by POST, its id as the `Idempotency-Key`.
+//!
+//! 2xx: done. 3xx and 4xx: refused for good (a redirect is never followed), but 408, 425 and 429 are tried again.
+//! 5xx, a timeout or a broken connection: nobody knows; the order's class says whether to repeat, to read back
+//! (`GET probe_url?action_id=...`: 200 done, 404 never arrived) or to leave it to a person. Tries are bounded.
+//! Addresses are judged after resolution and at connection, so that no spelling and no change of DNS between two
+//! look-ups reaches a cloud's metadata service.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::dns::{Name, Resolve, Resolving};
+use reqwest::header::{AUTHORIZATION, HeaderName, HeaderValue};
+use reqwest::{Client, StatusCode, Url};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tokio::runtime::Runtime;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use super::executor::Answer;
+use super::order::Order;
+use super::secret::Secret;
+use crate::plan::address;
+use crate::record::ActionClass;
+
+/// Where and how orders are sent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WebhookSettings {
+    /// Where orders are posted.
+    pub url: String,
+    /// Where it can be read back whether an order was carried out.
+    #[serde(default)]
+    pub probe_url: Option<String>,
+    /// The environment variable whose value is sent as `Authorization`.
+    #[serde(default)]
+    pub authorization_env: Option<String>,
+    /// Whether link-local, unspecified and metadata addresses may be called.
+    #[serde(default)]
+    pub allow_link_local: bool,
+    /// Milliseconds that a call may take.
+    #[serde(default = "timeout_ms")]
+    pub timeout_ms: u64,
+    /// Further tries after the first.
+    #[serde(default = "retries_max")]
+    pub retries_max: u32,
+    /// Milliseconds before the first further try; doubled each time.
+    #[serde(default = "backoff_ms")]
+    pub backoff_ms: u64,
+    /// Calls at a time.
+    #[serde(default = "parallel_max")]
+    pub parallel_max: u32,
+}
+
+fn timeout_ms() -> u64 {
+    10_000
+}
+
+fn retries_max() -> u32 {
+    3
+}
+
+fn backoff_ms() -> u64 {
+    200
+}
+
+fn parallel_max() -> u32 {
+    16
+}
+
+/// Why a webhook can't be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum WebhookError {
+    /// The address is not one that may be called.
+    #[error("webhook {url:?}: {what}")]
+    Url {
+        /// Which.
+        url: String,
+        /// Why.
+        what: String,
+    },
+    /// The secret is not there.
+    #[error("webhook: {0}")]
+    Secret(String),
+    /// The client or its threads can't be made.
+    #[error("webhook: the HTTP client can't be made")]
+    Client(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// A webhook, ready to call. It owns a runtime: call it from a plain thread only.
+pub struct Webhook {
+    runtime: Runtime,
+    caller: Arc<Caller>,
+}
+
+struct Caller {
+    client: Client,
+    url: Url,
+    probe_url: Option<Url>,
+    authorization: Option<Secret>,
+    settings: WebhookSettings,
+    turns: Semaphore,
+}
+
+/// How one call went.
+enum Call {
+    Done,
+    Refused(String),
+    /// It never arrived, or was put off: may be repeated whatever its class.
+    Again(String),
+    Unknown(String),
+}
+
+impl Webhook {
+    /// Checks the settings and makes the client.
+    ///
+    /// # Errors
+    /// An address that may not be called, a secret that is not there.
+    pub fn new(settings: WebhookSettings) -> Result<Webhook, WebhookError> {
+        let url = checked(&settings.url, settings.allow_link_local)?;
+        let probe_url =
+            settings.probe_url.as_deref().map(|url| checked(url, settings.allow_link_local)).transpose()?;
+        let authorization = match &settings.authorization_env {
+            None => None,
+            Some(name) => Some(Secret::from_env(name).map_err(WebhookError::Secret)?),
+        };
+        let client = Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            // A proxy would resolve names on our behalf, behind the guard's back.
+            .no_proxy()
+            .dns_resolver(Arc::new(Guard { allow_link_local: settings.allow_link_local }))
+            .connect_timeout(Duration::from_millis(settings.timeout_ms.min(5_000)))
+            .build()
+            .map_err(|error| WebhookError::Client(error.into()))?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| WebhookError::Client(error.into()))?;
+        let turns = Semaphore::new(settings.parallel_max.max(1) as usize);
+        let caller = Caller { client, url, probe_url, authorization, settings, turns };
+        Ok(Webhook { runtime, caller: Arc::new(caller) })
+    }
+
+    /// Carries orders out, several at a time; answers in the order of `orders`.
+    #[must_use]
+    pub fn call(&self, orders: &[Order]) -> Vec<Answer> {
+        self.each(orders, false)
+    }
+
+    /// Resolves orders in doubt: see [`super::Executor::resolve`].
+    #[must_use]
+    pub fn resolve(&self, orders: &[Order]) -> Vec<Answer> {
+        self.each(orders, true)
+    }
+
+    fn each(&self, orders: &[Order], in_doubt: bool) -> Vec<Answer> {
+        let mut answers: Vec<Answer> = orders
+            .iter()
+            .map(|_| Answer::Unknown { attempts: 0, what: "the call was broken off".to_owned() })
+            .collect();
+        self.runtime.block_on(async {
+            let mut tasks = JoinSet::new();
+            for (at, order) in orders.iter().cloned().enumerate() {
+                let caller = Arc::clone(&self.caller);
+                tasks.spawn(async move { (at, caller.carry_out(&order, in_doubt).await) });
+            }
+            while let Some(joined) = tasks.join_next().await {
+                // A call that panicked stays unknown.
+                if let Ok((at, answer)) = joined {
+                    answers[at] = answer;
+                }
+            }
+        });
+        answers
+    }
+}
+
+impl Caller {
+    async fn carry_out(&self, order: &Order, in_doubt: bool) -> Answer {
+        let Ok(_turn) = self.turns.acquire().await else {
+            return Answer::Unknown { attempts: 0, what: "shutting down".to_owned() };
+        };
+        let mut unknown = in_doubt.then(|| "the process ended during the call".to_owned());
+        if in_doubt && let Some(answer) = self.settled_by_class(order, 0, &mut unknown).await {
+            return answer;
+        }
+        let mut last = String::new();
+        for attempts in 1..=self.settings.retries_max.saturating_add(1) {
+            if attempts > 1 {
+                tokio::time::sleep(self.backoff(order, attempts)).await;
+            }
+            match self.post(order).await {
+                Call::Done => return Answer::Done { attempts },
+                Call::Refused(what) if unknown.is_none() => return Answer::Refused { attempts, what },
+                // An earlier call may have been carried out, so this refusal proves nothing.
+                Call::Refused(what) => return Answer::Unknown { attempts, what },
+                Call::Again(what) => last = what,
+                Call::Unknown(what) => {
+                    unknown = Some(what);
+                    if let Some(answer) = self.settled_by_class(order, attempts, &mut unknown).await {
+                        return answer;
+                    }
+                }
+            }
+        }
+        let attempts = self.settings.retries_max.saturating_add(1);
+        match unknown {
+            Some(what) => Answer::Unknown { attempts, what },
+            None => Answer::Refused { attempts, what: last },
+        }
+    }
+
+    /// After a call that nobody knows the end of: an answer, or none where it may be called (again). A probe that
+    /// finds it never arrived clears the doubt.
+    async fn settled_by_class(
+        &self,
+        order: &Order,
+        attempts: u32,
+        unknown: &mut Option<String>,
+    ) -> Option<Answer> {
+        match order.class {
+            ActionClass::Idempotent | ActionClass::Keyed => None,
+            ActionClass::Opaque => {
+                Some(Answer::Unknown { attempts, what: unknown.clone().unwrap_or_default() })
+            }
+            ActionClass::Probeable => match self.probe(order).await {
+                Some(true) => Some(Answer::Done { attempts }),
+                Some(false) => {
+                    *unknown = None;
+                    None
+                }
+                None => Some(Answer::Unknown { attempts, what: "reading back did not tell".to_owned() }),
+            },
+        }
+    }
+
+    /// Doubles each time, up to 30 s, plus up to half of it by the action's id: retries of many don't march in step.
+    fn backoff(&self, order: &Order, attempts: u32) -> Duration {
+        let base =
+            self.settings.backoff_ms.saturating_mul(1 << attempts.saturating_sub(2).min(16)).min(30_000);
+        let jitter = base / 2 * u64::from(order.action_id.0[0]) / 255;
+        Duration::from_millis(base + jitter)
+    }
+
+    fn timeout(&self, order: &Order) -> Duration {
+        let ms = self.settings.timeout_ms;
+        Duration::from_millis(order.timeout_ms.map_or(ms, |step| step.min(ms)).max(1))
+    }
+
+    async fn post(&self, order: &Order) -> Call {
+        let mut request = self
+            .client
+            .post(self.url.clone())
+            .timeout(self.timeout(order))
+            .header(HeaderName::from_static("idempotency-key"), order.action_id.to_string())
+            .json(order);
+        if let Some(value) = self.authorization() {
+            request = request.header(AUTHORIZATION, value);
+        }
+        match request.send().await {
+            Ok(response) => judge(response.status()),
+            Err(error) if error.is_connect() || error.is_builder() => Call::Again(plain(&error)),
+            Err(error) => Call::Unknown(plain(&error)),
+        }
+    }
+
+    /// Whether the order was carried out; none where that can't be told.
+    async fn probe(&self, order: &Order) -> Option<bool> {
+        let mut url = self.probe_url.clone()?;
+        url.query_pairs_mut().append_pair("action_id", &order.action_id.to_string());
+        let mut request = self.client.get(url).timeout(self.timeout(order));
+        if let Some(value) = self.authorization() {
+            request = request.header(AUTHORIZATION, value);
+        }
+        match request.send().await.ok()?.status() {
+            StatusCode::OK => Some(true),
+            StatusCode::NOT_FOUND => Some(false),
+            _ => None,
+        }
+    }
+
+    fn authorization(&self) -> Option<HeaderValue> {
+        let mut value = HeaderValue::from_str(self.authorization.as_ref()?.reveal()).ok()?;
+        value.set_sensitive(true);
+        Some(value)
+    }
+}
+
+fn judge(status: StatusCode) -> Call {
+    let what = format!("HTTP {}", status.as_u16());
+    match status.as_u16() {
+        200..300 => Call::Done,
+        408 | 425 | 429 => Call::Again(what),
+        300..400 => Call::Refused(format!("{what}: redirects are not followed")),
+        400..500 => Call::Refused(what),
+        _ => Call::Unknown(what),
+    }
+}
+
+/// The error with its causes, without the address: that may hold a secret.
+fn plain(error: &reqwest::Error) -> String {
+    let mut text = if error.is_timeout() { "timed out".to_owned() } else { String::new() };
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        if !text.is_empty() {
+            text.push_str(": ");
+        }
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    if text.is_empty() { "the call failed".to_owned() } else { text }
+}
+
+/// An http or https address without credentials, and, where it names an address, one that may be called.
+fn checked(text: &str, allow_link_local: bool) -> Result<Url, WebhookError> {
+    let refuse = |what: &str| WebhookError::Url { url: text.to_owned(), what: what.to_owned() };
+    let url = Url::parse(text).map_err(|error| refuse(&error.to_string()))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(refuse("only http and https are called"));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(WebhookError::Url {
+            url: url.host_str().unwrap_or_default().to_owned(),
+            what: "credentials don't belong into an address; use authorization_env".to_owned(),
+        });
+    }
+    let host = url.host_str().ok_or_else(|| refuse("it names no host"))?;
+    if !allow_link_local && address::parse(host).is_some_and(address::is_metadata) {
+        return Err(refuse("link-local, unspecified, multicast and metadata addresses are not called"));
+    }
+    Ok(url)
+}
+
+/// Resolves names and refuses those that lead to an address that may not be called, even as one of several.
+struct Guard {
+    allow_link_local: bool,
+}
+
+impl Resolve for Guard {
+    fn resolve(&self, name: Name) -> Resolving {
+        let allow = self.allow_link_local;
+        Box::pin(async move {
+            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            if !allow && let Some(bad) = found.iter().find(|found| address::is_metadata(found.ip())) {
+                return Err(format!("{} leads to {}, which is not called", name.as_str(), bad.ip()).into());
+            }
+            Ok(Box::new(found.into_iter()) as Box<dyn Iterator<Item = SocketAddr> + Send>)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;
