@@ -25,7 +25,7 @@ use crate::plan::link::LinkSettings;
 use crate::rank::RankService;
 use crate::rank::judge::{Judged, Proposing, judge};
 use crate::record::input::Approval;
-use crate::record::{Alert, ContextRow, Diff, Entity, Epoch, Tick};
+use crate::record::{Alert, ContextRow, Diff, Entity, Epoch, Sym, Tick, Verdict};
 
 type Handle<D> = InputHandle<Epoch, CapacityContainerBuilder<Vec<D>>>;
 
@@ -60,6 +60,10 @@ pub enum Output {
     Rows(Epoch, Rows),
     /// A ruling, for the executors.
     Ruled(Epoch, Arc<Ruled>),
+    /// What analysts said, with whose incident it is on.
+    Verdicts(Epoch, Vec<(Verdict, Sym)>),
+    /// Everything of the turn's epoch and those before it has been sent.
+    Done(Turn),
 }
 
 /// Builds the dataflow at one worker; the probe tells which epochs are done.

@@ -3,3 +3,7 @@
 pub mod log;
 pub mod dataflow;
 pub mod workers;
+pub mod archivist;
+pub mod clerk;
+pub mod summary;
+pub mod run;

@@ -38,26 +38,24 @@ pub struct Workers {
 }
 
 impl Workers {
-    /// Starts `count` of them; `outputs` gets what leaves the dataflow, `done` each turn when it is done everywhere.
+    /// Starts `count` of them; `outputs` gets what leaves the dataflow, and each turn when it is done everywhere.
     pub fn start(
         count: usize,
         wiring: &Wiring,
         ranker: RankService,
         outputs: &Sender<Output>,
-        done: &Sender<Turn>,
     ) -> Result<Workers, String> {
         let (shares, queues): (Vec<_>, Vec<_>) = (0..count).map(|_| bounded(QUEUED_MAX)).unzip();
         let queues: Vec<Mutex<Option<Receiver<Share>>>> =
             queues.into_iter().map(|q| Mutex::new(Some(q))).collect();
-        let (wiring, outputs, done) = (wiring.clone(), outputs.clone(), done.clone());
+        let (wiring, outputs) = (wiring.clone(), Mutex::new(outputs.clone()));
         let config = if count == 1 { timely::Config::thread() } else { timely::Config::process(count) };
-        let senders = Mutex::new(Some((outputs, done)));
         let ranker = Arc::new(ranker);
         let guards = timely::execute(config, move |worker| {
             let queue = queues[worker.index()].lock().ok().and_then(|mut queue| queue.take());
-            let senders = senders.lock().ok().and_then(|senders| senders.clone());
-            let (Some(queue), Some((outputs, done))) = (queue, senders) else { return };
-            work(worker, &wiring, &ranker, &queue, &outputs, &done);
+            let outputs = outputs.lock().ok().map(|outputs| outputs.clone());
+            let (Some(queue), Some(outputs)) = (queue, outputs) else { return };
+            work(worker, &wiring, &ranker, &queue, &outputs);
         })?;
         Ok(Workers { shares, guards })
     }
@@ -104,7 +102,6 @@ fn work(
     ranker: &RankService,
     queue: &Receiver<Share>,
     outputs: &Sender<Output>,
-    done: &Sender<Turn>,
 ) {
     let (mut inputs, probe) = build(worker, wiring, ranker, outputs);
     let mut under_way: VecDeque<Turn> = VecDeque::new();
@@ -112,7 +109,8 @@ fn work(
     let tell = |under_way: &mut VecDeque<Turn>| {
         while let Some(turn) = under_way.front().filter(|turn| !probe.less_equal(&turn.epoch)) {
             // Nobody listens where the run has failed.
-            let _ = done.send(*turn);
+            // What other workers sent of this epoch lies in the channel already: their progress came after it.
+            let _ = outputs.send(Output::Done(*turn));
             under_way.pop_front();
         }
     };

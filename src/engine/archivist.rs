@@ -1,0 +1,113 @@
+//! The archivist: the thread that writes what left the dataflow, and says how far it is safe.
+//!
+//! In: rows by epoch, and turns that are done. Out: parts of the archive; commits in the log; a token for each epoch
+//! done, which lets the feed go on. Order of a commit: parts sealed (durable, not seen), the log commits, parts published.
+//! State: open parts; epochs not yet recorded; counts for the summary.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender};
+
+use super::log::{Log, LoggedEpoch};
+use super::summary::Counts;
+use crate::archive::{Rows, Writer};
+use crate::flow::Turn;
+use crate::record::{Epoch, Tick};
+
+/// What the archivist is told.
+pub enum Told {
+    /// Rows of an epoch.
+    Rows(Epoch, Rows),
+    /// What an epoch took, to be recorded with it.
+    Took(LoggedEpoch),
+    /// An epoch is complete: no more rows of it will come.
+    Done(Turn),
+}
+
+/// Why the archive could not be written.
+#[derive(Debug, thiserror::Error)]
+pub enum ArchiveError {
+    /// The disk.
+    #[error("the archive {dir} cannot be written: {source}")]
+    Write {
+        /// The archive.
+        dir: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The log.
+    #[error(transparent)]
+    Log(#[from] super::log::LogError),
+}
+
+/// How long what is written may stay unseen.
+const COMMIT_EVERY: Duration = Duration::from_secs(5);
+
+/// The thread's work.
+pub struct Archivist {
+    /// The archive.
+    pub dir: PathBuf,
+    /// Its writer.
+    pub writer: Writer,
+    /// Its log.
+    pub log: Log,
+    /// Epochs through which an earlier process has published.
+    pub committed: Epoch,
+}
+
+impl Archivist {
+    /// Writes until nobody sends any more; the counts of all rows, published earlier or now.
+    pub fn run(mut self, inbox: &Receiver<Told>, done: &Sender<Turn>) -> Result<Counts, ArchiveError> {
+        let mut counts = Counts::default();
+        let mut epochs: Vec<LoggedEpoch> = Vec::new();
+        let mut committed_at = now();
+        let mut sealed_at = Tick::MIN;
+        for told in inbox {
+            match told {
+                Told::Rows(epoch, rows) => {
+                    counts.add(&rows);
+                    let written = self.writer.push(epoch, &rows);
+                    written.map_err(|source| ArchiveError::Write { dir: self.dir.clone(), source })?;
+                }
+                Told::Took(epoch) => epochs.push(epoch),
+                Told::Done(turn) => {
+                    let grown = turn.settled > sealed_at || turn.last;
+                    let due = turn.last || self.writer.wants_seal() || committed_at.elapsed() >= COMMIT_EVERY;
+                    if due && grown && turn.epoch > self.committed {
+                        // The last turn may settle no further than the one before: its parts need a name of their own.
+                        let tick = turn.settled.max(sealed_at + 1);
+                        self.commit(turn.epoch, tick, &mut epochs)?;
+                        (committed_at, sealed_at) = (now(), tick);
+                    }
+                    // The feed may have ended.
+                    let _ = done.send(turn);
+                }
+            }
+        }
+        Ok(counts)
+    }
+
+    fn commit(
+        &mut self,
+        epoch: Epoch,
+        tick: Tick,
+        epochs: &mut Vec<LoggedEpoch>,
+    ) -> Result<(), ArchiveError> {
+        let failed = |dir: &PathBuf| {
+            let dir = dir.clone();
+            move |source| ArchiveError::Write { dir, source }
+        };
+        let sealed = self.writer.seal(tick).map_err(failed(&self.dir))?;
+        let ready = epochs.iter().take_while(|logged| logged.epoch <= epoch).count();
+        self.log.record(&epochs[..ready], Some((epoch, tick)))?;
+        epochs.drain(..ready);
+        sealed.publish().map_err(failed(&self.dir))
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "how often the archive is committed shows in no result")]
+fn now() -> Instant {
+    Instant::now()
+}

@@ -1,0 +1,162 @@
+//! The clerk: the thread between the dataflow and the world. It hands each epoch's rulings to the desk when the epoch
+//! is complete, and everything to the archivist.
+//!
+//! In: what leaves the dataflow. Out: rows for the archive, in which a superseded decision is told with its successor.
+//! State: what the current epochs hand to the desk; decisions that may still be superseded, for a week.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, Sender};
+use rustc_hash::FxHashMap;
+
+use super::archivist::Told;
+use super::dataflow::Output;
+use crate::act::{Desk, DeskError, Handed};
+use crate::archive::{DecisionRow, Rows, VerdictRow};
+use crate::decide::Ruled;
+use crate::flow::Turn;
+use crate::record::{Decision, DecisionId, Epoch, IncidentState, Sym, Tick};
+
+/// Decisions older than this are superseded no more.
+const REMEMBERED_S: Tick = 8 * 24 * 3600;
+
+/// The thread's work.
+pub struct Clerk {
+    /// Carries out what was ruled.
+    pub desk: Desk,
+    /// To the archivist.
+    pub archive: Sender<Told>,
+    /// The model in force.
+    pub model_version: Sym,
+    /// The plan in force.
+    pub plan_hash: Sym,
+    /// Whether the desk wants memberships.
+    pub simulated: bool,
+}
+
+/// What the clerk knows when all is done.
+pub struct Report {
+    /// Recomputed actions that differ from those in the ledger.
+    pub divergences: u64,
+    /// Decisions with an action in doubt.
+    pub in_doubt: u64,
+}
+
+impl Clerk {
+    /// Works until nobody sends any more.
+    pub fn run(mut self, inbox: &Receiver<Output>) -> Result<Report, DeskError> {
+        let mut handed: BTreeMap<Epoch, Handed> = BTreeMap::new();
+        let mut decisions: FxHashMap<DecisionId, Decision> = FxHashMap::default();
+        let mut swept_at = 4096;
+        for output in inbox {
+            match output {
+                Output::Rows(epoch, rows) => {
+                    self.note(&rows, handed.entry(epoch).or_default());
+                    self.tell(epoch, rows);
+                }
+                Output::Ruled(epoch, ruled) => {
+                    let ruled = Arc::unwrap_or_clone(ruled);
+                    handed.entry(epoch).or_default().ruled.push(ruled);
+                }
+                Output::Verdicts(epoch, verdicts) => {
+                    let entry = handed.entry(epoch).or_default();
+                    entry.verdicts.extend(verdicts.into_iter().map(|(verdict, tenant)| (verdict, tenant, 0)));
+                }
+                Output::Done(turn) => {
+                    let now = handed.remove(&turn.epoch).unwrap_or_default();
+                    self.turn(turn, now, &mut decisions)?;
+                    if decisions.len() > swept_at {
+                        decisions.retain(|_, decision| decision.tick + REMEMBERED_S >= turn.settled);
+                        swept_at = (decisions.len() * 2).max(4096);
+                    }
+                }
+            }
+        }
+        let in_doubt = self.desk.decisions_in_doubt().len() as u64;
+        Ok(Report { divergences: self.desk.divergences(), in_doubt })
+    }
+
+    /// Copies what a simulated environment looks at.
+    fn note(&self, rows: &Rows, handed: &mut Handed) {
+        if !self.simulated {
+            return;
+        }
+        if let Rows::Members(members) = rows {
+            handed.members.extend(members.iter().cloned());
+        } else if let Rows::Incidents(versions) = rows {
+            let closed =
+                versions.iter().map(|row| &row.incident).filter(|i| i.state == IncidentState::Closed);
+            handed.closed.extend(closed.map(|incident| (incident.id, incident.tenant, incident.tick)));
+        }
+    }
+
+    fn turn(
+        &mut self,
+        turn: Turn,
+        mut handed: Handed,
+        decisions: &mut FxHashMap<DecisionId, Decision>,
+    ) -> Result<(), DeskError> {
+        handed.ruled.sort_unstable_by_key(|ruled| (ruled.decision.tick, ruled.decision.id));
+        let rows = self.decision_rows(&handed.ruled, decisions);
+        self.tell(turn.epoch, Rows::Decisions(rows));
+        for (_, _, tick) in &mut handed.verdicts {
+            *tick = turn.settled;
+        }
+        let said = handed.verdicts.iter();
+        let said = said.map(|(verdict, tenant, tick)| VerdictRow {
+            verdict: verdict.clone(),
+            tenant: *tenant,
+            tick: *tick,
+        });
+        self.tell(turn.epoch, Rows::Verdicts(said.collect()));
+        let done = self.desk.handle(turn.epoch, handed, turn.settled)?;
+        self.tell_done(turn.epoch, done);
+        if turn.last {
+            let done = self.desk.finish(turn.settled)?;
+            self.tell_done(turn.epoch, done);
+        }
+        // The archivist ends only with an error, which whoever started it will hear.
+        let _ = self.archive.send(Told::Done(turn));
+        Ok(())
+    }
+
+    fn decision_rows(
+        &self,
+        ruled: &[Ruled],
+        decisions: &mut FxHashMap<DecisionId, Decision>,
+    ) -> Vec<DecisionRow> {
+        let row = |decision: Decision, superseded_by| DecisionRow {
+            decision,
+            superseded_by,
+            model_version: self.model_version,
+            plan_hash: self.plan_hash,
+        };
+        let mut rows = Vec::new();
+        for Ruled { decision, .. } in ruled {
+            if let Some(before) = decision.supersedes.and_then(|id| decisions.remove(&id)) {
+                rows.push(row(before, Some(decision.id)));
+            }
+            decisions.insert(decision.id, decision.clone());
+            rows.push(row(decision.clone(), None));
+        }
+        rows
+    }
+
+    fn tell_done(&self, epoch: Epoch, done: crate::act::Rows) {
+        let verdicts = done.verdicts.into_iter().filter_map(|verdict| {
+            let outcome = done.outcomes.iter().find(|outcome| outcome.incident_id == verdict.incident_id)?;
+            Some(VerdictRow { tenant: outcome.tenant, tick: outcome.tick, verdict })
+        });
+        let verdicts = verdicts.collect();
+        self.tell(epoch, Rows::Actions(done.actions));
+        self.tell(epoch, Rows::Verdicts(verdicts));
+        self.tell(epoch, Rows::Outcomes(done.outcomes));
+    }
+
+    fn tell(&self, epoch: Epoch, rows: Rows) {
+        if !rows.is_empty() {
+            let _ = self.archive.send(Told::Rows(epoch, rows));
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! A run: the threads around the dataflow, started, fed epoch by epoch, and ended in order.
+//!
+//! feed -> workers -> clerk (desk) -> archivist -> tokens back to the feed, so that no more than a few epochs are under way.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+
+use super::archivist::{ArchiveError, Archivist, Told};
+use super::clerk::{Clerk, Report};
+use super::dataflow::{Output, Wiring};
+use super::log::{Log, LogError, LoggedEpoch, LoggedPart, STATE_FOLDER};
+use super::summary::{Counts, Summary};
+use super::workers::Workers;
+use crate::act::{Desk, DeskError, Executor};
+use crate::archive::{Rows, RunStamp, TurnRow, Writer};
+use crate::correlate::group::Compiled;
+use crate::flow::Turn;
+use crate::plan::catalog::Plan;
+use crate::rank::judge::Proposing;
+use crate::rank::{RankService, Ranker};
+use crate::record::input::Approval;
+use crate::record::{
+    Alert, ContextRow, Diff, Entity, Epoch, EpochRow, InputRow, Names, Reject, Sym, Tick, Verdict,
+};
+
+/// Epochs under way at most.
+const UNDER_WAY_MAX: usize = 4;
+
+/// What one epoch takes in. The feed decides its bounds; ticks are already given.
+#[derive(Default)]
+pub struct Batch {
+    /// Alerts, with their ticks.
+    pub alerts: Vec<Alert>,
+    /// What could not become one.
+    pub rejects: Vec<Reject>,
+    /// What was taken of each partition; the epoch is filled in.
+    pub parts: Vec<EpochRow>,
+    /// No record will come with a lower tick.
+    pub settled: Tick,
+    /// The input has ended.
+    pub last: bool,
+    /// Alerts whose tick was clamped.
+    pub late: u64,
+    /// Changes of context tables.
+    pub context: Vec<((Entity, ContextRow), Diff)>,
+    /// People's answers.
+    pub approvals: Vec<Approval>,
+    /// Analysts' words, with whose incident each is on.
+    pub verdicts: Vec<(Verdict, Sym)>,
+    /// Rows for the `inputs` table; the epoch is filled in.
+    pub inputs: Vec<InputRow>,
+}
+
+/// Why a run failed.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The archive.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// The log.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The ledger.
+    #[error(transparent)]
+    Desk(#[from] DeskError),
+    /// A thread could not be started.
+    #[error("a thread cannot be started: {0}; check the limits on processes and memory")]
+    Thread(#[from] std::io::Error),
+    /// A worker panicked.
+    #[error("a worker failed: {0}; this is a defect of quell: please report it with the message above")]
+    Worker(String),
+}
+
+/// What a run is made from.
+pub struct Settings {
+    /// The plan.
+    pub plan: Arc<Plan>,
+    /// Strings.
+    pub names: Arc<Names>,
+    /// Where the archive lies.
+    pub archive: PathBuf,
+    /// Dataflow workers.
+    pub workers: usize,
+    /// The model.
+    pub ranker: Ranker,
+    /// What carries out actions.
+    pub executor: Executor,
+    /// How far an earlier process has published.
+    pub committed: Epoch,
+}
+
+/// A run under way.
+pub struct Run {
+    workers: Workers,
+    outputs: Sender<Output>,
+    archive: Sender<Told>,
+    tokens: Receiver<Turn>,
+    clerk: thread::JoinHandle<Result<Report, DeskError>>,
+    archivist: thread::JoinHandle<Result<Counts, ArchiveError>>,
+    names: Arc<Names>,
+    stamp: (Sym, Sym),
+    epoch: Epoch,
+    under_way: usize,
+    late: u64,
+}
+
+impl Run {
+    /// Starts all threads.
+    pub fn start(settings: Settings) -> Result<Run, RunError> {
+        let Settings { plan, names, archive, workers, ranker, executor, committed } = settings;
+        let stamp = RunStamp { plan_hash: plan.hash.clone(), model_version: ranker.version() };
+        let (plan_hash, model_version) = (names.intern(&stamp.plan_hash), names.intern(&stamp.model_version));
+        let writer = Writer::new(&archive, 0, Arc::clone(&names), &stamp, committed);
+        let (to_archive, archive_inbox) = unbounded();
+        let (token, tokens) = unbounded();
+        let log = Log::open(&archive)?;
+        let archivist = Archivist { dir: archive.clone(), writer, log, committed };
+        let archivist = thread::Builder::new()
+            .name("archive".into())
+            .spawn(move || archivist.run(&archive_inbox, &token))?;
+        let wiring = wiring(&plan, &names);
+        let simulated = matches!(executor, Executor::Simulate(_));
+        let playbooks = Arc::clone(&wiring.proposing.playbooks);
+        let desk = Desk::open(&archive.join(STATE_FOLDER), executor, playbooks, Arc::clone(&names))?;
+        let clerk = Clerk { desk, archive: to_archive.clone(), model_version, plan_hash, simulated };
+        let (outputs, inbox) = unbounded();
+        let clerk = thread::Builder::new().name("act".into()).spawn(move || clerk.run(&inbox))?;
+        let service = RankService::start(ranker)?;
+        let workers = Workers::start(workers, &wiring, service, &outputs).map_err(RunError::Worker)?;
+        Ok(Run {
+            workers,
+            outputs,
+            archive: to_archive,
+            tokens,
+            clerk,
+            archivist,
+            names,
+            stamp: (plan_hash, model_version),
+            epoch: 0,
+            under_way: 0,
+            late: 0,
+        })
+    }
+
+    /// The strings of this run.
+    #[must_use]
+    pub fn names(&self) -> &Arc<Names> {
+        &self.names
+    }
+
+    /// The last epoch begun.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// Takes in one epoch, when there is room for it; false where the run has failed and `finish` will say why.
+    #[must_use]
+    pub fn take(&mut self, batch: Batch) -> bool {
+        while self.under_way >= UNDER_WAY_MAX {
+            if self.tokens.recv().is_err() {
+                return false;
+            }
+            self.under_way -= 1;
+        }
+        self.begin(batch)
+    }
+
+    /// Waits until everything taken in so far is written; false where the run has failed.
+    #[must_use]
+    pub fn drain(&mut self) -> bool {
+        while self.under_way > 0 {
+            if self.tokens.recv().is_err() {
+                return false;
+            }
+            self.under_way -= 1;
+        }
+        true
+    }
+
+    fn begin(&mut self, batch: Batch) -> bool {
+        self.epoch += 1;
+        self.late += batch.late;
+        let (epoch, settled) = (self.epoch, batch.settled);
+        let logged =
+            |part: &EpochRow| LoggedPart { source: self.names.get(part.source), records: part.records };
+        let parts = batch.parts.iter().map(logged).collect();
+        let (plan_hash, model_version) = self.stamp;
+        let turn_row =
+            |part: EpochRow| TurnRow { turn: EpochRow { epoch, ..part }, plan_hash, model_version };
+        let rows = [
+            Rows::Rejects(batch.rejects),
+            Rows::Epochs(batch.parts.into_iter().map(turn_row).collect()),
+            Rows::Inputs(batch.inputs.into_iter().map(|input| InputRow { epoch, ..input }).collect()),
+        ];
+        let took = LoggedEpoch { epoch, settled, last: batch.last, parts };
+        let mut sent = self.archive.send(Told::Took(took)).is_ok();
+        for rows in rows.into_iter().filter(|rows| !rows.is_empty()) {
+            sent &= self.archive.send(Told::Rows(epoch, rows)).is_ok();
+        }
+        if !batch.verdicts.is_empty() {
+            sent &= self.outputs.send(Output::Verdicts(epoch, batch.verdicts)).is_ok();
+        }
+        let turn = Turn { epoch, settled, last: batch.last };
+        self.under_way += 1;
+        sent && self.workers.feed(turn, batch.alerts, batch.context, batch.approvals)
+    }
+
+    /// Lets everything end in order; the summary, or the first thing that went wrong.
+    pub fn finish(self) -> Result<(Summary, Counts), RunError> {
+        let worked = self.workers.finish();
+        drop(self.outputs);
+        let report = self.clerk.join();
+        drop(self.archive);
+        let counts = match self.archivist.join() {
+            Ok(counts) => counts?,
+            Err(_) => return Err(RunError::Worker("the archive's thread panicked".to_owned())),
+        };
+        let report = match report {
+            Ok(report) => report?,
+            Err(_) => return Err(RunError::Worker("the executors' thread panicked".to_owned())),
+        };
+        worked.map_err(RunError::Worker)?;
+        let mut summary = Summary::of(&counts, self.late, report.divergences);
+        if summary.unaccounted() != 0 {
+            // A record that is neither alert, duplicate, reject nor ignored is a divergence like any other.
+            summary.divergences += summary.unaccounted().unsigned_abs();
+        }
+        Ok((summary, counts))
+    }
+}
+
+fn wiring(plan: &Plan, names: &Arc<Names>) -> Wiring {
+    Wiring {
+        link: plan.pipeline.link.clone(),
+        correlations: plan.correlations.iter().map(|rule| Compiled::of(rule, names)).collect(),
+        dedup_s: plan.dedup_s,
+        proposing: Proposing {
+            playbooks: plan.playbooks.clone().into(),
+            policy: Arc::new(plan.policy.clone()),
+            names: Arc::clone(names),
+        },
+    }
+}
+
+/// What stands in an archive's state folder, for those who ask whether there is a run in it.
+#[must_use]
+pub fn has_log(archive: &Path) -> bool {
+    Log::path_of(archive).is_file()
+}
