@@ -9,8 +9,9 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use archive_samples::Dice;
-use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use quell::archive::{AlertRow, Rows, RunStamp, Writer};
+use criterion::measurement::WallTime;
+use criterion::{BatchSize, BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
+use quell::archive::{AlertRow, Only, Reader, Rows, RunStamp, Writer, digest};
 use quell::record::{
     Alert, AlertId, Entity, EntityKind, IncidentId, Link, Member, Names, Observable, Role, Severity, tick_of,
 };
@@ -86,6 +87,22 @@ fn links(names: &Names) -> Rows {
     Rows::Links((0..ROWS).map(link).collect())
 }
 
+/// Alerts back from one part: as rows, as a digest, and one chosen by its id.
+fn read_back(group: &mut BenchmarkGroup<'_, WallTime>, names: &Arc<Names>) {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut writer = Writer::new(dir.path(), 0, Arc::clone(names), &RunStamp::default(), 0);
+    writer.push(1, &alerts(names)).expect("room");
+    writer.seal(1).and_then(quell::archive::Sealed::publish).expect("a seal");
+    let reader = Reader::open(dir.path(), Arc::clone(names)).expect("an archive");
+    let count = |only: Option<Only>| reader.alerts(only).map(Iterator::count).expect("a table");
+    group.bench_function("alerts/read", |bencher| bencher.iter(|| assert_eq!(count(None) as u64, ROWS)));
+    group.bench_function("alerts/read-one", |bencher| {
+        let only = Only::alerts([AlertId::of(&[&77_u64.to_le_bytes()])]);
+        bencher.iter(|| assert_eq!(count(Some(only.clone())), 1));
+    });
+    group.bench_function("alerts/digest", |bencher| bencher.iter(|| digest(dir.path(), false)));
+}
+
 fn archive(criterion: &mut Criterion) {
     let dir = tempfile::tempdir().expect("a folder");
     let names = Arc::new(Names::default());
@@ -111,6 +128,7 @@ fn archive(criterion: &mut Criterion) {
             });
         });
     }
+    read_back(&mut group, &names);
     group.finish();
 }
 

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use archive_samples::{Dice, rows, tactic_ids};
 use proptest::prelude::*;
 use quell::archive::{
-    DecisionLine, DecisionRow, FindingRow, IncidentLine, IncidentRow, Line, Lines, LinkLine, MatchLine, Only,
-    Reader, Recovered, Rows, RunStamp, Writer, digest, recover, table_schemas,
+    DecisionLine, DecisionRow, IncidentLine, IncidentRow, Line, Lines, LinkLine, Only, Reader, Recovered,
+    Rows, RunStamp, Writer, digest, recover, table_schemas,
 };
 use quell::record::{Epoch, InputRow, Link, Member, Names, Sym, Tick};
 
@@ -80,17 +80,6 @@ fn decision_agrees(line: &DecisionLine, row: &DecisionRow) -> bool {
         && (line.model_version, line.plan_hash) == (row.model_version, row.plan_hash)
 }
 
-fn matches_come_back(reader: &Reader, rows: &[FindingRow]) {
-    let told = |line: MatchLine| {
-        (line.tick, line.tenant, line.correlation, line.group, line.time.0, line.alert_ids, line.diff)
-    };
-    let wanted = rows.iter().map(|row| {
-        let found = row.finding.clone();
-        (found.tick, found.tenant, found.correlation, found.group, found.time, found.alert_ids, row.diff)
-    });
-    assert_eq!(shown(lines(reader.matches(None)).into_iter().map(told)), shown(wanted));
-}
-
 fn links_come_back(reader: &Reader, names: &Names, rows: &[Link]) {
     let told = |line: LinkLine| {
         let ids = (line.incident_id, line.alert_id, line.other_alert_id);
@@ -117,7 +106,7 @@ fn assert_comes_back(reader: &Reader, names: &Names, written: &[Rows]) {
             }
             Rows::Duplicates(rows) => come_back(reader.duplicates(None), rows),
             Rows::Rejects(rows) => come_back(reader.rejects(None), rows),
-            Rows::Matches(rows) => matches_come_back(reader, rows),
+            Rows::Matches(rows) => come_back(reader.matches(None), rows),
             Rows::Members(rows) => come_back(reader.members(None), rows),
             Rows::Links(rows) => links_come_back(reader, names, rows),
             Rows::Incidents(rows) => {
@@ -384,6 +373,22 @@ fn a_tick_is_sealed_once_a_worker() {
     let told = again.seal(1).expect_err("a taken name").to_string();
     assert!(told.contains("part-1-0.parquet") && told.contains("already"), "{told}");
     assert!(again.push(3, &Rows::Members(Vec::new())).is_err(), "a failed writer takes nothing more");
+}
+
+#[test]
+fn a_year_in_one_go_asks_for_a_seal() {
+    let (dir, names) = (tempfile::tempdir().expect("a folder"), Arc::new(Names::default()));
+    let mut writer = writer(dir.path(), 0, &names, 0);
+    let mut members = only_members(1, &names, 365);
+    for (day, member) in (0..).zip(&mut members) {
+        member.tick = day * 86_400;
+    }
+    let rest = members.split_off(200);
+    writer.push(1, &Rows::Members(members)).expect("room");
+    assert!(!writer.wants_seal());
+    writer.push(2, &Rows::Members(rest)).expect("room");
+    assert!(writer.wants_seal());
+    assert!(!dir.path().join("members").exists(), "few rows of a day open no file before the seal");
 }
 
 #[cfg(target_os = "linux")]

@@ -2,13 +2,14 @@
 
 use crate::record::attack::tactics_of;
 use crate::record::{
-    Action, Alert, AlertId, Candidate, Duplicate, EpochRow, InputRow, Member, Names, Outcome, Reject, Verdict,
+    Action, Alert, AlertId, Candidate, Duplicate, EpochRow, Finding, InputRow, Member, Names, Outcome,
+    Reject, Verdict,
 };
 
-use super::rows::{AlertRow, TurnRow, VerdictRow};
+use super::rows::{AlertRow, FindingRow, TurnRow, VerdictRow};
 use super::tables::{
-    ActionLine, AlertLine, CandidateLine, DuplicateLine, EpochLine, InputLine, MemberLine, OutcomeLine,
-    RejectLine, VerdictLine,
+    ActionLine, AlertLine, CandidateLine, DuplicateLine, EpochLine, InputLine, MatchLine, MemberLine,
+    OutcomeLine, RejectLine, VerdictLine,
 };
 
 impl AlertLine {
@@ -54,6 +55,13 @@ impl From<MemberLine> for Member {
     fn from(line: MemberLine) -> Member {
         let MemberLine { tenant, epoch: _, tick, incident_id, alert_id, diff } = line;
         Member { tick, tenant, incident_id, alert_id, diff }
+    }
+}
+
+impl From<MatchLine> for FindingRow {
+    fn from(line: MatchLine) -> FindingRow {
+        let MatchLine { tenant, epoch: _, tick, correlation, group, time, alert_ids, diff } = line;
+        FindingRow { finding: Finding { tick, tenant, correlation, group, time: time.0, alert_ids }, diff }
     }
 }
 

@@ -83,6 +83,11 @@ impl Reader {
         Ok(Reader { dir, names })
     }
 
+    /// The names that what is read is interned in.
+    pub fn names(&self) -> &Arc<Names> {
+        &self.names
+    }
+
     /// The lines of a table; none where it has no folder.
     pub fn lines<L: Line>(&self, only: Option<Only>) -> io::Result<Lines<L>> {
         if let Some(only) = &only

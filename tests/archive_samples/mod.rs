@@ -57,10 +57,10 @@ impl Dice {
         if self.coin() { Some(some(self)) } else { None }
     }
 
-    /// Within four days, now and then before 1970.
+    /// Within two days, now and then before 1970.
     fn time(&mut self) -> i64 {
-        let time = self.below(4 * 86_400_000).cast_signed();
-        if self.below(20) == 0 { -time } else { 1_643_000_000_000 + time }
+        let time = self.below(86_400_000).cast_signed();
+        if self.below(40) == 0 { -time } else { 1_643_000_000_000 + time }
     }
 
     fn text(&mut self) -> String {
