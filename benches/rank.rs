@@ -19,7 +19,7 @@ fn features(seed: u64) -> Features {
     let mut features =
         Features { numeric: std::array::from_fn(|_| dice.unit()), tokens: [0; TOKENS], history: [1, 2, 3] };
     for token in features.tokens.iter_mut().take(8) {
-        *token = u16::try_from(dice.next() % 2047 + 1).unwrap_or(1);
+        *token = u16::try_from(dice.roll() % 2047 + 1).unwrap_or(1);
     }
     assert_eq!(features.numeric.len(), NUMERIC.len());
     features
@@ -88,7 +88,7 @@ fn training(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements(2800));
     group.sample_size(10);
     group.bench_function("turn", |bencher| {
-        bencher.iter(|| train(examples.clone(), &config).map(|trained| trained.turns))
+        bencher.iter(|| train(examples.clone(), &config).map(|trained| trained.turns));
     });
 }
 

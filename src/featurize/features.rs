@@ -186,6 +186,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::float_cmp, reason = "0 and 1 are exact")]
     fn columns_are_where_their_names_say() {
         let names = Names::default();
         let context = ContextFacts { criticality: 4, exposed: true, ..ContextFacts::default() };

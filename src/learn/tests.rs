@@ -37,26 +37,30 @@ fn features(rule: u32, tenant: u32, dice: &mut Dice) -> Features {
     for column in &mut features.numeric[..12] {
         *column = (dice.unit() * 4096.0).round() / 4096.0;
     }
-    features.tokens[0] = 1 + rule as u16 * 7;
-    features.tokens[1] = 500 + (dice.next() % 20) as u16;
+    features.tokens[0] = 1 + u16::try_from(rule).unwrap_or(0) * 7;
+    features.tokens[1] = 500 + u16::try_from(dice.below(20)).unwrap_or(0);
     features
 }
 
 /// What a rule is depends on the rule, at one tenant on the tenant; one verdict in twenty is a slip. Severity says little.
 fn truth(rule: u32, tenant: u32) -> Triage {
-    let turn = u32::from(tenant == 2 && rule % 4 == 0);
+    let turn = u32::from(tenant == 2 && rule.is_multiple_of(4));
     Triage::ALL[((rule / 4 + turn) % 3) as usize]
+}
+
+fn below(n: u32, dice: &mut Dice) -> u32 {
+    u32::try_from(dice.below(n as usize)).unwrap_or(0)
 }
 
 fn world(incidents: u32) -> Vec<Example> {
     let mut dice = Dice(42);
     let mut examples = Vec::new();
     for at in 0..incidents {
-        let (rule, tenant) = (dice.next() as u32 % RULES, dice.next() as u32 % TENANTS);
+        let (rule, tenant) = (below(RULES, &mut dice), below(TENANTS, &mut dice));
         let slip = dice.unit() < 0.05;
-        let triage = if slip { Triage::ALL[dice.next() as usize % 3] } else { truth(rule, tenant) };
+        let triage = if slip { Triage::ALL[dice.below(3)] } else { truth(rule, tenant) };
         let use_case = (rule % 4) as usize;
-        let tried = [dice.next() as usize % 4, use_case];
+        let tried = [dice.below(4), use_case];
         let time = i64::from(at) * 60_000;
         examples.push(Example {
             features: features(rule, tenant, &mut dice),

@@ -31,7 +31,7 @@ pub struct TrainConfig {
     pub patience: usize,
     /// Rows a step.
     pub batch: usize,
-    /// Step size of AdamW (Loshchilov and Hutter 2019).
+    /// Step size of `AdamW` (Loshchilov and Hutter 2019).
     pub rate: f64,
     /// Share of the trunk that a step leaves out.
     pub dropout: f32,
@@ -143,9 +143,7 @@ fn fit(train: &[Example], valid: &[Example], config: &TrainConfig) -> Result<(Ne
 
 fn shuffle(order: &mut [usize], dice: &mut Dice) {
     for at in (1..order.len()).rev() {
-        #[expect(clippy::cast_possible_truncation, reason = "less than the slice's length")]
-        let other = (dice.next() % (at as u64 + 1)) as usize;
-        order.swap(at, other);
+        order.swap(at, dice.below(at + 1));
     }
 }
 

@@ -327,7 +327,7 @@ fn tensors(bytes: &[u8]) -> Result<BTreeMap<String, String>, String> {
     Ok(tensors.map(|(name, of)| (name, format!("{} {}", of["dtype"], of["shape"]))).collect())
 }
 
-/// The weights as safetensors, in PyTorch's names and layout.
+/// The weights as safetensors, in the names and layout of `PyTorch`.
 fn bytes_of(network: &Network) -> Result<Vec<u8>, String> {
     let mut store = SafetensorsStore::from_bytes(None)
         .clear_metadata()

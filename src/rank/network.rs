@@ -219,12 +219,12 @@ impl ModuleMapper for Draw {
     }
 }
 
-/// SplitMix64 (Steele, Lea and Flood 2014): a sequence that depends on its seed alone.
+/// `SplitMix64` (Steele, Lea and Flood 2014): a sequence that depends on its seed alone.
 pub struct Dice(pub u64);
 
 impl Dice {
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn roll(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ z >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -232,8 +232,14 @@ impl Dice {
         z ^ z >> 31
     }
 
+    /// The next number below `n`, which is not 0.
+    #[expect(clippy::cast_possible_truncation, reason = "less than `n`")]
+    pub fn below(&mut self, n: usize) -> usize {
+        (self.roll() % n as u64) as usize
+    }
+
     /// The next number in [0, 1).
     pub fn unit(&mut self) -> f32 {
-        (self.next() >> 40) as f32 / 16_777_216.0
+        (self.roll() >> 40) as f32 / 16_777_216.0
     }
 }

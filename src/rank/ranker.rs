@@ -276,19 +276,22 @@ mod tests {
         let mut features = Features {
             numeric: std::array::from_fn(|_| dice.unit()),
             tokens: [0; TOKENS],
-            history: [seed as u32 % 64, 100, 1000],
+            history: [u32::try_from(seed % 64).unwrap_or(0), 100, 1000],
         };
         features.numeric[HISTORY..].fill(0.0);
-        for at in 0..dice.next() as usize % TOKENS {
-            features.tokens[at] = 1 + (dice.next() % u64::from(BUCKETS - 1)) as u16;
+        for at in 0..dice.below(TOKENS) {
+            features.tokens[at] = u16::try_from(1 + dice.below(usize::from(BUCKETS) - 1)).unwrap_or(1);
         }
-        Case { features: Arc::new(features), playbooks: vec![2, 0, 1][..seed as usize % 4].to_vec() }
+        Case {
+            features: Arc::new(features),
+            playbooks: [2, 0, 1].into_iter().take(usize::try_from(seed % 4).unwrap_or(0)).collect(),
+        }
     }
 
     fn ranker() -> Ranker {
         let mut history = History::default();
         for seed in 0..400 {
-            history.add(&case(seed % 32).features, Triage::ALL[seed as usize % 3]);
+            history.add(&case(seed % 32).features, Triage::ALL[usize::try_from(seed % 3).unwrap_or(0)]);
         }
         let network = Network::drawn(7, &Device::flex());
         let model = Model {
@@ -305,9 +308,9 @@ mod tests {
     fn a_row_is_judged_alike_at_any_place_in_any_batch() {
         let alone: Vec<Judgement> = (0..64).flat_map(|seed| ranker().judge(&[case(seed)])).collect();
         assert!(alone.iter().any(|judgement| judgement.triage != alone[0].triage), "the rows must differ");
-        proptest!(ProptestConfig::with_cases(64), |(seeds in prop::collection::vec(0u64..64, 1..200))| {
-            let cases: Vec<Case> = seeds.iter().map(|seed| case(*seed)).collect();
-            let expected: Vec<Judgement> = seeds.iter().map(|seed| alone[*seed as usize].clone()).collect();
+        proptest!(ProptestConfig::with_cases(64), |(seeds in prop::collection::vec(0usize..64, 1..200))| {
+            let cases: Vec<Case> = seeds.iter().map(|seed| case(*seed as u64)).collect();
+            let expected: Vec<Judgement> = seeds.iter().map(|seed| alone[*seed].clone()).collect();
             prop_assert_eq!(ranker().judge(&cases), expected);
         });
     }

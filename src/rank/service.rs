@@ -145,9 +145,10 @@ mod tests {
             .collect();
         let features = Features { numeric: [0.0; NUMERIC.len()], tokens: [0; TOKENS], history: [0; 3] };
         let case = Case { features: Arc::new(features), playbooks: Vec::new() };
+        let cases = |id: u64| usize::try_from(id % 7).unwrap_or(0);
         for id in 0..100 {
             for client in &clients {
-                client.ask(id, vec![case.clone(); id as usize % 7]).expect("the thread lives");
+                client.ask(id, vec![case.clone(); cases(id)]).expect("the thread lives");
             }
             if id == 50 {
                 service.promote(Ranker::untrained(&[])).expect("the thread lives");
@@ -157,7 +158,7 @@ mod tests {
         for client in &clients {
             for id in 0..100 {
                 let answer = client.answers.recv().expect("an answer");
-                assert_eq!((answer.id, answer.judgements.len()), (id, id as usize % 7));
+                assert_eq!((answer.id, answer.judgements.len()), (id, cases(id)));
             }
             assert_eq!(client.poll(), None);
         }
