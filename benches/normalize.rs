@@ -94,7 +94,7 @@ fn normalize(criterion: &mut Criterion) {
             });
         });
         group.bench_function(format!("frame {name}"), |bencher| {
-            bencher.iter(|| self::chunks(black_box(&text)))
+            bencher.iter(|| self::chunks(black_box(&text)));
         });
     }
     group.finish();

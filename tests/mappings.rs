@@ -96,7 +96,7 @@ fn every_example_holds() {
 #[test]
 fn suricata_alerts_are_all_taken() {
     each("suricata", |file, sums| {
-        assert_eq!((sums.alerts, sums.without_entity), (sums.records, 0), "{file}")
+        assert_eq!((sums.alerts, sums.without_entity), (sums.records, 0), "{file}");
     });
 }
 

@@ -115,9 +115,8 @@ impl Rows {
 
     fn byte(&mut self, byte: u8) {
         self.state = match (self.state, byte) {
-            (State::FieldStart, b'"') | (State::QuoteInQuoted, b'"') => State::Quoted,
             (State::Quoted, b'"') => State::QuoteInQuoted,
-            (State::Quoted, _) => State::Quoted,
+            (State::Quoted, _) | (State::FieldStart | State::QuoteInQuoted, b'"') => State::Quoted,
             (State::FieldStart | State::Plain | State::QuoteInQuoted, byte) if byte == self.delimiter => {
                 self.fields += 1;
                 State::FieldStart

@@ -32,14 +32,11 @@ pub fn check(mapping: &Mapping, all: &[Mapping]) -> Vec<Fault> {
 fn run(example: &Example, mappings: &[Mapping]) -> Result<(), String> {
     let names = Arc::new(Names::default());
     let (source, tenant) = (names.intern("example"), names.intern("default"));
-    let text = match &example.raw {
-        serde_json::Value::String(text) => text.clone(),
-        object => object.to_string(),
-    };
-    let mut framed = Vec::new();
+    let text = example.raw.as_str().map_or_else(|| example.raw.to_string(), str::to_owned);
+    let mut records = Vec::new();
     let mut framer = Framer::new(Origin { source, tenant }, Limits::default());
-    framer.feed(text.as_bytes(), &mut framed);
-    framer.finish(&mut framed);
+    framer.feed(text.as_bytes(), &mut records);
+    framer.finish(&mut records);
     let settings = SourceSettings {
         name: source,
         tenant,
@@ -50,7 +47,7 @@ fn run(example: &Example, mappings: &[Mapping]) -> Result<(), String> {
     };
     let mut normalizer = Normalizer::new(mappings, settings, Arc::clone(&names));
     let mut parsed = Parsed::default();
-    match framed.as_slice() {
+    match records.as_slice() {
         [Framed::Chunk(chunk)] if chunk.len() == 1 => normalizer.parse(chunk, &mut parsed),
         _ => return Err("its text is not one record".into()),
     }

@@ -113,7 +113,7 @@ impl Normalizer {
         let (source, tenant) = (names.get(settings.name), names.get(settings.tenant));
         let words = Words {
             names,
-            syms: Memo::new(14),
+            syms: Memo::new(12),
             entities: Memo::new(18),
             severities: Memo::new(10),
             attacks: Memo::new(10),

@@ -53,6 +53,7 @@ impl Refusal {
     }
 
     /// No mapping knows the JSON object `text`.
+    #[expect(clippy::zero_sized_map_values, reason = "serde reads keys by themselves only as those of a map")]
     pub(super) fn unknown(text: &str) -> Refusal {
         let keys: BTreeMap<String, IgnoredAny> = serde_json::from_str(text).unwrap_or_default();
         Refusal::unknown_keys(keys.keys())

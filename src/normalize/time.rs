@@ -116,11 +116,7 @@ fn fixed(text: &[u8]) -> Option<Millis> {
     let offset = match rest {
         b"Z" | b"z" => 0,
         [sign @ (b'+' | b'-'), h1, h2, minutes @ ..] => {
-            let minutes = match minutes {
-                [b':', m @ ..] if m.len() == 2 => two(m)?,
-                m if m.len() == 2 => two(m)?,
-                _ => return None,
-            };
+            let minutes = two(minutes.strip_prefix(b":").unwrap_or(minutes))?;
             let hours = two(&[*h1, *h2])?;
             if hours > 23 || minutes > 59 {
                 return None;

@@ -9,10 +9,8 @@ pub(super) fn unmapped(mut record: Value, taken: &[FieldPath]) -> Option<Box<str
     for path in taken {
         remove(&mut record, path.text());
     }
-    match &record {
-        Value::Object(fields) if !fields.is_empty() => Some(record.to_string().into_boxed_str()),
-        _ => None,
-    }
+    let left = record.as_object().is_some_and(|fields| !fields.is_empty());
+    left.then(|| record.to_string().into_boxed_str())
 }
 
 /// A CSV row as a record.

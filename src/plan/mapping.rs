@@ -218,8 +218,10 @@ impl TryFrom<SeverityFile> for SeverityField {
                     .into(),
             );
         }
-        if let Some(bad) =
-            file.ranges.iter().find(|range| range.to.partial_cmp(&range.from).is_none_or(|o| o.is_lt()))
+        if let Some(bad) = file
+            .ranges
+            .iter()
+            .find(|range| range.to.partial_cmp(&range.from).is_none_or(std::cmp::Ordering::is_lt))
         {
             return Err(format!("the range from {} to {} holds no number", bad.from, bad.to));
         }
