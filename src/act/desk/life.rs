@@ -185,8 +185,7 @@ impl Desk {
                     self.hear_later(id, Heard::Answer(Answer::Unknown { attempts: 1, what }), self.now);
                 }
                 for known in known {
-                    let tick = known.tick.max(self.now);
-                    self.hear_later(id, Heard::Answer(answer_of(known)), tick);
+                    self.hear_again(id, known);
                 }
             }
         }
@@ -211,7 +210,10 @@ impl Desk {
             Heard::ByHand { succeeded, by } => {
                 let status = if succeeded { ActionStatus::Succeeded } else { ActionStatus::Failed };
                 let attempts = self.actions.get(&id).map_or(0, |live| live.attempts);
-                self.record(id, &Known { status, attempts, tick: self.now, detail: format!("by {by}") });
+                self.record(
+                    id,
+                    &Known { status, attempts, tick: self.now, detail: format!("by {by}"), place: 0 },
+                );
                 self.called(id, succeeded, Some(by));
             }
         }
@@ -293,7 +295,7 @@ impl Desk {
         self.pending.held.push((caller, id, live.order.clone(), self.now));
         let held = live.order.ttl_s.map_or(WATCH, Tick::from);
         let tick = live.order.requested.saturating_add(held).max(self.now);
-        self.queue.insert((tick, 3, id.0, 0), Event::Expiry { id });
+        self.queue.insert((tick, 2, id.0, 0), Event::Expiry { id });
     }
 
     /// Lets go; the last holder lifts the effect, unless one of its parties meant it to stay.
@@ -378,18 +380,5 @@ impl Desk {
             finished_time: finished.then(|| tick.saturating_mul(1000)),
         });
         live.seq += 1;
-    }
-}
-
-fn answer_of(known: Known) -> Answer {
-    let Known { status, attempts, detail, .. } = known;
-    match status {
-        ActionStatus::Succeeded => Answer::Done { attempts },
-        ActionStatus::Failed => Answer::Refused { attempts, what: detail },
-        ActionStatus::InDoubt
-        | ActionStatus::Requested
-        | ActionStatus::Joined
-        | ActionStatus::DryRun
-        | ActionStatus::Undone => Answer::Unknown { attempts, what: detail },
     }
 }
