@@ -341,14 +341,14 @@ proptest! {
             for class in [VerbClass::Isolating, VerbClass::Blocking, VerbClass::Changing] {
                 let window = all.iter().filter(|it| it.0 > end - 100 && it.0 <= *end && VerbClass::of(it.2) == class);
                 let distinct: BTreeSet<String> = window.map(|it| it.3.text(&plan.names)).collect();
-                prop_assert!(distinct.len() as u32 <= plan.policy.blast_radius.max(class).unwrap());
+                prop_assert!(distinct.len() <= plan.policy.blast_radius.max(class).unwrap() as usize);
             }
             for verb in Verb::ALL {
                 let window: Vec<_> = all.iter().filter(|it| it.0 > end - 150 && it.0 <= *end && it.2 == verb).collect();
-                prop_assert!(window.len() as u32 <= plan.policy.budgets.of(verb));
+                prop_assert!(window.len() <= plan.policy.budgets.of(verb) as usize);
                 for playbook in window.iter().map(|it| it.1).collect::<BTreeSet<_>>() {
                     let mine = window.iter().filter(|it| it.1 == playbook).count();
-                    prop_assert!(mine as u32 <= plan.policy.budgets.of_playbook(verb));
+                    prop_assert!(mine <= plan.policy.budgets.of_playbook(verb) as usize);
                 }
             }
         }
