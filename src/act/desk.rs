@@ -332,7 +332,15 @@ impl Desk {
     fn hear_later(&mut self, id: ActionId, what: Heard, tick: Tick) {
         // In-doubt and final word may fall on one tick: the place tells them apart by what is said.
         let kind = usize::from(!matches!(what, Heard::Answer(Answer::Unknown { .. })));
-        self.queue.insert((tick, 2, id.0, kind), Event::Heard { id, what });
+        self.queue.insert((tick, 3, id.0, kind), Event::Heard { id, what });
+    }
+
+    /// Hears again what the ledger knows, at the tick and in the order in which it was heard first.
+    fn hear_again(&mut self, id: ActionId, known: Known) {
+        let mut place = [0; 16];
+        place[8..].copy_from_slice(&known.place.to_be_bytes());
+        let tick = known.tick.max(self.now);
+        self.queue.insert((tick, 3, place, 0), Event::Heard { id, what: Heard::Answer(answer_of(known)) });
     }
 
     /// The next event up to `last`; when draining, whatever its tick, but nothing is undone.
@@ -405,8 +413,23 @@ fn known_of(answer: &Answer, tick: Tick) -> Known {
         Answer::Refused { attempts, what } => (ActionStatus::Failed, *attempts, what.clone()),
         Answer::Unknown { attempts, what } => (ActionStatus::InDoubt, *attempts, what.clone()),
     };
-    Known { status, attempts, tick, detail }
+    Known { status, attempts, tick, detail, place: 0 }
+}
+
+fn answer_of(known: Known) -> Answer {
+    let Known { status, attempts, detail, .. } = known;
+    match status {
+        ActionStatus::Succeeded => Answer::Done { attempts },
+        ActionStatus::Failed => Answer::Refused { attempts, what: detail },
+        ActionStatus::InDoubt
+        | ActionStatus::Requested
+        | ActionStatus::Joined
+        | ActionStatus::DryRun
+        | ActionStatus::Undone => Answer::Unknown { attempts, what: detail },
+    }
 }
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod crash_tests;

@@ -43,7 +43,7 @@ pub(super) struct Effect {
 
 /// What an action finds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Entry {
+pub(super) enum Found {
     /// Nothing: it must call.
     Call,
     /// A standing effect.
@@ -66,15 +66,15 @@ impl Effects {
     }
 
     /// Takes hold of the effect.
-    pub(super) fn enter(&mut self, key: &Key, id: ActionId) -> Entry {
+    pub(super) fn enter(&mut self, key: &Key, id: ActionId) -> Found {
         if let Some(effect) = self.all.get_mut(key) {
             effect.parties.push(id);
             effect.holders.insert(id);
-            return if effect.stands { Entry::Stands } else { Entry::InFlight };
+            return if effect.stands { Found::Stands } else { Found::InFlight };
         }
         let effect = Effect { caller: id, stands: false, parties: vec![id], holders: BTreeSet::from([id]) };
         self.all.insert(key.clone(), effect);
-        Entry::Call
+        Found::Call
     }
 
     /// The call has ended: those who joined it in flight. An effect that failed, or can't be undone, is over.
@@ -138,16 +138,16 @@ mod tests {
         let key = Key::new("t", Verb::Deny, "ip:1.2.3.4", &Value::Null);
         let [a, b, c] = [b"a", b"b", b"c"].map(|id| ActionId::of(&[id]));
         let mut effects = Effects::default();
-        assert_eq!(effects.enter(&key, a), Entry::Call);
-        assert_eq!(effects.enter(&key, b), Entry::InFlight);
+        assert_eq!(effects.enter(&key, a), Found::Call);
+        assert_eq!(effects.enter(&key, b), Found::InFlight);
         assert_eq!(effects.called(&key, true, true), [b]);
-        assert_eq!(effects.enter(&key, c), Entry::Stands);
+        assert_eq!(effects.enter(&key, c), Found::Stands);
         assert!(effects.let_go(&key, a).is_none() && effects.let_go(&key, c).is_none());
         assert!(effects.let_go(&key, c).is_none(), "nobody lets go twice");
         assert_eq!(effects.let_go(&key, b).map(|effect| effect.parties), Some(vec![a, b, c]));
         effects.lifted(&key, 5);
         assert_eq!((effects.len(), effects.occurrence(&key, 5)), (0, 1));
-        assert_eq!(effects.enter(&key, a), Entry::Call);
+        assert_eq!(effects.enter(&key, a), Found::Call);
         assert!(effects.called(&key, false, true).is_empty());
         assert_eq!((effects.len(), effects.occurrence(&key, 5)), (0, 1), "what failed never stood");
         effects.advance(5 + ENDED_MEMORY);

@@ -33,6 +33,8 @@ pub struct Known {
     pub tick: Tick,
     /// What the executor said of it.
     pub detail: String,
+    /// Its place among all recorded outcomes: the order in which they were heard; 0 before it is recorded.
+    pub place: u64,
 }
 
 /// An action that was to be called.
@@ -59,7 +61,7 @@ create table if not exists intent (
 create table if not exists outcome (
     action_id blob not null, seq integer not null, status text not null, attempts integer not null,
     tick integer not null, detail text not null, primary key (action_id, seq)
-) without rowid;
+);
 create table if not exists effect (
     caller blob primary key, tenant text not null, verb text not null, target text not null,
     since integer not null, ended integer
@@ -135,7 +137,8 @@ impl Ledger {
         let transaction = self.connection.transaction()?;
         for (id, seq, known) in outcomes {
             let made = transaction
-                .prepare_cached("insert into outcome values (?, ?, ?, ?, ?, ?) on conflict do nothing")?
+                .prepare_cached("insert into outcome (action_id, seq, status, attempts, tick, detail) values (?, ?, ?, ?, ?, ?)
+                     on conflict do nothing")?
                 .execute(params![
                     id.0.as_slice(),
                     seq,
@@ -206,15 +209,15 @@ impl Ledger {
     /// Where the ledger can't be read.
     pub fn known(&self, id: ActionId) -> Result<Vec<Known>, LedgerError> {
         let mut query = self.connection.prepare_cached(
-            "select status, attempts, tick, detail from outcome where action_id = ? order by seq",
+            "select status, attempts, tick, detail, rowid from outcome where action_id = ? order by seq",
         )?;
         let rows = query.query_map([id.0.as_slice()], |row| {
             let status: String = row.get(0)?;
-            Ok((status, row.get(1)?, row.get(2)?, row.get(3)?))
+            Ok((status, row.get(1)?, row.get(2)?, row.get(3)?, row.get::<_, i64>(4)?))
         })?;
         rows.map(|row| {
-            let (status, attempts, tick, detail) = row?;
-            Ok(Known { status: status_of(&status)?, attempts, tick, detail })
+            let (status, attempts, tick, detail, place) = row?;
+            Ok(Known { status: status_of(&status)?, attempts, tick, detail, place: place.cast_unsigned() })
         })
         .collect()
     }

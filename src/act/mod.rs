@@ -10,6 +10,8 @@ mod executor;
 mod ledger;
 mod order;
 mod secret;
+#[cfg(test)]
+mod server;
 mod simulate;
 mod stepper;
 mod webhook;

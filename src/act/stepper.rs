@@ -30,6 +30,8 @@ struct Branch {
 struct Join {
     step: usize,
     left: usize,
+    /// Whether an action of a branch failed without a step that takes over.
+    failed: bool,
     tick: Tick,
     outer: Option<usize>,
 }
@@ -78,6 +80,9 @@ impl Walk {
             return Vec::new();
         }
         let Some(branch) = self.open.remove(&step) else { return Vec::new() };
+        if let (true, Next::Always(_), Some(join)) = (branch.failed, playbook.steps[step].next, branch.join) {
+            self.joins[join].failed = true;
+        }
         let next = self.next(playbook, step, branch.failed);
         let next = next.map(|(next, keeps)| (next, branch.tick, branch.join.filter(|_| keeps)));
         self.go(playbook, acts, next.into_iter().collect())
@@ -91,15 +96,15 @@ impl Walk {
     /// Where a step goes on, and whether it stays in its branch; nowhere when it failed and nothing takes over.
     fn next(&mut self, playbook: &Playbook, step: usize, failed: bool) -> Option<(usize, bool)> {
         match (playbook.steps[step].next, failed) {
-            (Next::Nowhere, _) => None,
-            (Next::Always(next), _) | (Next::ByResult { success: next, .. }, false) => Some((next, true)),
-            (Next::ByResult { failure: Some(next), .. }, true) => Some((next, true)),
+            (Next::Always(next), _)
+            | (Next::ByResult { success: next, .. }, false)
+            | (Next::ByResult { failure: Some(next), .. }, true) => Some((next, true)),
             // CACAO 4.1: without `on_failure` the workflow's exception step takes over, once.
             (Next::ByResult { failure: None, .. }, true) if !self.excepted => {
                 self.excepted = true;
                 playbook.exception.map(|step| (step, false))
             }
-            (Next::ByResult { failure: None, .. }, true) => None,
+            (Next::Nowhere, _) | (Next::ByResult { failure: None, .. }, true) => None,
         }
     }
 
@@ -120,12 +125,18 @@ impl Walk {
                     join.left -= 1;
                     join.tick = join.tick.max(tick);
                     if join.left == 0 {
-                        let (step, tick, outer) = (join.step, join.tick, join.outer);
-                        open.extend(self.next(playbook, step, false).map(|(next, _)| (next, tick, outer)));
+                        let (step, failed, tick, outer) = (join.step, join.failed, join.tick, join.outer);
+                        if let (true, Next::Always(_), Some(outer)) =
+                            (failed, playbook.steps[step].next, outer)
+                        {
+                            self.joins[outer].failed = true;
+                        }
+                        let next = self.next(playbook, step, failed);
+                        open.extend(next.map(|(next, keeps)| (next, tick, outer.filter(|_| keeps))));
                     }
                 }
                 StepKind::Parallel(heads) => {
-                    self.joins.push(Join { step: at, left: heads.len(), tick, outer: join });
+                    self.joins.push(Join { step: at, left: heads.len(), failed: false, tick, outer: join });
                     let place = self.joins.len() - 1;
                     open.extend(heads.iter().map(|head| (*head, tick, Some(place))));
                 }
@@ -144,3 +155,6 @@ impl Walk {
         due
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,8 @@
 //! executed is never taken back.
 //! State: [`Memories`] an incident and [`Spent`] windows; both die by event time.
 
+use std::collections::BTreeSet;
+
 use super::approved::{Approved, Undertaking};
 use super::guard::{self, Weighed};
 use super::memory::{Memories, Memory, Question};
@@ -14,7 +16,7 @@ use crate::plan::policy::{Mode, Policy};
 use crate::rank::propose::Proposal;
 use crate::record::{
     Approval, Candidate, ContextFacts, Decision, DecisionId, Incident, IncidentId, IncidentKind,
-    IncidentState, Judgement, Names, Reason, Ruling, Score, Sym, Tick, Triage,
+    IncidentState, Judgement, Names, Reason, Ruling, Score, Sym, Tick, Triage, Verb,
 };
 
 /// What rulings are made by.
@@ -137,11 +139,11 @@ impl Decider {
         let eligible: Vec<bool> = case.proposals.iter().map(|it| is_eligible(it, &denied, rules)).collect();
         let choice = self.choose(case, &eligible, rules);
         let candidates = self.weigh(case, &eligible, choice.as_ref(), rules);
-        let ruled = match &choice {
+        let ruling = match &choice {
             Some(choice) => self.rule_on(case, choice.at, rules),
             None => self.rule_on_nothing(case, &denied, rules),
         };
-        Rulings { candidates, ruled }
+        Rulings { candidates, ruled: ruling }
     }
 
     fn advance(&mut self, tick: Tick, policy: &Policy) {
@@ -180,8 +182,7 @@ impl Decider {
         propensities[best] = Score(Score::ONE.0 - others);
         let (whether, which) = draws(case.incident, rules.policy.exploration.seed);
         // The draw's part that the best would win anyway is the remainder of the division.
-        let at =
-            if whether < u64::from(others) { order[1 + which as usize % (order.len() - 1)] } else { best };
+        let at = if whether < u64::from(others) { order[1 + which % (order.len() - 1)] } else { best };
         Some(Choice { at, propensities })
     }
 
@@ -294,11 +295,11 @@ impl Decider {
                 approved = Some(Approved::new(undertaking));
             }
             (Ruling::Escalate, Some(undertaking), Some((_, people))) => {
-                memory.question = Some(Question { undertaking, people, approved_by: Default::default() });
+                memory.question = Some(Question { undertaking, people, approved_by: BTreeSet::default() });
                 memory.standing = Some(decision.clone());
             }
             (Ruling::Execute | Ruling::Escalate | Ruling::Decline, _, _) => {
-                memory.standing = Some(decision.clone())
+                memory.standing = Some(decision.clone());
             }
         }
         self.memories.note(&decision);
@@ -443,7 +444,7 @@ fn score(case: Case<'_>, at: usize) -> Score {
     case.judgement.scores.get(at).copied().unwrap_or_default()
 }
 
-fn find<'a>(rules: Rules<'a>, id: Sym) -> Option<&'a Playbook> {
+fn find(rules: Rules<'_>, id: Sym) -> Option<&Playbook> {
     rules.playbooks.iter().find(|playbook| rules.names.intern(&playbook.id) == id)
 }
 
@@ -454,7 +455,7 @@ fn is_eligible(proposal: &Proposal, denied: &[Sym], rules: Rules<'_>) -> bool {
 
 fn forbidden_verb(playbook: &Playbook, policy: &Policy) -> Option<&'static str> {
     let mut verbs = playbook.actions().map(|(_, action)| action.parameters.verb);
-    verbs.find(|verb| !policy.allow_verbs.contains(verb)).map(|verb| verb.name())
+    verbs.find(|verb| !policy.allow_verbs.contains(verb)).map(Verb::name)
 }
 
 fn id_of(decision: &Decision, names: &Names) -> DecisionId {
@@ -464,9 +465,9 @@ fn id_of(decision: &Decision, names: &Names) -> DecisionId {
 }
 
 /// Two draws from `hash(incident, tick, seed)`: the first in 0..10,000, the second any number.
-fn draws(incident: &Incident, seed: u64) -> (u64, u64) {
+fn draws(incident: &Incident, seed: u64) -> (u64, usize) {
     let id = DecisionId::of(&[&incident.id.0, &incident.tick.to_le_bytes(), &seed.to_le_bytes(), b"explore"]);
     let (a, b) = id.0.split_at(8);
     let number = |bytes: &[u8]| bytes.iter().fold(0u64, |sum, byte| sum << 8 | u64::from(*byte));
-    (number(a) % 10_000, number(b))
+    (number(a) % 10_000, usize::try_from(number(b) >> 40).unwrap_or(0))
 }

@@ -30,7 +30,7 @@ impl Cost {
             for target in targets {
                 match target {
                     Target::Entity(entity) if class != VerbClass::Observing => {
-                        _ = cost.touched.insert((class, *entity))
+                        _ = cost.touched.insert((class, *entity));
                     }
                     Target::Entity(_) | Target::Incident(_) => {}
                 }

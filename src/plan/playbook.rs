@@ -8,6 +8,7 @@
 //! The extension [`EXTENSION`] holds, in `playbook_extensions`, an [`Applicability`] and, in each action's
 //! `step_extensions`, its [`Parameters`].
 
+mod command;
 mod graph;
 mod read;
 
@@ -256,7 +257,7 @@ pub fn load(dir: &Path) -> Result<Vec<Playbook>, Vec<Fault>> {
                 Err(found) => faults.extend(found),
             },
             Err(error) => {
-                faults.push(fault(&file, format!("cannot be read: {error}"), "mend or remove the file"))
+                faults.push(fault(&file, format!("cannot be read: {error}"), "mend or remove the file"));
             }
         }
     }

@@ -237,7 +237,8 @@ impl Budgets {
     /// One playbook's part of it, at least 1 where there is a budget.
     #[must_use]
     pub fn of_playbook(&self, verb: Verb) -> u32 {
-        u64::from(self.of(verb)).saturating_mul(u64::from(self.playbook_share)).div_ceil(100) as u32
+        let share = u64::from(self.of(verb)).saturating_mul(u64::from(self.playbook_share)).div_ceil(100);
+        u32::try_from(share).unwrap_or(u32::MAX)
     }
 }
 

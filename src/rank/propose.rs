@@ -80,7 +80,7 @@ pub fn may_be_target(kind: EntityKind, value: &str, policy: &Policy) -> bool {
         EntityKind::Ip => address::parse(value).is_some_and(|ip| !address::is_nobodys(ip)),
         // A host may be called `1234`, which a socket would read as an address: only dotted names are judged so.
         EntityKind::Host | EntityKind::Domain => {
-            !local(value) && !(value.contains(['.', ':']) && nobodys(value))
+            !local(value) && (!value.contains(['.', ':']) || !nobodys(value))
         }
         EntityKind::Url => host_of(value).is_some_and(|host| !local(host) && !nobodys(host)),
         EntityKind::User

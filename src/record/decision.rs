@@ -153,8 +153,7 @@ impl Reason {
         let name = self.name();
         match self {
             Reason::Confident => format!("{name}: score and confidence reach the floors, no guard objects"),
-            Reason::Approved { by } => format!("{name}: by {by}"),
-            Reason::Denied { by } => format!("{name}: by {by}"),
+            Reason::Approved { by } | Reason::Denied { by } => format!("{name}: by {by}"),
             Reason::NoCandidate => format!("{name}: no playbook fits the incident"),
             Reason::NotAnAttack => format!("{name}: the model does not take it for an attack"),
             Reason::BelowFloor { score, floor } => {

@@ -1,14 +1,15 @@
 //! An action's life at the desk: due, joined or called, heard, held, undone.
 
 use std::collections::BTreeSet;
+use std::collections::btree_map::Entry;
 
 use super::{Desk, DeskError, Event, Heard, Live, Run, Undo, WATCH, known_of};
-use crate::act::effects::{Entry, Key};
+use crate::act::effects::{Found, Key};
 use crate::act::executor::{Answer, Executor};
 use crate::act::ledger::Known;
 use crate::act::order::{Order, action_id};
 use crate::act::stepper::{Due, Walk};
-use crate::decide::Ruled;
+use crate::decide::{Approved, Ruled};
 use crate::plan::openc2;
 use crate::plan::playbook::{self, StepKind};
 use crate::plan::policy::Mode;
@@ -22,10 +23,8 @@ impl Desk {
         match event {
             Event::Begin(ruled) => self.begin(&ruled),
             Event::Step { decision, step } => self.step(decision, step)?,
-            Event::Heard { id, what } => match self.undos.contains_key(&id) {
-                true => self.heard_undo(id, &what),
-                false => self.heard(id, what),
-            },
+            Event::Heard { id, what } if self.undos.contains_key(&id) => self.heard_undo(id, &what),
+            Event::Heard { id, what } => self.heard(id, what),
             Event::Expiry { id } => self.expire(id)?,
             Event::Review { incident, tenant } => self.review(incident, tenant),
             Event::Verdict { verdict, tenant } => {
@@ -36,7 +35,7 @@ impl Desk {
     }
 
     fn begin(&mut self, ruled: &Ruled) {
-        let Some(undertaking) = ruled.undertaking.as_ref().map(|approved| approved.get()) else { return };
+        let Some(undertaking) = ruled.undertaking.as_ref().map(Approved::get) else { return };
         let id = self.names.get(undertaking.playbook_id);
         let found = self.playbooks.iter().position(|it| it.id == id && it.hash == undertaking.playbook_hash);
         // The same ruling twice is one ruling: a log that is replayed over itself must not act again.
@@ -76,8 +75,8 @@ impl Desk {
         for target in run.targets.get(&step).cloned().unwrap_or_default() {
             let Some(live) = self.live(decision, step, target) else { continue };
             let id = live.order.action_id;
-            if !self.actions.contains_key(&id) {
-                self.actions.insert(id, live);
+            if let Entry::Vacant(place) = self.actions.entry(id) {
+                place.insert(live);
                 issued.push(id);
             }
         }
@@ -146,13 +145,13 @@ impl Desk {
         }
         let Some(live) = self.actions.get(&id) else { return Ok(()) };
         match self.effects.enter(&live.key, id) {
-            Entry::Stands => {
+            Found::Stands => {
                 self.row(id, ActionStatus::Joined, true);
                 self.hold(id);
                 self.hear_later(id, Heard::Joined { stands: true }, self.now);
             }
-            Entry::InFlight => self.row(id, ActionStatus::Joined, false),
-            Entry::Call => {
+            Found::InFlight => self.row(id, ActionStatus::Joined, false),
+            Found::Call => {
                 self.row(id, ActionStatus::Requested, false);
                 let Some(live) = self.actions.get(&id) else { return Ok(()) };
                 let order = live.order.clone();
@@ -185,8 +184,7 @@ impl Desk {
                     self.hear_later(id, Heard::Answer(Answer::Unknown { attempts: 1, what }), self.now);
                 }
                 for known in known {
-                    let tick = known.tick.max(self.now);
-                    self.hear_later(id, Heard::Answer(answer_of(known)), tick);
+                    self.hear_again(id, known);
                 }
             }
         }
@@ -211,7 +209,10 @@ impl Desk {
             Heard::ByHand { succeeded, by } => {
                 let status = if succeeded { ActionStatus::Succeeded } else { ActionStatus::Failed };
                 let attempts = self.actions.get(&id).map_or(0, |live| live.attempts);
-                self.record(id, &Known { status, attempts, tick: self.now, detail: format!("by {by}") });
+                self.record(
+                    id,
+                    &Known { status, attempts, tick: self.now, detail: format!("by {by}"), place: 0 },
+                );
                 self.called(id, succeeded, Some(by));
             }
         }
@@ -293,7 +294,7 @@ impl Desk {
         self.pending.held.push((caller, id, live.order.clone(), self.now));
         let held = live.order.ttl_s.map_or(WATCH, Tick::from);
         let tick = live.order.requested.saturating_add(held).max(self.now);
-        self.queue.insert((tick, 3, id.0, 0), Event::Expiry { id });
+        self.queue.insert((tick, 2, id.0, 0), Event::Expiry { id });
     }
 
     /// Lets go; the last holder lifts the effect, unless one of its parties meant it to stay.
@@ -378,18 +379,5 @@ impl Desk {
             finished_time: finished.then(|| tick.saturating_mul(1000)),
         });
         live.seq += 1;
-    }
-}
-
-fn answer_of(known: Known) -> Answer {
-    let Known { status, attempts, detail, .. } = known;
-    match status {
-        ActionStatus::Succeeded => Answer::Done { attempts },
-        ActionStatus::Failed => Answer::Refused { attempts, what: detail },
-        ActionStatus::InDoubt
-        | ActionStatus::Requested
-        | ActionStatus::Joined
-        | ActionStatus::DryRun
-        | ActionStatus::Undone => Answer::Unknown { attempts, what: detail },
     }
 }

@@ -1,1 +1,169 @@
-//! Tests.
+//! Tests: equal rows whatever the batching, effects that are joined and lifted, crashes between intent and outcome.
+
+use super::*;
+use crate::act::simulate::{Environment, Truth};
+use crate::decide::fixture::{Plan, shipped};
+use crate::record::{AlertId, Triage};
+
+const ENVIRONMENT: &str = r#"{"seed": 7, "analyst": {"coverage": 0.6, "error": 0.02, "delay_s": [600, 14400]},
+    "success": [{"use_case": "credential_stuffing", "playbook": "credential-stuffing-block", "probability": 0.9}],
+    "otherwise": 0.1}"#;
+
+fn alert(i: i64) -> AlertId {
+    AlertId::of(&[&i.to_le_bytes()])
+}
+
+fn simulation() -> Executor {
+    let mut truth = Truth::default();
+    truth.extend((0..200).filter(|i| i % 3 == 0).map(|i| (alert(i), "credential_stuffing".to_owned())));
+    Executor::Simulate(Box::new(Environment::parse(ENVIRONMENT, truth).unwrap()))
+}
+
+fn certain() -> Executor {
+    let text = ENVIRONMENT.replace("\"otherwise\": 0.1", "\"otherwise\": 1.0").replace("0.9}", "1.0}");
+    Executor::Simulate(Box::new(Environment::parse(&text, Truth::default()).unwrap()))
+}
+
+fn desk(plan: &Plan, dir: &Path, executor: Executor) -> Desk {
+    Desk::open(dir, executor, plan.playbooks.clone().into(), Arc::clone(&plan.names)).unwrap()
+}
+
+fn handed(ruled: Vec<Ruled>) -> Handed {
+    Handed { ruled, ..Handed::default() }
+}
+
+/// Rows as text: `tick verb target status`.
+fn lines(rows: &Rows) -> Vec<String> {
+    let line =
+        |row: &Action| format!("{} {} {} {}", row.tick, row.verb.name(), row.target, row.status.name());
+    rows.actions.iter().map(line).filter(|line| !line.contains("incident:")).collect()
+}
+
+fn add(into: &mut Rows, more: Rows) {
+    into.actions.extend(more.actions);
+    into.outcomes.extend(more.outcomes);
+    into.verdicts.extend(more.verdicts);
+}
+
+/// A day of 200 incidents about 20 addresses, with everything a simulation hears of.
+fn day(plan: &Plan) -> Vec<(Tick, Handed)> {
+    (0..200)
+        .map(|i| {
+            let tick = 1000 + i * 7;
+            let incident =
+                plan.incident(&format!("i{i}"), tick, "T1110", &format!("ip:203.0.113.{}", i % 20));
+            let member =
+                Member { tick, tenant: Sym::EMPTY, incident_id: incident.id, alert_id: alert(i), diff: 1 };
+            let handed = Handed {
+                ruled: vec![plan.executed(&incident, "credential-stuffing-block")],
+                members: vec![member],
+                closed: vec![(incident.id, Sym::EMPTY, tick + 3600)],
+                verdicts: Vec::new(),
+            };
+            (tick, handed)
+        })
+        .collect()
+}
+
+fn run(plan: &Plan, dir: &Path, batch: usize) -> (Rows, u64) {
+    let mut desk = desk(plan, dir, simulation());
+    let mut rows = Rows::default();
+    for (epoch, chunk) in (1..).zip(day(plan).chunks(batch)) {
+        let mut all = Handed::default();
+        for (_, handed) in chunk {
+            all.ruled.extend(handed.ruled.clone());
+            all.members.extend(handed.members.clone());
+            all.closed.extend(handed.closed.clone());
+        }
+        add(&mut rows, desk.handle(epoch, all, chunk[chunk.len() - 1].0 + 1).unwrap());
+    }
+    add(&mut rows, desk.finish(40_000).unwrap());
+    assert_eq!(desk.sizes(), [0, 0, 0], "all is over");
+    (rows, desk.divergences())
+}
+
+#[test]
+fn rows_do_not_depend_on_batching_and_a_rerun_agrees_with_its_ledger() {
+    let plan = shipped();
+    let dir = tempfile::tempdir().unwrap();
+    let (all, _) = run(&plan, dir.path(), 200);
+    for batch in [1, 10, 33] {
+        let other = tempfile::tempdir().unwrap();
+        assert_eq!(run(&plan, other.path(), batch).0, all, "batches of {batch}");
+    }
+    let (again, divergences) = run(&plan, dir.path(), 7);
+    assert_eq!((&again, divergences), (&all, 0));
+    let count = |status| all.actions.iter().filter(|row| row.status == status).count();
+    for status in [ActionStatus::Succeeded, ActionStatus::Failed, ActionStatus::Joined, ActionStatus::Undone]
+    {
+        assert!(count(status) > 0, "{status:?}");
+    }
+    assert!(!all.verdicts.is_empty() && all.verdicts.len() < 200);
+    let right = |it: &&Verdict| {
+        (it.verdict == Triage::TruePositive)
+            == (0..200)
+                .any(|i| i % 3 == 0 && plan.incident(&format!("i{i}"), 0, "T1110", "").id == it.incident_id)
+    };
+    assert!(all.verdicts.iter().filter(right).count() * 10 > all.verdicts.len() * 9, "analysts seldom err");
+}
+
+#[test]
+fn what_stands_is_joined_and_the_last_holder_lets_go() {
+    let plan = shipped();
+    let dir = tempfile::tempdir().unwrap();
+    let mut desk = desk(&plan, dir.path(), certain());
+    let rule = |id: &str, tick| {
+        plan.executed(&plan.incident(id, tick, "T1110", "ip:203.0.113.1"), "credential-stuffing-block")
+    };
+    let first = desk.handle(1, handed(vec![rule("a", 1000)]), 2000).unwrap();
+    let second = desk.handle(2, handed(vec![rule("b", 5000)]), 6000).unwrap();
+    assert!(lines(&first)[0].ends_with("requested") && lines(&first)[1].ends_with("succeeded"));
+    assert_eq!(lines(&second), ["5000 deny ip:203.0.113.1 joined"]);
+    let at_first_end = desk.handle(3, Handed::default(), 1000 + 14_401).unwrap();
+    assert_eq!(lines(&at_first_end), Vec::<String>::new(), "the second still holds it");
+    assert_eq!(desk.ledger.standing().unwrap().first().map(|it| it.3), Some(2));
+    let at_last = desk.handle(4, Handed::default(), 5000 + 14_401).unwrap();
+    assert_eq!(lines(&at_last), vec!["19400 deny ip:203.0.113.1 undone"; 2]);
+    let third = desk.handle(5, handed(vec![rule("c", 30_000)]), 30_100).unwrap();
+    assert!(lines(&third)[1].ends_with("succeeded"), "it is called again, as another occurrence");
+    assert_eq!(desk.divergences(), 0);
+}
+
+#[test]
+fn two_that_ask_in_one_second_call_once() {
+    let plan = shipped();
+    let dir = tempfile::tempdir().unwrap();
+    let mut desk = desk(&plan, dir.path(), certain());
+    let rule = |id: &str| {
+        plan.executed(&plan.incident(id, 1000, "T1110", "ip:203.0.113.1"), "credential-stuffing-block")
+    };
+    let rows = desk.handle(1, handed(vec![rule("a"), rule("b"), rule("a")]), 2000).unwrap();
+    let calls = rows.actions.iter().filter(|row| row.verb.name() == "deny" && row.attempts > 0);
+    assert_eq!(calls.count(), 1);
+    assert_eq!(rows.actions.iter().filter(|row| row.status == ActionStatus::Joined).count(), 1);
+}
+
+#[test]
+fn a_dry_run_tells_and_does_nothing() {
+    let plan = shipped();
+    let dir = tempfile::tempdir().unwrap();
+    let mut desk = desk(&plan, dir.path(), Executor::DryRun);
+    let ruled = plan.executed(&plan.incident("a", 1000, "T1021", "host:h1"), "ransomware-contain-host");
+    let mut rows = desk.handle(1, handed(vec![ruled]), 2000).unwrap();
+    add(&mut rows, desk.finish(9_000_000).unwrap());
+    assert_eq!(lines(&rows), ["1000 copy host:h1 dry_run", "1000 contain host:h1 dry_run"]);
+    assert!(rows.outcomes.is_empty());
+}
+
+#[test]
+fn a_halt_holds_back_what_has_not_begun() {
+    let plan = shipped();
+    let dir = tempfile::tempdir().unwrap();
+    let mut desk = desk(&plan, dir.path(), certain());
+    let ruled =
+        plan.executed(&plan.incident("a", 1000, "T1110", "ip:203.0.113.1"), "credential-stuffing-block");
+    desk.halt(true);
+    assert_eq!(desk.handle(1, handed(vec![ruled]), 2000).unwrap(), Rows::default());
+    desk.halt(false);
+    assert!(!desk.handle(2, Handed::default(), 3000).unwrap().actions.is_empty());
+}

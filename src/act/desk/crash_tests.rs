@@ -1,0 +1,151 @@
+//! Tests: what a crash at each point around a call leaves behind, and what the next process makes of it. The desk is
+//! dropped where a process would die: what is not in the ledger by then is lost.
+
+use super::*;
+use crate::act::server::{Reply, Server};
+use crate::act::webhook::{Webhook, WebhookSettings};
+use crate::decide::fixture::{Plan, shipped};
+use crate::plan::playbook::StepKind;
+use crate::record::ActionClass;
+
+/// A playbook of one block and one notice, of the given class.
+fn plan(class: ActionClass) -> Plan {
+    let mut plan = shipped();
+    for step in plan.playbooks.iter_mut().flat_map(|playbook| &mut playbook.steps) {
+        if let StepKind::Action(action) = &mut step.kind {
+            action.parameters.class = class;
+        }
+    }
+    plan
+}
+
+fn open(plan: &Plan, dir: &Path, server: &Server) -> Desk {
+    let settings = WebhookSettings {
+        url: server.url("/orders"),
+        probe_url: Some(server.url("/probe")),
+        authorization_env: None,
+        allow_link_local: false,
+        timeout_ms: 300,
+        retries_max: 1,
+        backoff_ms: 5,
+        parallel_max: 4,
+    };
+    let executor = Executor::Webhook(Webhook::new(settings).unwrap());
+    Desk::open(dir, executor, plan.playbooks.clone().into(), Arc::clone(&plan.names)).unwrap()
+}
+
+fn rulings(plan: &Plan) -> Handed {
+    let incident = plan.incident("a", 1000, "T1110", "ip:203.0.113.1 ip:203.0.113.2");
+    Handed { ruled: vec![plan.executed(&incident, "credential-stuffing-block")], ..Handed::default() }
+}
+
+/// Goes on until the first calls are to be made, their intents durable; and makes them if told to.
+fn until_calls(desk: &mut Desk, handed: Handed, make: bool) {
+    desk.take_in(handed);
+    while let Some((place, event)) = desk.next(1999, false) {
+        desk.now = desk.now.max(place.0);
+        desk.process(event).unwrap();
+    }
+    desk.commit().unwrap();
+    assert_eq!(desk.calls.len(), 2);
+    if make {
+        desk.call(1999);
+    }
+}
+
+fn statuses(rows: &Rows) -> Vec<&'static str> {
+    rows.actions.iter().map(|row| row.status.name()).collect()
+}
+
+const ALL_DONE: [&str; 6] = ["requested", "requested", "succeeded", "succeeded", "requested", "succeeded"];
+
+#[test]
+fn a_crash_between_intent_and_call_calls_once_in_the_end() {
+    for (class, posts) in [(ActionClass::Idempotent, 3), (ActionClass::Keyed, 3), (ActionClass::Probeable, 3)]
+    {
+        let plan = plan(class);
+        let server = Server::start(|call, _| Reply::Status(if call.method == "GET" { 404 } else { 200 }));
+        let dir = tempfile::tempdir().unwrap();
+        until_calls(&mut open(&plan, dir.path(), &server), rulings(&plan), false);
+        assert_eq!(server.posts(), 0);
+        let mut desk = open(&plan, dir.path(), &server);
+        let rows = desk.handle(1, rulings(&plan), 2000).unwrap();
+        assert_eq!(statuses(&rows), ALL_DONE, "{class:?}");
+        assert_eq!(server.posts(), posts, "{class:?}: two blocks and a notice");
+    }
+}
+
+#[test]
+fn a_crash_between_call_and_outcome_is_resolved_by_class() {
+    for (class, most) in [(ActionClass::Idempotent, 2), (ActionClass::Keyed, 2), (ActionClass::Probeable, 2)]
+    {
+        let plan = plan(class);
+        // What was posted is there when it is read back.
+        let server = Server::start(|_, _| Reply::Status(200));
+        let dir = tempfile::tempdir().unwrap();
+        until_calls(&mut open(&plan, dir.path(), &server), rulings(&plan), true);
+        assert_eq!(server.posts(), 2);
+        let mut desk = open(&plan, dir.path(), &server);
+        let rows = desk.handle(1, rulings(&plan), 2000).unwrap();
+        assert_eq!(statuses(&rows), ALL_DONE, "{class:?}");
+        assert!(server.posts_of_one_max() <= most, "repeated with the same key at most once");
+        let posts = if class == ActionClass::Probeable { 3 } else { 5 };
+        assert_eq!(server.posts(), posts, "{class:?}: a probeable one is read back, not repeated");
+    }
+}
+
+#[test]
+fn an_opaque_action_is_never_repeated_and_waits_for_a_person() {
+    for make in [false, true] {
+        let plan = plan(ActionClass::Opaque);
+        let server = Server::start(|_, _| Reply::Status(200));
+        let dir = tempfile::tempdir().unwrap();
+        until_calls(&mut open(&plan, dir.path(), &server), rulings(&plan), make);
+        let before = server.posts();
+        let mut desk = open(&plan, dir.path(), &server);
+        let rows = desk.handle(1, rulings(&plan), 2000).unwrap();
+        assert_eq!(statuses(&rows), ["requested", "requested", "in_doubt", "in_doubt"]);
+        assert_eq!((server.posts(), desk.decisions_in_doubt().len()), (before, 1));
+        assert!(desk.resolve_in_doubt(2500).unwrap().actions.is_empty());
+        assert_eq!(server.posts(), before);
+        let ids: Vec<ActionId> = desk.in_doubt.iter().copied().collect();
+        let first = desk.settle_by_hand(ids[0], true, "ada", 3000).unwrap();
+        assert_eq!(first.outcomes[0].labelled_by, "ada");
+        let second = desk.settle_by_hand(ids[1], true, "ada", 3000).unwrap();
+        assert_eq!(statuses(&second), ["succeeded", "requested", "succeeded"], "the workflow goes on");
+        assert!(desk.decisions_in_doubt().is_empty());
+    }
+}
+
+#[test]
+fn a_rerun_over_its_ledger_calls_nothing_and_tells_the_same() {
+    let plan = plan(ActionClass::Idempotent);
+    let server = Server::start(|_, nth| Reply::Status(if nth == 0 { 500 } else { 200 }));
+    let dir = tempfile::tempdir().unwrap();
+    let run = || {
+        let mut desk = open(&plan, dir.path(), &server);
+        let mut rows = desk.handle(1, rulings(&plan), 2000).unwrap();
+        let later = desk.handle(2, Handed::default(), 1000 + 14_401).unwrap();
+        rows.actions.extend(later.actions);
+        rows.outcomes.extend(later.outcomes);
+        (rows, desk.divergences())
+    };
+    let (first, _) = run();
+    assert_eq!(statuses(&first)[6..], ["undone", "undone"]);
+    let posts = server.posts();
+    let (again, divergences) = run();
+    assert_eq!((&again, divergences), (&first, 0));
+    assert_eq!(server.posts(), posts, "nothing is called twice");
+}
+
+#[test]
+fn a_service_that_is_down_leaves_doubt_that_is_resolved_when_it_is_back() {
+    let plan = plan(ActionClass::Idempotent);
+    let server = Server::start(|_, nth| Reply::Status(if nth < 4 { 503 } else { 200 }));
+    let dir = tempfile::tempdir().unwrap();
+    let mut desk = open(&plan, dir.path(), &server);
+    let rows = desk.handle(1, rulings(&plan), 2000).unwrap();
+    assert_eq!(statuses(&rows), ["requested", "requested", "in_doubt", "in_doubt"]);
+    let rows = desk.resolve_in_doubt(3000).unwrap();
+    assert_eq!(statuses(&rows), ["succeeded", "succeeded", "requested", "succeeded"]);
+}
