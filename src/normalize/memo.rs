@@ -17,6 +17,8 @@ pub(super) struct Memo<V> {
     bits: u32,
 }
 
+/// One cache line, never two.
+#[repr(align(64))]
 struct Entry<V> {
     hash: u64,
     tag: u32,
