@@ -16,3 +16,4 @@ pub mod archive;
 pub mod learn;
 pub mod engine;
 pub mod replay;
+pub mod cli;

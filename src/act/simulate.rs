@@ -9,7 +9,8 @@
 //! ```
 //! `success` is looked up by what the incident truly is and by the playbook's name or id; what it does not name
 //! succeeds with probability `otherwise`. `truth.jsonl` has a line an attack alert:
-//! `{"alert": "<vendor id>", "use_case": "phishing", "campaign": 3}`. An incident truly is what most of its attack
+//! `{"alert": "<vendor id>", "use_case": "phishing", "campaign": 3, "label": "true_positive"}`, or `benign_positive` for
+//! what only looks like it. An incident truly is what most of its attack
 //! alerts are (ties: the smaller text).
 //!
 //! No clock and no dice: every draw is BLAKE3 of seed, purpose and id. State: attack alerts counted by incident.
@@ -75,7 +76,17 @@ struct TruthLine {
     use_case: String,
     #[expect(dead_code, reason = "part of the format; the use case suffices here")]
     campaign: u64,
+    /// `benign_positive` for what only looks like the use case.
+    #[serde(default = "attack")]
+    label: Triage,
 }
+
+fn attack() -> Triage {
+    Triage::TruePositive
+}
+
+/// What the truth of look-alikes begins with: no use case does, so that no response to one succeeds by right.
+const LOOK_ALIKE: &str = "look-alike of ";
 
 impl Truth {
     /// Reads `truth.jsonl`; `ids` says which alerts a vendor's id may be (one a tenant and product).
@@ -90,7 +101,11 @@ impl Truth {
                 line: Some(at + 1),
                 what: error.to_string(),
             })?;
-            truth.extend(ids(&line.alert).into_iter().map(|id| (id, line.use_case.clone())));
+            let truly = match line.label {
+                Triage::TruePositive => line.use_case,
+                Triage::BenignPositive | Triage::FalsePositive => format!("{LOOK_ALIKE}{}", line.use_case),
+            };
+            truth.extend(ids(&line.alert).into_iter().map(|id| (id, truly.clone())));
         }
         Ok(truth)
     }
@@ -203,9 +218,11 @@ impl Environment {
         if self.draw(b"coverage", &incident.0) >= analyst.coverage {
             return None;
         }
-        let attack = self.truth_of(incident).is_some();
+        let truth = self.truth_of(incident);
+        let look_alike = truth.is_some_and(|truth| truth.starts_with(LOOK_ALIKE));
+        let attack = truth.is_some() && !look_alike;
         let errs = self.draw(b"error", &incident.0) < analyst.error;
-        let benign = if self.draw(b"benign", &incident.0) < 0.5 {
+        let benign = if look_alike || self.draw(b"benign", &incident.0) < 0.5 {
             Triage::BenignPositive
         } else {
             Triage::FalsePositive

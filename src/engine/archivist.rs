@@ -55,6 +55,8 @@ pub struct Archivist {
     pub log: Log,
     /// Epochs through which an earlier process has published.
     pub committed: Epoch,
+    /// The tick of its last commit; parts' names go on from there.
+    pub sealed_at: Tick,
 }
 
 impl Archivist {
@@ -63,7 +65,6 @@ impl Archivist {
         let mut counts = Counts::default();
         let mut epochs: Vec<LoggedEpoch> = Vec::new();
         let mut committed_at = now();
-        let mut sealed_at = Tick::MIN;
         for told in inbox {
             match told {
                 Told::Rows(epoch, rows) => {
@@ -73,13 +74,13 @@ impl Archivist {
                 }
                 Told::Took(epoch) => epochs.push(epoch),
                 Told::Done(turn) => {
-                    let grown = turn.settled > sealed_at || turn.last;
+                    let grown = turn.settled > self.sealed_at || turn.last;
                     let due = turn.last || self.writer.wants_seal() || committed_at.elapsed() >= COMMIT_EVERY;
                     if due && grown && turn.epoch > self.committed {
                         // The last turn may settle no further than the one before: its parts need a name of their own.
-                        let tick = turn.settled.max(sealed_at + 1);
+                        let tick = turn.settled.max(self.sealed_at + 1);
                         self.commit(turn.epoch, tick, &mut epochs)?;
-                        (committed_at, sealed_at) = (now(), tick);
+                        (committed_at, self.sealed_at) = (now(), tick);
                     }
                     // The feed may have ended.
                     let _ = done.send(turn);

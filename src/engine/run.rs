@@ -117,7 +117,8 @@ impl Run {
         let (to_archive, archive_inbox) = unbounded();
         let (token, tokens) = unbounded();
         let log = Log::open(&archive)?;
-        let archivist = Archivist { dir: archive.clone(), writer, log, committed };
+        let sealed_at = log.committed()?.map_or(-1, |(_, tick)| tick);
+        let archivist = Archivist { dir: archive.clone(), writer, log, committed, sealed_at };
         let archivist = thread::Builder::new()
             .name("archive".into())
             .spawn(move || archivist.run(&archive_inbox, &token))?;

@@ -1,10 +1,9 @@
 //! Summary: what a run adds up to, and whether its sums hold.
 
-use rustc_hash::FxHashMap;
 use serde::Serialize;
 
-use crate::archive::{IncidentRow, Rows};
-use crate::record::{ActionStatus, DecisionId, IncidentId, IncidentState, Ruling};
+use crate::archive::{DecisionRow, IncidentRow, Rows};
+use crate::record::{IncidentId, IncidentState, Ruling};
 
 /// Counts of rows, kept while they pass.
 #[derive(Debug, Default)]
@@ -18,9 +17,7 @@ pub struct Counts {
     actions: u64,
     outcomes: u64,
     versions: u64,
-    /// Rulings that stand, and whether a later one replaced them.
-    standing: FxHashMap<DecisionId, Ruling>,
-    superseded: u64,
+    decisions: Decisions,
     /// The most telling incidents, by name.
     worst: Vec<(Weight, IncidentRow)>,
 }
@@ -43,21 +40,9 @@ impl Counts {
                 self.ignored += rows.iter().map(|row| row.turn.ignored).sum::<u64>();
             }
             Rows::Incidents(rows) => rows.iter().for_each(|row| self.version(row)),
-            Rows::Decisions(rows) => {
-                for row in rows {
-                    if row.superseded_by.is_some() {
-                        self.superseded += 1;
-                        self.standing.remove(&row.decision.id);
-                    } else {
-                        self.standing.insert(row.decision.id, row.decision.ruling);
-                    }
-                }
-            }
-            Rows::Actions(rows) => {
-                self.actions +=
-                    rows.iter().filter(|row| row.seq == 0 || row.status == ActionStatus::Joined).count()
-                        as u64;
-            }
+            Rows::Decisions(rows) => rows.iter().for_each(|row| self.decisions.add(row)),
+            // A joined action begins and ends with its first row, as any other begins.
+            Rows::Actions(rows) => self.actions += rows.iter().filter(|row| row.seq == 0).count() as u64,
             Rows::Outcomes(rows) => self.outcomes += rows.len() as u64,
             Rows::Matches(_)
             | Rows::Members(_)
@@ -92,10 +77,6 @@ impl Counts {
     pub fn worst(&self) -> impl Iterator<Item = &IncidentRow> {
         self.worst.iter().map(|(_, row)| row)
     }
-
-    fn rulings(&self, ruling: Ruling) -> u64 {
-        self.standing.values().filter(|standing| **standing == ruling).count() as u64
-    }
 }
 
 /// Rulings by kind.
@@ -109,6 +90,23 @@ pub struct Decisions {
     pub decline: u64,
     /// Replaced by a later one.
     pub superseded: u64,
+}
+
+impl Decisions {
+    /// A ruling counts as what it is until the row comes that says it was superseded.
+    fn add(&mut self, row: &DecisionRow) {
+        let count = match row.decision.ruling {
+            Ruling::Execute => &mut self.execute,
+            Ruling::Escalate => &mut self.escalate,
+            Ruling::Decline => &mut self.decline,
+        };
+        if row.superseded_by.is_some() {
+            *count -= 1;
+            self.superseded += 1;
+        } else {
+            *count += 1;
+        }
+    }
 }
 
 /// What a run adds up to: the last line of standard output with `--output json`.
@@ -156,12 +154,7 @@ impl Summary {
             ignored: counts.ignored,
             late,
             incidents: counts.incidents,
-            decisions: Decisions {
-                execute: counts.rulings(Ruling::Execute),
-                escalate: counts.rulings(Ruling::Escalate),
-                decline: counts.rulings(Ruling::Decline),
-                superseded: counts.superseded,
-            },
+            decisions: counts.decisions,
             actions: counts.actions,
             outcomes: counts.outcomes,
             divergences,

@@ -32,4 +32,4 @@ pub use judgement::{Judgement, Score, Triage};
 pub use names::{Names, Sym};
 pub use outcome::{LabelSource, Outcome};
 pub use reject::{Reject, Stage};
-pub use time::{Diff, Epoch, Millis, Tick, tick_of};
+pub use time::{Diff, Epoch, Millis, NOTHING_SETTLED, Tick, tick_of};

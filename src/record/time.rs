@@ -9,6 +9,9 @@ pub type Epoch = u64;
 /// How often a row is added (+) or taken back (-).
 pub type Diff = i64;
 
+/// Before every tick: nothing is settled yet. Far enough from the type's bounds that differences cannot overflow.
+pub const NOTHING_SETTLED: Tick = i64::MIN / 4;
+
 /// The tick that holds `time`; rounds towards the past, before 1970 too.
 #[must_use]
 pub fn tick_of(time: Millis) -> Tick {

@@ -1,3 +1,8 @@
-//! Replay: what a run can be fed with besides the live sources.
+//! Replay: a historical day from files, in recorded time; and synthetic days to replay.
 
+pub mod inputs;
+pub mod parse;
+pub mod sorted;
+pub mod set;
+pub mod arrival;
 pub mod generate;

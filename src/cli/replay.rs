@@ -1,0 +1,231 @@
+//! `quell replay`: a historical run over files.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::report::{Progress, Stopwatch, measured, tell};
+use super::{Failure, Output, setup};
+use crate::archive::recover;
+use crate::engine::log::{Log, STATE_FOLDER};
+use crate::engine::run::{Batch, Run, Settings, has_log};
+use crate::engine::summary::{Counts, Summary};
+use crate::ingest::Limits;
+use crate::plan::catalog::Plan;
+use crate::record::{Epoch, Millis, Names};
+use crate::replay::arrival::ArrivalFeed;
+use crate::replay::inputs::{InputFile, files};
+use crate::replay::parse::{Parsing, Pieces};
+use crate::replay::set::{FeedError, SetFeed};
+use crate::replay::sorted::Sorter;
+
+/// Replay historical alerts from files into an archive.
+///
+/// Files may be JSON lines, JSON arrays, concatenated JSON objects or CSV, plain, gzip or zstd; a folder stands for all
+/// files in it. What reads them is in dataflows/mappings/. No executor outside the process is ever called.
+///
+/// Example: quell replay --input alerts.jsonl.gz --archive archive/
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Files or folders of alerts.
+    #[arg(long, required = true, num_args = 1..)]
+    input: Vec<PathBuf>,
+    /// Where the archive is written.
+    #[arg(long)]
+    archive: PathBuf,
+    /// The plan.
+    #[arg(long, default_value = setup::FLOW)]
+    flow: PathBuf,
+    /// Dataflow workers; results do not depend on it.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    workers: u16,
+    /// Records of an epoch; results do not depend on it.
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    batch: u32,
+    /// Keep the files' own order, and its lateness, instead of sorting by event time.
+    #[arg(long)]
+    arrival: bool,
+    /// The source's name, where it should not be the file's.
+    #[arg(long)]
+    name: Option<String>,
+    /// The time against which events are too far in the future; now, where it is not given.
+    #[arg(long, value_parser = setup::parse_time)]
+    as_of: Option<Millis>,
+    /// Go on with a replay that was cut, to the same result.
+    #[arg(long)]
+    resume: bool,
+    /// A version of the model other than the promoted one.
+    #[arg(long)]
+    model: Option<String>,
+    /// The longest record, in bytes; a longer one is a reject.
+    #[arg(long, default_value_t = 16 << 20)]
+    record_bytes_max: usize,
+    /// How to report.
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+}
+
+pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    let watch = Stopwatch::start();
+    let plan = Arc::new(setup::plan(&args.flow)?);
+    let inputs = files(&args.input, args.name.as_deref())?;
+    let names = setup::names();
+    let committed = prepare(args, &plan, &inputs)?;
+    let Some((committed, as_of)) = committed else {
+        return finished(args);
+    };
+    let executor = setup::executor(&plan, &plan.pipeline.executor, true, &names)?;
+    let settings = Settings {
+        plan: Arc::clone(&plan),
+        names: Arc::clone(&names),
+        archive: args.archive.clone(),
+        workers: usize::from(args.workers),
+        ranker: setup::ranker(&plan, args.model.as_deref())?,
+        executor,
+        committed,
+    };
+    let context = setup::context(&plan, &names).map_err(Failure::Plan)?;
+    let mut run = Run::start(settings)?;
+    let fed = feed(args, &plan, inputs, as_of, &mut run, setup::all_new(&context));
+    let (summary, counts) = run.finish()?;
+    fed?;
+    Log::open(&args.archive)?.set_meta("finished", "true")?;
+    report(args, &measured(summary, &watch), &counts, &names)
+}
+
+/// Looks at what stands in the archive; the epoch through which it is published and the time as of which the run judges,
+/// or none where the run is finished already.
+fn prepare(args: &Args, plan: &Plan, inputs: &[InputFile]) -> Result<Option<(Epoch, Millis)>, Failure> {
+    let stands = has_log(&args.archive);
+    let used = stands || std::fs::read_dir(&args.archive).is_ok_and(|mut entries| entries.next().is_some());
+    if used && !args.resume {
+        return Err(anyhow::anyhow!(
+            "{} already holds something; name a new folder, or go on with a replay that was cut with --resume",
+            args.archive.display()
+        )
+        .into());
+    }
+    if used && !stands {
+        return Err(anyhow::anyhow!(
+            "{} holds something that is not an archive of quell; name another folder",
+            args.archive.display()
+        )
+        .into());
+    }
+    let log = Log::open(&args.archive)?;
+    let what = identity(args, plan, inputs);
+    match log.meta("run")? {
+        None => log.set_meta("run", &what)?,
+        Some(before) if before != what => {
+            return Err(anyhow::anyhow!(
+                "{} was begun with other inputs, options or another plan ({before}, now {what}); resume with the same",
+                args.archive.display()
+            )
+            .into());
+        }
+        Some(_) => {}
+    }
+    let as_of = match log.meta("as_of")?.and_then(|as_of| as_of.parse().ok()) {
+        Some(as_of) => as_of,
+        None => {
+            let as_of = args.as_of.unwrap_or_else(setup::now);
+            log.set_meta("as_of", &as_of.to_string())?;
+            as_of
+        }
+    };
+    if log.meta("finished")?.is_some() {
+        return Ok(None);
+    }
+    let committed = log.committed()?;
+    recover(&args.archive, committed)?;
+    Ok(Some((committed.map_or(0, |(epoch, _)| epoch), as_of)))
+}
+
+/// What must be the same for a resumed run to come to the same result.
+fn identity(args: &Args, plan: &Plan, inputs: &[InputFile]) -> String {
+    let names: Vec<&str> = inputs.iter().map(|input| input.name.as_str()).collect();
+    serde_json::json!({
+        "plan": plan.hash,
+        "inputs": names,
+        "arrival": args.arrival,
+        "batch": args.batch,
+        "model": args.model,
+        "record_bytes_max": args.record_bytes_max,
+    })
+    .to_string()
+}
+
+fn feed(
+    args: &Args,
+    plan: &Plan,
+    inputs: Vec<InputFile>,
+    as_of: Millis,
+    run: &mut Run,
+    context: Vec<((crate::record::Entity, crate::record::ContextRow), crate::record::Diff)>,
+) -> Result<(), FeedError> {
+    let bytes: u64 =
+        inputs.iter().filter_map(|input| std::fs::metadata(&input.path).ok()).map(|m| m.len()).sum();
+    let names = Arc::clone(run.names());
+    let with = |input: InputFile| {
+        let settings = setup::source(plan, &input.name, as_of, &names);
+        (input, settings)
+    };
+    let files: Arc<[_]> = inputs.into_iter().map(with).collect();
+    let sources = files.iter().map(|(_, settings)| settings.name).collect();
+    let limits = Limits { record_bytes: args.record_bytes_max, ..Limits::default() };
+    let parsing = Parsing { files, mappings: plan.mappings.clone().into(), names, limits };
+    let progress = Progress::start(bytes);
+    // The tables stand before the first alert comes.
+    if !context.is_empty()
+        && !run.take(Batch { context, settled: crate::record::NOTHING_SETTLED, ..Batch::default() })
+    {
+        return Ok(());
+    }
+    let batch = args.batch as usize;
+    if args.arrival {
+        let mut feed = ArrivalFeed::open(&parsing, plan.lateness_s, batch)?;
+        while let Some(batch) = feed.next(|bytes, _| progress.at(bytes)) {
+            if !run.take(batch) {
+                break;
+            }
+        }
+    } else {
+        let pieces = Pieces::start(&parsing, setup::cores()).map_err(FeedError::Sort)?;
+        let sorter = Sorter::new(&args.archive.join(STATE_FOLDER));
+        let mut feed = SetFeed::new(pieces, sorter, sources, batch);
+        let mut taken = 0;
+        while let Some(batch) = feed.next(|bytes, _| progress.at(bytes))? {
+            if taken == 0 && !batch.alerts.is_empty() {
+                progress.phase("replaying", feed.read.1);
+            }
+            taken += batch.alerts.len() as u64;
+            if !run.take(batch) {
+                break;
+            }
+            progress.at(taken);
+        }
+    }
+    progress.finish();
+    Ok(())
+}
+
+/// The run was finished before: nothing is done, and that is said.
+fn finished(args: &Args) -> Result<(), Failure> {
+    let log = Log::open(&args.archive)?;
+    let said = log.meta("summary")?;
+    match (args.output, said) {
+        (Output::Json, Some(summary)) => println!("{summary}"),
+        (Output::Json, None) => println!("{}", serde_json::to_string(&Summary::default())?),
+        (Output::Text, _) => println!("{} is finished; there is nothing to resume.", args.archive.display()),
+    }
+    Ok(())
+}
+
+fn report(args: &Args, summary: &Summary, counts: &Counts, names: &Arc<Names>) -> Result<(), Failure> {
+    let line = serde_json::to_string(summary)?;
+    Log::open(&args.archive)?.set_meta("summary", &line)?;
+    match args.output {
+        Output::Text => tell(summary, counts, &args.archive, names),
+        Output::Json => println!("{line}"),
+    }
+    if summary.divergences > 0 { Err(Failure::Diverged(summary.divergences)) } else { Ok(()) }
+}

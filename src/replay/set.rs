@@ -1,0 +1,178 @@
+//! Files as a set: what they hold, by event time, whatever order they hold it in.
+//!
+//! First everything is read and sorted; rejects and ignored records are told on the way. Then alerts come in epochs of
+//! N records. Nothing is late, and a tick is settled when an alert of a later one has come.
+
+use rustc_hash::FxHashMap;
+
+use super::parse::Pieces;
+use super::sorted::{Sorted, Sorter};
+use crate::engine::run::Batch;
+use crate::ingest::IngestError;
+use crate::record::{Alert, EpochRow, NOTHING_SETTLED, Reject, Sym, Tick, tick_of};
+
+/// Why reading failed.
+#[derive(Debug, thiserror::Error)]
+pub enum FeedError {
+    /// A file.
+    #[error(transparent)]
+    Ingest(#[from] IngestError),
+    /// The runs that alerts are sorted in.
+    #[error(
+        "alerts cannot be sorted on disk: {0}; the archive's folder needs room for the alerts of the input"
+    )]
+    Sort(#[source] std::io::Error),
+}
+
+/// Rejects of one epoch at most while reading.
+const REJECTS_MAX: usize = 4_096;
+
+/// A feed over files as a set.
+pub struct SetFeed {
+    pieces: Option<Pieces>,
+    sorter: Option<Sorter>,
+    sorted: Option<Sorted>,
+    ahead: Option<Alert>,
+    batch_records: usize,
+    sources: Vec<Sym>,
+    /// Per file, the last event time met: a reject counts as of then.
+    clocks: Vec<Tick>,
+    settled: Tick,
+    /// Bytes and records read so far.
+    pub read: (u64, u64),
+}
+
+impl SetFeed {
+    /// A feed of epochs of `batch_records`.
+    #[must_use]
+    pub fn new(pieces: Pieces, sorter: Sorter, sources: Vec<Sym>, batch_records: usize) -> SetFeed {
+        let clocks = vec![0; sources.len()];
+        SetFeed {
+            pieces: Some(pieces),
+            sorter: Some(sorter),
+            sorted: None,
+            ahead: None,
+            batch_records,
+            sources,
+            clocks,
+            settled: NOTHING_SETTLED,
+            read: (0, 0),
+        }
+    }
+
+    /// The next epoch; none after the last. While it reads it calls `progress` with bytes and records so far.
+    pub fn next(&mut self, mut progress: impl FnMut(u64, u64)) -> Result<Option<Batch>, FeedError> {
+        if self.pieces.is_some()
+            && let Some(batch) = self.read(&mut progress)?
+        {
+            return Ok(Some(batch));
+        }
+        let Some(sorted) = &mut self.sorted else { return Ok(None) };
+        let mut alerts = Vec::with_capacity(self.batch_records);
+        let mut next = self.ahead.take();
+        while let Some(mut alert) = next {
+            if alerts.len() == self.batch_records {
+                self.ahead = Some(alert);
+                break;
+            }
+            alert.tick = tick_of(alert.time);
+            self.settled = alert.tick;
+            alerts.push(alert);
+            next = sorted.next().map_err(FeedError::Sort)?;
+        }
+        let last = self.ahead.is_none();
+        if last {
+            self.sorted = None;
+            // The end of the input settles its last tick too.
+            self.settled = self.settled.saturating_add(1);
+        }
+        let parts = parts(&alerts, &[], self.settled);
+        Ok(Some(Batch { alerts, parts, settled: self.settled, last, ..Batch::default() }))
+    }
+
+    /// Reads until there are many rejects, or nothing more to read.
+    fn read(&mut self, progress: &mut impl FnMut(u64, u64)) -> Result<Option<Batch>, FeedError> {
+        let (Some(pieces), Some(sorter)) = (&mut self.pieces, &mut self.sorter) else { return Ok(None) };
+        let (mut rejects, mut ignored) = (Vec::new(), FxHashMap::<Sym, u64>::default());
+        let mut more = true;
+        while rejects.len() < REJECTS_MAX {
+            let Some(piece) = pieces.next() else {
+                more = false;
+                break;
+            };
+            let mut piece = piece?;
+            self.read = (self.read.0 + piece.bytes, self.read.1 + piece.records);
+            progress(self.read.0, self.read.1);
+            stamp(&mut self.clocks[piece.file], &piece.alerts, &mut piece.rejects);
+            rejects.append(&mut piece.rejects);
+            *ignored.entry(self.sources[piece.file]).or_default() += piece.ignored;
+            sorter.add(piece.alerts).map_err(FeedError::Sort)?;
+        }
+        if !more {
+            self.pieces = None;
+            if let Some(sorter) = self.sorter.take() {
+                let mut sorted = sorter.finish().map_err(FeedError::Sort)?;
+                self.ahead = sorted.next().map_err(FeedError::Sort)?;
+                self.sorted = Some(sorted);
+            }
+        }
+        let ignored: Vec<(Sym, u64)> = ignored.into_iter().filter(|(_, n)| *n > 0).collect();
+        if rejects.is_empty() && ignored.is_empty() {
+            return Ok(None);
+        }
+        let settled = NOTHING_SETTLED;
+        let parts = of_no_alert(&rejects, &ignored);
+        Ok(Some(Batch { rejects, parts, settled, ..Batch::default() }))
+    }
+}
+
+/// Gives rejects the tick of the last event time met before them in their file.
+pub fn stamp(clock: &mut Tick, alerts: &[Alert], rejects: &mut [Reject]) {
+    let mut alerts = alerts.iter().peekable();
+    for reject in rejects {
+        while let Some(alert) = alerts.next_if(|alert| alert.position < reject.position) {
+            *clock = (*clock).max(tick_of(alert.time));
+        }
+        reject.tick = *clock;
+    }
+    for alert in alerts {
+        *clock = (*clock).max(tick_of(alert.time));
+    }
+}
+
+fn of_no_alert(rejects: &[Reject], ignored: &[(Sym, u64)]) -> Vec<EpochRow> {
+    let tick = rejects.first().map_or(0, |reject| reject.tick);
+    let mut rows = parts(&[], rejects, tick);
+    super::arrival::add_ignored(&mut rows, ignored, tick);
+    rows
+}
+
+/// What an epoch took of each source.
+#[must_use]
+pub fn parts(alerts: &[Alert], rejects: &[Reject], tick: Tick) -> Vec<EpochRow> {
+    let mut rows: Vec<EpochRow> = Vec::new();
+    let positions = alerts.iter().map(|alert| (alert.source, alert.position));
+    for (source, position) in positions.chain(rejects.iter().map(|reject| (reject.source, reject.position))) {
+        match rows.iter_mut().find(|row| row.source == source) {
+            Some(row) => {
+                row.from = row.from.min(position);
+                row.to = row.to.max(position);
+                row.records += 1;
+            }
+            None => {
+                let (epoch, partition, ignored) = (0, 0, 0);
+                rows.push(EpochRow {
+                    epoch,
+                    tick,
+                    source,
+                    partition,
+                    from: position,
+                    to: position,
+                    records: 1,
+                    ignored,
+                });
+            }
+        }
+    }
+    rows
+}

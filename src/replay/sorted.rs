@@ -1,0 +1,159 @@
+//! Sorted runs: all alerts of the files by event time, in bounded memory.
+//!
+//! State: at most [`RUN_ALERTS`] alerts in memory; further ones lie in sorted runs on disk and are merged as they are
+//! read. The files of runs have no name: they are gone with the process, however it ends.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, Seek, Write};
+use std::path::{Path, PathBuf};
+
+use crate::record::{Alert, AlertId, Millis};
+
+/// Alerts of one run: about 64 MB.
+const RUN_ALERTS: usize = 400_000;
+
+/// Gathers alerts in any order.
+pub struct Sorter {
+    folder: PathBuf,
+    run_alerts: usize,
+    buffer: Vec<Alert>,
+    runs: Vec<File>,
+}
+
+/// Gives them back by (event time, identity, position).
+pub struct Sorted {
+    memory: std::iter::Peekable<std::vec::IntoIter<Alert>>,
+    runs: Vec<(BufReader<File>, Option<Alert>)>,
+    heap: BinaryHeap<Reverse<(Key, usize)>>,
+}
+
+type Key = (Millis, AlertId, u64);
+
+fn key(alert: &Alert) -> Key {
+    (alert.time, alert.id, alert.position)
+}
+
+impl Sorter {
+    /// Runs will lie in `folder`.
+    #[must_use]
+    pub fn new(folder: &Path) -> Sorter {
+        Sorter { folder: folder.to_owned(), run_alerts: RUN_ALERTS, buffer: Vec::new(), runs: Vec::new() }
+    }
+
+    /// Adds alerts.
+    pub fn add(&mut self, alerts: Vec<Alert>) -> io::Result<()> {
+        self.buffer.extend(alerts);
+        if self.buffer.len() >= self.run_alerts { self.spill() } else { Ok(()) }
+    }
+
+    fn spill(&mut self) -> io::Result<()> {
+        self.buffer.sort_unstable_by_key(key);
+        let path = self.folder.join(format!(".run-{}-{}", std::process::id(), self.runs.len()));
+        let file = File::options().read(true).write(true).create_new(true).open(&path)?;
+        std::fs::remove_file(&path)?;
+        let mut out = BufWriter::with_capacity(1 << 20, file);
+        for alert in self.buffer.drain(..) {
+            bincode::serialize_into(&mut out, &alert).map_err(io::Error::other)?;
+        }
+        out.flush()?;
+        let mut file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
+        file.rewind()?;
+        self.runs.push(file);
+        Ok(())
+    }
+
+    /// All that was added, in order.
+    pub fn finish(mut self) -> io::Result<Sorted> {
+        self.buffer.sort_unstable_by_key(key);
+        let mut sorted =
+            Sorted { memory: self.buffer.into_iter().peekable(), runs: Vec::new(), heap: BinaryHeap::new() };
+        for file in self.runs {
+            sorted.runs.push((BufReader::with_capacity(1 << 18, file), None));
+        }
+        for run in 0..sorted.runs.len() {
+            sorted.refill(run)?;
+        }
+        Ok(sorted)
+    }
+}
+
+impl Sorted {
+    fn refill(&mut self, run: usize) -> io::Result<()> {
+        let (file, head) = &mut self.runs[run];
+        *head = match bincode::deserialize_from::<_, Alert>(file) {
+            Ok(alert) => Some(alert),
+            Err(error) => match *error {
+                bincode::ErrorKind::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => None,
+                other => return Err(io::Error::other(other)),
+            },
+        };
+        if let Some(alert) = head {
+            self.heap.push(Reverse((key(alert), run)));
+        }
+        Ok(())
+    }
+
+    /// The next alert in order.
+    pub fn next(&mut self) -> io::Result<Option<Alert>> {
+        let Some(Reverse((least, run))) = self.heap.peek().copied() else { return Ok(self.memory.next()) };
+        if self.memory.peek().is_some_and(|alert| key(alert) <= least) {
+            return Ok(self.memory.next());
+        }
+        self.heap.pop();
+        let alert = self.runs[run].1.take();
+        self.refill(run)?;
+        Ok(alert)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::record::{Severity, Sym, Tactics};
+
+    fn alert(time: Millis, n: u64) -> Alert {
+        Alert {
+            id: AlertId::of(&[&n.to_le_bytes()]),
+            time,
+            tick: 0,
+            tenant: Sym::EMPTY,
+            source: Sym::EMPTY,
+            position: n,
+            product: Sym::EMPTY,
+            rule: Sym::EMPTY,
+            title: Sym::EMPTY,
+            severity: Severity::Low,
+            identified: false,
+            tactics: Tactics::default(),
+            attacks: Sym::EMPTY,
+            entities: smallvec::SmallVec::new(),
+            unmapped: (n % 3 == 0).then(|| "{\"a\":1}".into()),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn runs_on_disk_sort_as_memory_does(times in prop::collection::vec(-50i64..50, 0..200), run in 1usize..40) {
+            let folder = tempfile::tempdir().unwrap();
+            let mut sorter = Sorter::new(folder.path());
+            sorter.run_alerts = run;
+            let all: Vec<Alert> = times.iter().zip(0..).map(|(time, n)| alert(*time, n)).collect();
+            for piece in all.chunks(7) {
+                sorter.add(piece.to_vec()).unwrap();
+            }
+            let mut expected = all;
+            expected.sort_by_key(key);
+            let mut sorted = sorter.finish().unwrap();
+            let mut found = Vec::new();
+            while let Some(alert) = sorted.next().unwrap() {
+                found.push(alert);
+            }
+            prop_assert_eq!(found, expected);
+            prop_assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+        }
+    }
+}
