@@ -6,7 +6,7 @@ use crate::decide::fixture::{Plan, shipped};
 use crate::record::{AlertId, Triage};
 
 const ENVIRONMENT: &str = r#"{"seed": 7, "analyst": {"coverage": 0.6, "error": 0.02, "delay_s": [600, 14400]},
-    "success": [{"use_case": "credential_stuffing", "playbook": "credential-stuffing-block", "probability": 0.9}],
+    "success": [{"use_case": "credential-stuffing", "playbook": "credential-stuffing-block", "probability": 0.9}],
     "otherwise": 0.1}"#;
 
 fn alert(i: i64) -> AlertId {
@@ -15,7 +15,11 @@ fn alert(i: i64) -> AlertId {
 
 fn simulation() -> Executor {
     let mut truth = Truth::default();
-    truth.extend((0..200).filter(|i| i % 3 == 0).map(|i| (alert(i), "credential_stuffing".to_owned())));
+    truth.extend(
+        (0..200)
+            .filter(|i| i % 3 == 0)
+            .map(|i| (alert(i), "credential-stuffing".to_owned(), Triage::TruePositive)),
+    );
     Executor::Simulate(Box::new(Environment::parse(ENVIRONMENT, truth).unwrap()))
 }
 

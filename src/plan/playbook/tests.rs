@@ -19,7 +19,7 @@ fn shipped_playbooks_load() {
     let playbooks = load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("dataflows/playbooks")).unwrap();
     assert_eq!(playbooks.len(), 9);
     assert!(playbooks.is_sorted_by(|a, b| a.id < b.id));
-    for case in ["phishing", "ransomware", "credential_stuffing", "cloud_misconfiguration"] {
+    for case in ["phishing", "lateral-movement", "credential-stuffing", "cloud-misconfiguration"] {
         assert_eq!(playbooks.iter().filter(|it| it.applies.use_case == case).count(), 2, "{case}");
     }
 }
