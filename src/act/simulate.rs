@@ -8,10 +8,10 @@
 //!   "otherwise": 0.1 }
 //! ```
 //! `success` is looked up by what the incident truly is and by the playbook's name or id; what it does not name
-//! succeeds with probability `otherwise`. `truth.jsonl` has a line an attack alert:
-//! `{"alert": "<vendor id>", "use_case": "phishing", "campaign": 3, "label": "true_positive"}`, or `benign_positive` for
-//! what only looks like it. An incident truly is what most of its attack
-//! alerts are (ties: the smaller text).
+//! succeeds with probability `otherwise`. `truth.jsonl` has a line for each alert that is not background:
+//! `{"alert": "<vendor id>", "use_case": "phishing", "campaign": 3, "label": "true_positive"}`, where `label`, by
+//! default `true_positive`, tells an attack from what only looks like one. An incident truly is what most of its
+//! attack alerts are (ties: the smaller text).
 //!
 //! No clock and no dice: every draw is BLAKE3 of seed, purpose and id. State: attack alerts counted by incident.
 
@@ -65,9 +65,9 @@ struct Success {
     probability: f64,
 }
 
-/// What attack alerts truly are: the use case of each.
+/// What alerts truly are, background left out: the use case of each, and whether it is an attack.
 #[derive(Clone, Debug, Default)]
-pub struct Truth(FxHashMap<AlertId, String>);
+pub struct Truth(FxHashMap<AlertId, (String, Triage)>);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -76,7 +76,6 @@ struct TruthLine {
     use_case: String,
     #[expect(dead_code, reason = "part of the format; the use case suffices here")]
     campaign: u64,
-    /// `benign_positive` for what only looks like the use case.
     #[serde(default = "attack")]
     label: Triage,
 }
@@ -84,9 +83,6 @@ struct TruthLine {
 fn attack() -> Triage {
     Triage::TruePositive
 }
-
-/// What the truth of look-alikes begins with: no use case does, so that no response to one succeeds by right.
-const LOOK_ALIKE: &str = "look-alike of ";
 
 impl Truth {
     /// Reads `truth.jsonl`; `ids` says which alerts a vendor's id may be (one a tenant and product).
@@ -101,18 +97,14 @@ impl Truth {
                 line: Some(at + 1),
                 what: error.to_string(),
             })?;
-            let truly = match line.label {
-                Triage::TruePositive => line.use_case,
-                Triage::BenignPositive | Triage::FalsePositive => format!("{LOOK_ALIKE}{}", line.use_case),
-            };
-            truth.extend(ids(&line.alert).into_iter().map(|id| (id, truly.clone())));
+            truth.extend(ids(&line.alert).into_iter().map(|id| (id, line.use_case.clone(), line.label)));
         }
         Ok(truth)
     }
 
     /// Adds labels.
-    pub fn extend(&mut self, labels: impl IntoIterator<Item = (AlertId, String)>) {
-        self.0.extend(labels);
+    pub fn extend(&mut self, labels: impl IntoIterator<Item = (AlertId, String, Triage)>) {
+        self.0.extend(labels.into_iter().map(|(id, use_case, label)| (id, (use_case, label))));
     }
 }
 
@@ -129,8 +121,8 @@ fn text_of(file: &Path) -> Result<String, EnvironmentError> {
 pub struct Environment {
     settings: Settings,
     truth: Truth,
-    /// Attack alerts by incident and use case; an entry dies when its count is zero.
-    counts: FxHashMap<IncidentId, BTreeMap<String, i64>>,
+    /// Labelled alerts by incident, label and use case; an entry dies when its count is zero.
+    counts: FxHashMap<IncidentId, BTreeMap<(Triage, String), i64>>,
 }
 
 impl Environment {
@@ -165,7 +157,7 @@ impl Environment {
         Ok(Environment { settings, truth, counts: FxHashMap::default() })
     }
 
-    /// Whether the alert is an attack's: others need not be told of.
+    /// Whether the alert is labelled: others need not be told of.
     #[must_use]
     pub fn knows(&self, alert: AlertId) -> bool {
         self.truth.0.contains_key(&alert)
@@ -173,12 +165,13 @@ impl Environment {
 
     /// Takes in a change of membership.
     pub fn observe(&mut self, member: &Member) {
-        let Some(use_case) = self.truth.0.get(&member.alert_id) else { return };
+        let Some((use_case, label)) = self.truth.0.get(&member.alert_id) else { return };
         let counts = self.counts.entry(member.incident_id).or_default();
-        let count = counts.entry(use_case.clone()).or_default();
+        let key = (*label, use_case.clone());
+        let count = counts.entry(key.clone()).or_default();
         *count += member.diff;
         if *count == 0 {
-            counts.remove(use_case);
+            counts.remove(&key);
         }
         if counts.is_empty() {
             self.counts.remove(&member.incident_id);
@@ -190,7 +183,8 @@ impl Environment {
     pub fn truth_of(&self, incident: IncidentId) -> Option<&str> {
         let counts = self.counts.get(&incident)?;
         // `max_by_key` keeps the last of equals, so the smaller text must come last.
-        counts.iter().rev().max_by_key(|(_, count)| **count).map(|(use_case, _)| use_case.as_str())
+        let attacks = counts.iter().rev().filter(|((label, _), _)| *label == Triage::TruePositive);
+        attacks.max_by_key(|(_, count)| **count).map(|((_, use_case), _)| use_case.as_str())
     }
 
     /// Whether the order succeeds, and at which tick that is known. What takes longer than its step may has failed.
@@ -218,11 +212,11 @@ impl Environment {
         if self.draw(b"coverage", &incident.0) >= analyst.coverage {
             return None;
         }
-        let truth = self.truth_of(incident);
-        let look_alike = truth.is_some_and(|truth| truth.starts_with(LOOK_ALIKE));
-        let attack = truth.is_some() && !look_alike;
+        let attack = self.truth_of(incident).is_some();
         let errs = self.draw(b"error", &incident.0) < analyst.error;
-        let benign = if look_alike || self.draw(b"benign", &incident.0) < 0.5 {
+        // What looks like an attack on purpose (a drill, a migration) is what the rule looks for, but wanted.
+        let wanted = self.counts.contains_key(&incident) && !attack;
+        let benign = if wanted || self.draw(b"benign", &incident.0) < 0.5 {
             Triage::BenignPositive
         } else {
             Triage::FalsePositive
@@ -251,5 +245,65 @@ impl Environment {
     /// In [0, 1): 53 bits, exact in a double.
     fn draw(&self, purpose: &[u8], id: &[u8; 16]) -> f64 {
         (self.number(purpose, id) >> 11) as f64 / (1u64 << 53) as f64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Sym;
+
+    fn member(alert: &str, incident_id: IncidentId, diff: i64) -> Member {
+        Member { tick: 0, tenant: Sym::EMPTY, incident_id, alert_id: AlertId::of(&[alert.as_bytes()]), diff }
+    }
+
+    const TEXT: &str = r#"{"seed": 1, "analyst": {"coverage": 1.0, "error": 0.0, "delay_s": [5, 5]}, "success": [], "otherwise": 0.5}"#;
+
+    #[test]
+    fn an_incident_is_what_most_of_its_attack_alerts_are() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("truth.jsonl");
+        let lines = [
+            ("a", "phishing", "true"),
+            ("b", "phishing", "true"),
+            ("c", "worm", "true"),
+            ("d", "drill", "benign"),
+        ];
+        let text: String = lines
+            .iter()
+            .map(|(id, case, label)| {
+                format!("{{\"alert\":\"{id}\",\"use_case\":\"{case}\",\"campaign\":1,\"label\":\"{label}_positive\"}}\n")
+            })
+            .collect();
+        std::fs::write(&file, text).unwrap();
+        let truth = Truth::read(&file, &|id| vec![AlertId::of(&[id.as_bytes()])]).unwrap();
+        let mut environment = Environment::parse(TEXT, truth).unwrap();
+        let [one, two] = [b"1", b"2"].map(|id| IncidentId::of(&[id]));
+        for (alert, incident, diff) in [
+            ("a", one, 1),
+            ("b", one, 1),
+            ("c", one, 1),
+            ("d", two, 1),
+            ("x", two, 1),
+            ("b", one, -1),
+            ("a", one, -1),
+        ] {
+            environment.observe(&member(alert, incident, diff));
+        }
+        assert_eq!((environment.truth_of(one), environment.truth_of(two)), (Some("worm"), None));
+        assert_eq!(environment.verdict_for(one), Some((Triage::TruePositive, 5)));
+        assert_eq!(environment.verdict_for(two), Some((Triage::BenignPositive, 5)));
+        environment.observe(&member("c", one, -1));
+        assert_eq!(environment.truth_of(one), None);
+    }
+
+    #[test]
+    fn what_is_no_probability_is_refused() {
+        assert!(Environment::parse(&TEXT.replace("0.5", "1.5"), Truth::default()).is_err());
+        assert!(Environment::parse(&TEXT.replace("[5, 5]", "[6, 5]"), Truth::default()).is_err());
+        assert!(
+            Environment::parse(&TEXT.replace("seed", "sead"), Truth::default())
+                .is_err_and(|it| it.0 == Some(1))
+        );
     }
 }

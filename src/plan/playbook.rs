@@ -41,6 +41,8 @@ pub struct Playbook {
     pub id: String,
     /// Its name, unique among the plan's.
     pub name: String,
+    /// Its CACAO labels; its use case is in `applies`.
+    pub labels: Vec<String>,
     /// Where it was read.
     pub file: PathBuf,
     /// BLAKE3 of its canonical JSON: part of every action's identity.
@@ -62,6 +64,22 @@ pub struct Playbook {
 }
 
 impl Playbook {
+    /// Its verbs, each once, in the order of [`Verb::ALL`].
+    #[must_use]
+    pub fn verbs(&self) -> Vec<Verb> {
+        let uses = |verb: &Verb| self.actions().any(|(_, action)| action.parameters.verb == *verb);
+        Verb::ALL.into_iter().filter(uses).collect()
+    }
+
+    /// The kinds of entity that it acts on, each once, in the order of [`EntityKind::ALL`].
+    #[must_use]
+    pub fn target_kinds(&self) -> Vec<EntityKind> {
+        let acts = |kind: &EntityKind| {
+            self.actions().any(|(_, action)| action.parameters.target == TargetKind::Entity(*kind))
+        };
+        EntityKind::ALL.into_iter().filter(acts).collect()
+    }
+
     /// Its actions with their places, in the order of `steps`.
     pub fn actions(&self) -> impl Iterator<Item = (usize, &Action)> {
         self.steps.iter().enumerate().filter_map(|(at, step)| match &step.kind {

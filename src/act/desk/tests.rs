@@ -1,12 +1,14 @@
 //! Tests: equal rows whatever the batching, effects that are joined and lifted, crashes between intent and outcome.
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::act::simulate::{Environment, Truth};
 use crate::decide::fixture::{Plan, shipped};
 use crate::record::{AlertId, Triage};
 
 const ENVIRONMENT: &str = r#"{"seed": 7, "analyst": {"coverage": 0.6, "error": 0.02, "delay_s": [600, 14400]},
-    "success": [{"use_case": "credential_stuffing", "playbook": "credential-stuffing-block", "probability": 0.9}],
+    "success": [{"use_case": "credential-stuffing", "playbook": "credential-stuffing-block", "probability": 0.9}],
     "otherwise": 0.1}"#;
 
 fn alert(i: i64) -> AlertId {
@@ -15,7 +17,11 @@ fn alert(i: i64) -> AlertId {
 
 fn simulation() -> Executor {
     let mut truth = Truth::default();
-    truth.extend((0..200).filter(|i| i % 3 == 0).map(|i| (alert(i), "credential_stuffing".to_owned())));
+    truth.extend(
+        (0..200)
+            .filter(|i| i % 3 == 0)
+            .map(|i| (alert(i), "credential-stuffing".to_owned(), Triage::TruePositive)),
+    );
     Executor::Simulate(Box::new(Environment::parse(ENVIRONMENT, truth).unwrap()))
 }
 
@@ -105,6 +111,54 @@ fn rows_do_not_depend_on_batching_and_a_rerun_agrees_with_its_ledger() {
                 .any(|i| i % 3 == 0 && plan.incident(&format!("i{i}"), 0, "T1110", "").id == it.incident_id)
     };
     assert!(all.verdicts.iter().filter(right).count() * 10 > all.verdicts.len() * 9, "analysts seldom err");
+}
+
+/// A few incidents about a few addresses, ended at random places: joins, failures and undos overlap at random.
+fn random_run(plan: &Plan, stream: &[(u16, u8, u8)], cuts: &[usize]) -> Rows {
+    let dir = tempfile::tempdir().unwrap();
+    let mut desk = desk(plan, dir.path(), simulation());
+    let (mut rows, mut tick, mut batch, mut epoch) = (Rows::default(), 1000, Vec::new(), 0);
+    for (at, (step, who, playbook)) in stream.iter().enumerate() {
+        tick += Tick::from(*step);
+        let entities = format!("ip:203.0.113.{} user:u{}", who % 3, who % 2);
+        let incident = plan.incident(&format!("r{at}"), tick, "T1110", &entities);
+        let name = ["credential-stuffing-block", "credential-stuffing-reset"][usize::from(playbook % 2)];
+        batch.push(plan.executed(&incident, name));
+        if cuts.contains(&at) {
+            epoch += 1;
+            // What comes later may fall on the same second: only what is before it is settled.
+            add(&mut rows, desk.handle(epoch, handed(std::mem::take(&mut batch)), tick).unwrap());
+        }
+    }
+    add(&mut rows, desk.handle(epoch + 1, handed(batch), tick + 20_000).unwrap());
+    add(&mut rows, desk.finish(tick + 20_000).unwrap());
+    assert_eq!(desk.divergences(), 0);
+    rows
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_cut_of_the_stream_changes_a_row(
+        stream in proptest::collection::vec((0u16..4000, 0u8..6, 0u8..2), 1..25),
+        cuts in proptest::collection::vec(0usize..25, 0..12),
+    ) {
+        let plan = shipped();
+        let whole = random_run(&plan, &stream, &[]);
+        prop_assert_eq!(&random_run(&plan, &stream, &cuts), &whole);
+        // Every effect has at most one call in flight or standing at a time.
+        let mut standing: BTreeMap<String, i64> = BTreeMap::new();
+        for row in whole.actions.iter().filter(|row| row.verb.name() == "deny") {
+            let held = standing.entry(row.target.clone()).or_default();
+            match row.status {
+                ActionStatus::Requested => { prop_assert_eq!(*held, 0); *held = 1; }
+                ActionStatus::Failed | ActionStatus::Undone => *held = 0,
+                ActionStatus::Joined => prop_assert_eq!(*held, 1),
+                ActionStatus::Succeeded | ActionStatus::DryRun | ActionStatus::InDoubt => {}
+            }
+        }
+    }
 }
 
 #[test]

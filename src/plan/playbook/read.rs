@@ -15,7 +15,7 @@ use crate::record::Millis;
 use crate::record::attack::{Tactics, canonical as canonical_attacks};
 
 /// Descriptive properties: taken, not read. Leaving them out changes nothing of what is done.
-const DESCRIPTIVE: [&str; 16] = [
+const DESCRIPTIVE: [&str; 15] = [
     "description",
     "playbook_types",
     "playbook_activities",
@@ -28,12 +28,11 @@ const DESCRIPTIVE: [&str; 16] = [
     "priority",
     "severity",
     "industry_sectors",
-    "labels",
     "external_references",
     "markings",
     "data_marking_definitions",
 ];
-const READ: [&str; 15] = [
+const READ: [&str; 16] = [
     "type",
     "spec_version",
     "id",
@@ -42,6 +41,7 @@ const READ: [&str; 15] = [
     "valid_from",
     "valid_until",
     "impact",
+    "labels",
     "playbook_variables",
     "workflow_start",
     "workflow_exception",
@@ -160,6 +160,8 @@ fn document(reader: &mut Reader<'_>, top: &Map<String, Value>, value: &Value) ->
     let valid_until = time(reader, top, "valid_until");
     let applies = applicability(reader, top);
     let agents = agents(reader, top);
+    let labels =
+        top.get("labels").map_or_else(|| Some(Vec::new()), |labels| reader.typed(&["labels"], labels));
     let impact = match top.get("impact").map(Value::as_u64) {
         None => 0,
         Some(Some(impact @ 0..=100)) => u8::try_from(impact).unwrap_or(100),
@@ -198,6 +200,7 @@ fn document(reader: &mut Reader<'_>, top: &Map<String, Value>, value: &Value) ->
     Some(Playbook {
         id: text("id"),
         name: text("name"),
+        labels: labels?,
         file: reader.file.to_owned(),
         hash: canonical::hash(value),
         impact,

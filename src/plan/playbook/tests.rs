@@ -19,7 +19,10 @@ fn shipped_playbooks_load() {
     let playbooks = load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("dataflows/playbooks")).unwrap();
     assert_eq!(playbooks.len(), 9);
     assert!(playbooks.is_sorted_by(|a, b| a.id < b.id));
-    for case in ["phishing", "ransomware", "credential_stuffing", "cloud_misconfiguration"] {
+    let lockdown = playbooks.iter().find(|it| it.name == "ransomware-lockdown").unwrap();
+    assert_eq!(lockdown.verbs(), [Verb::Contain, Verb::Deny, Verb::Set, Verb::Notify, Verb::Copy]);
+    assert_eq!(lockdown.target_kinds(), [EntityKind::Host, EntityKind::User, EntityKind::Hash]);
+    for case in ["phishing", "lateral-movement", "credential-stuffing", "cloud-misconfiguration"] {
         assert_eq!(playbooks.iter().filter(|it| it.applies.use_case == case).count(), 2, "{case}");
     }
 }
