@@ -163,7 +163,8 @@ fn tell_response(row: &IncidentRow, archive: &Path, names: &Arc<Names>) {
     let only = || Some(Only::incidents([row.incident.id]));
     let rulings: Vec<_> = reader.decisions(only()).into_iter().flatten().flatten().collect();
     let actions: Vec<_> = reader.actions(only()).into_iter().flatten().flatten().collect();
-    let superseded = |id| rulings.iter().any(|other| other.decision_id == id && other.superseded_by.is_some());
+    let superseded =
+        |id| rulings.iter().any(|other| other.decision_id == id && other.superseded_by.is_some());
     for ruling in rulings.iter().filter(|ruling| !superseded(ruling.decision_id)) {
         let playbook = ruling.playbook_id.map_or_else(String::new, |id| format!(" {}", names.get(id)));
         let why = ruling.reason_detail.as_deref().unwrap_or_default();
@@ -172,7 +173,12 @@ fn tell_response(row: &IncidentRow, archive: &Path, names: &Arc<Names>) {
         for action in &own {
             let later = own.iter().any(|other| other.action_id == action.action_id && other.seq > action.seq);
             if !later {
-                println!("         {} {} ({})", action.verb.name(), plain(&action.target), action.status.name());
+                println!(
+                    "         {} {} ({})",
+                    action.verb.name(),
+                    plain(&action.target),
+                    action.status.name()
+                );
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Setup: from a plan and the command line to what a run is made from.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -132,11 +132,6 @@ pub(crate) fn parse_time(text: &str) -> anyhow::Result<Millis> {
 /// The number of threads worth using.
 pub(crate) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
-}
-
-/// A plan file's default, shown where an archive must be told apart.
-pub(crate) fn flow_or_default(flow: Option<&PathBuf>) -> PathBuf {
-    flow.cloned().unwrap_or_else(|| FLOW.into())
 }
 
 /// Shares strings between threads.

@@ -67,7 +67,6 @@ struct Partition {
     reader: Option<FileReader>,
     parser: Parser,
     ready: VecDeque<Item>,
-    ignored: u64,
     clock: PartitionClock,
 }
 
@@ -91,7 +90,6 @@ impl ArrivalFeed {
                 reader: Some(FileReader::open(&input.path, origin, parsing.limits)?),
                 parser: Parser::new(parsing.clone()),
                 ready: VecDeque::new(),
-                ignored: 0,
                 clock: PartitionClock::new(lateness_s),
             });
         }
