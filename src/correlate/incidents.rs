@@ -149,7 +149,8 @@ impl Now<'_> {
 struct Tenant {
     tenant: Sym,
     links: Links,
-    open: FxHashMap<Number, Summary>,
+    /// Boxed: the table moves what it holds whenever it grows.
+    open: FxHashMap<Number, Box<Summary>>,
     deadlines: BTreeMap<Tick, Vec<Number>>,
     recent: FxHashMap<AlertId, (Number, Tick)>,
     dirty: Vec<Number>,
@@ -168,7 +169,7 @@ impl Tenant {
         }
         if let Some(kind) = verdict.opened {
             let succeeds = verdict.succeeds.and_then(|number| self.open.get(&number)).map(|before| before.id);
-            self.open.insert(verdict.home, Summary::open(alert, kind, succeeds));
+            self.open.insert(verdict.home, Box::new(Summary::open(alert, kind, succeeds)));
         }
         self.merge(&verdict, alert.tick, now);
         let Some(home) = self.open.get_mut(&verdict.home) else { return };
@@ -229,7 +230,7 @@ impl Tenant {
             let (strong, names) = (now.settings.link.strong, &now.settings.names);
             let last = gone.publish((self.tenant, tick), IncidentState::Merged, Some(home.id), strong, names);
             now.versions.push(Arc::new(last));
-            home.absorb(gone);
+            home.absorb(*gone);
         }
     }
 
@@ -241,8 +242,7 @@ impl Tenant {
         }
         if !home.queued {
             home.queued = true;
-            let common = self.links.common(home.pair.0, home.pair.1, home.last_tick);
-            let deadline = self.links.closes(number, common).unwrap_or(home.last_tick);
+            let deadline = self.links.closes(number).unwrap_or(home.last_tick);
             self.deadlines.entry(deadline).or_default().push(number);
         }
     }
@@ -287,9 +287,10 @@ impl Tenant {
         while let Some(entry) = self.deadlines.first_entry().filter(|entry| *entry.key() <= settled) {
             let deadline = *entry.key();
             for number in entry.remove() {
-                let Some(home) = self.open.get(&number) else { continue };
-                let common = self.links.common(home.pair.0, home.pair.1, home.last_tick);
-                match self.links.closes(number, common) {
+                if !self.open.contains_key(&number) {
+                    continue;
+                }
+                match self.links.closes(number) {
                     Some(later) if later > deadline => self.deadlines.entry(later).or_default().push(number),
                     Some(_) | None => {
                         let Some(mut home) = self.open.remove(&number) else { continue };
@@ -312,7 +313,7 @@ impl Tenant {
     /// The input has ended: incidents that are still open say how they stand.
     fn last_words(&mut self, now: &mut Now<'_>) {
         let (strong, names) = (now.settings.link.strong, &now.settings.names);
-        let mut open: Vec<&mut Summary> = self.open.values_mut().collect();
+        let mut open: Vec<&mut Box<Summary>> = self.open.values_mut().collect();
         open.sort_unstable_by_key(|home| home.id);
         for home in open {
             let at = (self.tenant, home.last_tick);

@@ -92,6 +92,9 @@ struct Bond {
     subjects: SmallVec<[Entity; 4]>,
     /// A correlation may still ask for its alerts until then.
     wanted_until: Tick,
+    /// Whether its pair was common at its last alert, so that its background session lasts long. Kept here, since the
+    /// pair's own hours go on after the session has ended.
+    common: bool,
 }
 
 /// One tenant's linking.
@@ -175,22 +178,15 @@ impl Links {
 
     /// The tick from which on nothing can join the incident; none where it is no more.
     #[must_use]
-    pub fn closes(&self, number: Number, common: bool) -> Option<Tick> {
+    pub fn closes(&self, number: Number) -> Option<Tick> {
         let bond = self.bonds.get(&number)?;
         let gap = match bond.kind {
             IncidentKind::Linked if bond.strength >= self.settings.strong => self.settings.campaign_gap_s,
             IncidentKind::Linked => self.settings.entity_gap_s.max(self.settings.pair_gap_s),
-            IncidentKind::Background if common => self.settings.background_gap_s,
+            IncidentKind::Background if bond.common => self.settings.background_gap_s,
             IncidentKind::Background => self.settings.background_rare_gap_s,
         };
         Some((bond.last + gap).max(bond.wanted_until) + 2)
-    }
-
-    /// Whether the pair of an alert is common, so that its background session lasts long.
-    #[must_use]
-    pub fn common(&self, subject: Option<Entity>, rule: Sym, tick: Tick) -> bool {
-        let pair = self.pairs.get(&(subject, rule));
-        pair.is_some_and(|pair| pair.hours.with_this(tick) >= self.settings.background_common_hours)
     }
 
     /// Forgets a closed incident.
@@ -334,6 +330,8 @@ impl Links {
         let home = verdict.home;
         let Some(bond) = self.bonds.get_mut(&home) else { return };
         bond.last = bond.last.max(alert.tick);
+        // The next hour will count this one: what it may take for common must still be open then.
+        bond.common = active + 1.0 >= self.settings.background_common_hours;
         if surprise >= self.settings.surprise_strong && bond.kind == IncidentKind::Linked {
             raise(bond, alert.rule, surprise);
             if let Some(subject) = alert.subject().filter(|subject| !bond.subjects.contains(subject)) {
@@ -359,6 +357,7 @@ impl Links {
             strength: 0,
             subjects: SmallVec::new(),
             wanted_until: Tick::MIN,
+            common: false,
         };
         self.bonds.insert(verdict.home, bond);
     }

@@ -13,3 +13,6 @@ pub mod rarity;
 pub mod link;
 pub mod summary;
 pub mod incidents;
+
+#[cfg(test)]
+mod tests;

@@ -96,6 +96,25 @@ impl Names {
         self.with(sym, str::to_owned)
     }
 
+    /// How two strings compare, without a copy of either.
+    #[must_use]
+    pub fn compare(&self, one: Sym, other: Sym) -> std::cmp::Ordering {
+        if one == other {
+            return std::cmp::Ordering::Equal;
+        }
+        let at = |sym: Sym| (sym.0 as usize & (SHARDS - 1), sym.0 >> SHARD_BITS);
+        let ((first, a), (second, b)) = (at(one), at(other));
+        if first == second {
+            let shard = self.shard(first);
+            return shard.str(a).cmp(shard.str(b));
+        }
+        // Always the lower shard first, so that two threads cannot wait for each other.
+        let low = self.shard(first.min(second));
+        let high = self.shard(first.max(second));
+        let (first, second) = if first < second { (&low, &high) } else { (&high, &low) };
+        first.str(a).cmp(second.str(b))
+    }
+
     /// Reads the string of `sym` in place, without a copy; `read` must not call back into these names.
     pub fn with<R>(&self, sym: Sym, read: impl FnOnce(&str) -> R) -> R {
         let shard = self.shard(sym.0 as usize & (SHARDS - 1));
@@ -115,6 +134,11 @@ mod tests {
         for (word, sym) in words.iter().zip(&syms) {
             assert_eq!(names.intern(word), *sym);
             assert_eq!(&names.get(*sym), word);
+        }
+        for (one, a) in words.iter().zip(&syms) {
+            for (other, b) in words.iter().zip(&syms).step_by(97) {
+                assert_eq!(names.compare(*a, *b), one.cmp(other));
+            }
         }
         assert_eq!(names.intern(""), Sym::EMPTY);
         assert_eq!(names.get(Sym::EMPTY), "");

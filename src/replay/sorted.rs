@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 
 use crate::record::{Alert, AlertId, Millis};
 
-/// Alerts of one run: about 64 MB.
-const RUN_ALERTS: usize = 400_000;
+/// Alerts of one run: about 40 MB.
+const RUN_ALERTS: usize = 250_000;
 
 /// Gathers alerts in any order.
 pub struct Sorter {
@@ -44,6 +44,13 @@ impl Sorter {
 
     /// Adds alerts.
     pub fn add(&mut self, alerts: Vec<Alert>) -> io::Result<()> {
+        if self.buffer.len() + alerts.len() > self.buffer.capacity()
+            && self.buffer.len() > self.run_alerts / 4
+        {
+            // To its full size at once: doubling would hold it twice.
+            self.buffer
+                .reserve_exact((self.run_alerts - self.buffer.len().min(self.run_alerts)).max(alerts.len()));
+        }
         self.buffer.extend(alerts);
         if self.buffer.len() >= self.run_alerts { self.spill() } else { Ok(()) }
     }
