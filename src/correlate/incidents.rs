@@ -87,7 +87,7 @@ pub fn incidents<'scope>(
             tenant(&mut tenants, finding.tenant, &settings).finding(&finding, &mut now);
         }
         let mut by_name: Vec<&mut Tenant> = tenants.values_mut().collect();
-        by_name.sort_unstable_by_key(|tenant| tenant.tenant);
+        by_name.sort_unstable_by_key(|tenant| tenant.name);
         for tenant in by_name {
             tenant.turn(work.turn, &mut now);
         }
@@ -115,7 +115,7 @@ fn place(finding: &Finding) -> Option<(Tick, i64, AlertId)> {
 
 fn tenant<'a>(tenants: &'a mut FxHashMap<Sym, Tenant>, name: Sym, settings: &Settings) -> &'a mut Tenant {
     tenants.entry(name).or_insert_with(|| Tenant {
-        tenant: name,
+        name,
         links: Links::new(settings.link.clone()),
         open: FxHashMap::default(),
         deadlines: BTreeMap::new(),
@@ -147,7 +147,7 @@ impl Now<'_> {
 
 /// One tenant's incidents.
 struct Tenant {
-    tenant: Sym,
+    name: Sym,
     links: Links,
     /// Boxed: the table moves what it holds whenever it grows.
     open: FxHashMap<Number, Box<Summary>>,
@@ -175,7 +175,7 @@ impl Tenant {
         let Some(home) = self.open.get_mut(&verdict.home) else { return };
         home.add(alert);
         home.strength = verdict.strength;
-        let (incident_id, tenant, tick) = (home.id, self.tenant, alert.tick);
+        let (incident_id, tenant, tick) = (home.id, self.name, alert.tick);
         now.members.push(Member { tick, tenant, incident_id, alert_id: alert.id, diff: 1 });
         now.links.extend(verdict.evidence.iter().map(|evidence| Link {
             tick,
@@ -204,7 +204,7 @@ impl Tenant {
         let incident_id = home.id;
         now.links.extend(finding.alert_ids.windows(2).map(|pair| Link {
             tick: finding.tick,
-            tenant: self.tenant,
+            tenant: self.name,
             incident_id,
             alert_id: pair[1],
             other_alert_id: pair[0],
@@ -222,13 +222,13 @@ impl Tenant {
             let Some(mut gone) = self.open.remove(number) else { continue };
             let Some(home) = self.open.get_mut(&verdict.home) else { continue };
             let moved = |incident_id: IncidentId, diff: Diff| {
-                let tenant = self.tenant;
+                let tenant = self.name;
                 move |alert_id: &AlertId| Member { tick, tenant, incident_id, alert_id: *alert_id, diff }
             };
             now.members.extend(gone.members.iter().map(moved(gone.id, -1)));
             now.members.extend(gone.members.iter().map(moved(home.id, 1)));
             let (strong, names) = (now.settings.link.strong, &now.settings.names);
-            let last = gone.publish((self.tenant, tick), IncidentState::Merged, Some(home.id), strong, names);
+            let last = gone.publish((self.name, tick), IncidentState::Merged, Some(home.id), strong, names);
             now.versions.push(Arc::new(last));
             home.absorb(*gone);
         }
@@ -257,7 +257,7 @@ impl Tenant {
             let Some(home) = self.open.get_mut(&number) else { continue };
             home.dirty = false;
             if home.worth_saying(strong, solo) {
-                let at = (self.tenant, self.tick);
+                let at = (self.name, self.tick);
                 let version = home.publish(at, IncidentState::Open, None, strong, &now.settings.names);
                 now.versions.push(Arc::new(version));
             }
@@ -294,7 +294,7 @@ impl Tenant {
                     Some(later) if later > deadline => self.deadlines.entry(later).or_default().push(number),
                     Some(_) | None => {
                         let Some(mut home) = self.open.remove(&number) else { continue };
-                        let at = (self.tenant, deadline);
+                        let at = (self.name, deadline);
                         let (strong, names) = (now.settings.link.strong, &now.settings.names);
                         now.versions.push(Arc::new(home.publish(
                             at,
@@ -316,7 +316,7 @@ impl Tenant {
         let mut open: Vec<&mut Box<Summary>> = self.open.values_mut().collect();
         open.sort_unstable_by_key(|home| home.id);
         for home in open {
-            let at = (self.tenant, home.last_tick);
+            let at = (self.name, home.last_tick);
             now.versions.push(Arc::new(home.publish(at, IncidentState::Open, None, strong, names)));
         }
     }

@@ -234,7 +234,7 @@ impl Links {
         let Some(last) = self.pairs.get(&(alert.subject(), alert.rule)).and_then(|pair| pair.last) else {
             return;
         };
-        if self.fresh(alert, &last, self.settings.pair_gap_s) {
+        if Self::fresh(alert, &last, self.settings.pair_gap_s) {
             self.join(alert, &last, None, "session", surprise, verdict);
         }
     }
@@ -245,7 +245,7 @@ impl Links {
             let Some(meeting) = self.entities.get(&entity) else { continue };
             if self.selective(meeting, first, alert.tick, self.settings.entity_novelty)
                 && let Some(last) = meeting.last
-                && self.fresh(alert, &last, self.settings.entity_gap_s)
+                && Self::fresh(alert, &last, self.settings.entity_gap_s)
             {
                 self.join(alert, &last, Some(entity), "entity", surprise, verdict);
             }
@@ -253,13 +253,13 @@ impl Links {
         if let Some(meeting) = self.rules.get(&alert.rule)
             && self.selective(meeting, first, alert.tick, self.settings.rule_novelty)
             && let Some(last) = meeting.last
-            && self.fresh(alert, &last, self.shrunk(self.settings.rule_gap_s, alert.tick))
+            && Self::fresh(alert, &last, self.shrunk(self.settings.rule_gap_s, alert.tick))
         {
             self.join(alert, &last, None, "rule", surprise, verdict);
         }
         if let Some(last) = self.latest
             && self.strong_home(last.home)
-            && self.fresh(alert, &last, self.shrunk(self.settings.site_gap_s, alert.tick))
+            && Self::fresh(alert, &last, self.shrunk(self.settings.site_gap_s, alert.tick))
         {
             self.join(alert, &last, None, "site", surprise, verdict);
         }
@@ -271,7 +271,7 @@ impl Links {
             for entity in self.linking(alert) {
                 if let Some(last) = self.entities.get(&entity).and_then(|meeting| meeting.last)
                     && self.strong_home(last.home)
-                    && self.fresh(alert, &last, gap)
+                    && Self::fresh(alert, &last, gap)
                 {
                     return self.join(alert, &last, Some(entity), "entity", surprise, verdict);
                 }
@@ -280,7 +280,7 @@ impl Links {
         if surprise >= self.settings.surprise_site
             && let Some(last) = self.latest
             && self.strong_home(last.home)
-            && self.fresh(alert, &last, self.shrunk(gap, alert.tick))
+            && Self::fresh(alert, &last, self.shrunk(gap, alert.tick))
         {
             self.join(alert, &last, None, "site", surprise, verdict);
         }
@@ -369,7 +369,7 @@ impl Links {
         let bond = self.bonds.get(&home).filter(|bond| bond.kind == IncidentKind::Background)?;
         let common = active >= self.settings.background_common_hours;
         let gap = if common { self.settings.background_gap_s } else { self.settings.background_rare_gap_s };
-        (self.fresh(alert, &last, gap) && alert.tick - bond.first <= self.settings.background_span_s)
+        (Self::fresh(alert, &last, gap) && alert.tick - bond.first <= self.settings.background_span_s)
             .then_some(home)
     }
 
@@ -473,7 +473,7 @@ impl Links {
     }
 
     /// Within the gap by event time, and by ticks too: what a sweep may have dropped must not link.
-    fn fresh(&self, alert: &Alert, last: &Pointer, gap_s: Tick) -> bool {
+    fn fresh(alert: &Alert, last: &Pointer, gap_s: Tick) -> bool {
         (alert.time - last.time).abs() <= gap_s * 1000 && alert.tick - last.tick <= gap_s + 1
     }
 

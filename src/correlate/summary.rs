@@ -136,10 +136,9 @@ impl Summary {
                 self.many_entities.extend(self.entities.iter().copied());
             }
         }
-        if !self.many_entities.is_empty() {
-            if self.many_entities.len() >= ENTITIES_MAX || !self.many_entities.insert(entity) {
-                return;
-            }
+        let many = !self.many_entities.is_empty();
+        if many && (self.many_entities.len() >= ENTITIES_MAX || !self.many_entities.insert(entity)) {
+            return;
         }
         self.entities.push(entity);
     }

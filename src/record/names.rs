@@ -77,17 +77,19 @@ impl Names {
         let hash = hasher.finish();
         let at = (hash >> (64 - SHARD_BITS)) as usize;
         let mut shard = self.shard(at);
+        #[expect(clippy::cast_possible_truncation, reason = "a shard's number is below 16")]
+        let low = at as u32;
         if let Some(known) =
             shard.index.get(&hash).and_then(|ids| ids.iter().find(|id| shard.str(**id) == text))
         {
-            return Sym(known << SHARD_BITS | at as u32);
+            return Sym(known << SHARD_BITS | low);
         }
         let id = u32::try_from(shard.ends.len()).expect("fewer than 2^28 distinct strings a shard");
         shard.text.push_str(text);
         let end = u32::try_from(shard.text.len()).expect("fewer than 4 GiB of strings a shard");
         shard.ends.push(end);
         shard.index.entry(hash).or_default().push(id);
-        Sym(id << SHARD_BITS | at as u32)
+        Sym(id << SHARD_BITS | low)
     }
 
     /// What `sym` stands for.

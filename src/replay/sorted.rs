@@ -86,15 +86,18 @@ impl Sorter {
     }
 }
 
+fn ended(error: &bincode::ErrorKind) -> bool {
+    matches!(error, bincode::ErrorKind::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof)
+}
+
 impl Sorted {
     fn refill(&mut self, run: usize) -> io::Result<()> {
         let (file, head) = &mut self.runs[run];
         *head = match bincode::deserialize_from::<_, Alert>(file) {
             Ok(alert) => Some(alert),
-            Err(error) => match *error {
-                bincode::ErrorKind::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => None,
-                other => return Err(io::Error::other(other)),
-            },
+            // A run ends where no alert begins.
+            Err(error) if ended(&error) => None,
+            Err(error) => return Err(io::Error::other(error)),
         };
         if let Some(alert) = head {
             self.heap.push(Reverse((key(alert), run)));
@@ -103,7 +106,7 @@ impl Sorted {
     }
 
     /// The next alert in order.
-    pub fn next(&mut self) -> io::Result<Option<Alert>> {
+    pub fn pull(&mut self) -> io::Result<Option<Alert>> {
         let Some(Reverse((least, run))) = self.heap.peek().copied() else { return Ok(self.memory.next()) };
         if self.memory.peek().is_some_and(|alert| key(alert) <= least) {
             return Ok(self.memory.next());
@@ -156,7 +159,7 @@ mod tests {
             expected.sort_by_key(key);
             let mut sorted = sorter.finish().unwrap();
             let mut found = Vec::new();
-            while let Some(alert) = sorted.next().unwrap() {
+            while let Some(alert) = sorted.pull().unwrap() {
                 found.push(alert);
             }
             prop_assert_eq!(found, expected);
