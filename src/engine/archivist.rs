@@ -76,6 +76,10 @@ impl Archivist {
                 Told::Done(turn) => {
                     let grown = turn.settled > self.sealed_at || turn.last;
                     let due = turn.last || self.writer.wants_seal() || committed_at.elapsed() >= COMMIT_EVERY;
+                    if turn.last && turn.epoch > self.committed {
+                        let shown = self.writer.show_empty_tables(turn.epoch, turn.settled.max(0));
+                        shown.map_err(|source| ArchiveError::Write { dir: self.dir.clone(), source })?;
+                    }
                     if due && grown && turn.epoch > self.committed {
                         // The last turn may settle no further than the one before: its parts need a name of their own.
                         let tick = turn.settled.max(self.sealed_at + 1);
