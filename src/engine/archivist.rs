@@ -42,8 +42,8 @@ pub enum ArchiveError {
     Log(#[from] super::log::LogError),
 }
 
-/// How long what is written may stay unseen.
-const COMMIT_EVERY: Duration = Duration::from_secs(5);
+/// How long what is written stays unseen, where nothing else is asked for.
+pub const COMMIT_EVERY: Duration = Duration::from_secs(5);
 
 /// The thread's work.
 pub struct Archivist {
@@ -57,6 +57,8 @@ pub struct Archivist {
     pub committed: Epoch,
     /// The tick of its last commit; parts' names go on from there.
     pub sealed_at: Tick,
+    /// How long what is written may stay unseen.
+    pub commit_every: Duration,
 }
 
 impl Archivist {
@@ -75,7 +77,7 @@ impl Archivist {
                 Told::Took(epoch) => epochs.push(epoch),
                 Told::Done(turn) => {
                     let grown = turn.settled > self.sealed_at || turn.last;
-                    let due = turn.last || self.writer.wants_seal() || committed_at.elapsed() >= COMMIT_EVERY;
+                    let due = turn.last || self.writer.wants_seal() || committed_at.elapsed() >= self.commit_every;
                     if due && grown && turn.epoch > self.committed {
                         // The last turn may settle no further than the one before: its parts need a name of their own.
                         let tick = turn.settled.max(self.sealed_at + 1);
