@@ -2,51 +2,10 @@
 
 mod common;
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use common::{acting_plan, agrees, count, digest, edges, real, replay, root, site, summary};
-use serde_json::Value;
-use tempfile::TempDir;
-
-type Digests = BTreeMap<String, String>;
-
-/// Two sources of several tenants with a plan that acts on them.
-struct Days {
-    folder: TempDir,
-    flow: PathBuf,
-    inputs: Vec<PathBuf>,
-}
-
-impl Days {
-    fn new(alerts: u64) -> Days {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let made = folder.path().join("site");
-        site(&made, alerts, 7);
-        let edge = folder.path().join("edges.jsonl");
-        std::fs::write(&edge, edges(alerts / 3)).expect("room for records");
-        let flow = acting_plan(&folder.path().join("plan"), &made, &["alerts.jsonl", "edges.jsonl"]);
-        Days { flow, inputs: vec![made.join("alerts.jsonl"), edge], folder }
-    }
-
-    /// Replays into a new archive, and checks what it holds.
-    fn run(&self, archive: &str, more: &[&str]) -> (Digests, Value) {
-        let archive = self.folder.path().join(archive);
-        let inputs: Vec<&Path> = self.inputs.iter().map(PathBuf::as_path).collect();
-        let summary = summary(&mut replay(&self.flow, &inputs, &archive, more));
-        agrees(&summary, &archive);
-        (digest(&archive), summary)
-    }
-}
-
-/// The same of a summary, whatever the machine's clock and memory.
-fn told(mut summary: Value) -> Value {
-    let fields = summary.as_object_mut().expect("an object");
-    for machine in ["elapsed_s", "alerts_per_s", "peak_rss_bytes"] {
-        fields.remove(machine);
-    }
-    summary
-}
+use common::days::{Days, told};
+use common::{agrees, count, digest, real, replay, root, summary};
 
 #[test]
 fn workers_and_batches_change_nothing() {
@@ -60,7 +19,8 @@ fn workers_and_batches_change_nothing() {
         }
         assert_eq!(count(&said, "late") > 0, !mode.is_empty(), "{said}");
         assert!(count(&said["decisions"], "superseded") > 0, "{said}");
-        let ways = [["1", "100"], ["2", "100"], ["2", "10000"], ["4", "1000"], ["4", "10000"], ["1", "10000"]];
+        let ways =
+            [["1", "100"], ["2", "100"], ["2", "10000"], ["4", "1000"], ["4", "10000"], ["1", "10000"]];
         for (n, [workers, batch]) in ways.into_iter().enumerate() {
             let more = [mode, &["--workers", workers, "--batch", batch]].concat();
             let (again, said_again) = days.run(&name(n + 1), &more);
@@ -153,9 +113,10 @@ fn same_thrice(input: &Path) {
     let flow = root().join("dataflows/pipeline.yml");
     for mode in [&[][..], &["--arrival"][..]] {
         let mut digests = Vec::new();
-        for (n, more) in [&["--workers", "1"][..], &["--workers", "4"], &["--batch", "1777", "--workers", "2"]]
-            .into_iter()
-            .enumerate()
+        for (n, more) in
+            [&["--workers", "1"][..], &["--workers", "4"], &["--batch", "1777", "--workers", "2"]]
+                .into_iter()
+                .enumerate()
         {
             let archive = folder.path().join(format!("{}-{n}", mode.len()));
             let said = summary(&mut replay(&flow, &[input], &archive, &[mode, more].concat()));

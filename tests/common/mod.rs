@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test needs a part of it")]
 
+pub mod days;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -95,15 +97,21 @@ pub fn acting_plan(folder: &Path, site: &Path, tenants: &[&str]) -> PathBuf {
         std::fs::write(&path, text.replace(from, to)).expect("room for the plan");
     };
     let site = site.display();
-    edit("policies/default.yml", "execute: { score: 0.80, confidence: 0.90 }", "execute: { score: 0, confidence: 0 }");
-    let executor = format!("{{type: simulate, environment: {site}/environment.json, truth: {site}/truth.jsonl}}");
+    edit(
+        "policies/default.yml",
+        "execute: { score: 0.80, confidence: 0.90 }",
+        "execute: { score: 0.40, confidence: 0 }",
+    );
+    let executor =
+        format!("{{type: simulate, environment: {site}/environment.json, truth: {site}/truth.jsonl}}");
     edit("pipeline.yml", "{type: dry-run}", &executor);
     for table in ["assets", "identities", "indicators"] {
         edit("pipeline.yml", &format!("{table}: []"), &format!("{table}: [{site}/{table}.csv]"));
     }
     let mut sources = String::new();
     for name in tenants {
-        writeln!(sources, "  - {{name: {name}, type: file, path: {name}, tenant_from_field: true}}").expect("memory");
+        writeln!(sources, "  - {{name: {name}, type: file, path: {name}, tenant_from_field: true}}")
+            .expect("memory");
     }
     edit("pipeline.yml", "tenant: default\n", &format!("tenant: default\nsources:\n{sources}"));
     folder.join("pipeline.yml")
@@ -215,7 +223,10 @@ pub fn held(archive: &Path) -> Held {
         let change = if decision.superseded_by.is_some() { -1 } else { 1 };
         *standing.entry(decision.decision_id).or_default() += change;
     }
-    assert!(standing.values().all(|n| (0..=1).contains(n)), "a decision told twice, or replaced and never told");
+    assert!(
+        standing.values().all(|n| (0..=1).contains(n)),
+        "a decision told twice, or replaced and never told"
+    );
     let mut actions = BTreeMap::<_, u32>::new();
     for action in reader.actions(None).expect("actions").map(|line| line.expect("an action")) {
         *actions.entry(action.action_id).or_default() += u32::from(action.seq == 0);
@@ -236,12 +247,17 @@ pub fn agrees(summary: &Value, archive: &Path) {
     let decisions = &summary["decisions"];
     let standing: u64 = ["execute", "escalate", "decline"].into_iter().map(|key| count(decisions, key)).sum();
     let told = [count(summary, "alerts"), count(summary, "incidents"), standing, count(summary, "actions")];
-    assert_eq!([held.alerts, held.incidents, held.standing, held.actions].map(|n| n as u64), told, "{summary}");
+    assert_eq!(
+        [held.alerts, held.incidents, held.standing, held.actions].map(|n| n as u64),
+        told,
+        "{summary}"
+    );
 }
 
 /// A file of real data, looked for in the folders above; says so where there is none.
 pub fn real(path: &str) -> Option<PathBuf> {
-    let found = root().ancestors().map(|above| above.join("shared/data").join(path)).find(|path| path.exists());
+    let found =
+        root().ancestors().map(|above| above.join("shared/data").join(path)).find(|path| path.exists());
     if found.is_none() {
         eprintln!("skipped: there is no shared/data/{path} here");
     }
