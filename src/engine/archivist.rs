@@ -2,8 +2,11 @@
 //!
 //! In: rows by epoch, and turns that are done. Out: parts of the archive; commits in the log; a token for each epoch
 //! done, which lets the feed go on. Order of a commit: parts sealed (durable, not seen), the log commits, parts published.
-//! State: open parts; epochs not yet recorded; counts for the summary.
+//! Rows of an epoch reach a part only when the epoch is done: a part must hold nothing beyond the commit that it waits
+//! for, or a run that is cut after it says it twice.
+//! State: open parts; rows of the few epochs under way; epochs not yet recorded; counts for the summary.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -42,8 +45,8 @@ pub enum ArchiveError {
     Log(#[from] super::log::LogError),
 }
 
-/// How long what is written may stay unseen.
-const COMMIT_EVERY: Duration = Duration::from_secs(5);
+/// How long what is written stays unseen, where nothing else is asked for.
+pub const COMMIT_EVERY: Duration = Duration::from_secs(5);
 
 /// The thread's work.
 pub struct Archivist {
@@ -57,6 +60,8 @@ pub struct Archivist {
     pub committed: Epoch,
     /// The tick of its last commit; parts' names go on from there.
     pub sealed_at: Tick,
+    /// How long what is written may stay unseen.
+    pub commit_every: Duration,
 }
 
 impl Archivist {
@@ -64,18 +69,20 @@ impl Archivist {
     pub fn run(mut self, inbox: &Receiver<Told>, done: &Sender<Turn>) -> Result<Counts, ArchiveError> {
         let mut counts = Counts::default();
         let mut epochs: Vec<LoggedEpoch> = Vec::new();
+        let mut under_way: BTreeMap<Epoch, Vec<Rows>> = BTreeMap::new();
         let mut committed_at = now();
         for told in inbox {
             match told {
                 Told::Rows(epoch, rows) => {
                     counts.add(&rows);
-                    let written = self.writer.push(epoch, &rows);
-                    written.map_err(|source| ArchiveError::Write { dir: self.dir.clone(), source })?;
+                    under_way.entry(epoch).or_default().push(rows);
                 }
                 Told::Took(epoch) => epochs.push(epoch),
                 Told::Done(turn) => {
+                    let later = under_way.split_off(&(turn.epoch + 1));
+                    self.write(std::mem::replace(&mut under_way, later))?;
                     let grown = turn.settled > self.sealed_at || turn.last;
-                    let due = turn.last || self.writer.wants_seal() || committed_at.elapsed() >= COMMIT_EVERY;
+                    let due = turn.last || self.writer.wants_seal() || committed_at.elapsed() >= self.commit_every;
                     if turn.last && turn.epoch > self.committed {
                         let shown = self.writer.show_empty_tables(turn.epoch, turn.settled.max(0));
                         shown.map_err(|source| ArchiveError::Write { dir: self.dir.clone(), source })?;
@@ -92,6 +99,14 @@ impl Archivist {
             }
         }
         Ok(counts)
+    }
+
+    fn write(&mut self, done: BTreeMap<Epoch, Vec<Rows>>) -> Result<(), ArchiveError> {
+        for (epoch, rows) in done.iter().flat_map(|(epoch, all)| all.iter().map(move |rows| (*epoch, rows))) {
+            let written = self.writer.push(epoch, rows);
+            written.map_err(|source| ArchiveError::Write { dir: self.dir.clone(), source })?;
+        }
+        Ok(())
     }
 
     fn commit(
