@@ -2,8 +2,14 @@
 
 mod report;
 mod setup;
-mod replay;
+mod check;
+mod completions;
 mod digest;
+mod doctor;
+mod explain;
+mod generate;
+mod replay;
+mod schema;
 
 use std::process::ExitCode;
 
@@ -19,8 +25,14 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    Replay(replay::Args),
+    Check(check::Args),
+    Completions(completions::Args),
     Digest(digest::Args),
+    Doctor(doctor::Args),
+    Explain(explain::Args),
+    Generate(generate::Args),
+    Replay(replay::Args),
+    Schema(schema::Args),
 }
 
 /// How a command reports.
@@ -56,8 +68,14 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
-        Command::Replay(args) => replay::run(&args),
+        Command::Check(args) => check::run(&args),
+        Command::Completions(args) => completions::run(&args),
         Command::Digest(args) => digest::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Explain(args) => explain::run(&args),
+        Command::Generate(args) => generate::run(&args),
+        Command::Replay(args) => replay::run(&args),
+        Command::Schema(args) => schema::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

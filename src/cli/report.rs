@@ -184,9 +184,10 @@ fn tell_response(row: &IncidentRow, archive: &Path, names: &Arc<Names>) {
     }
 }
 
-/// An attacker's text on a terminal: control characters are shown, not obeyed.
+/// An attacker's text on a terminal: characters that move the cursor or turn the direction are shown, not obeyed.
 pub(crate) fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    let turns = |c| matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.chars().map(|c| if c.is_control() || turns(c) { '\u{fffd}' } else { c }).collect()
 }
 
 /// 1234567 as 1,234,567.
@@ -214,5 +215,6 @@ mod tests {
     #[test]
     fn an_attackers_text_moves_no_cursor() {
         assert_eq!(plain("a\u{1b}[2Jb\nc"), "a\u{fffd}[2Jb\u{fffd}c");
+        assert_eq!(plain("gpj.\u{202e}exe"), "gpj.\u{fffd}exe");
     }
 }

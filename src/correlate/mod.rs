@@ -9,6 +9,7 @@ pub mod group;
 pub mod event_count;
 pub mod temporal_ordered;
 pub mod findings;
+pub mod example;
 pub mod rarity;
 pub mod link;
 pub mod summary;
