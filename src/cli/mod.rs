@@ -4,6 +4,10 @@ mod report;
 mod setup;
 mod replay;
 mod digest;
+mod learning;
+mod train;
+mod evaluate;
+mod model;
 
 use std::process::ExitCode;
 
@@ -21,6 +25,9 @@ struct Cli {
 enum Command {
     Replay(replay::Args),
     Digest(digest::Args),
+    Train(train::Args),
+    Evaluate(evaluate::Args),
+    Model(model::Args),
 }
 
 /// How a command reports.
@@ -58,6 +65,9 @@ pub fn main() -> ExitCode {
     let done = match cli.command {
         Command::Replay(args) => replay::run(&args),
         Command::Digest(args) => digest::run(&args),
+        Command::Train(args) => train::run(&args),
+        Command::Evaluate(args) => evaluate::run(&args),
+        Command::Model(args) => model::run(args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
