@@ -10,6 +10,10 @@ mod explain;
 mod generate;
 mod replay;
 mod schema;
+mod learning;
+mod train;
+mod evaluate;
+mod model;
 
 use std::process::ExitCode;
 
@@ -33,6 +37,9 @@ enum Command {
     Generate(generate::Args),
     Replay(replay::Args),
     Schema(schema::Args),
+    Train(train::Args),
+    Evaluate(evaluate::Args),
+    Model(model::Args),
 }
 
 /// How a command reports.
@@ -76,6 +83,9 @@ pub fn main() -> ExitCode {
         Command::Generate(args) => generate::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Schema(args) => schema::run(&args),
+        Command::Train(args) => train::run(&args),
+        Command::Evaluate(args) => evaluate::run(&args),
+        Command::Model(args) => model::run(args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,6 +1,6 @@
 //! `quell replay`: a historical run over files.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use crate::engine::run::{Batch, Run, Settings, has_log};
 use crate::engine::summary::{Counts, Summary};
 use crate::ingest::Limits;
 use crate::plan::catalog::Plan;
+use crate::plan::pipeline::{Context, ExecutorSpec};
 use crate::record::{Epoch, Millis, Names};
 use crate::replay::arrival::ArrivalFeed;
 use crate::replay::inputs::{InputFile, files};
@@ -57,6 +58,15 @@ pub(crate) struct Args {
     /// A version of the model other than the promoted one.
     #[arg(long)]
     model: Option<String>,
+    /// Let a simulated environment answer instead of the plan's executor: an environment.json of `quell generate`.
+    #[arg(long, value_name = "FILE")]
+    environment: Option<PathBuf>,
+    /// What the simulated environment's alerts truly are: the truth.jsonl beside it.
+    #[arg(long, value_name = "FILE", requires = "environment")]
+    truth: Option<PathBuf>,
+    /// Take the tables of context from a folder's assets.csv, identities.csv and indicators.csv, not from the plan.
+    #[arg(long, value_name = "DIR")]
+    context: Option<PathBuf>,
     /// The longest record, in bytes; a longer one is a reject.
     #[arg(long, default_value_t = 16 << 20)]
     record_bytes_max: usize,
@@ -70,7 +80,9 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let watch = Stopwatch::start();
-    let plan = Arc::new(setup::plan(&args.flow)?);
+    let mut plan = setup::plan(&args.flow)?;
+    replace(&mut plan, args)?;
+    let plan = Arc::new(plan);
     let inputs = files(&args.input, args.name.as_deref())?;
     let names = setup::names();
     let committed = prepare(args, &plan, &inputs)?;
@@ -93,6 +105,30 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let (summary, counts) = run.finish()?;
     fed?;
     report(args, &measured(summary, &watch), &counts, &names)
+}
+
+/// Puts what the command line says in the place of the plan's executor and tables.
+fn replace(plan: &mut Plan, args: &Args) -> Result<(), Failure> {
+    if let Some(environment) = &args.environment {
+        plan.pipeline.executor = ExecutorSpec::Simulate {
+            environment: absolute(environment)?,
+            truth: args.truth.as_deref().map(absolute).transpose()?,
+        };
+    }
+    if let Some(folder) = &args.context {
+        let table = |name: &str| absolute(&folder.join(name)).map(|path| vec![path]);
+        plan.pipeline.context = Context {
+            assets: table("assets.csv")?,
+            identities: table("identities.csv")?,
+            indicators: table("indicators.csv")?,
+        };
+    }
+    Ok(())
+}
+
+/// A path of the command line, which is of the working folder and not of the plan's.
+fn absolute(path: &Path) -> Result<PathBuf, Failure> {
+    Ok(std::path::absolute(path)?)
 }
 
 /// Looks at what stands in the archive; the epoch through which it is published and the time as of which the run judges,
@@ -154,6 +190,9 @@ fn identity(args: &Args, plan: &Plan, inputs: &[InputFile]) -> String {
         "batch": args.batch,
         "model": args.model,
         "record_bytes_max": args.record_bytes_max,
+        "environment": args.environment,
+        "truth": args.truth,
+        "context": args.context,
     })
     .to_string()
 }
