@@ -82,7 +82,8 @@ impl Archivist {
                     let later = under_way.split_off(&(turn.epoch + 1));
                     self.write(std::mem::replace(&mut under_way, later))?;
                     let grown = turn.settled > self.sealed_at || turn.last;
-                    let due = turn.last || self.writer.wants_seal() || committed_at.elapsed() >= self.commit_every;
+                    let due =
+                        turn.last || self.writer.wants_seal() || committed_at.elapsed() >= self.commit_every;
                     if turn.last && turn.epoch > self.committed {
                         let shown = self.writer.show_empty_tables(turn.epoch, turn.settled.max(0));
                         shown.map_err(|source| ArchiveError::Write { dir: self.dir.clone(), source })?;
