@@ -73,6 +73,7 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
 /// Runs the command line; the process's exit code.
 #[must_use]
 pub fn main() -> ExitCode {
+    end_quietly_without_a_reader();
     let cli = Cli::parse();
     let done = match cli.command {
         Command::Check(args) => check::run(&args),
@@ -110,4 +111,16 @@ pub fn main() -> ExitCode {
             ExitCode::from(3)
         }
     }
+}
+
+/// `quell explain ID | head` is no defect: where nobody reads standard output any more, the process ends.
+fn end_quietly_without_a_reader() {
+    let told = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let what = panic.payload_as_str().unwrap_or_default();
+        if what.starts_with("failed printing to stdout") && what.contains("Broken pipe") {
+            std::process::exit(0);
+        }
+        told(panic);
+    }));
 }

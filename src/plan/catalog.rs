@@ -68,9 +68,8 @@ impl Parts {
         let correlations = each(&folder.join("correlations"), "yml", Correlation::load, &mut faults);
         faults.extend(same_names(&correlations));
         let playbooks = playbook::load(&folder.join("playbooks")).map_err(|more| faults.extend(more)).ok();
-        // Without playbooks the policy's references to them can't be judged.
-        let policy = pipeline.as_ref().zip(playbooks.as_ref()).and_then(|(pipeline, playbooks)| {
-            let policy = read_policy(&folder.join(&pipeline.policy), playbooks);
+        let policy = pipeline.as_ref().and_then(|pipeline| {
+            let policy = read_policy(&folder.join(&pipeline.policy), playbooks.as_deref());
             policy.map_err(|more| faults.extend(more)).ok()
         });
         faults.sort();
@@ -163,7 +162,7 @@ fn read_pipeline(flow: &Path, folder: &Path, faults: &mut Vec<Fault>) -> Option<
     Some(pipeline)
 }
 
-fn read_policy(file: &Path, playbooks: &[Playbook]) -> Result<Policy, Vec<Fault>> {
+fn read_policy(file: &Path, playbooks: Option<&[Playbook]>) -> Result<Policy, Vec<Fault>> {
     let text = std::fs::read_to_string(file).map_err(|error| {
         vec![Fault::of(
             file,

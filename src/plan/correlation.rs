@@ -12,7 +12,7 @@ use serde_saphyr::Spanned;
 
 use super::fault::Fault;
 
-/// A correlation rule's file.
+/// A correlation rule's file: Sigma 2.1 with examples.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CorrelationFile {

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::words::{self, section, when};
 use super::{Said, Source, all, incident};
-use crate::archive::{CandidateLine, Only};
+use crate::archive::Only;
 use crate::cli::Failure;
 use crate::record::DecisionId;
 
@@ -15,9 +15,7 @@ pub(super) fn explain(source: &Source, id: &str) -> Result<Said, Failure> {
     let lines = incident::decisions(all(reader.decisions(only()))?);
     let line = lines.last().ok_or_else(|| anyhow::anyhow!("decision {id} has no row"))?;
     let of = || Some(Only::incidents([line.incident_id]));
-    let weighed: Vec<CandidateLine> =
-        all(reader.candidates(of()))?.into_iter().filter(|c| c.tick == line.tick && c.diff > 0).collect();
-    let weighed = incident::candidates(weighed, names);
+    let weighed = incident::candidates_at(line.tick, all(reader.candidates(of()))?, names);
     let actions = incident::actions(all(reader.actions(only()))?);
     let mut told = vec![
         format!("Decision {id}: {} on incident {}", line.ruling.name(), line.incident_id),

@@ -12,7 +12,7 @@ use crate::archive::{
 };
 use crate::cli::Failure;
 use crate::cli::report::group;
-use crate::record::{AlertId, DecisionId, Diff, IncidentId, IncidentState, Names};
+use crate::record::{AlertId, DecisionId, Diff, IncidentId, IncidentState, Names, Tick};
 
 /// Everything that the archive says of one incident.
 pub(super) struct Story {
@@ -196,7 +196,7 @@ impl Story {
 fn version(line: &IncidentLine) -> String {
     let sure = line.confidence.map_or_else(String::new, |c| format!(" ({:.0} %)", c.value() * 100.0));
     format!(
-        "{:>4}  {}  {} alerts, {}, {}, {}{sure}",
+        "{:>4}  {}  alerts {}, {}, {}, {}{sure}",
         line.version,
         when(line.tick * 1000),
         line.alert_count,
@@ -243,19 +243,32 @@ fn links(lines: Vec<LinkLine>, alerts: &[AlertLine]) -> Vec<LinkLine> {
     sums.into_values().filter(|(sum, _)| *sum > 0).map(|(_, line)| line).collect()
 }
 
-/// Candidates that were not withdrawn, of the latest tick, best first.
-pub(super) fn candidates(lines: Vec<CandidateLine>, names: &Names) -> Vec<CandidateLine> {
-    let mut sums: BTreeMap<(i64, String), (Diff, CandidateLine)> = BTreeMap::new();
+/// Candidates that were not withdrawn, best first.
+fn candidates(lines: Vec<CandidateLine>, names: &Names) -> Vec<CandidateLine> {
+    let mut sums: BTreeMap<(String, i64, u16, u16, bool), (Diff, CandidateLine)> = BTreeMap::new();
     for line in lines {
-        let slot = sums.entry((line.tick, names.get(line.playbook_id))).or_insert_with(|| (0, line.clone()));
-        slot.0 += line.diff;
+        let playbook = names.get(line.playbook_id);
+        let key = (playbook, line.tick, line.score.0, line.propensity.0, line.eligible);
+        sums.entry(key).or_insert_with(|| (0, line.clone())).0 += line.diff;
     }
     let mut standing: Vec<CandidateLine> =
         sums.into_values().filter(|(sum, _)| *sum > 0).map(|(_, line)| line).collect();
-    let latest = standing.iter().map(|line| line.tick).max();
-    standing.retain(|line| Some(line.tick) == latest);
-    standing.sort_by(|a, b| b.score.cmp(&a.score));
+    standing.sort_by_key(|line| std::cmp::Reverse((line.score, line.propensity)));
     standing
+}
+
+/// Candidates as they were last weighed at `tick` or before, best first.
+pub(super) fn candidates_at(tick: Tick, lines: Vec<CandidateLine>, names: &Names) -> Vec<CandidateLine> {
+    let mut last: BTreeMap<String, CandidateLine> = BTreeMap::new();
+    for line in lines.into_iter().filter(|line| line.diff > 0 && line.tick <= tick) {
+        let slot = last.entry(names.get(line.playbook_id)).or_insert_with(|| line.clone());
+        if line.tick >= slot.tick {
+            *slot = line;
+        }
+    }
+    let mut last: Vec<CandidateLine> = last.into_values().collect();
+    last.sort_by_key(|line| std::cmp::Reverse((line.score, line.propensity)));
+    last
 }
 
 /// Each decision's last word, in order.
