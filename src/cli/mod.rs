@@ -4,6 +4,11 @@ mod report;
 mod setup;
 mod replay;
 mod digest;
+mod run;
+mod doors;
+mod turning;
+mod verdict;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -19,8 +24,14 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Run(run::Args),
     Replay(replay::Args),
     Digest(digest::Args),
+    Verdict(verdict::Args),
+    /// Let an escalated decision be carried out.
+    Approve(verdict::AnswerArgs),
+    /// Let an escalated decision rest.
+    Deny(verdict::AnswerArgs),
 }
 
 /// How a command reports.
@@ -56,8 +67,12 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
+        Command::Run(args) => run::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Digest(args) => digest::run(&args),
+        Command::Verdict(args) => verdict::run(&args),
+        Command::Approve(args) => verdict::approve(&args, true),
+        Command::Deny(args) => verdict::approve(&args, false),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -2,8 +2,9 @@
 //!
 //! In: rows by epoch, and turns that are done. Out: parts of the archive; commits in the log; a token for each epoch
 //! done, which lets the feed go on. Order of a commit: parts sealed (durable, not seen), the log commits, parts published.
-//! State: open parts; epochs not yet recorded; counts for the summary.
+//! State: open parts; rows of epochs that are not done; epochs not yet recorded; counts for the summary.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -23,6 +24,8 @@ pub enum Told {
     Took(LoggedEpoch),
     /// An epoch is complete: no more rows of it will come.
     Done(Turn),
+    /// What is complete should be seen now.
+    Flush,
 }
 
 /// Why the archive could not be written.
@@ -64,27 +67,43 @@ impl Archivist {
     pub fn run(mut self, inbox: &Receiver<Told>, done: &Sender<Turn>) -> Result<Counts, ArchiveError> {
         let mut counts = Counts::default();
         let mut epochs: Vec<LoggedEpoch> = Vec::new();
+        // A commit covers whole epochs: rows of one that is not done must not get into a part that is sealed before.
+        let mut early: BTreeMap<Epoch, Vec<Rows>> = BTreeMap::new();
+        let mut unseen: Option<Turn> = None;
         let mut committed_at = now();
         for told in inbox {
-            match told {
+            let mut token = None;
+            let hurry = match told {
                 Told::Rows(epoch, rows) => {
                     counts.add(&rows);
-                    let written = self.writer.push(epoch, &rows);
-                    written.map_err(|source| ArchiveError::Write { dir: self.dir.clone(), source })?;
+                    early.entry(epoch).or_default().push(rows);
+                    continue;
                 }
-                Told::Took(epoch) => epochs.push(epoch),
+                Told::Took(epoch) => {
+                    epochs.push(epoch);
+                    continue;
+                }
                 Told::Done(turn) => {
-                    let grown = turn.settled > self.sealed_at || turn.last;
-                    let due = turn.last || self.writer.wants_seal() || committed_at.elapsed() >= COMMIT_EVERY;
-                    if due && grown && turn.epoch > self.committed {
-                        // The last turn may settle no further than the one before: its parts need a name of their own.
-                        let tick = turn.settled.max(self.sealed_at + 1);
-                        self.commit(turn.epoch, tick, &mut epochs)?;
-                        (committed_at, self.sealed_at) = (now(), tick);
+                    for rows in early.remove(&turn.epoch).into_iter().flatten() {
+                        let written = self.writer.push(turn.epoch, &rows);
+                        written.map_err(|source| ArchiveError::Write { dir: self.dir.clone(), source })?;
                     }
-                    // The feed may have ended.
-                    let _ = done.send(turn);
+                    token = Some(turn);
+                    unseen = token.filter(|turn| turn.epoch > self.committed);
+                    turn.last || self.writer.wants_seal() || committed_at.elapsed() >= COMMIT_EVERY
                 }
+                Told::Flush => true,
+            };
+            if let Some(turn) = unseen.filter(|_| hurry) {
+                // A turn may settle no further than the one before: its parts need a name of their own.
+                let tick = turn.settled.max(self.sealed_at + 1);
+                self.commit(turn.epoch, tick, &mut epochs)?;
+                (committed_at, self.sealed_at, self.committed) = (now(), tick, turn.epoch);
+                unseen = None;
+            }
+            if let Some(turn) = token {
+                // The feed may have ended.
+                let _ = done.send(turn);
             }
         }
         Ok(counts)
