@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::report::{Progress, Stopwatch, measured, tell};
 use super::{Failure, Output, setup};
@@ -59,6 +60,9 @@ pub(crate) struct Args {
     /// The longest record, in bytes; a longer one is a reject.
     #[arg(long, default_value_t = 16 << 20)]
     record_bytes_max: usize,
+    /// How long what is written may stay unseen, and be done again after a crash.
+    #[arg(long, default_value_t = 5_000, value_name = "MILLISECONDS", hide_short_help = true)]
+    commit_every_ms: u64,
     /// How to report.
     #[arg(long, value_enum, default_value_t)]
     output: Output,
@@ -85,11 +89,10 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         committed,
     };
     let context = setup::context(&plan, &names).map_err(Failure::Plan)?;
-    let mut run = Run::start(settings)?;
+    let mut run = Run::start_committing(settings, Duration::from_millis(args.commit_every_ms))?;
     let fed = feed(args, &plan, inputs, as_of, &mut run, setup::all_new(&context));
     let (summary, counts) = run.finish()?;
     fed?;
-    Log::open(&args.archive)?.set_meta("finished", "true")?;
     report(args, &measured(summary, &watch), &counts, &names)
 }
 
@@ -143,10 +146,11 @@ fn prepare(args: &Args, plan: &Plan, inputs: &[InputFile]) -> Result<Option<(Epo
 
 /// What must be the same for a resumed run to come to the same result.
 fn identity(args: &Args, plan: &Plan, inputs: &[InputFile]) -> String {
-    let names: Vec<&str> = inputs.iter().map(|input| input.name.as_str()).collect();
+    let size = |input: &InputFile| std::fs::metadata(&input.path).map_or(0, |file| file.len());
+    let inputs: Vec<_> = inputs.iter().map(|input| (&input.name, size(input))).collect();
     serde_json::json!({
         "plan": plan.hash,
-        "inputs": names,
+        "inputs": inputs,
         "arrival": args.arrival,
         "batch": args.batch,
         "model": args.model,
@@ -223,7 +227,9 @@ fn finished(args: &Args) -> Result<(), Failure> {
 
 fn report(args: &Args, summary: &Summary, counts: &Counts, names: &Arc<Names>) -> Result<(), Failure> {
     let line = serde_json::to_string(summary)?;
-    Log::open(&args.archive)?.set_meta("summary", &line)?;
+    let log = Log::open(&args.archive)?;
+    log.set_meta("summary", &line)?;
+    log.set_meta("finished", "true")?;
     match args.output {
         Output::Text => tell(summary, counts, &args.archive, names),
         Output::Json => println!("{line}"),

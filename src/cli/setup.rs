@@ -84,12 +84,15 @@ fn truth_ids(pipeline: &Pipeline, vendor: &str) -> Vec<AlertId> {
     vec![AlertId::of(&[pipeline.tenant.as_bytes(), product.as_bytes(), vendor.as_bytes()])]
 }
 
-/// What is known of a source's records; `as_of` is the recorded ingest time.
+/// What is known of a source's records: what the plan says of the source of that name, if it has one. `as_of` is the
+/// recorded ingest time.
 pub(crate) fn source(plan: &Plan, name: &str, as_of: Millis, names: &Names) -> SourceSettings {
+    let known = plan.pipeline.sources.iter().find(|source| source.name == name);
+    let tenant = known.and_then(|source| source.tenant.as_ref()).unwrap_or(&plan.pipeline.tenant);
     SourceSettings {
         name: names.intern(name),
-        tenant: names.intern(&plan.pipeline.tenant),
-        tenant_from_field: false,
+        tenant: names.intern(tenant),
+        tenant_from_field: known.is_some_and(|source| source.tenant_from_field),
         zone: TimeZone::get(&plan.pipeline.zone).unwrap_or(TimeZone::UTC),
         as_of,
         future_max_ms: plan.future_max_s * 1000,

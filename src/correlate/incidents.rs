@@ -247,7 +247,8 @@ impl Tenant {
         }
     }
 
-    /// Publishes what changed in the tick that ends, when a later one begins.
+    /// Publishes what changed in the tick that ends, when a later one begins, and closes what ended before that. What
+    /// an incident waits for depends on the alerts so far, so it ends before the next is looked at, not after a batch.
     fn reach(&mut self, tick: Tick, now: &mut Now<'_>) {
         if tick <= self.tick {
             return;
@@ -262,6 +263,7 @@ impl Tenant {
                 now.versions.push(Arc::new(version));
             }
         }
+        self.close(tick, now);
         self.tick = tick;
     }
 
@@ -272,7 +274,6 @@ impl Tenant {
             // The clock itself says nothing of this tenant: its own last tick stays the time of its last word.
             self.tick = reached;
         }
-        self.close(turn.settled, now);
         if turn.last {
             self.last_words(now);
         }

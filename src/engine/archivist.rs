@@ -2,7 +2,9 @@
 //!
 //! In: rows by epoch, and turns that are done. Out: parts of the archive; commits in the log; a token for each epoch
 //! done, which lets the feed go on. Order of a commit: parts sealed (durable, not seen), the log commits, parts published.
-//! State: open parts; rows of epochs that are not done; epochs not yet recorded; counts for the summary.
+//! Rows of an epoch reach a part only when the epoch is done: a part must hold nothing beyond the commit that it waits
+//! for, or a run that is cut after it says it twice.
+//! State: open parts; rows of the few epochs under way; epochs not yet recorded; counts for the summary.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -45,8 +47,8 @@ pub enum ArchiveError {
     Log(#[from] super::log::LogError),
 }
 
-/// How long what is written may stay unseen.
-const COMMIT_EVERY: Duration = Duration::from_secs(5);
+/// How long what is written stays unseen, where nothing else is asked for.
+pub const COMMIT_EVERY: Duration = Duration::from_secs(5);
 
 /// The thread's work.
 pub struct Archivist {
@@ -60,6 +62,8 @@ pub struct Archivist {
     pub committed: Epoch,
     /// The tick of its last commit; parts' names go on from there.
     pub sealed_at: Tick,
+    /// How long what is written may stay unseen.
+    pub commit_every: Duration,
 }
 
 impl Archivist {
@@ -67,8 +71,7 @@ impl Archivist {
     pub fn run(mut self, inbox: &Receiver<Told>, done: &Sender<Turn>) -> Result<Counts, ArchiveError> {
         let mut counts = Counts::default();
         let mut epochs: Vec<LoggedEpoch> = Vec::new();
-        // A commit covers whole epochs: rows of one that is not done must not get into a part that is sealed before.
-        let mut early: BTreeMap<Epoch, Vec<Rows>> = BTreeMap::new();
+        let mut under_way: BTreeMap<Epoch, Vec<Rows>> = BTreeMap::new();
         let mut unseen: Option<Turn> = None;
         let mut committed_at = now();
         for told in inbox {
@@ -76,7 +79,7 @@ impl Archivist {
             let hurry = match told {
                 Told::Rows(epoch, rows) => {
                     counts.add(&rows);
-                    early.entry(epoch).or_default().push(rows);
+                    under_way.entry(epoch).or_default().push(rows);
                     continue;
                 }
                 Told::Took(epoch) => {
@@ -84,13 +87,11 @@ impl Archivist {
                     continue;
                 }
                 Told::Done(turn) => {
-                    for rows in early.remove(&turn.epoch).into_iter().flatten() {
-                        let written = self.writer.push(turn.epoch, &rows);
-                        written.map_err(|source| ArchiveError::Write { dir: self.dir.clone(), source })?;
-                    }
+                    let later = under_way.split_off(&(turn.epoch + 1));
+                    self.write(std::mem::replace(&mut under_way, later))?;
                     token = Some(turn);
                     unseen = token.filter(|turn| turn.epoch > self.committed);
-                    turn.last || self.writer.wants_seal() || committed_at.elapsed() >= COMMIT_EVERY
+                    turn.last || self.writer.wants_seal() || committed_at.elapsed() >= self.commit_every
                 }
                 Told::Flush => true,
             };
@@ -107,6 +108,14 @@ impl Archivist {
             }
         }
         Ok(counts)
+    }
+
+    fn write(&mut self, done: BTreeMap<Epoch, Vec<Rows>>) -> Result<(), ArchiveError> {
+        for (epoch, rows) in done.iter().flat_map(|(epoch, all)| all.iter().map(move |rows| (*epoch, rows))) {
+            let written = self.writer.push(epoch, rows);
+            written.map_err(|source| ArchiveError::Write { dir: self.dir.clone(), source })?;
+        }
+        Ok(())
     }
 
     fn commit(

@@ -5,10 +5,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
-use super::archivist::{ArchiveError, Archivist, Told};
+use super::archivist::{ArchiveError, Archivist, COMMIT_EVERY, Told};
 use super::clerk::{Clerk, Report};
 use super::dataflow::{Output, Wiring};
 use super::log::{Log, LogError, LoggedEpoch, LoggedPart, STATE_FOLDER};
@@ -120,6 +121,11 @@ pub struct Run {
 impl Run {
     /// Starts all threads.
     pub fn start(settings: Settings) -> Result<Run, RunError> {
+        Run::start_committing(settings, COMMIT_EVERY)
+    }
+
+    /// As `start`, where what is written shows after `commit_every` at the latest.
+    pub fn start_committing(settings: Settings, commit_every: Duration) -> Result<Run, RunError> {
         let Settings { plan, names, archive, workers, ranker, executor, committed } = settings;
         let stamp = RunStamp { plan_hash: plan.hash.clone(), model_version: ranker.version() };
         let (plan_hash, model_version) = (names.intern(&stamp.plan_hash), names.intern(&stamp.model_version));
@@ -128,7 +134,7 @@ impl Run {
         let (token, tokens) = unbounded();
         let log = Log::open(&archive)?;
         let sealed_at = log.committed()?.map_or(-1, |(_, tick)| tick);
-        let archivist = Archivist { dir: archive.clone(), writer, log, committed, sealed_at };
+        let archivist = Archivist { dir: archive.clone(), writer, log, committed, sealed_at, commit_every };
         let archivist = thread::Builder::new()
             .name("archive".into())
             .spawn(move || archivist.run(&archive_inbox, &token))?;

@@ -2,8 +2,10 @@
 //!
 //! In: watched (entity, version) pairs and the context tables, both changing. Out: versions with their facts: each new
 //! one, and the current version of an open incident again when a changed row touches it, and only then.
-//! State: the join's arrangements of both sides; the current version of each ranked open incident with its facts.
+//! State: the join's arrangements of both sides; the current version of each ranked open incident with its facts; facts
+//! of epochs that have not come yet.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
@@ -81,10 +83,17 @@ pub fn attach<'scope>(
 ) -> Stream<'scope, Enriched> {
     let route = Exchange::new(|((key, _), _, _): &Change| route(key.0));
     let mut current: FxHashMap<(Sym, IncidentId), (u32, Option<Current>)> = FxHashMap::default();
+    // A change's epoch is its own: what the join worked off together comes together, with the first one's right to speak.
+    let mut ahead: BTreeMap<Epoch, Vec<((Key, ContextFacts), Diff)>> = BTreeMap::new();
     let (enriched, _) = turns("facts", (versions, Pipeline), (facts.inner, route), clock, move |work| {
+        for (change, epoch, diff) in work.second.drain(..) {
+            ahead.entry(epoch).or_default().push((change, diff));
+        }
+        let later = ahead.split_off(&(work.turn.epoch + 1));
+        let now = std::mem::replace(&mut ahead, later);
         let mut said: FxHashMap<Key, Arc<ContextFacts>> = FxHashMap::default();
         let mut unsaid: Vec<Key> = Vec::new();
-        for ((key, facts), _, diff) in work.second.drain(..) {
+        for ((key, facts), diff) in now.into_values().flatten() {
             if diff > 0 {
                 said.insert(key, Arc::new(facts));
             } else {

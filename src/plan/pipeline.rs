@@ -52,9 +52,8 @@ pub struct Pipeline {
     pub executor: ExecutorSpec,
 }
 
-/// Where records come from.
+/// Where records come from. What it does not know it hands to its kind, which denies what it does not know either.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 pub struct Source {
     /// Its name: part of the identity of alerts that their vendor does not name.
     pub name: String,
@@ -74,7 +73,7 @@ pub struct Source {
 
 /// The kinds of source.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(tag = "type", rename_all = "kebab-case")]
+#[serde(tag = "type", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum SourceKind {
     /// A file that grows.
     File {

@@ -1,0 +1,128 @@
+//! Results do not depend on how a run is cut up: workers, batches, folders, and, as a set, the order of the file.
+
+mod common;
+
+use std::path::Path;
+
+use common::days::{Days, told};
+use common::{agrees, count, digest, real, replay, root, summary};
+
+#[test]
+fn workers_and_batches_change_nothing() {
+    let days = Days::new(6_000);
+    for mode in [&[][..], &["--arrival"][..]] {
+        let name = |n: usize| format!("{}-{n}", mode.len());
+        let (first, said) = days.run(&name(0), mode);
+        // The data must be worth it: everything that can happen happens.
+        for key in ["alerts", "duplicates", "rejects", "incidents", "actions", "outcomes"] {
+            assert!(count(&said, key) > 0, "no {key}: {said}");
+        }
+        assert_eq!(count(&said, "late") > 0, !mode.is_empty(), "{said}");
+        assert!(count(&said["decisions"], "superseded") > 0, "{said}");
+        let ways =
+            [["1", "100"], ["2", "100"], ["2", "10000"], ["4", "1000"], ["4", "10000"], ["1", "10000"]];
+        for (n, [workers, batch]) in ways.into_iter().enumerate() {
+            let more = [mode, &["--workers", workers, "--batch", batch]].concat();
+            let (again, said_again) = days.run(&name(n + 1), &more);
+            assert_eq!(again, first, "{more:?}");
+            assert_eq!(told(said_again), told(said.clone()), "{more:?}");
+        }
+    }
+}
+
+#[test]
+fn epochs_of_one_record_change_nothing() {
+    let days = Days::new(400);
+    for mode in [&[][..], &["--arrival"][..]] {
+        let (first, _) = days.run(&format!("{}-whole", mode.len()), mode);
+        for workers in ["1", "4"] {
+            let more = [mode, &["--batch", "1", "--workers", workers]].concat();
+            let (again, _) = days.run(&format!("{}-{workers}", mode.len()), &more);
+            assert_eq!(again, first, "{more:?}");
+        }
+    }
+}
+
+#[test]
+fn where_files_lie_changes_nothing() {
+    let mut days = Days::new(900);
+    let (first, _) = days.run("here", &[]);
+    let elsewhere = days.folder.path().join("else where/deep");
+    std::fs::create_dir_all(&elsewhere).expect("room for a folder");
+    for input in &mut days.inputs {
+        let moved = elsewhere.join(input.file_name().expect("a name"));
+        std::fs::rename(&*input, &moved).expect("room to move");
+        *input = moved;
+    }
+    assert_eq!(days.run("other", &["--workers", "2"]).0, first);
+    // A folder stands for its files.
+    days.inputs = vec![elsewhere];
+    assert_eq!(days.run("folder", &[]).0, first);
+}
+
+#[test]
+fn one_changed_record_shows() {
+    let days = Days::new(900);
+    let (first, _) = days.run("first", &[]);
+    let text = std::fs::read_to_string(&days.inputs[1]).expect("what was written");
+    let severe = text.replacen("\"severity\":\"medium\"", "\"severity\":\"critical\"", 1);
+    assert_ne!(severe, text);
+    std::fs::write(&days.inputs[1], severe).expect("room for records");
+    let (other, _) = days.run("other", &[]);
+    for table in ["alerts", "incidents"] {
+        assert_ne!(other[table], first[table], "{table}");
+    }
+    assert_eq!(other["rejects"], first["rejects"]);
+}
+
+/// A set has no order: only positions, and which of two equal copies is the first, tell how the file lay.
+#[test]
+fn a_shuffled_file_says_the_same() {
+    let days = Days::new(3_000);
+    let (first, said) = days.run("first", &[]);
+    for input in &days.inputs {
+        let text = std::fs::read_to_string(input).expect("what was written");
+        let mut lines: Vec<&str> = text.lines().collect();
+        lines.sort_by_key(|line| *blake3::hash(line.as_bytes()).as_bytes());
+        std::fs::write(input, lines.join("\n") + "\n").expect("room for records");
+    }
+    let (other, said_other) = days.run("other", &["--workers", "2"]);
+    let positions = ["alerts", "duplicates", "rejects"];
+    for (table, line) in &other {
+        if !positions.contains(&table.as_str()) {
+            assert_eq!(Some(line), first.get(table), "{table}");
+        }
+    }
+    assert_eq!(told(said_other), told(said));
+}
+
+#[test]
+fn the_shipped_day_is_the_same_every_time() {
+    same_thrice(&root().join("datasets/soc-day/alerts.jsonl.zst"));
+}
+
+#[test]
+fn real_alerts_are_the_same_every_time() {
+    if let Some(input) = real("ait-ads/russellmitchell.csv.gz") {
+        same_thrice(&input);
+    }
+}
+
+fn same_thrice(input: &Path) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let flow = root().join("dataflows/pipeline.yml");
+    for mode in [&[][..], &["--arrival"][..]] {
+        let mut digests = Vec::new();
+        for (n, more) in
+            [&["--workers", "1"][..], &["--workers", "4"], &["--batch", "1777", "--workers", "2"]]
+                .into_iter()
+                .enumerate()
+        {
+            let archive = folder.path().join(format!("{}-{n}", mode.len()));
+            let said = summary(&mut replay(&flow, &[input], &archive, &[mode, more].concat()));
+            agrees(&said, &archive);
+            digests.push(digest(&archive));
+        }
+        assert!(digests.windows(2).all(|pair| pair[0] == pair[1]), "{mode:?}: {digests:#?}");
+    }
+}
