@@ -2,18 +2,24 @@
 
 mod report;
 mod setup;
+mod learning;
+mod doors;
+mod turning;
+mod watch;
+
 mod check;
 mod completions;
 mod digest;
 mod doctor;
+mod evaluate;
 mod explain;
 mod generate;
-mod replay;
-mod schema;
-mod learning;
-mod train;
-mod evaluate;
 mod model;
+mod replay;
+mod run;
+mod schema;
+mod train;
+mod verdict;
 
 use std::process::ExitCode;
 
@@ -29,17 +35,23 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    Check(check::Args),
-    Completions(completions::Args),
-    Digest(digest::Args),
-    Doctor(doctor::Args),
-    Explain(explain::Args),
-    Generate(generate::Args),
+    Run(run::Args),
     Replay(replay::Args),
-    Schema(schema::Args),
+    Explain(explain::Args),
+    Digest(digest::Args),
+    Verdict(verdict::Args),
+    /// Let an escalated decision be carried out.
+    Approve(verdict::AnswerArgs),
+    /// Let an escalated decision rest.
+    Deny(verdict::AnswerArgs),
+    Check(check::Args),
+    Generate(generate::Args),
     Train(train::Args),
     Evaluate(evaluate::Args),
     Model(model::Args),
+    Doctor(doctor::Args),
+    Schema(schema::Args),
+    Completions(completions::Args),
 }
 
 /// How a command reports.
@@ -76,17 +88,21 @@ pub fn main() -> ExitCode {
     end_quietly_without_a_reader();
     let cli = Cli::parse();
     let done = match cli.command {
-        Command::Check(args) => check::run(&args),
-        Command::Completions(args) => completions::run(&args),
-        Command::Digest(args) => digest::run(&args),
-        Command::Doctor(args) => doctor::run(&args),
-        Command::Explain(args) => explain::run(&args),
-        Command::Generate(args) => generate::run(&args),
+        Command::Run(args) => run::run(&args),
         Command::Replay(args) => replay::run(&args),
-        Command::Schema(args) => schema::run(&args),
+        Command::Explain(args) => explain::run(&args),
+        Command::Digest(args) => digest::run(&args),
+        Command::Verdict(args) => verdict::run(&args),
+        Command::Approve(args) => verdict::approve(&args, true),
+        Command::Deny(args) => verdict::approve(&args, false),
+        Command::Check(args) => check::run(&args),
+        Command::Generate(args) => generate::run(&args),
         Command::Train(args) => train::run(&args),
         Command::Evaluate(args) => evaluate::run(&args),
         Command::Model(args) => model::run(args),
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Schema(args) => schema::run(&args),
+        Command::Completions(args) => completions::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -85,6 +85,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let plan = Arc::new(plan);
     let inputs = files(&args.input, args.name.as_deref())?;
     let names = setup::names();
+    let _lock = setup::lock(&args.archive)?;
     let committed = prepare(args, &plan, &inputs)?;
     let Some((committed, as_of)) = committed else {
         return finished(args);
@@ -135,7 +136,7 @@ fn absolute(path: &Path) -> Result<PathBuf, Failure> {
 /// or none where the run is finished already.
 fn prepare(args: &Args, plan: &Plan, inputs: &[InputFile]) -> Result<Option<(Epoch, Millis)>, Failure> {
     let stands = has_log(&args.archive);
-    let used = stands || std::fs::read_dir(&args.archive).is_ok_and(|mut entries| entries.next().is_some());
+    let used = stands || setup::is_used(&args.archive);
     if used && !args.resume {
         return Err(anyhow::anyhow!(
             "{} already holds something; name a new folder, or go on with a replay that was cut with --resume",
