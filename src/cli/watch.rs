@@ -35,7 +35,7 @@ impl Watch {
     pub(crate) fn know(&mut self, changes: &Changes) {
         for (row, diff) in changes {
             if *diff > 0 {
-                self.rows.insert(*row, ());
+                self.rows.insert(*row);
             } else {
                 self.rows.remove(row);
             }
