@@ -223,9 +223,13 @@ pub(crate) fn tell_difference(difference: &Difference, other: &Path) {
     }
 }
 
-/// An attacker's text on a terminal: control characters are shown, not obeyed.
+/// An attacker's text on a terminal: characters that move the cursor or turn the writing are shown, not obeyed.
 pub(crate) fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    let obeyed = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    text.chars().map(|c| if obeyed(c) { '\u{fffd}' } else { c }).collect()
 }
 
 /// 1234567 as 1,234,567.
@@ -253,5 +257,6 @@ mod tests {
     #[test]
     fn an_attackers_text_moves_no_cursor() {
         assert_eq!(plain("a\u{1b}[2Jb\nc"), "a\u{fffd}[2Jb\u{fffd}c");
+        assert_eq!(plain("\u{202e}gpj.exe"), "\u{fffd}gpj.exe");
     }
 }
