@@ -1,10 +1,10 @@
-//! `quell replay`: a historical run over files.
+//! `quell replay`: a historical run over files, or over what an archive has recorded.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::report::{Progress, Stopwatch, measured, tell};
+use super::report::{Progress, Stopwatch, measured, tell, tell_difference};
 use super::{Failure, Output, setup};
 use crate::archive::recover;
 use crate::engine::log::{Log, STATE_FOLDER};
@@ -14,7 +14,9 @@ use crate::ingest::Limits;
 use crate::plan::catalog::Plan;
 use crate::plan::pipeline::{Context, ExecutorSpec};
 use crate::record::{Epoch, Millis, Names};
+use crate::replay::again::{self, AgainFeed};
 use crate::replay::arrival::ArrivalFeed;
+use crate::replay::diff::compare;
 use crate::replay::inputs::{InputFile, files};
 use crate::replay::parse::{Parsing, Pieces};
 use crate::replay::set::{FeedError, SetFeed};
@@ -23,12 +25,15 @@ use crate::replay::sorted::Sorter;
 /// Replay historical alerts from files into an archive.
 ///
 /// Files may be JSON lines, JSON arrays, concatenated JSON objects or CSV, plain, gzip or zstd; a folder stands for all
-/// files in it. What reads them is in dataflows/mappings/. No executor outside the process is ever called.
+/// files in it. What reads them is in dataflows/mappings/. An archive of quell as the input is replayed from its own
+/// record, as it came in then. No executor outside the process is ever called.
 ///
 /// Example: quell replay --input alerts.jsonl.gz --archive archive/
+/// What another plan would have done: quell replay --input archive/ --flow new/pipeline.yml --archive new-archive/
+/// --diff archive/
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Files or folders of alerts.
+    /// Files or folders of alerts, or one archive.
     #[arg(long, required = true, num_args = 1..)]
     input: Vec<PathBuf>,
     /// Where the archive is written.
@@ -55,6 +60,9 @@ pub(crate) struct Args {
     /// Go on with a replay that was cut, to the same result.
     #[arg(long)]
     resume: bool,
+    /// Another archive: tell what differs from it.
+    #[arg(long, value_name = "ARCHIVE")]
+    diff: Option<PathBuf>,
     /// A version of the model other than the promoted one.
     #[arg(long)]
     model: Option<String>,
@@ -83,10 +91,10 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let mut plan = setup::plan(&args.flow)?;
     replace(&mut plan, args)?;
     let plan = Arc::new(plan);
-    let inputs = files(&args.input, args.name.as_deref())?;
+    let input = input(args)?;
     let names = setup::names();
     let _lock = setup::lock(&args.archive)?;
-    let committed = prepare(args, &plan, &inputs)?;
+    let committed = prepare(args, &plan, &input)?;
     let Some((committed, as_of)) = committed else {
         return finished(args);
     };
@@ -102,7 +110,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     };
     let context = setup::context(&plan, &names).map_err(Failure::Plan)?;
     let mut run = Run::start_committing(settings, Duration::from_millis(args.commit_every_ms))?;
-    let fed = feed(args, &plan, inputs, as_of, &mut run, setup::all_new(&context));
+    let fed = feed(args, &plan, input, as_of, &mut run, setup::all_new(&context));
     let (summary, counts) = run.finish()?;
     fed?;
     report(args, &measured(summary, &watch), &counts, &names)
@@ -132,9 +140,32 @@ fn absolute(path: &Path) -> Result<PathBuf, Failure> {
     Ok(std::path::absolute(path)?)
 }
 
+/// What is replayed.
+enum Input {
+    Files(Vec<InputFile>),
+    Archive(PathBuf),
+}
+
+fn input(args: &Args) -> Result<Input, Failure> {
+    if let Some(other) = args.diff.as_deref().filter(|other| !again::is_archive(other)) {
+        return Err(anyhow::anyhow!(
+            "{} is no archive of quell: --diff has nothing to compare with",
+            other.display()
+        )
+        .into());
+    }
+    match again::archive_of(&args.input).map_err(Failure::Usage)? {
+        Some(_) if args.arrival || args.name.is_some() => Err(Failure::Usage(
+            "--arrival and --name are for files: an archive is replayed in its own order, with its own sources".to_owned(),
+        )),
+        Some(archive) => Ok(Input::Archive(archive.clone())),
+        None => Ok(Input::Files(files(&args.input, args.name.as_deref())?)),
+    }
+}
+
 /// Looks at what stands in the archive; the epoch through which it is published and the time as of which the run judges,
 /// or none where the run is finished already.
-fn prepare(args: &Args, plan: &Plan, inputs: &[InputFile]) -> Result<Option<(Epoch, Millis)>, Failure> {
+fn prepare(args: &Args, plan: &Plan, input: &Input) -> Result<Option<(Epoch, Millis)>, Failure> {
     let stands = has_log(&args.archive);
     let used = stands || setup::is_used(&args.archive);
     if used && !args.resume {
@@ -152,7 +183,7 @@ fn prepare(args: &Args, plan: &Plan, inputs: &[InputFile]) -> Result<Option<(Epo
         .into());
     }
     let log = Log::open(&args.archive)?;
-    let what = identity(args, plan, inputs);
+    let what = identity(args, plan, input)?;
     match log.meta("run")? {
         None => log.set_meta("run", &what)?,
         Some(before) if before != what => {
@@ -181,10 +212,13 @@ fn prepare(args: &Args, plan: &Plan, inputs: &[InputFile]) -> Result<Option<(Epo
 }
 
 /// What must be the same for a resumed run to come to the same result.
-fn identity(args: &Args, plan: &Plan, inputs: &[InputFile]) -> String {
+fn identity(args: &Args, plan: &Plan, input: &Input) -> Result<String, Failure> {
     let size = |input: &InputFile| std::fs::metadata(&input.path).map_or(0, |file| file.len());
-    let inputs: Vec<_> = inputs.iter().map(|input| (&input.name, size(input))).collect();
-    serde_json::json!({
+    let inputs = match input {
+        Input::Files(files) => files.iter().map(|file| serde_json::json!([file.name, size(file)])).collect(),
+        Input::Archive(archive) => vec![again::identity(archive)?],
+    };
+    let what = serde_json::json!({
         "plan": plan.hash,
         "inputs": inputs,
         "arrival": args.arrival,
@@ -194,18 +228,28 @@ fn identity(args: &Args, plan: &Plan, inputs: &[InputFile]) -> String {
         "environment": args.environment,
         "truth": args.truth,
         "context": args.context,
-    })
-    .to_string()
+    });
+    Ok(what.to_string())
 }
 
 fn feed(
     args: &Args,
     plan: &Plan,
-    inputs: Vec<InputFile>,
+    input: Input,
     as_of: Millis,
     run: &mut Run,
     context: Vec<((crate::record::Entity, crate::record::ContextRow), crate::record::Diff)>,
 ) -> Result<(), FeedError> {
+    // The tables stand before the first alert comes.
+    if !context.is_empty()
+        && !run.take(Batch { context, settled: crate::record::NOTHING_SETTLED, ..Batch::default() })
+    {
+        return Ok(());
+    }
+    let inputs = match input {
+        Input::Archive(archive) => return feed_archive(args, &archive, run),
+        Input::Files(inputs) => inputs,
+    };
     let bytes: u64 =
         inputs.iter().filter_map(|input| std::fs::metadata(&input.path).ok()).map(|m| m.len()).sum();
     let names = Arc::clone(run.names());
@@ -214,39 +258,54 @@ fn feed(
         (input, settings)
     };
     let files: Arc<[_]> = inputs.into_iter().map(with).collect();
-    let sources = files.iter().map(|(_, settings)| settings.name).collect();
     let limits = Limits { record_bytes: args.record_bytes_max, ..Limits::default() };
     let parsing = Parsing { files, mappings: plan.mappings.clone().into(), names, limits };
     let progress = Progress::start(bytes);
-    // The tables stand before the first alert comes.
-    if !context.is_empty()
-        && !run.take(Batch { context, settled: crate::record::NOTHING_SETTLED, ..Batch::default() })
-    {
-        return Ok(());
-    }
-    let batch = args.batch as usize;
     if args.arrival {
-        let mut feed = ArrivalFeed::open(&parsing, plan.lateness_s, batch)?;
+        let mut feed = ArrivalFeed::open(&parsing, plan.lateness_s, args.batch as usize)?;
         while let Some(batch) = feed.next(|bytes, _| progress.at(bytes)) {
             if !run.take(batch) {
                 break;
             }
         }
     } else {
-        let pieces = Pieces::start(&parsing, setup::cores()).map_err(FeedError::Sort)?;
-        let sorter = Sorter::new(&args.archive.join(STATE_FOLDER));
-        let mut feed = SetFeed::new(pieces, sorter, sources, batch);
-        let mut taken = 0;
-        while let Some(batch) = feed.next(|bytes, _| progress.at(bytes))? {
-            if taken == 0 && !batch.alerts.is_empty() {
-                progress.phase("replaying", feed.read.1);
-            }
-            taken += batch.alerts.len() as u64;
-            if !run.take(batch) {
-                break;
-            }
-            progress.at(taken);
+        feed_set(args, &parsing, run, &progress)?;
+    }
+    progress.finish();
+    Ok(())
+}
+
+fn feed_set(args: &Args, parsing: &Parsing, run: &mut Run, progress: &Progress) -> Result<(), FeedError> {
+    let sources = parsing.files.iter().map(|(_, settings)| settings.name).collect();
+    let pieces = Pieces::start(parsing, setup::cores()).map_err(FeedError::Sort)?;
+    let sorter = Sorter::new(&args.archive.join(STATE_FOLDER));
+    let mut feed = SetFeed::new(pieces, sorter, sources, args.batch as usize);
+    let mut taken = 0;
+    while let Some(batch) = feed.next(|bytes, _| progress.at(bytes))? {
+        if taken == 0 && !batch.alerts.is_empty() {
+            progress.phase("replaying", feed.read.1);
         }
+        taken += batch.alerts.len() as u64;
+        if !run.take(batch) {
+            break;
+        }
+        progress.at(taken);
+    }
+    Ok(())
+}
+
+fn feed_archive(args: &Args, archive: &Path, run: &mut Run) -> Result<(), FeedError> {
+    let folder = args.archive.join(STATE_FOLDER);
+    let mut feed = AgainFeed::open(archive, &folder, run.names(), args.batch as usize)?;
+    let progress = Progress::start(feed.records);
+    progress.phase("replaying", feed.records);
+    let mut taken = 0;
+    while let Some(batch) = feed.next()? {
+        taken += batch.alerts.len() as u64;
+        if !run.take(batch) {
+            break;
+        }
+        progress.at(taken);
     }
     progress.finish();
     Ok(())
@@ -254,24 +313,48 @@ fn feed(
 
 /// The run was finished before: nothing is done, and that is said.
 fn finished(args: &Args) -> Result<(), Failure> {
-    let log = Log::open(&args.archive)?;
-    let said = log.meta("summary")?;
-    match (args.output, said) {
-        (Output::Json, Some(summary)) => println!("{summary}"),
-        (Output::Json, None) => println!("{}", serde_json::to_string(&Summary::default())?),
-        (Output::Text, _) => println!("{} is finished; there is nothing to resume.", args.archive.display()),
+    match args.output {
+        Output::Json => {
+            let said = Log::open(&args.archive)?.meta("summary")?;
+            let summary = match said {
+                Some(said) => serde_json::from_str(&said)?,
+                None => serde_json::to_value(Summary::default())?,
+            };
+            with_difference(args, summary)
+        }
+        Output::Text => {
+            println!("{} is finished; there is nothing to resume.", args.archive.display());
+            with_difference(args, serde_json::Value::Null)
+        }
     }
-    Ok(())
 }
 
 fn report(args: &Args, summary: &Summary, counts: &Counts, names: &Arc<Names>) -> Result<(), Failure> {
-    let line = serde_json::to_string(summary)?;
     let log = Log::open(&args.archive)?;
-    log.set_meta("summary", &line)?;
+    log.set_meta("summary", &serde_json::to_string(summary)?)?;
     log.set_meta("finished", "true")?;
-    match args.output {
-        Output::Text => tell(summary, counts, &args.archive, names),
-        Output::Json => println!("{line}"),
+    if args.output == Output::Text {
+        tell(summary, counts, &args.archive, names);
     }
+    with_difference(args, serde_json::to_value(summary)?)?;
     if summary.divergences > 0 { Err(Failure::Diverged(summary.divergences)) } else { Ok(()) }
+}
+
+/// Says what differs from the other archive, if there is one: as text, or within the summary's line.
+fn with_difference(args: &Args, mut summary: serde_json::Value) -> Result<(), Failure> {
+    let difference = args.diff.as_ref().map(|other| compare(&args.archive, other)).transpose()?;
+    match args.output {
+        Output::Text => {
+            if let Some((difference, other)) = difference.zip(args.diff.as_ref()) {
+                tell_difference(&difference, other);
+            }
+        }
+        Output::Json => {
+            if let Some(difference) = difference {
+                summary["diff"] = serde_json::to_value(difference)?;
+            }
+            println!("{summary}");
+        }
+    }
+    Ok(())
 }

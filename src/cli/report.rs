@@ -10,6 +10,10 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use crate::archive::{IncidentRow, Only, Reader};
 use crate::engine::summary::{Counts, Summary};
 use crate::record::{IncidentKind, Names, Triage};
+use crate::replay::diff::{Difference, LastWord, Standing};
+
+/// Differences of each kind that are told one by one; `--output json` has more.
+const DIFFERENCES_TOLD: usize = 10;
 
 /// Progress of a long job: drawn on a terminal, silent in a pipe.
 pub(crate) struct Progress(ProgressBar);
@@ -191,10 +195,48 @@ fn tell_response(row: &IncidentRow, archive: &Path, names: &Arc<Names>) {
     }
 }
 
-/// An attacker's text on a terminal: characters that move the cursor or turn the direction are shown, not obeyed.
+/// Tells for people what differs between a run and another archive.
+pub(crate) fn tell_difference(difference: &Difference, other: &Path) {
+    if difference.equal {
+        println!("\nNothing differs from {}.", other.display());
+        return;
+    }
+    println!("\nAgainst {}: {} differ", other.display(), difference.tables.join(", "));
+    let line = |kind: &str, new: u64, other: u64, changed: u64, how: &str| {
+        println!("  {} {kind} only here, {} only there, {} {how}", group(new), group(other), group(changed));
+    };
+    let Difference { incidents, decisions, .. } = difference;
+    let how = "of another triage or size";
+    line("incidents", incidents.only_new, incidents.only_other, incidents.changed, how);
+    for pair in incidents.told.iter().take(DIFFERENCES_TOLD) {
+        let word = |word: &Option<LastWord>| match word {
+            Some(LastWord { triage, alert_count }) => {
+                format!("{} alerts, {}", group(*alert_count), triage.map_or("not triaged", Triage::name))
+            }
+            None => "none".to_owned(),
+        };
+        println!("    {}  here {}; there {}", pair.incident_id, word(&pair.new), word(&pair.other));
+    }
+    let how = "ruled otherwise";
+    line("rulings", decisions.only_new, decisions.only_other, decisions.changed, how);
+    for pair in decisions.told.iter().take(DIFFERENCES_TOLD) {
+        let word = |word: &Option<Standing>| match word {
+            Some(Standing { ruling, playbook_id }) => {
+                format!("{} {}", ruling.name(), plain(playbook_id.as_deref().unwrap_or_default()))
+            }
+            None => "none".to_owned(),
+        };
+        println!("    {}  here {}; there {}", pair.incident_id, word(&pair.new), word(&pair.other));
+    }
+}
+
+/// An attacker's text on a terminal: characters that move the cursor or turn the writing are shown, not obeyed.
 pub(crate) fn plain(text: &str) -> String {
-    let turns = |c| matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    text.chars().map(|c| if c.is_control() || turns(c) { '\u{fffd}' } else { c }).collect()
+    let obeyed = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    text.chars().map(|c| if obeyed(c) { '\u{fffd}' } else { c }).collect()
 }
 
 /// 1234567 as 1,234,567.
@@ -222,6 +264,6 @@ mod tests {
     #[test]
     fn an_attackers_text_moves_no_cursor() {
         assert_eq!(plain("a\u{1b}[2Jb\nc"), "a\u{fffd}[2Jb\u{fffd}c");
-        assert_eq!(plain("gpj.\u{202e}exe"), "gpj.\u{fffd}exe");
+        assert_eq!(plain("\u{202e}gpj.exe"), "\u{fffd}gpj.exe");
     }
 }

@@ -5,4 +5,6 @@ pub mod parse;
 pub mod sorted;
 pub mod set;
 pub mod arrival;
+pub mod again;
+pub mod diff;
 pub mod generate;

@@ -22,10 +22,24 @@ pub enum FeedError {
         "alerts cannot be sorted on disk: {0}; the archive's folder needs room for the alerts of the input"
     )]
     Sort(#[source] std::io::Error),
+    /// The archive that is the input.
+    #[error("the archive to be replayed cannot be read: {0}")]
+    Archive(#[source] std::io::Error),
+    /// Something that it recorded.
+    #[error(
+        "a recorded {kind} cannot be understood: {error}; was the archive written by a later version of quell?"
+    )]
+    Input {
+        /// What it is.
+        kind: &'static str,
+        /// Why.
+        #[source]
+        error: serde_json::Error,
+    },
 }
 
 /// Rejects of one epoch at most while reading.
-const REJECTS_MAX: usize = 4_096;
+pub(super) const REJECTS_MAX: usize = 4_096;
 
 /// A feed over files as a set.
 pub struct SetFeed {
@@ -140,7 +154,8 @@ pub fn stamp(clock: &mut Tick, alerts: &[Alert], rejects: &mut [Reject]) {
     }
 }
 
-fn of_no_alert(rejects: &[Reject], ignored: &[(Sym, u64)]) -> Vec<EpochRow> {
+/// What an epoch took of each source, where nothing became an alert.
+pub(super) fn of_no_alert(rejects: &[Reject], ignored: &[(Sym, u64)]) -> Vec<EpochRow> {
     let tick = rejects.first().map_or(0, |reject| reject.tick);
     let mut rows = parts(&[], rejects, tick);
     super::arrival::add_ignored(&mut rows, ignored, tick);

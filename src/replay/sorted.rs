@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Seek, Write};
 use std::path::{Path, PathBuf};
 
-use crate::record::{Alert, AlertId, Millis};
+use crate::record::{Alert, Order};
 
 /// Alerts of one run: about 40 MB.
 const RUN_ALERTS: usize = 250_000;
@@ -22,17 +22,17 @@ pub struct Sorter {
     runs: Vec<File>,
 }
 
-/// Gives them back by (event time, identity, position).
+/// Gives them back in their order: by tick, where they have one, then event time, identity and position.
 pub struct Sorted {
     memory: std::iter::Peekable<std::vec::IntoIter<Alert>>,
     runs: Vec<(BufReader<File>, Option<Alert>)>,
     heap: BinaryHeap<Reverse<(Key, usize)>>,
 }
 
-type Key = (Millis, AlertId, u64);
+type Key = Order;
 
 fn key(alert: &Alert) -> Key {
-    (alert.time, alert.id, alert.position)
+    alert.order()
 }
 
 impl Sorter {
@@ -123,7 +123,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::record::{Severity, Sym, Tactics};
+    use crate::record::{AlertId, Millis, Severity, Sym, Tactics};
 
     fn alert(time: Millis, n: u64) -> Alert {
         Alert {
