@@ -170,8 +170,9 @@ fn files_that_grow_give_what_their_replay_gives() {
     let want = common::summary(&mut replay(&flow, &[&inputs[0], &inputs[1]], &told, &["--arrival"]));
     assert!(count(&want, "actions") > 0 && count(&want, "late") > 0, "{want}");
     let expected = digest(&told);
-    for (n, more) in
-        [&["--batch", "1000"][..], &["--batch", "100", "--workers", "2"], &["--batch", "1"]].iter().enumerate()
+    for (n, more) in [&["--batch", "1000"][..], &["--batch", "100", "--workers", "2"], &["--batch", "1"]]
+        .iter()
+        .enumerate()
     {
         let archive = folder.path().join(format!("live{n}"));
         // The first run sees the files grow, cut anywhere.
@@ -222,7 +223,8 @@ fn standard_input_ends_the_run_and_cannot_be_gone_on_with() {
     assert!(third.status.success(), "{}", said(&third));
     assert_eq!(digest(&archive), digest(&told));
     assert_eq!(digest(&folder.path().join("live.1")), digest(&told), "set aside, not thrown away");
-    let nothing = quell().arg("run").arg("--archive").arg(folder.path().join("x")).output().expect("it starts");
+    let nothing =
+        quell().arg("run").arg("--archive").arg(folder.path().join("x")).output().expect("it starts");
     assert_eq!(nothing.status.code(), Some(2), "{}", said(&nothing));
 }
 
@@ -230,7 +232,8 @@ fn standard_input_ends_the_run_and_cannot_be_gone_on_with() {
 fn pushes_are_taken_once_and_only_as_json() {
     let folder = tempfile::tempdir().expect("a folder");
     let archive = folder.path().join("live");
-    let flow = plan(&folder.path().join("plan"), "  - {name: edge, type: http, listen: '127.0.0.1:0', clock: wall}");
+    let flow =
+        plan(&folder.path().join("plan"), "  - {name: edge, type: http, listen: '127.0.0.1:0', clock: wall}");
     let live = Live::start(&flow, &archive, &[]);
     let at = live.address("edge");
     let alerts = edges(10);
@@ -258,7 +261,8 @@ fn pushes_are_taken_once_and_only_as_json() {
     stream.read_to_string(&mut health).expect("an answer");
     assert!(health.starts_with("HTTP/1.1 200"), "{health}");
     // Another batch as one array: each batch is told by its own content, and lines go on.
-    let more = edges(40).lines().skip(20).filter(|line| line.ends_with('}')).take(5).collect::<Vec<_>>().join(",\n");
+    let more =
+        edges(40).lines().skip(20).filter(|line| line.ends_with('}')).take(5).collect::<Vec<_>>().join(",\n");
     assert_eq!(post(&at, "/push/edge", &[("Content-Type", "application/json")], &format!("[{more}]")).0, 200);
     let elsewhere = quell().arg("run").arg("--flow").arg(&flow).arg("--archive").arg(&archive).output();
     let elsewhere = elsewhere.expect("it starts");
@@ -277,7 +281,8 @@ fn what_was_acknowledged_survives_kills_and_is_not_doubled() {
         (folder.path().join("site"), folder.path().join("plan"), folder.path().join("live"));
     site(&days, 1_000, 11);
     let flow = acting_plan(&plans, &days, &["alerts.jsonl"]);
-    let whole = text(&flow).replace("sources:\n", "sources:\n  - {name: edge, type: http, listen: '127.0.0.1:0'}\n");
+    let whole =
+        text(&flow).replace("sources:\n", "sources:\n  - {name: edge, type: http, listen: '127.0.0.1:0'}\n");
     std::fs::write(&flow, whole).expect("room");
     let (all, pushed) = (text(&days.join("alerts.jsonl")), edges(600));
     let grows = plans.join("alerts.jsonl");
@@ -314,7 +319,7 @@ fn what_was_acknowledged_survives_kills_and_is_not_doubled() {
     // A run that was stopped goes on too: what it held is held, and a new batch is taken.
     let before = held(&archive).alerts;
     let live = Live::start(&flow, &archive, &[]);
-    let more = edges(620).lines().skip(610).collect::<Vec<_>>().join("\n");
+    let more = edges(630).lines().skip(620).collect::<Vec<_>>().join("\n");
     assert_eq!(post(&live.address("edge"), "/push/edge", &[NDJSON], &more).0, 200);
     let summary = live.stop();
     assert!(held(&archive).alerts > before, "{summary}");
@@ -327,7 +332,8 @@ fn incidents(archive: &Path) -> BTreeMap<IncidentId, (IncidentLine, usize)> {
     let mut last: BTreeMap<IncidentId, (IncidentLine, usize)> = BTreeMap::new();
     for line in reader.incidents(None).expect("incidents").map(|line| line.expect("an incident")) {
         let versions = last.get(&line.incident_id).map_or(0, |(_, versions)| *versions) + 1;
-        let newest = last.remove(&line.incident_id).map(|(last, _)| last).filter(|it| it.version > line.version);
+        let newest =
+            last.remove(&line.incident_id).map(|(last, _)| last).filter(|it| it.version > line.version);
         last.insert(line.incident_id, (newest.unwrap_or(line), versions));
     }
     last
@@ -372,7 +378,8 @@ fn people_are_heard_while_it_runs_and_after() {
     let summary = live.stop();
     agrees(&summary, &archive);
     let reader = Reader::open(&archive, Arc::new(Names::default())).expect("an archive");
-    let decisions: Vec<_> = reader.decisions(None).expect("decisions").map(|line| line.expect("one")).collect();
+    let decisions: Vec<_> =
+        reader.decisions(None).expect("decisions").map(|line| line.expect("one")).collect();
     let replaced = |id: &str| {
         let by = decisions.iter().filter(|line| line.decision_id.to_string() == id);
         let by = by.filter_map(|line| line.superseded_by).next().expect("an answer");
@@ -408,16 +415,20 @@ fn people_are_heard_while_it_runs_and_after() {
 fn new_intelligence_revises_what_it_touches_and_survives_a_kill() {
     let folder = tempfile::tempdir().expect("a folder");
     let (archive, plans) = (folder.path().join("live"), folder.path().join("plan"));
-    let flow = plan(&plans, "  - {name: edges.jsonl, type: file, path: edges.jsonl, tenant_from_field: true}");
+    let flow =
+        plan(&plans, "  - {name: edges.jsonl, type: file, path: edges.jsonl, tenant_from_field: true}");
     let table = plans.join("indicators.csv");
-    std::fs::write(&flow, text(&flow).replace("indicators: []", "indicators: [indicators.csv]")).expect("room");
+    std::fs::write(&flow, text(&flow).replace("indicators: []", "indicators: [indicators.csv]"))
+        .expect("room");
     std::fs::write(&table, "entity,confidence\nip:203.0.113.9,50\n").expect("room");
     std::fs::write(plans.join("edges.jsonl"), edges(300)).expect("room");
     let live = Live::start(&flow, &archive, &[]);
     taken(&archive, 300);
     let before = incidents(&archive);
     let known = |(line, _): &&(IncidentLine, usize)| {
-        line.state == IncidentState::Open && line.severity_id.name() == "critical" && !line.entities.is_empty()
+        line.state == IncidentState::Open
+            && line.severity_id.name() == "critical"
+            && !line.entities.is_empty()
     };
     let (chosen, _) = before.values().find(known).expect("an open incident");
     let reader = Reader::open(&archive, Arc::new(Names::default())).expect("an archive");

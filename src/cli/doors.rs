@@ -105,7 +105,8 @@ fn sink(log: Log, bell: Bell) -> Sink {
         let body = serde_json::json!({ "source": source, "text": text }).to_string();
         let key = key.map(|key| format!("push/{source}/{key}"));
         let log = log.lock().map_err(|_| "the log is not usable".to_owned())?;
-        let new = log.append(InputKind::Push.name(), &body, key.as_deref()).map_err(|error| error.to_string())?;
+        let new =
+            log.append(InputKind::Push.name(), &body, key.as_deref()).map_err(|error| error.to_string())?;
         bell.ring();
         Ok(new)
     })

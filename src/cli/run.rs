@@ -198,7 +198,10 @@ fn specs(args: &Args, plan: &Plan) -> Result<Vec<pipeline::Source>, Failure> {
     }
     for (at, spec) in specs.iter().enumerate() {
         if specs[..at].iter().any(|other| other.name == spec.name) {
-            return Err(Failure::Usage(format!("two sources are named {:?}; give each its own name", spec.name)));
+            return Err(Failure::Usage(format!(
+                "two sources are named {:?}; give each its own name",
+                spec.name
+            )));
         }
         let stdin = |spec: &pipeline::Source| spec.kind == SourceKind::Stdin;
         if stdin(spec) && specs[..at].iter().any(stdin) {
@@ -212,7 +215,9 @@ fn specs(args: &Args, plan: &Plan) -> Result<Vec<pipeline::Source>, Failure> {
 fn prepare(args: &Args, plan: &Plan, specs: &[pipeline::Source]) -> Result<Epoch, Failure> {
     let dir = args.archive.display();
     if !has_log(&args.archive) && setup::is_used(&args.archive) {
-        return Err(anyhow!("{dir} holds something that is not an archive of quell; name another folder").into());
+        return Err(
+            anyhow!("{dir} holds something that is not an archive of quell; name another folder").into()
+        );
     }
     let log = Log::open(&args.archive)?;
     let kind = |spec: &pipeline::Source| match &spec.kind {
@@ -262,7 +267,8 @@ fn set_aside(archive: &Path) -> Result<(), Failure> {
     }
     // Nobody may be writing it.
     drop(setup::lock(archive)?);
-    let aside = |n: u32| archive.with_file_name(format!("{}.{n}", archive.file_name().unwrap_or_default().display()));
+    let aside =
+        |n: u32| archive.with_file_name(format!("{}.{n}", archive.file_name().unwrap_or_default().display()));
     let free = (1..).map(aside).find(|path| !path.exists());
     if let Some(free) = free {
         std::fs::rename(archive, &free)?;
@@ -303,7 +309,10 @@ fn plain(path: &Path) -> Result<PathBuf, Failure> {
     let mut magic = [0; 4];
     let read = std::fs::File::open(path).and_then(|mut file| file.read(&mut magic)).unwrap_or(0);
     if magic[..read].starts_with(&[0x1f, 0x8b]) || magic[..read] == [0x28, 0xb5, 0x2f, 0xfd] {
-        return Err(Failure::Usage(format!("{} is packed, and so cannot grow; use quell replay", path.display())));
+        return Err(Failure::Usage(format!(
+            "{} is packed, and so cannot grow; use quell replay",
+            path.display()
+        )));
     }
     if !path.exists() {
         eprintln!("quell: {} is not there yet; it is waited for", path.display());

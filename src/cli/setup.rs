@@ -9,9 +9,9 @@ use jiff::tz::TimeZone;
 
 use super::Failure;
 use crate::act::{Environment, Executor, Truth, Webhook, WebhookSettings};
-use crate::enrich::tables;
 use crate::engine::lock::Lock;
 use crate::engine::log::STATE_FOLDER;
+use crate::enrich::tables;
 use crate::normalize::SourceSettings;
 use crate::plan::Fault;
 use crate::plan::catalog::Plan;

@@ -60,15 +60,16 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
 }
 
 pub(crate) fn approve(args: &AnswerArgs, approved: bool) -> Result<(), Failure> {
-    let approval =
-        Approval { decision_id: args.decision, approved, by: args.by.clone(), time: setup::now() };
+    let approval = Approval { decision_id: args.decision, approved, by: args.by.clone(), time: setup::now() };
     let word = if approved { "approved" } else { "denied" };
     match answer(&args.archive, &approval)? {
         Taken::ByRun => println!("{} {word} by {}: the run takes it", args.decision, args.by),
         Taken::Later | Taken::Now | Taken::Before => {
             println!("{} {word} by {}, and logged", args.decision, args.by);
-            println!("No run is going on, and only a run carries anything out: go on with `quell run --archive {}`",
-                args.archive.display());
+            println!(
+                "No run is going on, and only a run carries anything out: go on with `quell run --archive {}`",
+                args.archive.display()
+            );
         }
     }
     Ok(())

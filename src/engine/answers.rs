@@ -11,7 +11,7 @@ use super::journal::word;
 use super::lock::Lock;
 use super::log::{Heard, Log, LogError, LoggedEpoch};
 use super::run::has_log;
-use crate::archive::{Only, Reader, RunStamp, Rows, VerdictRow, Writer, recover};
+use crate::archive::{Only, Reader, Rows, RunStamp, VerdictRow, Writer, recover};
 use crate::record::input::Approval;
 use crate::record::{
     DecisionId, IncidentId, InputKind, InputRow, LabelSource, Names, Outcome, Ruling, Verdict,
@@ -61,7 +61,9 @@ pub enum AnswerError {
     #[error("{0} is of a replay that is not over; let it end (a cut one with --resume), then say it again")]
     Unfinished(PathBuf),
     /// Replays are over when they are over.
-    #[error("{0} is of a replay, which carries nothing out; decisions are answered where `quell run` goes on")]
+    #[error(
+        "{0} is of a replay, which carries nothing out; decisions are answered where `quell run` goes on"
+    )]
     Replay(PathBuf),
     /// Another one took its place.
     #[error("decision {id} was replaced by {by}; look at that one")]
@@ -175,7 +177,8 @@ pub fn answer(archive: &Path, approval: &Approval) -> Result<Taken, AnswerError>
     let names = Arc::new(Names::default());
     let id = approval.decision_id;
     let reader = Reader::open(archive, Arc::clone(&names))?;
-    let lines: Vec<_> = reader.decisions(Some(Only::of("decision_id", [id.0])))?.collect::<io::Result<_>>()?;
+    let lines: Vec<_> =
+        reader.decisions(Some(Only::of("decision_id", [id.0])))?.collect::<io::Result<_>>()?;
     let first = lines.first().ok_or(AnswerError::NoDecision(id))?;
     if first.ruling != Ruling::Escalate {
         return Err(AnswerError::NotAsked { id, ruling: first.ruling.name() });

@@ -196,7 +196,7 @@ impl Live {
         taken.batch.last = ending && settled.is_none();
         // Nothing is open any more: what was shown last is settled too.
         let shown = self.partitions.iter().map(|partition| partition.clock.tick()).max();
-        let end = shown.filter(|_| ending).map(|shown| shown.saturating_add(1));
+        let end = shown.filter(|_| ending).map(|shown| shown.max(self.settled) + 1);
         self.finish(taken, effects, settled.or(end).unwrap_or(self.settled))
     }
 
@@ -207,7 +207,8 @@ impl Live {
         for part in &logged.parts {
             let name = self.names.intern(&part.source);
             let partition = self.partitions.iter_mut().find(|partition| partition.name == name);
-            let partition = partition.ok_or_else(|| format!("the source {:?} is not there any more", part.source))?;
+            let partition =
+                partition.ok_or_else(|| format!("the source {:?} is not there any more", part.source))?;
             let mut left = usize::try_from(part.records).unwrap_or(usize::MAX);
             while left > 0 {
                 if partition.ready.is_empty() && !partition.wait(&mut self.complaints) {

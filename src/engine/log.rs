@@ -229,7 +229,10 @@ impl Log {
 
     /// What people said after `after` and no epoch has taken, in order.
     pub fn waiting(&self, after: i64) -> Result<Vec<LoggedInput>, LogError> {
-        self.inputs_where("id > ?1 and kind in ('verdict', 'approval') and epoch is null order by id", params![after])
+        self.inputs_where(
+            "id > ?1 and kind in ('verdict', 'approval') and epoch is null order by id",
+            params![after],
+        )
     }
 
     /// What epochs took beside records, by epoch.

@@ -142,7 +142,14 @@ impl Run {
         let simulated = matches!(executor, Executor::Simulate(_));
         let playbooks = Arc::clone(&wiring.proposing.playbooks);
         let desk = Desk::open(&archive.join(STATE_FOLDER), executor, playbooks, Arc::clone(&names))?;
-        let clerk = Clerk { desk, archive: to_archive.clone(), model_version, plan_hash, simulated, kill: kill_switch(&archive) };
+        let clerk = Clerk {
+            desk,
+            archive: to_archive.clone(),
+            model_version,
+            plan_hash,
+            simulated,
+            kill: kill_switch(&archive),
+        };
         let (outputs, inbox) = unbounded();
         let clerk = thread::Builder::new().name("act".into()).spawn(move || clerk.run(&inbox))?;
         let service = RankService::start(ranker)?;

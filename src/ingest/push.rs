@@ -50,7 +50,9 @@ pub fn router(door: Door) -> Router {
 pub fn address(text: &str) -> Result<SocketAddr, String> {
     let whole = if text.parse::<u16>().is_ok() { format!("127.0.0.1:{text}") } else { text.to_owned() };
     let whole = whole.replace("localhost:", "127.0.0.1:");
-    whole.parse().map_err(|_| format!("{text:?} is no address to listen at; write 127.0.0.1:8080, or a port alone"))
+    whole
+        .parse()
+        .map_err(|_| format!("{text:?} is no address to listen at; write 127.0.0.1:8080, or a port alone"))
 }
 
 async fn push(
@@ -60,7 +62,10 @@ async fn push(
     body: Result<Bytes, axum::extract::rejection::BytesRejection>,
 ) -> Response {
     if !door.sources.contains(&source) {
-        return refused(StatusCode::NOT_FOUND, "no such source; the pipeline file names those that may be pushed to");
+        return refused(
+            StatusCode::NOT_FOUND,
+            "no such source; the pipeline file names those that may be pushed to",
+        );
     }
     if !is_json(&headers) {
         let what = "send application/x-ndjson or application/json, not compressed";
@@ -89,7 +94,8 @@ async fn push(
     let length = text.len() as u64;
     if door.waiting.fetch_add(length, Ordering::SeqCst) + length > WAITING_MAX {
         door.waiting.fetch_sub(length, Ordering::SeqCst);
-        let mut response = refused(StatusCode::SERVICE_UNAVAILABLE, "too much is waiting; send it again later");
+        let mut response =
+            refused(StatusCode::SERVICE_UNAVAILABLE, "too much is waiting; send it again later");
         response.headers_mut().insert(RETRY_AFTER, axum::http::HeaderValue::from_static("1"));
         return response;
     }
