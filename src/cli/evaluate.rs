@@ -38,7 +38,8 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let model = Model::load(&args.models, args.model.as_deref())?;
-    let gathered = learning::examples(&args.flow, &args.archive, Bounds { unruled_max: args.unruled })?;
+    let bounds = Bounds { unruled_max: args.unruled, ..Bounds::default() };
+    let gathered = learning::examples(&args.flow, &args.archive, &bounds)?;
     let evaluation = evaluate(&model, &gathered.examples);
     if evaluation.rows == 0 {
         let what = "no incident of these archives has an analyst's verdict: give some with `quell verdict`";

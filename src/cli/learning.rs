@@ -12,7 +12,7 @@ use crate::rank::PlaybookTraits;
 pub(crate) const MODELS: &str = "models/ranker";
 
 /// Examples of `archives`; the plan tells what its playbooks do.
-pub(crate) fn examples(flow: &Path, archives: &[PathBuf], bounds: Bounds) -> Result<Gathered, Failure> {
+pub(crate) fn examples(flow: &Path, archives: &[PathBuf], bounds: &Bounds) -> Result<Gathered, Failure> {
     let plan = setup::plan(flow)?;
     let playbooks: BTreeMap<String, PlaybookTraits> =
         plan.playbooks.iter().map(|playbook| (playbook.id.clone(), setup::traits(playbook))).collect();

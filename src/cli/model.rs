@@ -85,7 +85,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
             let golden = if args.golden.is_empty() {
                 Vec::new()
             } else {
-                learning::examples(&args.flow, &args.golden, Bounds::default())?.examples
+                learning::examples(&args.flow, &args.golden, &Bounds::default())?.examples
             };
             let by = learning::by(args.by)?;
             let promoted = promote(&args.models, &args.version, &golden, &by, &learning::now())?;

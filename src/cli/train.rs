@@ -35,6 +35,10 @@ pub(crate) struct Args {
     /// Incidents of an archive that nothing was ruled on, at most; those with a ruling are all taken.
     #[arg(long, default_value_t = Bounds::default().unruled_max)]
     unruled: usize,
+    /// Count the verdicts as this tenant's, where the archives' own is only a name: a model is believed at tenants that it has
+    /// verdicts of, and what was learned elsewhere should not count as theirs.
+    #[arg(long, value_name = "NAME")]
+    tenant: Option<String>,
     /// A file whose text goes into the card.
     #[arg(long, value_name = "FILE")]
     notes: Option<PathBuf>,
@@ -50,7 +54,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         return Err(anyhow::anyhow!(what).into());
     }
     let notes = args.notes.as_ref().map(std::fs::read_to_string).transpose()?;
-    let gathered = learning::examples(&args.flow, &args.archive, Bounds { unruled_max: args.unruled })?;
+    let bounds = Bounds { unruled_max: args.unruled, tenant: args.tenant.clone() };
+    let gathered = learning::examples(&args.flow, &args.archive, &bounds)?;
     let config = TrainConfig { seed: args.seed, turns_max: args.turns, ..TrainConfig::default() };
     let progress = Progress::of("learning", args.turns as u64);
     let trained = train_told(gathered.examples, &config, &mut |turn| progress.at(turn as u64));

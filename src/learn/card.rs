@@ -59,9 +59,9 @@ fn card(version: &str, trained: &Trained, origin: &Origin) -> String {
     let mut card = format!(
         "# Ranker {version}\n\n\
          **For**: the triage of incidents, the choice among approved playbooks, a hint of the tactics to come, within Quell's\n\
-         guards. **Not for**: closing incidents unseen, rules or tenants that it has no verdicts on (its confidence is at most\n\
-         (n + 1) / (n + 3) after n of them), judging people.\n\n\
-         **Learned from**: {} {learned} rows to learn from, {stopped} to stop by, {tested} to test on;\n\
+         guards. **Not for**: closing incidents unseen, rules or tenants that it has no verdicts on (there it says what the\n\
+         severity says and is not believed; after n of them its confidence is at most (n + 1) / (n + 3)), judging people.\n\n\
+         **Learned from**: {}\n{learned} rows to learn from, {stopped} to stop by, {tested} to test on;\n\
          no incident is in two of them.{}\n\n\
          | on {rows} rows not seen | macro-F1 | accuracy |\n|---|---|---|\n\
          | this model | {macro_f1:.3} | {accuracy:.3} |\n\

@@ -21,15 +21,18 @@ use crate::record::features::{NUMERIC, TOKENS};
 use crate::record::{Features, LabelSource, Names, Ruling, Tick};
 
 /// What is taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bounds {
     /// Incidents of an archive that nothing was ruled on, at most.
     pub unruled_max: usize,
+    /// The tenant that verdicts count for in the model's history; none: the archive's own. A model is believed only at
+    /// tenants that it has verdicts of, so what was learned elsewhere must not count as theirs.
+    pub tenant: Option<String>,
 }
 
 impl Default for Bounds {
     fn default() -> Bounds {
-        Bounds { unruled_max: 4000 }
+        Bounds { unruled_max: 4000, tenant: None }
     }
 }
 
@@ -103,7 +106,7 @@ impl std::fmt::Display for Story {
 pub fn gather(
     archives: &[PathBuf],
     playbooks: &BTreeMap<String, PlaybookTraits>,
-    bounds: Bounds,
+    bounds: &Bounds,
     told: &mut dyn FnMut(usize),
 ) -> io::Result<Gathered> {
     let mut all = Gathered::default();
@@ -120,7 +123,7 @@ pub fn gather(
 fn one(
     reader: &Reader,
     playbooks: &BTreeMap<String, PlaybookTraits>,
-    bounds: Bounds,
+    bounds: &Bounds,
     all: &mut Gathered,
 ) -> io::Result<()> {
     let (outcomes, judged) = outcomes(reader, &mut all.story)?;
@@ -132,7 +135,7 @@ fn one(
     drawn.sort_unstable();
     drawn.truncate(bounds.unruled_max);
     let wanted: FxHashSet<[u8; 16]> = ruled.iter().copied().chain(drawn).collect();
-    let incidents = incidents(reader, &wanted, &mut all.story)?;
+    let incidents = incidents(reader, &wanted, bounds.tenant.as_deref(), &mut all.story)?;
     let mut actions = Vec::new();
     for line in reader.lines::<ActionLine>(None)? {
         let line = line?;
@@ -223,6 +226,7 @@ fn propensities(reader: &Reader, executed: &Executed, story: &mut Story) -> io::
 fn incidents(
     reader: &Reader,
     wanted: &FxHashSet<[u8; 16]>,
+    tenant: Option<&str>,
     story: &mut Story,
 ) -> io::Result<Vec<dataset::IncidentRow>> {
     let mut rows = Vec::new();
@@ -234,6 +238,8 @@ fn incidents(
         let (from, to) = story.span.unwrap_or((line.tick, line.tick));
         story.span = Some((from.min(line.tick), to.max(line.tick)));
         // A version that the model was not asked about has nothing to learn from.
+        let tenant = tenant.map_or(line.tenant, |tenant| reader.names().intern(tenant));
+        let line = IncidentLine { tenant, ..line };
         rows.extend(features(&line, reader.names()).map(|features| row(&line, features, reader.names())));
     }
     Ok(rows)
