@@ -50,7 +50,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     }
     match args.output {
         Output::Json => {
-            let said = serde_json::json!({ "model": model.version, "blake3": model.hash, "result": evaluation });
+            let said =
+                serde_json::json!({ "model": model.version, "blake3": model.hash, "result": evaluation });
             println!("{said}");
         }
         Output::Text => {

@@ -103,7 +103,10 @@ fn tell(promoted: &Promoted, what: &str, output: Output) -> Result<(), Failure> 
     match output {
         Output::Json => println!("{}", serde_json::to_string(promoted)?),
         Output::Text => {
-            println!("{} ({:.16}) {what}, by {} at {}", promoted.version, promoted.blake3, promoted.by, promoted.at);
+            println!(
+                "{} ({:.16}) {what}, by {} at {}",
+                promoted.version, promoted.blake3, promoted.by, promoted.at
+            );
         }
     }
     Ok(())
@@ -127,9 +130,7 @@ fn list(args: &List) -> Result<(), Failure> {
     let used = |version: &str| in_use.as_ref().filter(|promoted| promoted.version == version);
     match args.output {
         Output::Json => {
-            let row = |(version, hash, f1): &(String, String, Option<f64>)| {
-                serde_json::json!({ "version": version, "blake3": hash, "macro_f1": f1, "promoted": used(version) })
-            };
+            let row = |(version, hash, f1): &(String, String, Option<f64>)| serde_json::json!({ "version": version, "blake3": hash, "macro_f1": f1, "promoted": used(version) });
             println!("{}", serde_json::Value::Array(versions.iter().map(row).collect()));
         }
         Output::Text => {

@@ -79,7 +79,10 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         }
         Output::Text => {
             let [learned, stopped, tested] = trained.rows;
-            println!("Learned from {learned} rows in {} turns, stopped by {stopped}, tested on {tested}.", trained.turns);
+            println!(
+                "Learned from {learned} rows in {} turns, stopped by {stopped}, tested on {tested}.",
+                trained.turns
+            );
             evaluate::tell(&trained.test);
             println!("\nModel: {} (read its CARD.md)", folder.display());
             println!("Next:  quell model promote {version} --models {}", registry.display());
