@@ -95,7 +95,10 @@ fn the_shipped_model_is_the_promoted_one_and_does_what_its_metrics_say() {
     for measure in ["macro_f1", "accuracy", "calibration_error", "confident_accuracy"] {
         let (told, found) = (told[measure].as_f64(), said["result"][measure].as_f64());
         let near = told.zip(found).is_some_and(|(told, found)| (told - found).abs() <= TOLERANCE);
-        assert!(near, "{measure}: {found:?}, metrics.json says {told:?}: `quell evaluate --record soc-day` anew");
+        assert!(
+            near,
+            "{measure}: {found:?}, metrics.json says {told:?}: `quell evaluate --record soc-day` anew"
+        );
     }
     let f1 = |of: &Value| of["macro_f1"].as_f64().unwrap_or(0.0);
     for baseline in ["severity", "majority"] {
@@ -129,7 +132,8 @@ fn training_repeats_to_the_bit_and_versions_come_and_go() {
     assert!(said["decisions"]["execute"].as_u64().is_some_and(|many| many > 0), "{said}");
     let train = |version: &str, seed: &str| {
         let (out, archive) = (registry.join(version), text(&archive));
-        let said = quell(&["train", "--archive", archive, "--out", text(&out), "--seed", seed, "--turns", "2"]);
+        let said =
+            quell(&["train", "--archive", archive, "--out", text(&out), "--seed", seed, "--turns", "2"]);
         (model::hash(&out).expect("a model"), said)
     };
     let ((one, said), (two, again), (other, _)) = (train("v1", "1"), train("v2", "1"), train("v3", "2"));
@@ -147,7 +151,8 @@ fn training_repeats_to_the_bit_and_versions_come_and_go() {
     let back = model(&["rollback", "--by", "cy"]);
     assert_eq!((&back["version"], &back["by"]), (&"v1".into(), &"cy".into()));
     let in_use = model(&["list"]);
-    let marks: Vec<bool> = in_use.as_array().expect("versions").iter().map(|v| v["promoted"].is_object()).collect();
+    let marks: Vec<bool> =
+        in_use.as_array().expect("versions").iter().map(|v| v["promoted"].is_object()).collect();
     assert_eq!(marks, [true, false, false]);
     assert_eq!(Model::load(&registry, None).expect("v1").hash, one);
 }
@@ -176,7 +181,8 @@ fn nothing_runs_by_itself_on_what_the_model_never_saw() {
     };
     std::fs::write(&input, (0..200).map(line).collect::<String>()).expect("written");
     let archive = folder.path().join("archive");
-    let flow = ["replay", "--flow", "dataflows/demo.yml", "--input", text(&input), "--archive", text(&archive)];
+    let flow =
+        ["replay", "--flow", "dataflows/demo.yml", "--input", text(&input), "--archive", text(&archive)];
     let said = quell(&flow);
     assert_eq!((&said["alerts"], &said["decisions"]["execute"]), (&200.into(), &0.into()), "{said}");
     let ruled = ["escalate", "decline"].map(|ruling| said["decisions"][ruling].as_u64().unwrap_or(0));

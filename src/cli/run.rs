@@ -108,11 +108,11 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         at: (0, 0),
         looked: [0; 3],
     };
-    let turned = go(args, &specs, &mut turning, &mut doors, &bell);
+    let gone_on = go(args, &specs, &mut turning, &mut doors, &bell);
     doors.close();
     let divergences = turning.live.divergences;
     let (mut summary, counts) = turning.run.finish()?;
-    if !turned? {
+    if !gone_on? {
         eprintln!("quell: stopped while the log was read again; the next run goes on with it");
         return Ok(());
     }
@@ -269,11 +269,10 @@ fn set_aside(archive: &Path) -> Result<(), Failure> {
     drop(setup::lock(archive)?);
     let aside =
         |n: u32| archive.with_file_name(format!("{}.{n}", archive.file_name().unwrap_or_default().display()));
-    let free = (1..).map(aside).find(|path| !path.exists());
-    if let Some(free) = free {
-        std::fs::rename(archive, &free)?;
-        eprintln!("quell: what stood in {} is in {} now", archive.display(), free.display());
-    }
+    let free = (1..=9_999).map(aside).find(|path| !path.exists());
+    let free = free.ok_or_else(|| anyhow!("too many archives lie beside {}", archive.display()))?;
+    std::fs::rename(archive, &free)?;
+    eprintln!("quell: what stood in {} is in {} now", archive.display(), free.display());
     Ok(())
 }
 

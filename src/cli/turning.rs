@@ -165,7 +165,9 @@ impl Turning {
                 Ok(changes) if changes.is_empty() => {}
                 Ok(changes) => said.push(Said::context(&changes, false, &self.names)),
                 Err(faults) => {
-                    faults.iter().for_each(|fault| eprintln!("{fault}"));
+                    for fault in &faults {
+                        eprintln!("{fault}");
+                    }
                     eprintln!("quell: the context tables stay as they were");
                 }
             }
@@ -237,7 +239,7 @@ impl Turning {
     /// Takes what was read and acknowledged, ends the sources, and settles everything.
     fn end(&mut self, doors: &mut Doors) -> Result<(), Failure> {
         doors.close();
-        self.bell.stop();
+        let _ = self.bell.stop();
         loop {
             let came = self.live.pull(self.clock.now());
             let pushed = self.load()? > 0;

@@ -53,6 +53,7 @@ impl Bell {
     }
 
     /// Readers are to stop; whether they were told before.
+    #[must_use]
     pub fn stop(&self) -> bool {
         let before = self.stop.swap(true, Ordering::SeqCst);
         self.ring();
