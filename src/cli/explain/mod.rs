@@ -32,7 +32,7 @@ pub(crate) struct Args {
     /// The archive.
     #[arg(long, default_value = "archive")]
     archive: PathBuf,
-    /// Alerts, links and versions that are told from the beginning and from the end.
+    /// How much of a long list of alerts, links, findings or versions is told, from its beginning and from its end.
     #[arg(long, default_value_t = 5)]
     alerts: usize,
     /// `dot` gives an incident's alerts, entities and links as a graph, for Graphviz.
