@@ -117,8 +117,9 @@ impl Story {
                 last.severity_id.name()
             ),
             format!(
-                "  {} alerts from {} to {}, {} repeats among them; evidence {:.1}",
+                "  {} alert{} from {} to {}, repeats among them {}; evidence {:.1}",
                 group(last.alert_count),
+                if last.alert_count == 1 { "" } else { "s" },
                 when(last.first_seen_time.0),
                 when(last.last_seen_time.0),
                 group(self.alerts.iter().filter(|alert| alert.repeat_of.is_some()).count() as u64),

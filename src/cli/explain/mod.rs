@@ -88,7 +88,9 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let (kind, id) = find(&source.reader, args)?;
     if args.format == Format::Dot {
         if kind != "incident" {
-            return Err(Failure::Usage(format!("--format dot draws incidents; {id} is an {kind}")));
+            return Err(Failure::Usage(format!(
+                "--format dot draws incidents only, and this is the id of one {kind}: {id}"
+            )));
         }
         print!("{}", dot::graph(&incident::Story::read(&source, &id)?, source.reader.names()));
         return Ok(());
