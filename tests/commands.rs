@@ -52,9 +52,8 @@ fn every_shell_gets_its_completions() {
     }
 }
 
-/// The sample day, replayed with a plan that acts in a simulated site.
-fn acted(folder: &Path) -> PathBuf {
-    let plan = folder.join("plan");
+/// A copy of the shipped plan.
+fn copy_plan(plan: &Path) {
     let copy = |from: &Path, to: &Path| {
         fs::create_dir_all(to).expect("a folder");
         for entry in fs::read_dir(from).expect("it is there").map(|entry| entry.expect("an entry").path()) {
@@ -63,11 +62,17 @@ fn acted(folder: &Path) -> PathBuf {
             }
         }
     };
-    let (shipped, day) = (root().join("dataflows"), root().join("datasets/soc-day"));
-    copy(&shipped, &plan);
+    let shipped = root().join("dataflows");
+    copy(&shipped, plan);
     for part in ["mappings", "correlations", "playbooks", "policies"] {
         copy(&shipped.join(part), &plan.join(part));
     }
+}
+
+/// The sample day, replayed with a plan that acts in a simulated site.
+fn acted(folder: &Path) -> PathBuf {
+    let (plan, day) = (folder.join("plan"), root().join("datasets/soc-day"));
+    copy_plan(&plan);
     let edit = |file: &str, from: &str, to: &str| {
         let text = fs::read_to_string(plan.join(file)).expect("the file is there");
         assert!(text.contains(from), "{file} holds {from:?}");
@@ -138,9 +143,16 @@ fn an_archive_explains_itself() {
     let alert = explain(alerts[0]["alert_id"].as_str().expect("an id"));
     assert_eq!(alert["incidents"][0], id.as_str());
     let told = text(&["explain", &id, "--archive", &dir]);
-    for heading in
-        ["Rules", "Alerts", "What joined them", "Playbooks weighed", "Decisions", "Actions", "Outcomes"]
-    {
+    for heading in [
+        "Rules",
+        "Alerts",
+        "What joined them",
+        "Versions",
+        "Playbooks weighed",
+        "Decisions",
+        "Actions",
+        "Outcomes",
+    ] {
         assert!(told.contains(heading), "{heading} in {told}");
     }
     let graph = text(&["explain", &id, "--archive", &dir, "--format", "dot"]);
@@ -175,6 +187,28 @@ fn correlations_fired(archive: &Path) {
         .collect();
     for correlation in ["credential_stuffing", "phished_credentials"] {
         assert!(found.iter().any(|name| name == correlation), "{correlation} in {found:?}");
+    }
+}
+
+#[test]
+fn doctor_says_what_is_amiss_and_what_to_do() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (plan, cut) = (folder.path().join("plan"), folder.path().join("cut"));
+    copy_plan(&plan);
+    let pipeline = fs::read_to_string(plan.join("pipeline.yml")).expect("the pipeline");
+    let webhook =
+        "executor: {type: webhook, url: 'http://127.0.0.1:1/', token_env: QUELL_TEST_NO_SUCH_TOKEN}";
+    let pipeline = pipeline.replace("executor: {type: dry-run}", webhook);
+    fs::write(plan.join("pipeline.yml"), pipeline).expect("it can be written");
+    // A log that nothing finished.
+    drop(quell::engine::log::Log::open(&cut).expect("a log"));
+    let mut doctor = quell();
+    doctor.args(["doctor", "--flow"]).arg(plan.join("pipeline.yml")).arg("--archive").arg(&cut);
+    let output = doctor.output().expect("the binary starts");
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    for what in ["QUELL_TEST_NO_SUCH_TOKEN is not set", "a run was cut", "--resume", "MB free", "open files"]
+    {
+        assert!(said(&output).contains(what), "{what} in {}", said(&output));
     }
 }
 

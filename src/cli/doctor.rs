@@ -145,6 +145,9 @@ fn archive(dir: &Path) -> Vec<Finding> {
     if !dir.exists() {
         return vec![fine("archive", format!("{} is not there yet; a run makes it", dir.display()))];
     }
+    if std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_none()) {
+        return vec![fine("archive", format!("{} is empty; a run fills it", dir.display()))];
+    }
     if !has_log(dir) {
         let what = format!("{} has no log of quell", dir.display());
         return vec![wrong("archive", what, "name the folder that --archive named in the run")];
@@ -205,7 +208,7 @@ fn disk(path: &Path) -> Finding {
             advice(
                 "disk",
                 what,
-                "make room: a million alerts take about 150 MB, as much again while they are sorted",
+                "make room: a million alerts take 60 MB and more, and files that are replayed are sorted beside them",
             )
         }
         Some(kib) => fine("disk", format!("{} MB free at {}", group(kib >> 10), there.display())),

@@ -78,8 +78,7 @@ fn run(alerts: Vec<Alert>, rules: Arc<[Compiled]>, names: Arc<Names>) -> Diff {
         clock.send(Turn { epoch: 0, settled: Tick::MAX, last: true });
         drop((inputs, clock));
         while worker.step() {}
-        let found = *found.borrow();
-        found
+        *found.borrow()
     })
 }
 

@@ -16,9 +16,8 @@ pub(super) fn explain(source: &Source, id: &str) -> Result<Said, Failure> {
     let only = || Some(Only::of("action_id", [id.0]));
     let rows = incident::actions(all(reader.actions(only()))?).concat();
     let outcomes = incident::standing(all(reader.outcomes(only()))?);
-    let (first, last) = match (rows.first(), rows.last()) {
-        (Some(first), Some(last)) => (first, last),
-        _ => return Err(anyhow::anyhow!("action {id} has no row").into()),
+    let (Some(first), Some(last)) = (rows.first(), rows.last()) else {
+        return Err(anyhow::anyhow!("action {id} has no row").into());
     };
     let (intent, known) = ledger(source, id)?;
     let mut told = vec![

@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 use super::words::{self, ends, section, when};
 use super::{Said, Source, all};
 use crate::archive::{
-    ActionLine, AlertLine, CandidateLine, DecisionLine, IncidentLine, LinkLine, Only, OutcomeLine,
+    ActionLine, AlertLine, CandidateLine, DecisionLine, IncidentLine, LinkLine, MatchLine, Only, OutcomeLine,
     VerdictLine,
 };
 use crate::cli::Failure;
 use crate::cli::report::group;
-use crate::record::{AlertId, DecisionId, Diff, IncidentId, IncidentState, Names, Tick};
+use crate::record::{AlertId, DecisionId, Diff, IncidentId, IncidentState, Names, Sym, Tick};
 
 /// Everything that the archive says of one incident.
 pub(super) struct Story {
@@ -27,6 +27,8 @@ pub(super) struct Story {
     pub(super) alerts: Vec<AlertLine>,
     /// Standing ones, by time.
     pub(super) links: Vec<LinkLine>,
+    /// Standing findings of correlations that one of its alerts is part of, by time.
+    matches: Vec<MatchLine>,
     /// Those that stand, best first.
     candidates: Vec<CandidateLine>,
     decisions: Vec<DecisionLine>,
@@ -51,6 +53,7 @@ impl Story {
         // A link keeps the name that its incident had when it was made.
         let named = Only::incidents(absorbed.iter().copied().chain([id]));
         let links = links(all(reader.links(Some(named)))?, &alerts);
+        let matches = matches(all(reader.matches(None))?, &alerts, source.names());
         let mut outcomes = all(reader.outcomes(only()))?;
         outcomes.sort_by_key(|line| (line.time.0, line.action_id));
         Ok(Story {
@@ -60,6 +63,7 @@ impl Story {
             successors: successors.into_iter().collect(),
             alerts,
             links,
+            matches,
             candidates: candidates(all(reader.candidates(only()))?, source.names()),
             decisions: decisions(all(reader.decisions(only()))?),
             actions: actions(all(reader.actions(only()))?),
@@ -79,6 +83,8 @@ impl Story {
         section(&mut lines, "Rules", self.rules(names));
         section(&mut lines, "Alerts", ends(&self.alerts, n, |line| words::alert(line, names)));
         section(&mut lines, "What joined them", ends(&self.links, n, |link| self.link(link, names)));
+        let told = |line: &MatchLine| words::finding(line, names);
+        section(&mut lines, "Correlations that fired", ends(&self.matches, n, told));
         section(&mut lines, "Versions", ends(&self.versions, n, version));
         let told = self.candidates.iter().map(|line| words::candidate(line, source)).collect();
         section(&mut lines, "Playbooks weighed, with the probability that they succeed", told);
@@ -101,9 +107,7 @@ impl Story {
         let entities: Vec<String> = last.entities.iter().take(8).map(|entity| entity.text(names)).collect();
         let more = (last.entity_count as usize).saturating_sub(entities.len());
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        let list = |syms: &[crate::record::Sym]| {
-            syms.iter().map(|sym| names.get(*sym)).collect::<Vec<_>>().join(" ")
-        };
+        let joined = |syms: &[Sym]| syms.iter().map(|sym| names.get(*sym)).collect::<Vec<_>>().join(" ");
         let mut lines = vec![
             format!(
                 "Incident {}: {}, {}, {}, {taken}",
@@ -113,8 +117,9 @@ impl Story {
                 last.severity_id.name()
             ),
             format!(
-                "  {} alerts from {} to {}, {} repeats among them; evidence {:.1}",
+                "  {} alert{} from {} to {}, repeats among them {}; evidence {:.1}",
                 group(last.alert_count),
+                if last.alert_count == 1 { "" } else { "s" },
                 when(last.first_seen_time.0),
                 when(last.last_seen_time.0),
                 group(self.alerts.iter().filter(|alert| alert.repeat_of.is_some()).count() as u64),
@@ -123,13 +128,10 @@ impl Story {
             format!("  about {}{more}", entities.join(", ")),
         ];
         if !last.attacks.is_empty() {
-            lines.push(format!("  ATT&CK {}", list(&last.attacks)));
+            lines.push(format!("  ATT&CK {}", joined(&last.attacks)));
         }
         if let Some(next) = last.next_tactics.as_ref().filter(|_| last.confidence.is_some_and(|c| c.0 > 0)) {
-            lines.push(format!("  likely next {}", list(next)));
-        }
-        if !last.correlations.is_empty() {
-            lines.push(format!("  correlations that fired: {}", list(&last.correlations)));
+            lines.push(format!("  likely next {}", joined(next)));
         }
         if !last.protected.is_empty() {
             let protected: Vec<String> = last.protected.iter().map(|entity| entity.text(names)).collect();
@@ -184,6 +186,7 @@ impl Story {
             "successors": self.successors,
             "alerts": list(self.alerts.iter().map(|line| words::alert_json(line, names)).collect()),
             "links": list(self.links.iter().map(|line| words::link_json(line, names)).collect()),
+            "matches": list(self.matches.iter().map(|line| words::match_json(line, names)).collect()),
             "candidates": list(self.candidates.iter().map(|line| words::candidate_json(line, names)).collect()),
             "decisions": list(self.decisions.iter().map(|line| words::decision_json(line, names)).collect()),
             "actions": list(self.actions.iter().flatten().map(words::action_json).collect()),
@@ -243,13 +246,26 @@ fn links(lines: Vec<LinkLine>, alerts: &[AlertLine]) -> Vec<LinkLine> {
     sums.into_values().filter(|(sum, _)| *sum > 0).map(|(_, line)| line).collect()
 }
 
+/// Findings that stand and that one of the alerts is part of, by time.
+fn matches(lines: Vec<MatchLine>, alerts: &[AlertLine], names: &Names) -> Vec<MatchLine> {
+    let own: BTreeSet<AlertId> = alerts.iter().map(|alert| alert.alert_id).collect();
+    let mut sums = BTreeMap::new();
+    for line in lines.into_iter().filter(|line| line.alert_ids.iter().any(|id| own.contains(id))) {
+        let key = (line.time.0, names.get(line.correlation), names.get(line.group), line.alert_ids.clone());
+        let slot: &mut (Diff, MatchLine) = sums.entry(key).or_insert_with(|| (0, line.clone()));
+        slot.0 += line.diff;
+    }
+    sums.into_values().filter(|(sum, _)| *sum > 0).map(|(_, line)| line).collect()
+}
+
 /// Candidates that were not withdrawn, best first.
 fn candidates(lines: Vec<CandidateLine>, names: &Names) -> Vec<CandidateLine> {
-    let mut sums: BTreeMap<(String, i64, u16, u16, bool), (Diff, CandidateLine)> = BTreeMap::new();
+    let mut sums = BTreeMap::new();
     for line in lines {
         let playbook = names.get(line.playbook_id);
-        let key = (playbook, line.tick, line.score.0, line.propensity.0, line.eligible);
-        sums.entry(key).or_insert_with(|| (0, line.clone())).0 += line.diff;
+        let key = (playbook, line.tick, line.score, line.propensity, line.eligible);
+        let slot: &mut (Diff, CandidateLine) = sums.entry(key).or_insert_with(|| (0, line.clone()));
+        slot.0 += line.diff;
     }
     let mut standing: Vec<CandidateLine> =
         sums.into_values().filter(|(sum, _)| *sum > 0).map(|(_, line)| line).collect();

@@ -32,7 +32,7 @@ pub(crate) struct Args {
     /// The archive.
     #[arg(long, default_value = "archive")]
     archive: PathBuf,
-    /// Alerts, links and versions that are told from the beginning and from the end.
+    /// How much of a long list of alerts, links, findings or versions is told, from its beginning and from its end.
     #[arg(long, default_value_t = 5)]
     alerts: usize,
     /// `dot` gives an incident's alerts, entities and links as a graph, for Graphviz.
@@ -88,7 +88,9 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let (kind, id) = find(&source.reader, args)?;
     if args.format == Format::Dot {
         if kind != "incident" {
-            return Err(Failure::Usage(format!("--format dot draws incidents; {id} is an {kind}")));
+            return Err(Failure::Usage(format!(
+                "--format dot draws incidents only, and this is the id of one {kind}: {id}"
+            )));
         }
         print!("{}", dot::graph(&incident::Story::read(&source, &id)?, source.reader.names()));
         return Ok(());

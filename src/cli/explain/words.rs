@@ -4,9 +4,10 @@ use serde_json::{Value, json};
 
 use super::Source;
 use crate::archive::{
-    ActionLine, AlertLine, CandidateLine, DecisionLine, IncidentLine, LinkLine, OutcomeLine, VerdictLine,
+    ActionLine, AlertLine, CandidateLine, DecisionLine, IncidentLine, LinkLine, MatchLine, OutcomeLine,
+    VerdictLine,
 };
-use crate::record::{Entity, Millis, Names, Sym, Triage};
+use crate::record::{Entity, Millis, Names, Score, Sym, Triage};
 
 /// A time, to the second.
 pub(super) fn when(time: Millis) -> String {
@@ -51,6 +52,13 @@ pub(super) fn evidence(link: &LinkLine, names: &Names) -> String {
         (other, Some(entity)) => format!("{other}: {entity} (weight {decades:.1})"),
         (other, None) => format!("{other} (weight {decades:.1})"),
     }
+}
+
+/// A correlation's finding in a line.
+pub(super) fn finding(line: &MatchLine, names: &Names) -> String {
+    let ids: Vec<String> = line.alert_ids.iter().map(|id| id.to_string()[..8].to_owned()).collect();
+    let (correlation, group) = (names.get(line.correlation), names.get(line.group));
+    format!("{}  {correlation} for {group}: {}", when(line.time.0), ends(&ids, 5, String::clone).join(" "))
 }
 
 /// One alert in a line.
@@ -140,7 +148,7 @@ pub(super) fn incident_json(line: &IncidentLine, names: &Names) -> Value {
         "attacks": texts(&line.attacks, names), "products": texts(&line.products, names), "rules": rules,
         "correlations": texts(&line.correlations, names), "evidence": line.evidence,
         "protected": entities(&line.protected, names), "indicators": entities(&line.indicators, names),
-        "triage": line.triage, "confidence": line.confidence.map(|score| score.value()),
+        "triage": line.triage, "confidence": line.confidence.map(Score::value),
         "next_tactics": line.next_tactics.as_ref().map(|tactics| texts(tactics, names)),
     })
 }
@@ -160,6 +168,13 @@ pub(super) fn link_json(line: &LinkLine, names: &Names) -> Value {
         "incident_id": line.incident_id, "alert_id": line.alert_id, "other_alert_id": line.other_alert_id,
         "entity": line.entity.map(|entity| entity.text(names)), "evidence": names.get(line.evidence),
         "weight": line.weight, "in_words": evidence(line, names),
+    })
+}
+
+pub(super) fn match_json(line: &MatchLine, names: &Names) -> Value {
+    json!({
+        "correlation": names.get(line.correlation), "group": names.get(line.group), "time": stamp(line.time.0),
+        "alert_ids": line.alert_ids,
     })
 }
 
@@ -211,7 +226,7 @@ pub(super) fn ends<T>(all: &[T], ends: usize, mut tell: impl FnMut(&T) -> String
     let (first, rest) = all.split_at(ends);
     let (between, last) = rest.split_at(rest.len() - ends);
     let mut lines: Vec<String> = first.iter().map(&mut tell).collect();
-    lines.push(format!("... {} more (--alerts N tells more)", between.len()));
+    lines.push(format!("... {} more", between.len()));
     lines.extend(last.iter().map(tell));
     lines
 }
