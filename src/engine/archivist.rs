@@ -80,9 +80,11 @@ impl Archivist {
                 Told::Took(epoch) => epochs.push(epoch),
                 Told::Done(turn) => {
                     let later = under_way.split_off(&(turn.epoch + 1));
-                    self.write(std::mem::replace(&mut under_way, later))?;
+                    let done_with = std::mem::replace(&mut under_way, later);
+                    self.write(&done_with)?;
                     let grown = turn.settled > self.sealed_at || turn.last;
-                    let due = turn.last || self.writer.wants_seal() || committed_at.elapsed() >= self.commit_every;
+                    let due =
+                        turn.last || self.writer.wants_seal() || committed_at.elapsed() >= self.commit_every;
                     if due && grown && turn.epoch > self.committed {
                         // The last turn may settle no further than the one before: its parts need a name of their own.
                         let tick = turn.settled.max(self.sealed_at + 1);
@@ -97,7 +99,7 @@ impl Archivist {
         Ok(counts)
     }
 
-    fn write(&mut self, done: BTreeMap<Epoch, Vec<Rows>>) -> Result<(), ArchiveError> {
+    fn write(&mut self, done: &BTreeMap<Epoch, Vec<Rows>>) -> Result<(), ArchiveError> {
         for (epoch, rows) in done.iter().flat_map(|(epoch, all)| all.iter().map(move |rows| (*epoch, rows))) {
             let written = self.writer.push(epoch, rows);
             written.map_err(|source| ArchiveError::Write { dir: self.dir.clone(), source })?;
