@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use common::days::{Days, told};
-use common::{agrees, count, digest, done, replay, root, said, summary};
+use common::{agrees, count, digest, done, real, replay, root, said, summary};
 use quell::archive::{Reader, Rows, RunStamp, Writer};
 use quell::record::{InputKind, InputRow, Names, Ruling, Tick};
 use serde_json::{Value, json};
@@ -36,6 +36,18 @@ fn what_was_recorded_says_the_same_again() {
         again(&days.flow, &at("second"), &at("third"), &["--workers", "2"]);
         assert_eq!(digest(&at("third")), expected, "{mode:?}");
     }
+}
+
+#[test]
+fn real_alerts_say_the_same_again() {
+    let Some(input) = real("ait-ads/russellmitchell.csv.gz") else { return };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (first, second) = (folder.path().join("first"), folder.path().join("second"));
+    let flow = root().join("dataflows/pipeline.yml");
+    let said = summary(&mut replay(&flow, &[&input], &first, &["--arrival"]));
+    assert!(count(&said, "late") > 0, "{said}");
+    again(&flow, &first, &second, &["--workers", "2", "--batch", "4321"]);
+    assert_eq!(digest(&second), digest(&first));
 }
 
 #[test]

@@ -88,7 +88,8 @@ impl Archivist {
                 }
                 Told::Done(turn) => {
                     let later = under_way.split_off(&(turn.epoch + 1));
-                    self.write(std::mem::replace(&mut under_way, later))?;
+                    let complete = std::mem::replace(&mut under_way, later);
+                    self.write(&complete)?;
                     token = Some(turn);
                     unseen = token.filter(|turn| turn.epoch > self.committed);
                     turn.last || self.writer.wants_seal() || committed_at.elapsed() >= self.commit_every
@@ -114,7 +115,7 @@ impl Archivist {
         Ok(counts)
     }
 
-    fn write(&mut self, done: BTreeMap<Epoch, Vec<Rows>>) -> Result<(), ArchiveError> {
+    fn write(&mut self, done: &BTreeMap<Epoch, Vec<Rows>>) -> Result<(), ArchiveError> {
         for (epoch, rows) in done.iter().flat_map(|(epoch, all)| all.iter().map(move |rows| (*epoch, rows))) {
             let written = self.writer.push(epoch, rows);
             written.map_err(|source| ArchiveError::Write { dir: self.dir.clone(), source })?;

@@ -66,7 +66,8 @@ fn sum(rows: impl Iterator<Item = (Entity, ContextRow)>, names: &Names) -> Conte
     facts
 }
 
-type Change = ((Key, ContextFacts), Epoch, Diff);
+type Said = (Key, ContextFacts);
+type Change = (Said, Epoch, Diff);
 
 /// The current version of an open incident.
 struct Current {
@@ -84,7 +85,7 @@ pub fn attach<'scope>(
     let route = Exchange::new(|((key, _), _, _): &Change| route(key.0));
     let mut current: FxHashMap<(Sym, IncidentId), (u32, Option<Current>)> = FxHashMap::default();
     // A change's epoch is its own: what the join worked off together comes together, with the first one's right to speak.
-    let mut ahead: BTreeMap<Epoch, Vec<((Key, ContextFacts), Diff)>> = BTreeMap::new();
+    let mut ahead: BTreeMap<Epoch, Vec<(Said, Diff)>> = BTreeMap::new();
     let (enriched, _) = turns("facts", (versions, Pipeline), (facts.inner, route), clock, move |work| {
         for (change, epoch, diff) in work.second.drain(..) {
             ahead.entry(epoch).or_default().push((change, diff));

@@ -163,7 +163,7 @@ impl AgainFeed {
                 }
                 InputKind::Approval => word::<Approval>(&body).map(|approval| batch.approvals.push(approval)),
                 InputKind::Context => serde_json::from_str::<Changed>(&body).map(|changed| {
-                    batch.context.extend(changed.rows.iter().filter_map(|row| row.read(&self.names)))
+                    batch.context.extend(changed.rows.iter().filter_map(|row| row.read(&self.names)));
                 }),
                 // Clocks are in the ticks of alerts; the others are recorded, and change nothing here.
                 InputKind::Tick

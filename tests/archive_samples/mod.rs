@@ -188,8 +188,7 @@ pub(crate) fn incident(dice: &mut Dice, names: &Names) -> IncidentRow {
         Arc::new(Features {
             numeric: [f32::MIN_POSITIVE; NUMERIC.len()].map(|least| dice.pick(&[0.0, 0.1, 1.0, least])),
             tokens: [0; TOKENS].map(|_| dice.pick(&[0, 1, 2047])),
-            // Keys into a model's memory: not archived, so there is nothing to give back.
-            history: [0; 3],
+            history: [0; 3].map(|_| dice.pick(&[0, 1, 0xff_ffff])),
         })
     });
     let context = ContextFacts {
