@@ -3,123 +3,18 @@
 mod common;
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::{Arc, Mutex};
+use std::process::Output;
+use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use common::live::{Live, NDJSON, heard, post, taken, until};
 use common::{acting_plan, agrees, copy, count, digest, done, edges, held, quell, replay, root, said, site};
 use quell::archive::{DecisionLine, IncidentLine, Reader};
-use quell::engine::log::Log;
 use quell::record::{IncidentId, IncidentState, Names, Ruling};
-use serde_json::Value;
-
-/// Long enough for a busy machine; a test that fails waits no longer.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// A `quell run` under way; killed where a test forgets it.
-struct Live {
-    child: Child,
-    told: Arc<Mutex<String>>,
-}
-
-impl Live {
-    fn start(flow: &Path, archive: &Path, more: &[&str]) -> Live {
-        let mut command = quell();
-        command.arg("run").arg("--flow").arg(flow).arg("--archive").arg(archive).args(["--output", "json"]);
-        Live::of(command.args(more))
-    }
-
-    fn of(command: &mut Command) -> Live {
-        let piped = command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = piped.spawn().expect("the binary starts");
-        let told = Arc::new(Mutex::new(String::new()));
-        let (lines, hears) = (BufReader::new(child.stderr.take().expect("a pipe")), Arc::clone(&told));
-        thread::spawn(move || {
-            for line in lines.lines().map_while(Result::ok) {
-                let mut hears = hears.lock().expect("no panic there");
-                hears.push_str(&line);
-                hears.push('\n');
-            }
-        });
-        Live { child, told }
-    }
-
-    fn told(&self) -> String {
-        self.told.lock().expect("no panic there").clone()
-    }
-
-    /// Where the source is pushed to.
-    fn address(&self, source: &str) -> String {
-        let line = until("it listens", || {
-            let end = format!("/push/{source}");
-            self.told().lines().find(|line| line.ends_with(&end)).map(str::to_owned)
-        });
-        let (_, rest) = line.split_once("http://").expect("an address");
-        rest.split('/').next().expect("an address").to_owned()
-    }
-
-    fn kill(mut self) {
-        self.child.kill().expect("it runs");
-        self.child.wait().expect("it ends");
-    }
-
-    /// SIGTERM, and what it comes to.
-    fn stop(self) -> Value {
-        let id = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &id]).status().expect("kill").success());
-        self.end()
-    }
-
-    fn end(mut self) -> Value {
-        let status = until("it ends", || self.child.try_wait().expect("a child"));
-        let mut text = String::new();
-        self.child.stdout.take().expect("a pipe").read_to_string(&mut text).expect("text");
-        assert!(status.success(), "{status}\n{text}{}", self.told());
-        serde_json::from_str(text.lines().last().unwrap_or_default()).expect("a summary")
-    }
-}
-
-impl Drop for Live {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// Waits until there is an answer.
-fn until<T>(what: &str, mut asked: impl FnMut() -> Option<T>) -> T {
-    let since = Instant::now();
-    loop {
-        if let Some(answer) = asked() {
-            return answer;
-        }
-        assert!(since.elapsed() < PATIENCE, "waited for long that {what}");
-        thread::sleep(Duration::from_millis(10));
-    }
-}
-
-/// Waits until the log has so many records, and the archive shows them.
-fn taken(archive: &Path, records: u64) {
-    until("the records are taken", || {
-        let log = Log::open(archive).ok()?;
-        let through = log.committed().ok()??.0;
-        let epochs = log.epochs().ok()?.into_iter().filter(|epoch| epoch.epoch <= through);
-        let taken: u64 = epochs.flat_map(|epoch| epoch.parts).map(|part| part.records).sum();
-        (taken >= records).then_some(())
-    });
-}
-
-/// Waits until an epoch took an input of that kind; how many there are.
-fn heard(archive: &Path, kind: &str) -> usize {
-    until("the run has heard it", || {
-        let inputs = Log::open(archive).ok()?.taken().ok()?;
-        Some(inputs.iter().filter(|input| input.kind == kind).count()).filter(|count| *count > 0)
-    })
-}
 
 fn text(path: &Path) -> String {
     std::fs::read_to_string(path).expect("a file of the test")
@@ -133,28 +28,6 @@ fn plan(folder: &Path, sources: &str) -> PathBuf {
     std::fs::write(&path, whole).expect("room for the plan");
     path
 }
-
-/// Posts, and gives the status and the body; no status where the connection broke.
-fn post(address: &str, path: &str, headers: &[(&str, &str)], body: &str) -> (u16, String) {
-    let mut request = format!("POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n");
-    request += &format!("Content-Length: {}\r\n", body.len());
-    headers.iter().for_each(|(name, value)| request += &format!("{name}: {value}\r\n"));
-    let talk = || -> std::io::Result<String> {
-        let mut stream = TcpStream::connect(address)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.write_all(format!("{request}\r\n").as_bytes())?;
-        // What is refused unread may break the connection under what is still being sent.
-        let _ = stream.write_all(body.as_bytes());
-        let mut answer = Vec::new();
-        let _ = stream.read_to_end(&mut answer);
-        Ok(String::from_utf8_lossy(&answer).into_owned())
-    };
-    let answer = talk().unwrap_or_default();
-    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
-    (status, answer.split("\r\n\r\n").nth(1).unwrap_or_default().to_owned())
-}
-
-const NDJSON: (&str, &str) = ("Content-Type", "application/x-ndjson");
 
 #[test]
 fn files_that_grow_give_what_their_replay_gives() {
@@ -397,9 +270,7 @@ fn people_are_heard_while_it_runs_and_after() {
     assert_eq!(say("verdict", &incident, &["true_positive", "--by", "Ada"]).0, Some(0));
     let (code, text) = say("verdict", &incident, &["true_positive", "--by", "ada"]);
     assert_eq!((code, text.contains("said before")), (Some(0), true), "{text}");
-    let lines = reader.outcomes(None).expect("outcomes").map(|line| line.expect("one"));
-    let stands: Vec<_> = lines.filter(|line| line.action_id.is_none()).map(|line| line.diff).collect();
-    assert_eq!((stands.iter().sum::<i64>(), stands.len()), (1, 3));
+    assert_eq!(outcomes().len(), 2, "the first word, and that it is taken back: the second is Ada's");
     assert_eq!(say("approve", &yes, &["--by", "ada"]).0, Some(1), "answered before");
     // What was said after the end is part of the log: the run goes on with it.
     let before = digest(&archive);

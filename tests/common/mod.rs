@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test needs a part of it")]
 
 pub mod days;
+pub mod live;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -1,0 +1,145 @@
+//! A `quell run` under way, seen from outside: what it says, what its log has, and how it is pushed to, stopped and killed.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use quell::engine::log::Log;
+use serde_json::Value;
+
+use super::quell;
+
+/// Long enough for a busy machine; a test that fails waits no longer.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A `quell run` under way; killed where a test forgets it.
+pub struct Live {
+    child: Child,
+    told: Arc<Mutex<String>>,
+}
+
+impl Live {
+    /// Starts it.
+    pub fn start(flow: &Path, archive: &Path, more: &[&str]) -> Live {
+        let mut command = quell();
+        command.arg("run").arg("--flow").arg(flow).arg("--archive").arg(archive).args(["--output", "json"]);
+        Live::of(command.args(more))
+    }
+
+    fn of(command: &mut Command) -> Live {
+        let piped = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = piped.spawn().expect("the binary starts");
+        let told = Arc::new(Mutex::new(String::new()));
+        let (lines, hears) = (BufReader::new(child.stderr.take().expect("a pipe")), Arc::clone(&told));
+        thread::spawn(move || {
+            for line in lines.lines().map_while(Result::ok) {
+                let mut hears = hears.lock().expect("no panic there");
+                hears.push_str(&line);
+                hears.push('\n');
+            }
+        });
+        Live { child, told }
+    }
+
+    /// What it has said for people so far.
+    pub fn told(&self) -> String {
+        self.told.lock().expect("no panic there").clone()
+    }
+
+    /// Where the source is pushed to.
+    pub fn address(&self, source: &str) -> String {
+        let line = until("it listens", || {
+            let end = format!("/push/{source}");
+            self.told().lines().find(|line| line.ends_with(&end)).map(str::to_owned)
+        });
+        let (_, rest) = line.split_once("http://").expect("an address");
+        rest.split('/').next().expect("an address").to_owned()
+    }
+
+    /// SIGKILL.
+    pub fn kill(mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it ends");
+    }
+
+    /// SIGTERM, and what it comes to.
+    pub fn stop(self) -> Value {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &id]).status().expect("kill").success());
+        self.end()
+    }
+
+    /// What it comes to by itself.
+    pub fn end(mut self) -> Value {
+        let status = until("it ends", || self.child.try_wait().expect("a child"));
+        let mut text = String::new();
+        self.child.stdout.take().expect("a pipe").read_to_string(&mut text).expect("text");
+        assert!(status.success(), "{status}\n{text}{}", self.told());
+        serde_json::from_str(text.lines().last().unwrap_or_default()).expect("a summary")
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Waits until there is an answer.
+pub fn until<T>(what: &str, mut asked: impl FnMut() -> Option<T>) -> T {
+    let since = Instant::now();
+    loop {
+        if let Some(answer) = asked() {
+            return answer;
+        }
+        assert!(since.elapsed() < PATIENCE, "waited for long that {what}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Waits until the log has so many records, and the archive shows them.
+pub fn taken(archive: &Path, records: u64) {
+    until("the records are taken", || {
+        let log = Log::open(archive).ok()?;
+        let through = log.committed().ok()??.0;
+        let epochs = log.epochs().ok()?.into_iter().filter(|epoch| epoch.epoch <= through);
+        let taken: u64 = epochs.flat_map(|epoch| epoch.parts).map(|part| part.records).sum();
+        (taken >= records).then_some(())
+    });
+}
+
+/// Waits until an epoch took an input of that kind; how many there are.
+pub fn heard(archive: &Path, kind: &str) -> usize {
+    until("the run has heard it", || {
+        let inputs = Log::open(archive).ok()?.taken().ok()?;
+        Some(inputs.iter().filter(|input| input.kind == kind).count()).filter(|count| *count > 0)
+    })
+}
+
+/// Posts, and gives the status and the body; no status where the connection broke.
+pub fn post(address: &str, path: &str, headers: &[(&str, &str)], body: &str) -> (u16, String) {
+    let mut request = format!("POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n");
+    request += &format!("Content-Length: {}\r\n", body.len());
+    headers.iter().for_each(|(name, value)| request += &format!("{name}: {value}\r\n"));
+    let talk = || -> std::io::Result<String> {
+        let mut stream = TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.write_all(format!("{request}\r\n").as_bytes())?;
+        // What is refused unread may break the connection under what is still being sent.
+        let _ = stream.write_all(body.as_bytes());
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        Ok(String::from_utf8_lossy(&answer).into_owned())
+    };
+    let answer = talk().unwrap_or_default();
+    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+    (status, answer.split("\r\n\r\n").nth(1).unwrap_or_default().to_owned())
+}
+
+/// The header of newline-delimited JSON.
+pub const NDJSON: (&str, &str) = ("Content-Type", "application/x-ndjson");
