@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
 use super::order::Order;
 use crate::record::{ActionId, ActionStatus, Epoch, Tick};
@@ -89,6 +89,20 @@ impl Ledger {
         }
         connection.execute_batch(SCHEMA)?;
         Ok(Ledger { connection, divergences: 0 })
+    }
+
+    /// The ledger in `dir` as it is, to read; none where there is none.
+    ///
+    /// # Errors
+    /// Where the file can't be opened.
+    pub fn look(dir: &Path) -> Result<Option<Ledger>, LedgerError> {
+        let file = dir.join("actions.sqlite");
+        if !file.is_file() {
+            return Ok(None);
+        }
+        let connection = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        connection.busy_timeout(std::time::Duration::from_secs(5))?;
+        Ok(Some(Ledger { connection, divergences: 0 }))
     }
 
     /// Makes the intents durable, in one transaction. One that is there already must be the same but for its epoch.
@@ -201,6 +215,20 @@ impl Ledger {
     pub fn intended(&self, id: ActionId) -> Result<bool, LedgerError> {
         let mut query = self.connection.prepare_cached("select 1 from intent where action_id = ?")?;
         Ok(query.exists([id.0.as_slice()])?)
+    }
+
+    /// What was to be called; none where the action never was.
+    ///
+    /// # Errors
+    /// Where the ledger can't be read.
+    pub fn intent(&self, id: ActionId) -> Result<Option<Intent>, LedgerError> {
+        let mut query =
+            self.connection.prepare_cached("select epoch, body from intent where action_id = ?")?;
+        let row =
+            query.query_row([id.0.as_slice()], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)));
+        let Some((epoch, body)) = row.optional()? else { return Ok(None) };
+        let order = serde_json::from_str(&body).map_err(|error| LedgerError::Content(error.to_string()))?;
+        Ok(Some(Intent { epoch: epoch.cast_unsigned(), order }))
     }
 
     /// What is recorded of an action, in order.

@@ -8,7 +8,7 @@
 //!   "otherwise": 0.1 }
 //! ```
 //! `success` is looked up by what the incident truly is and by the playbook's name or id; what it does not name
-//! succeeds with probability `otherwise`. `truth.jsonl` has a line for each alert that is not background:
+//! succeeds with probability `otherwise`; all steps of a playbook on one incident share that draw. `truth.jsonl` has a line for each alert that is not background:
 //! `{"alert": "<vendor id>", "use_case": "phishing", "campaign": 3, "label": "true_positive"}`, where `label`, by
 //! default `true_positive`, tells an attack from what only looks like one. An incident truly is what most of its
 //! attack alerts are (ties: the smaller text).
@@ -197,8 +197,10 @@ impl Environment {
         };
         let probability =
             self.settings.success.iter().find(named).map_or(self.settings.otherwise, |it| it.probability);
+        // One draw a playbook and incident: a response that does not fit fails as a whole, however many targets it has.
+        let fit = IncidentId::of(&[&order.incident_id.0, order.playbook.as_bytes()]);
         // Undoing works whatever the incident truly is.
-        let succeeds = order.undo_of.is_some() || self.draw(b"success", &order.action_id.0) < probability;
+        let succeeds = order.undo_of.is_some() || self.draw(b"success", &fit.0) < probability;
         let delay = 1 + self.number(b"delay", &order.action_id.0) % DELAY_MAX;
         let limit = order.timeout_ms.map_or(DELAY_MAX, |ms| ms.div_ceil(1000));
         let tick = order.requested + Tick::try_from(delay.min(limit)).unwrap_or(0);

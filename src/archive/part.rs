@@ -239,6 +239,8 @@ impl<L: Line> Parts<L> {
 pub(super) trait AnyParts {
     /// The greatest part's bytes, the number of parts, the number of open files.
     fn load(&self) -> (usize, usize, usize);
+    /// Begins an empty part where the table has none at all, so that readers find its columns.
+    fn show(&mut self, dir: &Path, worker: u32, epoch: Epoch, tick: Tick) -> io::Result<()>;
     /// Seals every part: its sealed name and the one to publish it under.
     fn seal(&mut self, tick: Tick, into: &mut Vec<(PathBuf, PathBuf)>) -> io::Result<()>;
 }
@@ -248,6 +250,16 @@ impl<L: Line> AnyParts for Parts<L> {
         let weights = || self.parts.iter().map(|(_, part)| part.weight());
         let bytes_max = weights().map(|(bytes, _)| bytes).max().unwrap_or_default();
         (bytes_max, self.parts.len(), weights().filter(|(_, open)| *open).count())
+    }
+
+    fn show(&mut self, dir: &Path, worker: u32, epoch: Epoch, tick: Tick) -> io::Result<()> {
+        if self.parts.is_empty() && layout::parts(dir, L::TABLE)?.is_empty() {
+            let mut part = Part::new(layout::folder(dir, L::TABLE, tick), worker);
+            part.epochs = (epoch, epoch);
+            part.file = Some(open(&part.folder, &part.open_path(), &self.format)?);
+            self.parts.push((layout::day_of(tick), part));
+        }
+        Ok(())
     }
 
     fn seal(&mut self, tick: Tick, into: &mut Vec<(PathBuf, PathBuf)>) -> io::Result<()> {

@@ -3,6 +3,7 @@
 //! In: published parts. Out: typed lines, part by part in order of date, tick and worker.
 //! State: one batch of one part.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::marker::PhantomData;
@@ -86,6 +87,28 @@ impl Reader {
     /// The names that what is read is interned in.
     pub fn names(&self) -> &Arc<Names> {
         &self.names
+    }
+
+    /// The ids in `column` of `table` that begin with `prefix`, in hex. No other column is read.
+    pub fn ids(&self, table: &str, column: &str, prefix: &str) -> io::Result<BTreeSet<String>> {
+        let mut found = BTreeSet::new();
+        for path in layout::published(&self.dir, table)? {
+            let file = File::open(&path).map_err(|error| about(&path, "cannot open", &error))?;
+            let fail = |error| about(&path, "cannot read", &io_error(error));
+            let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+            let builder =
+                ParquetRecordBatchReaderBuilder::try_new_with_options(file, options).map_err(fail)?;
+            let mask = ProjectionMask::columns(builder.parquet_schema(), [column]);
+            let batches = builder.with_projection(mask).with_batch_size(BATCH).build().map_err(fail)?;
+            for batch in batches {
+                let batch = batch.map_err(|error| about(&path, "cannot read", &io::Error::other(error)))?;
+                let texts = batch.columns().first().and_then(|column| column.as_string_opt::<i32>());
+                let texts = texts.ok_or_else(|| malformed(&path, &format!("{column:?} is no text")))?;
+                let new = texts.iter().flatten().filter(|text| text.starts_with(prefix));
+                found.extend(new.map(str::to_owned));
+            }
+        }
+        Ok(found)
     }
 
     /// The lines of a table; none where it has no folder.

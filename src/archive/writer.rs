@@ -66,6 +66,15 @@ impl Writer {
         self.note(done)
     }
 
+    /// At the end of a run: a table in which nothing was ever said gets a part without rows, so that readers find it.
+    pub fn show_empty_tables(&mut self, epoch: Epoch, tick: Tick) -> io::Result<()> {
+        self.standing()?;
+        let (dir, worker) = (self.dir.clone(), self.worker);
+        let done =
+            self.tables.all_mut().into_iter().try_for_each(|table| table.show(&dir, worker, epoch, tick));
+        self.note(done)
+    }
+
     /// Whether parts have grown so large, or so many, that the caller should seal now rather than in its own time.
     pub fn wants_seal(&self) -> bool {
         let (mut parts, mut files) = (0, 0);

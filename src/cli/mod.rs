@@ -2,8 +2,24 @@
 
 mod report;
 mod setup;
-mod replay;
+mod learning;
+mod doors;
+mod turning;
+mod watch;
+
+mod check;
+mod completions;
 mod digest;
+mod doctor;
+mod evaluate;
+mod explain;
+mod generate;
+mod model;
+mod replay;
+mod run;
+mod schema;
+mod train;
+mod verdict;
 
 use std::process::ExitCode;
 
@@ -19,8 +35,23 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Run(run::Args),
     Replay(replay::Args),
+    Explain(explain::Args),
     Digest(digest::Args),
+    Verdict(verdict::Args),
+    /// Let an escalated decision be carried out.
+    Approve(verdict::AnswerArgs),
+    /// Let an escalated decision rest.
+    Deny(verdict::AnswerArgs),
+    Check(check::Args),
+    Generate(generate::Args),
+    Train(train::Args),
+    Evaluate(evaluate::Args),
+    Model(model::Args),
+    Doctor(doctor::Args),
+    Schema(schema::Args),
+    Completions(completions::Args),
 }
 
 /// How a command reports.
@@ -54,10 +85,24 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
 /// Runs the command line; the process's exit code.
 #[must_use]
 pub fn main() -> ExitCode {
+    end_quietly_without_a_reader();
     let cli = Cli::parse();
     let done = match cli.command {
+        Command::Run(args) => run::run(&args),
         Command::Replay(args) => replay::run(&args),
+        Command::Explain(args) => explain::run(&args),
         Command::Digest(args) => digest::run(&args),
+        Command::Verdict(args) => verdict::run(&args),
+        Command::Approve(args) => verdict::approve(&args, true),
+        Command::Deny(args) => verdict::approve(&args, false),
+        Command::Check(args) => check::run(&args),
+        Command::Generate(args) => generate::run(&args),
+        Command::Train(args) => train::run(&args),
+        Command::Evaluate(args) => evaluate::run(&args),
+        Command::Model(args) => model::run(args),
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Schema(args) => schema::run(&args),
+        Command::Completions(args) => completions::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -82,4 +127,16 @@ pub fn main() -> ExitCode {
             ExitCode::from(3)
         }
     }
+}
+
+/// `quell explain ID | head` is no defect: where nobody reads standard output any more, the process ends.
+fn end_quietly_without_a_reader() {
+    let told = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let what = panic.payload_as_str().unwrap_or_default();
+        if what.starts_with("failed printing to stdout") && what.contains("Broken pipe") {
+            std::process::exit(0);
+        }
+        told(panic);
+    }));
 }

@@ -12,6 +12,7 @@ use crate::engine::run::{Batch, Run, Settings, has_log};
 use crate::engine::summary::{Counts, Summary};
 use crate::ingest::Limits;
 use crate::plan::catalog::Plan;
+use crate::plan::pipeline::{Context, ExecutorSpec};
 use crate::record::{Epoch, Millis, Names};
 use crate::replay::again::{self, AgainFeed};
 use crate::replay::arrival::ArrivalFeed;
@@ -65,6 +66,15 @@ pub(crate) struct Args {
     /// A version of the model other than the promoted one.
     #[arg(long)]
     model: Option<String>,
+    /// Let a simulated environment answer instead of the plan's executor: an environment.json of `quell generate`.
+    #[arg(long, value_name = "FILE")]
+    environment: Option<PathBuf>,
+    /// What the simulated environment's alerts truly are: the truth.jsonl beside it.
+    #[arg(long, value_name = "FILE", requires = "environment")]
+    truth: Option<PathBuf>,
+    /// Take the tables of context from a folder's assets.csv, identities.csv and indicators.csv, not from the plan.
+    #[arg(long, value_name = "DIR")]
+    context: Option<PathBuf>,
     /// The longest record, in bytes; a longer one is a reject.
     #[arg(long, default_value_t = 16 << 20)]
     record_bytes_max: usize,
@@ -78,9 +88,12 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let watch = Stopwatch::start();
-    let plan = Arc::new(setup::plan(&args.flow)?);
+    let mut plan = setup::plan(&args.flow)?;
+    replace(&mut plan, args)?;
+    let plan = Arc::new(plan);
     let input = input(args)?;
     let names = setup::names();
+    let _lock = setup::lock(&args.archive)?;
     let committed = prepare(args, &plan, &input)?;
     let Some((committed, as_of)) = committed else {
         return finished(args);
@@ -101,6 +114,30 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let (summary, counts) = run.finish()?;
     fed?;
     report(args, &measured(summary, &watch), &counts, &names)
+}
+
+/// Puts what the command line says in the place of the plan's executor and tables.
+fn replace(plan: &mut Plan, args: &Args) -> Result<(), Failure> {
+    if let Some(environment) = &args.environment {
+        plan.pipeline.executor = ExecutorSpec::Simulate {
+            environment: absolute(environment)?,
+            truth: args.truth.as_deref().map(absolute).transpose()?,
+        };
+    }
+    if let Some(folder) = &args.context {
+        let table = |name: &str| absolute(&folder.join(name)).map(|path| vec![path]);
+        plan.pipeline.context = Context {
+            assets: table("assets.csv")?,
+            identities: table("identities.csv")?,
+            indicators: table("indicators.csv")?,
+        };
+    }
+    Ok(())
+}
+
+/// A path of the command line, which is of the working folder and not of the plan's.
+fn absolute(path: &Path) -> Result<PathBuf, Failure> {
+    Ok(std::path::absolute(path)?)
 }
 
 /// What is replayed.
@@ -130,7 +167,7 @@ fn input(args: &Args) -> Result<Input, Failure> {
 /// or none where the run is finished already.
 fn prepare(args: &Args, plan: &Plan, input: &Input) -> Result<Option<(Epoch, Millis)>, Failure> {
     let stands = has_log(&args.archive);
-    let used = stands || std::fs::read_dir(&args.archive).is_ok_and(|mut entries| entries.next().is_some());
+    let used = stands || setup::is_used(&args.archive);
     if used && !args.resume {
         return Err(anyhow::anyhow!(
             "{} already holds something; name a new folder, or go on with a replay that was cut with --resume",
@@ -188,6 +225,9 @@ fn identity(args: &Args, plan: &Plan, input: &Input) -> Result<String, Failure> 
         "batch": args.batch,
         "model": args.model,
         "record_bytes_max": args.record_bytes_max,
+        "environment": args.environment,
+        "truth": args.truth,
+        "context": args.context,
     });
     Ok(what.to_string())
 }

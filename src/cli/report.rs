@@ -30,6 +30,13 @@ impl Progress {
         Progress(bar)
     }
 
+    /// A job that begins with another phase than reading.
+    pub(crate) fn of(name: &'static str, total: u64) -> Progress {
+        let progress = Progress::start(total);
+        progress.0.set_message(name);
+        progress
+    }
+
     /// Goes on to another phase of `total` units.
     pub(crate) fn phase(&self, name: &'static str, total: u64) {
         self.0.set_message(name);

@@ -9,6 +9,8 @@ use jiff::tz::TimeZone;
 
 use super::Failure;
 use crate::act::{Environment, Executor, Truth, Webhook, WebhookSettings};
+use crate::engine::lock::Lock;
+use crate::engine::log::STATE_FOLDER;
 use crate::enrich::tables;
 use crate::normalize::SourceSettings;
 use crate::plan::Fault;
@@ -20,6 +22,9 @@ use crate::record::{AlertId, ContextRow, ContextTable, Diff, Entity, Millis, Nam
 
 /// The pipeline file where none is named.
 pub(crate) const FLOW: &str = "dataflows/pipeline.yml";
+
+/// The archive where none is named.
+pub(crate) const ARCHIVE: &str = "archive";
 
 /// Reads the plan; its faults are told with their places.
 pub(crate) fn plan(flow: &Path) -> Result<Plan, Failure> {
@@ -116,6 +121,22 @@ pub(crate) fn context(plan: &Plan, names: &Names) -> Result<tables::Rows, Vec<Fa
 /// The rows as changes from nothing.
 pub(crate) fn all_new(rows: &tables::Rows) -> Vec<((Entity, ContextRow), Diff)> {
     tables::changes(&tables::Rows::new(), rows)
+}
+
+/// Whether anything but our own lock lies in a folder.
+pub(crate) fn is_used(archive: &Path) -> bool {
+    let entries = std::fs::read_dir(archive).into_iter().flatten().flatten();
+    entries.into_iter().any(|entry| entry.file_name() != STATE_FOLDER)
+}
+
+/// Makes the archive ours to write, for as long as what is given back is held.
+pub(crate) fn lock(archive: &Path) -> Result<Lock, Failure> {
+    let taken = Lock::take(archive)
+        .with_context(|| format!("{} cannot be written; check its rights and space", archive.display()))?;
+    let taken = taken.ok_or_else(|| {
+        anyhow!("another quell is writing {}; stop it, or name another archive", archive.display())
+    })?;
+    Ok(taken)
 }
 
 /// Now, by the machine's clock: an input, recorded where it can change a result.

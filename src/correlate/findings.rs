@@ -76,7 +76,7 @@ enum State {
     #[default]
     New,
     Counting(u32, Counting),
-    Sequence(u32, Sequence),
+    Sequence(u32, Box<Sequence>),
 }
 
 impl Machine for Matching {
@@ -94,7 +94,7 @@ impl Machine for Matching {
         if let State::New = state {
             *state = match rule.test {
                 CorrelationTest::EventCount { .. } => State::Counting(group.rule, Counting::default()),
-                CorrelationTest::TemporalOrdered => State::Sequence(group.rule, Sequence::default()),
+                CorrelationTest::TemporalOrdered => State::Sequence(group.rule, Box::default()),
             };
         }
         let ids = match (&mut *state, rule.test) {

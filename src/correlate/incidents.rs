@@ -87,7 +87,7 @@ pub fn incidents<'scope>(
             tenant(&mut tenants, finding.tenant, &settings).finding(&finding, &mut now);
         }
         let mut by_name: Vec<&mut Tenant> = tenants.values_mut().collect();
-        by_name.sort_unstable_by_key(|tenant| tenant.tenant);
+        by_name.sort_unstable_by_key(|tenant| tenant.name);
         for tenant in by_name {
             tenant.turn(work.turn, &mut now);
         }
@@ -115,7 +115,7 @@ fn place(finding: &Finding) -> Option<(Tick, i64, AlertId)> {
 
 fn tenant<'a>(tenants: &'a mut FxHashMap<Sym, Tenant>, name: Sym, settings: &Settings) -> &'a mut Tenant {
     tenants.entry(name).or_insert_with(|| Tenant {
-        tenant: name,
+        name,
         links: Links::new(settings.link.clone()),
         open: FxHashMap::default(),
         deadlines: BTreeMap::new(),
@@ -147,9 +147,10 @@ impl Now<'_> {
 
 /// One tenant's incidents.
 struct Tenant {
-    tenant: Sym,
+    name: Sym,
     links: Links,
-    open: FxHashMap<Number, Summary>,
+    /// Boxed: the table moves what it holds whenever it grows.
+    open: FxHashMap<Number, Box<Summary>>,
     deadlines: BTreeMap<Tick, Vec<Number>>,
     recent: FxHashMap<AlertId, (Number, Tick)>,
     dirty: Vec<Number>,
@@ -168,13 +169,13 @@ impl Tenant {
         }
         if let Some(kind) = verdict.opened {
             let succeeds = verdict.succeeds.and_then(|number| self.open.get(&number)).map(|before| before.id);
-            self.open.insert(verdict.home, Summary::open(alert, kind, succeeds));
+            self.open.insert(verdict.home, Box::new(Summary::open(alert, kind, succeeds)));
         }
         self.merge(&verdict, alert.tick, now);
         let Some(home) = self.open.get_mut(&verdict.home) else { return };
         home.add(alert);
         home.strength = verdict.strength;
-        let (incident_id, tenant, tick) = (home.id, self.tenant, alert.tick);
+        let (incident_id, tenant, tick) = (home.id, self.name, alert.tick);
         now.members.push(Member { tick, tenant, incident_id, alert_id: alert.id, diff: 1 });
         now.links.extend(verdict.evidence.iter().map(|evidence| Link {
             tick,
@@ -203,7 +204,7 @@ impl Tenant {
         let incident_id = home.id;
         now.links.extend(finding.alert_ids.windows(2).map(|pair| Link {
             tick: finding.tick,
-            tenant: self.tenant,
+            tenant: self.name,
             incident_id,
             alert_id: pair[1],
             other_alert_id: pair[0],
@@ -221,15 +222,15 @@ impl Tenant {
             let Some(mut gone) = self.open.remove(number) else { continue };
             let Some(home) = self.open.get_mut(&verdict.home) else { continue };
             let moved = |incident_id: IncidentId, diff: Diff| {
-                let tenant = self.tenant;
+                let tenant = self.name;
                 move |alert_id: &AlertId| Member { tick, tenant, incident_id, alert_id: *alert_id, diff }
             };
             now.members.extend(gone.members.iter().map(moved(gone.id, -1)));
             now.members.extend(gone.members.iter().map(moved(home.id, 1)));
             let (strong, names) = (now.settings.link.strong, &now.settings.names);
-            let last = gone.publish((self.tenant, tick), IncidentState::Merged, Some(home.id), strong, names);
+            let last = gone.publish((self.name, tick), IncidentState::Merged, Some(home.id), strong, names);
             now.versions.push(Arc::new(last));
-            home.absorb(gone);
+            home.absorb(*gone);
         }
     }
 
@@ -241,8 +242,7 @@ impl Tenant {
         }
         if !home.queued {
             home.queued = true;
-            let common = self.links.common(home.pair.0, home.pair.1, home.last_tick);
-            let deadline = self.links.closes(number, common).unwrap_or(home.last_tick);
+            let deadline = self.links.closes(number).unwrap_or(home.last_tick);
             self.deadlines.entry(deadline).or_default().push(number);
         }
     }
@@ -258,7 +258,7 @@ impl Tenant {
             let Some(home) = self.open.get_mut(&number) else { continue };
             home.dirty = false;
             if home.worth_saying(strong, solo) {
-                let at = (self.tenant, self.tick);
+                let at = (self.name, self.tick);
                 let version = home.publish(at, IncidentState::Open, None, strong, &now.settings.names);
                 now.versions.push(Arc::new(version));
             }
@@ -288,13 +288,14 @@ impl Tenant {
         while let Some(entry) = self.deadlines.first_entry().filter(|entry| *entry.key() <= settled) {
             let deadline = *entry.key();
             for number in entry.remove() {
-                let Some(home) = self.open.get(&number) else { continue };
-                let common = self.links.common(home.pair.0, home.pair.1, home.last_tick);
-                match self.links.closes(number, common) {
+                if !self.open.contains_key(&number) {
+                    continue;
+                }
+                match self.links.closes(number) {
                     Some(later) if later > deadline => self.deadlines.entry(later).or_default().push(number),
                     Some(_) | None => {
                         let Some(mut home) = self.open.remove(&number) else { continue };
-                        let at = (self.tenant, deadline);
+                        let at = (self.name, deadline);
                         let (strong, names) = (now.settings.link.strong, &now.settings.names);
                         now.versions.push(Arc::new(home.publish(
                             at,
@@ -313,10 +314,10 @@ impl Tenant {
     /// The input has ended: incidents that are still open say how they stand.
     fn last_words(&mut self, now: &mut Now<'_>) {
         let (strong, names) = (now.settings.link.strong, &now.settings.names);
-        let mut open: Vec<&mut Summary> = self.open.values_mut().collect();
+        let mut open: Vec<&mut Box<Summary>> = self.open.values_mut().collect();
         open.sort_unstable_by_key(|home| home.id);
         for home in open {
-            let at = (self.tenant, home.last_tick);
+            let at = (self.name, home.last_tick);
             now.versions.push(Arc::new(home.publish(at, IncidentState::Open, None, strong, names)));
         }
     }

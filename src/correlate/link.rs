@@ -92,6 +92,9 @@ struct Bond {
     subjects: SmallVec<[Entity; 4]>,
     /// A correlation may still ask for its alerts until then.
     wanted_until: Tick,
+    /// Whether its pair was common at its last alert, so that its background session lasts long. Kept here, since the
+    /// pair's own hours go on after the session has ended.
+    common: bool,
 }
 
 /// One tenant's linking.
@@ -175,22 +178,15 @@ impl Links {
 
     /// The tick from which on nothing can join the incident; none where it is no more.
     #[must_use]
-    pub fn closes(&self, number: Number, common: bool) -> Option<Tick> {
+    pub fn closes(&self, number: Number) -> Option<Tick> {
         let bond = self.bonds.get(&number)?;
         let gap = match bond.kind {
             IncidentKind::Linked if bond.strength >= self.settings.strong => self.settings.campaign_gap_s,
             IncidentKind::Linked => self.settings.entity_gap_s.max(self.settings.pair_gap_s),
-            IncidentKind::Background if common => self.settings.background_gap_s,
+            IncidentKind::Background if bond.common => self.settings.background_gap_s,
             IncidentKind::Background => self.settings.background_rare_gap_s,
         };
         Some((bond.last + gap).max(bond.wanted_until) + 2)
-    }
-
-    /// Whether the pair of an alert is common, so that its background session lasts long.
-    #[must_use]
-    pub fn common(&self, subject: Option<Entity>, rule: Sym, tick: Tick) -> bool {
-        let pair = self.pairs.get(&(subject, rule));
-        pair.is_some_and(|pair| pair.hours.with_this(tick) >= self.settings.background_common_hours)
     }
 
     /// Forgets a closed incident.
@@ -238,7 +234,7 @@ impl Links {
         let Some(last) = self.pairs.get(&(alert.subject(), alert.rule)).and_then(|pair| pair.last) else {
             return;
         };
-        if self.fresh(alert, &last, self.settings.pair_gap_s) {
+        if Self::fresh(alert, &last, self.settings.pair_gap_s) {
             self.join(alert, &last, None, "session", surprise, verdict);
         }
     }
@@ -249,7 +245,7 @@ impl Links {
             let Some(meeting) = self.entities.get(&entity) else { continue };
             if self.selective(meeting, first, alert.tick, self.settings.entity_novelty)
                 && let Some(last) = meeting.last
-                && self.fresh(alert, &last, self.settings.entity_gap_s)
+                && Self::fresh(alert, &last, self.settings.entity_gap_s)
             {
                 self.join(alert, &last, Some(entity), "entity", surprise, verdict);
             }
@@ -257,13 +253,13 @@ impl Links {
         if let Some(meeting) = self.rules.get(&alert.rule)
             && self.selective(meeting, first, alert.tick, self.settings.rule_novelty)
             && let Some(last) = meeting.last
-            && self.fresh(alert, &last, self.shrunk(self.settings.rule_gap_s, alert.tick))
+            && Self::fresh(alert, &last, self.shrunk(self.settings.rule_gap_s, alert.tick))
         {
             self.join(alert, &last, None, "rule", surprise, verdict);
         }
         if let Some(last) = self.latest
             && self.strong_home(last.home)
-            && self.fresh(alert, &last, self.shrunk(self.settings.site_gap_s, alert.tick))
+            && Self::fresh(alert, &last, self.shrunk(self.settings.site_gap_s, alert.tick))
         {
             self.join(alert, &last, None, "site", surprise, verdict);
         }
@@ -275,7 +271,7 @@ impl Links {
             for entity in self.linking(alert) {
                 if let Some(last) = self.entities.get(&entity).and_then(|meeting| meeting.last)
                     && self.strong_home(last.home)
-                    && self.fresh(alert, &last, gap)
+                    && Self::fresh(alert, &last, gap)
                 {
                     return self.join(alert, &last, Some(entity), "entity", surprise, verdict);
                 }
@@ -284,7 +280,7 @@ impl Links {
         if surprise >= self.settings.surprise_site
             && let Some(last) = self.latest
             && self.strong_home(last.home)
-            && self.fresh(alert, &last, self.shrunk(gap, alert.tick))
+            && Self::fresh(alert, &last, self.shrunk(gap, alert.tick))
         {
             self.join(alert, &last, None, "site", surprise, verdict);
         }
@@ -334,6 +330,8 @@ impl Links {
         let home = verdict.home;
         let Some(bond) = self.bonds.get_mut(&home) else { return };
         bond.last = bond.last.max(alert.tick);
+        // The next hour will count this one: what it may take for common must still be open then.
+        bond.common = active + 1.0 >= self.settings.background_common_hours;
         if surprise >= self.settings.surprise_strong && bond.kind == IncidentKind::Linked {
             raise(bond, alert.rule, surprise);
             if let Some(subject) = alert.subject().filter(|subject| !bond.subjects.contains(subject)) {
@@ -359,6 +357,7 @@ impl Links {
             strength: 0,
             subjects: SmallVec::new(),
             wanted_until: Tick::MIN,
+            common: false,
         };
         self.bonds.insert(verdict.home, bond);
     }
@@ -370,7 +369,7 @@ impl Links {
         let bond = self.bonds.get(&home).filter(|bond| bond.kind == IncidentKind::Background)?;
         let common = active >= self.settings.background_common_hours;
         let gap = if common { self.settings.background_gap_s } else { self.settings.background_rare_gap_s };
-        (self.fresh(alert, &last, gap) && alert.tick - bond.first <= self.settings.background_span_s)
+        (Self::fresh(alert, &last, gap) && alert.tick - bond.first <= self.settings.background_span_s)
             .then_some(home)
     }
 
@@ -474,7 +473,7 @@ impl Links {
     }
 
     /// Within the gap by event time, and by ticks too: what a sweep may have dropped must not link.
-    fn fresh(&self, alert: &Alert, last: &Pointer, gap_s: Tick) -> bool {
+    fn fresh(alert: &Alert, last: &Pointer, gap_s: Tick) -> bool {
         (alert.time - last.time).abs() <= gap_s * 1000 && alert.tick - last.tick <= gap_s + 1
     }
 

@@ -9,7 +9,11 @@ pub mod group;
 pub mod event_count;
 pub mod temporal_ordered;
 pub mod findings;
+pub mod example;
 pub mod rarity;
 pub mod link;
 pub mod summary;
 pub mod incidents;
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,8 @@
 //! Rarity: how surprising it is that something happens now, counted in hours and not in alerts, so that a flood is
 //! one event and a nightly job is none.
 //!
-//! State: an entry per (subject, rule) seen; it leaves when its weight is below one active hour and two days have
-//! passed, since it would then be as surprising as if it had never been seen.
+//! State: an entry per (subject, rule) seen; it leaves when its weight is below one active hour and a day has passed: what
+//! happened in a single hour is then nearly as surprising as if it had never been seen.
 
 use crate::flow::decade::{log10_milli, weekly};
 use crate::record::Tick;
@@ -36,12 +36,6 @@ impl ActiveHours {
         }
     }
 
-    /// Their weight at the end of the hour of `tick`, if it is active.
-    #[must_use]
-    pub fn with_this(&self, tick: Tick) -> f64 {
-        self.before(tick) + 1.0
-    }
-
     /// Marks the hour of `tick` as active.
     pub fn mark(&mut self, tick: Tick) {
         let hour = tick.div_euclid(HOUR_S);
@@ -55,7 +49,7 @@ impl ActiveHours {
     #[must_use]
     pub fn forgettable(&self, tick: Tick) -> bool {
         let idle = tick.div_euclid(HOUR_S) - self.hour;
-        idle > 48 && self.weight * weekly::left(idle) < 1.0
+        idle > 24 && self.weight * weekly::left(idle) < 1.0
     }
 }
 
@@ -90,6 +84,6 @@ mod tests {
         assert!(once.before(7_300).abs() < 1e-9);
         assert!(once.before(10_800) > 0.9);
         assert!(!once.forgettable(7_200 + 10 * HOUR_S));
-        assert!(once.forgettable(7_200 + 50 * HOUR_S));
+        assert!(once.forgettable(7_200 + 26 * HOUR_S));
     }
 }

@@ -28,8 +28,6 @@ pub struct Summary {
     pub strength: i32,
     /// Its alerts.
     pub members: Vec<AlertId>,
-    /// The subject and rule that opened it: the pair of a background session.
-    pub pair: (Option<Entity>, Sym),
     /// Whether a deadline is waiting for it.
     pub queued: bool,
     /// Whether it changed in the current tick.
@@ -64,13 +62,13 @@ impl Summary {
     #[must_use]
     pub fn open(alert: &Alert, kind: IncidentKind, succeeds: Option<IncidentId>) -> Self {
         Self {
-            id: IncidentId::of(&[&alert.id.0]),
+            // A vendor may use an id again a day later: the tick tells the two alerts apart.
+            id: IncidentId::of(&[&alert.id.0, &alert.tick.to_le_bytes()]),
             kind,
             succeeds,
             last_tick: alert.tick,
             strength: 0,
             members: Vec::new(),
-            pair: (alert.subject(), alert.rule),
             queued: false,
             dirty: false,
             first_seen: alert.time,
@@ -138,10 +136,9 @@ impl Summary {
                 self.many_entities.extend(self.entities.iter().copied());
             }
         }
-        if !self.many_entities.is_empty() {
-            if self.many_entities.len() >= ENTITIES_MAX || !self.many_entities.insert(entity) {
-                return;
-            }
+        let many = !self.many_entities.is_empty();
+        if many && (self.many_entities.len() >= ENTITIES_MAX || !self.many_entities.insert(entity)) {
+            return;
         }
         self.entities.push(entity);
     }
@@ -223,23 +220,20 @@ impl Summary {
             severity: self.severity(),
             tactics: self.tactics,
             attacks: techniques.iter().map(|id| names.intern(id)).collect(),
-            entities: sorted(&self.entities, |entity| entity.text(names)),
+            entities: sorted(&self.entities, |a, b| a.compare(*b, names)),
             entity_count: u32::try_from(self.entities.len()).unwrap_or(u32::MAX),
-            rules: sorted(&self.rules, |(rule, _)| names.get(*rule)),
-            products: sorted(&self.products, |product| names.get(*product)),
-            correlations: sorted(&self.correlations, |name| names.get(*name)),
+            rules: sorted(&self.rules, |a, b| names.compare(a.0, b.0)),
+            products: sorted(&self.products, |a, b| names.compare(*a, *b)),
+            correlations: sorted(&self.correlations, |a, b| names.compare(*a, *b)),
             evidence: self.strength,
         }
     }
 }
 
-fn sorted<T: Copy>(items: &[T], text: impl Fn(&T) -> String) -> Arc<[T]> {
-    if items.len() < 2 {
-        return items.into();
-    }
-    let mut keyed: Vec<(String, T)> = items.iter().map(|item| (text(item), *item)).collect();
-    keyed.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-    keyed.into_iter().map(|(_, item)| item).collect()
+fn sorted<T: Copy>(items: &[T], compare: impl Fn(&T, &T) -> std::cmp::Ordering) -> Arc<[T]> {
+    let mut items: Arc<[T]> = items.into();
+    Arc::make_mut(&mut items).sort_unstable_by(compare);
+    items
 }
 
 fn add_once<const N: usize>(list: &mut SmallVec<[Sym; N]>, item: Sym, max: usize)

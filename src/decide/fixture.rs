@@ -25,7 +25,7 @@ pub(crate) fn shipped() -> Plan {
     let playbooks = playbook::load(&root.join("playbooks")).expect("shipped playbooks load");
     let file = root.join("policies/default.yml");
     let text = std::fs::read_to_string(&file).expect("the default policy is there");
-    let policy = policy::read(&file, &text, &playbooks).expect("the default policy loads");
+    let policy = policy::read(&file, &text, Some(&playbooks)).expect("the default policy loads");
     Plan { playbooks, policy, names: Arc::new(Names::default()) }
 }
 

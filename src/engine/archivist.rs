@@ -26,6 +26,8 @@ pub enum Told {
     Took(LoggedEpoch),
     /// An epoch is complete: no more rows of it will come.
     Done(Turn),
+    /// What is complete should be seen now.
+    Flush,
 }
 
 /// Why the archive could not be written.
@@ -70,30 +72,44 @@ impl Archivist {
         let mut counts = Counts::default();
         let mut epochs: Vec<LoggedEpoch> = Vec::new();
         let mut under_way: BTreeMap<Epoch, Vec<Rows>> = BTreeMap::new();
+        let mut unseen: Option<Turn> = None;
         let mut committed_at = now();
         for told in inbox {
-            match told {
+            let mut token = None;
+            let hurry = match told {
                 Told::Rows(epoch, rows) => {
                     counts.add(&rows);
                     under_way.entry(epoch).or_default().push(rows);
+                    continue;
                 }
-                Told::Took(epoch) => epochs.push(epoch),
+                Told::Took(epoch) => {
+                    epochs.push(epoch);
+                    continue;
+                }
                 Told::Done(turn) => {
                     let later = under_way.split_off(&(turn.epoch + 1));
-                    let done_with = std::mem::replace(&mut under_way, later);
-                    self.write(&done_with)?;
-                    let grown = turn.settled > self.sealed_at || turn.last;
-                    let due =
-                        turn.last || self.writer.wants_seal() || committed_at.elapsed() >= self.commit_every;
-                    if due && grown && turn.epoch > self.committed {
-                        // The last turn may settle no further than the one before: its parts need a name of their own.
-                        let tick = turn.settled.max(self.sealed_at + 1);
-                        self.commit(turn.epoch, tick, &mut epochs)?;
-                        (committed_at, self.sealed_at) = (now(), tick);
-                    }
-                    // The feed may have ended.
-                    let _ = done.send(turn);
+                    let complete = std::mem::replace(&mut under_way, later);
+                    self.write(&complete)?;
+                    token = Some(turn);
+                    unseen = token.filter(|turn| turn.epoch > self.committed);
+                    turn.last || self.writer.wants_seal() || committed_at.elapsed() >= self.commit_every
                 }
+                Told::Flush => true,
+            };
+            if let Some(turn) = unseen.filter(|_| hurry) {
+                if turn.last {
+                    let shown = self.writer.show_empty_tables(turn.epoch, turn.settled.max(0));
+                    shown.map_err(|source| ArchiveError::Write { dir: self.dir.clone(), source })?;
+                }
+                // A turn may settle no further than the one before: its parts need a name of their own.
+                let tick = turn.settled.max(self.sealed_at + 1);
+                self.commit(turn.epoch, tick, &mut epochs)?;
+                (committed_at, self.sealed_at, self.committed) = (now(), tick, turn.epoch);
+                unseen = None;
+            }
+            if let Some(turn) = token {
+                // The feed may have ended.
+                let _ = done.send(turn);
             }
         }
         Ok(counts)

@@ -5,6 +5,7 @@
 //! State: what the current epochs hand to the desk; decisions that may still be superseded, for a week.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender};
@@ -33,6 +34,8 @@ pub struct Clerk {
     pub plan_hash: Sym,
     /// Whether the desk wants memberships.
     pub simulated: bool,
+    /// While this file stands, nothing is begun.
+    pub kill: PathBuf,
 }
 
 /// What the clerk knows when all is done.
@@ -110,6 +113,7 @@ impl Clerk {
             tick: *tick,
         });
         self.tell(turn.epoch, Rows::Verdicts(said.collect()));
+        self.desk.halt(self.kill.exists());
         let done = self.desk.handle(turn.epoch, handed, turn.settled)?;
         self.tell_done(turn.epoch, done);
         if turn.last {

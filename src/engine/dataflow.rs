@@ -98,8 +98,8 @@ pub fn build(
             correlations: Arc::clone(&wiring.correlations),
             names: Arc::clone(names),
         };
-        let (versions, gathered) = incidents(admitted, matches.clone(), clock.clone(), settings);
-        let (versions, watched) = watch(versions, clock.clone(), solo);
+        let (opened, gathered) = incidents(admitted, matches.clone(), clock.clone(), settings);
+        let (versions, watched) = watch(opened, clock.clone(), solo);
         let facts = facts::join(watched, context, names);
         let enriched = facts::attach(versions, facts, clock.clone());
         let judged = judge(enriched, ranker, with.clone());
@@ -117,8 +117,8 @@ pub fn build(
 }
 
 /// Sends a stream's records out of the dataflow.
-fn leave<'scope, D: Clone + 'static>(
-    stream: Stream<'scope, D>,
+fn leave<D: Clone + 'static>(
+    stream: Stream<'_, D>,
     outputs: &Sender<Output>,
     probe: &ProbeHandle<Epoch>,
     output: impl Fn(Epoch, D) -> Output + 'static,

@@ -79,6 +79,17 @@ pub struct LoggedInput {
     pub epoch: Option<Epoch>,
 }
 
+/// What an epoch takes beside records.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Heard {
+    /// The epoch.
+    pub epoch: Epoch,
+    /// Inputs that are new to the log: kind and body.
+    pub said: Vec<(&'static str, String)>,
+    /// Inputs that waited in it.
+    pub taken: Vec<i64>,
+}
+
 const SCHEMA: &str = "
     pragma journal_mode = wal;
     pragma synchronous = full;
@@ -128,6 +139,11 @@ impl Log {
         self.sql(self.db.execute(said, [key, value])).map(drop)
     }
 
+    /// Takes back what was said of the run.
+    pub fn unset_meta(&self, key: &str) -> Result<(), LogError> {
+        self.sql(self.db.execute("delete from meta where key = ?1", [key])).map(drop)
+    }
+
     /// How far the archive is published.
     pub fn committed(&self) -> Result<Option<(Epoch, Tick)>, LogError> {
         let row = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)?.cast_unsigned(), row.get(1)?));
@@ -136,6 +152,16 @@ impl Log {
 
     /// Makes epochs durable; with `commit`, says that the archive is sealed through its epoch at its tick.
     pub fn record(&mut self, epochs: &[LoggedEpoch], commit: Option<(Epoch, Tick)>) -> Result<(), LogError> {
+        self.record_with(epochs, commit, &Heard::default())
+    }
+
+    /// The same, at once with what else an epoch took: all of it is durable, or nothing.
+    pub fn record_with(
+        &mut self,
+        epochs: &[LoggedEpoch],
+        commit: Option<(Epoch, Tick)>,
+        heard: &Heard,
+    ) -> Result<(), LogError> {
         let path = self.path.clone();
         let mut write = || -> rusqlite::Result<()> {
             let work = self.db.transaction()?;
@@ -149,6 +175,15 @@ impl Log {
                     for part in &epoch.parts {
                         part_row.execute(params![number, part.source, part.records.cast_signed()])?;
                     }
+                }
+                let at = heard.epoch.cast_signed();
+                for (kind, body) in &heard.said {
+                    let said = "insert into input (kind, body, epoch) values (?1, ?2, ?3)";
+                    work.execute(said, params![kind, body, at])?;
+                }
+                for id in &heard.taken {
+                    let said = "update input set epoch = ?2 where id = ?1 and epoch is null";
+                    work.execute(said, params![id, at])?;
                 }
                 if let Some((epoch, tick)) = commit {
                     let said = "insert into committed values (1, ?1, ?2)
@@ -187,18 +222,45 @@ impl Log {
         self.sql(self.db.execute(said, params![kind, body, key])).map(|rows| rows == 1)
     }
 
-    /// Inputs after `id`, in order.
+    /// Inputs after `after`, in order.
     pub fn inputs(&self, after: i64) -> Result<Vec<LoggedInput>, LogError> {
+        self.inputs_where("id > ?1 order by id", params![after])
+    }
+
+    /// What people said after `after` and no epoch has taken, in order.
+    pub fn waiting(&self, after: i64) -> Result<Vec<LoggedInput>, LogError> {
+        self.inputs_where(
+            "id > ?1 and kind in ('verdict', 'approval') and epoch is null order by id",
+            params![after],
+        )
+    }
+
+    /// What epochs took beside records, by epoch.
+    pub fn taken(&self) -> Result<Vec<LoggedInput>, LogError> {
+        self.inputs_where("epoch is not null order by epoch, id", params![])
+    }
+
+    /// Pushed batches after `after`, `most` at most, in order.
+    pub fn pushes(&self, after: i64, most: u32) -> Result<Vec<LoggedInput>, LogError> {
+        self.inputs_where("kind = 'push' and id > ?1 order by id limit ?2", params![after, most])
+    }
+
+    /// Bytes of pushed batches after `after`.
+    pub fn pushed_bytes(&self, after: i64) -> Result<u64, LogError> {
+        let said = "select coalesce(sum(length(body)), 0) from input where kind = 'push' and id > ?1";
+        self.sql(self.db.query_row(said, [after], |row| row.get::<_, i64>(0))).map(i64::cast_unsigned)
+    }
+
+    fn inputs_where(&self, which: &str, with: &[&dyn rusqlite::ToSql]) -> Result<Vec<LoggedInput>, LogError> {
         let read = || -> rusqlite::Result<Vec<LoggedInput>> {
-            let mut rows = self
-                .db
-                .prepare_cached("select id, kind, body, epoch from input where id > ?1 order by id")?;
+            let mut rows =
+                self.db.prepare_cached(&format!("select id, kind, body, epoch from input where {which}"))?;
             let input = |row: &rusqlite::Row<'_>| {
                 let epoch: Option<i64> = row.get(3)?;
                 let epoch = epoch.map(i64::cast_unsigned);
                 Ok(LoggedInput { id: row.get(0)?, kind: row.get(1)?, body: row.get(2)?, epoch })
             };
-            rows.query_map([after], input)?.collect()
+            rows.query_map(with, input)?.collect()
         };
         self.sql(read())
     }

@@ -1,6 +1,10 @@
 //! The stages wired: the whole dataflow on one screen, its workers, its log, and the threads around it.
 
 pub mod log;
+pub mod lock;
+pub mod journal;
+pub mod live;
+pub mod answers;
 pub mod dataflow;
 pub mod workers;
 pub mod archivist;

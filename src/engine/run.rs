@@ -55,6 +55,16 @@ pub struct Batch {
     pub inputs: Vec<InputRow>,
 }
 
+impl Batch {
+    /// What the log keeps of it.
+    #[must_use]
+    pub fn logged(&self, epoch: Epoch, names: &Names) -> LoggedEpoch {
+        let part = |part: &EpochRow| LoggedPart { source: names.get(part.source), records: part.records };
+        let parts = self.parts.iter().map(part).collect();
+        LoggedEpoch { epoch, settled: self.settled, last: self.last, parts }
+    }
+}
+
 /// Why a run failed.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
@@ -132,7 +142,14 @@ impl Run {
         let simulated = matches!(executor, Executor::Simulate(_));
         let playbooks = Arc::clone(&wiring.proposing.playbooks);
         let desk = Desk::open(&archive.join(STATE_FOLDER), executor, playbooks, Arc::clone(&names))?;
-        let clerk = Clerk { desk, archive: to_archive.clone(), model_version, plan_hash, simulated };
+        let clerk = Clerk {
+            desk,
+            archive: to_archive.clone(),
+            model_version,
+            plan_hash,
+            simulated,
+            kill: kill_switch(&archive),
+        };
         let (outputs, inbox) = unbounded();
         let clerk = thread::Builder::new().name("act".into()).spawn(move || clerk.run(&inbox))?;
         let service = RankService::start(ranker)?;
@@ -188,13 +205,17 @@ impl Run {
         true
     }
 
+    /// Has everything taken in so far written and seen; false where the run has failed.
+    #[must_use]
+    pub fn flush(&mut self) -> bool {
+        self.drain() && self.archive.send(Told::Flush).is_ok()
+    }
+
     fn begin(&mut self, batch: Batch) -> bool {
         self.epoch += 1;
         self.late += batch.late;
         let (epoch, settled) = (self.epoch, batch.settled);
-        let logged =
-            |part: &EpochRow| LoggedPart { source: self.names.get(part.source), records: part.records };
-        let parts = batch.parts.iter().map(logged).collect();
+        let took = batch.logged(epoch, &self.names);
         let (plan_hash, model_version) = self.stamp;
         let turn_row =
             |part: EpochRow| TurnRow { turn: EpochRow { epoch, ..part }, plan_hash, model_version };
@@ -203,7 +224,6 @@ impl Run {
             Rows::Epochs(batch.parts.into_iter().map(turn_row).collect()),
             Rows::Inputs(batch.inputs.into_iter().map(|input| InputRow { epoch, ..input }).collect()),
         ];
-        let took = LoggedEpoch { epoch, settled, last: batch.last, parts };
         let mut sent = self.archive.send(Told::Took(took)).is_ok();
         for rows in rows.into_iter().filter(|rows| !rows.is_empty()) {
             sent &= self.archive.send(Told::Rows(epoch, rows)).is_ok();
@@ -257,4 +277,10 @@ fn wiring(plan: &Plan, names: &Arc<Names>) -> Wiring {
 #[must_use]
 pub fn has_log(archive: &Path) -> bool {
     Log::path_of(archive).is_file()
+}
+
+/// While this file stands, nothing is begun: the kill switch that anybody at the machine can throw.
+#[must_use]
+pub fn kill_switch(archive: &Path) -> PathBuf {
+    archive.join(STATE_FOLDER).join("KILL")
 }

@@ -3,7 +3,7 @@
 //! CSV columns (JSON keys): `entity` (`host:web-01`); assets `criticality` 0-4, `exposed`, `protected`; identities
 //! `privilege` 0-2, `protected`; indicators `confidence` 0-100. `tenant` is optional. Further columns are ignored.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde::Deserialize;
@@ -53,7 +53,7 @@ impl Loose {
 }
 
 /// A table's rows.
-pub type Rows = BTreeMap<(Entity, ContextRow), ()>;
+pub type Rows = BTreeSet<(Entity, ContextRow)>;
 
 /// Reads a table; every bad line is a fault with its number.
 pub fn read(table: ContextTable, path: &Path, names: &Names) -> Result<Rows, Vec<Fault>> {
@@ -78,7 +78,7 @@ pub fn read(table: ContextTable, path: &Path, names: &Names) -> Result<Rows, Vec
         let parsed =
             if csv { from_csv(&header, line) } else { serde_json::from_str(line).map_err(|e| e.to_string()) };
         match parsed.and_then(|line| row(table, &line, names)) {
-            Ok(row) => drop(rows.insert(row, ())),
+            Ok(row) => drop(rows.insert(row)),
             Err(what) => faults.push(Fault {
                 file: path.to_owned(),
                 line: Some(n as u64 + 1),
@@ -117,8 +117,8 @@ fn row(table: ContextTable, line: &Line, names: &Names) -> Result<(Entity, Conte
 /// What must be added to and taken from `before` to have `after`.
 #[must_use]
 pub fn changes(before: &Rows, after: &Rows) -> Vec<((Entity, ContextRow), Diff)> {
-    let gone = before.keys().filter(|row| !after.contains_key(row)).map(|row| (*row, -1));
-    let new = after.keys().filter(|row| !before.contains_key(row)).map(|row| (*row, 1));
+    let gone = before.iter().filter(|row| !after.contains(row)).map(|row| (*row, -1));
+    let new = after.iter().filter(|row| !before.contains(row)).map(|row| (*row, 1));
     gone.chain(new).collect()
 }
 

@@ -20,14 +20,20 @@ pub type Key = (Sym, IncidentId, u64);
 
 type Watched = ((Entity, Key), Epoch, Diff);
 
+/// Versions with their keys, and what of them is watched.
+type Keyed<'scope> = (Stream<'scope, (Key, Arc<Incident>)>, Flow<'scope, (Entity, Key)>);
+
+/// A version's key and entities.
+type Version = (Key, Arc<[Entity]>);
+
 /// Builds the operator; background sessions below `solo` are not ranked, and so not watched.
 pub fn watch<'scope>(
     versions: Stream<'scope, Arc<Incident>>,
     clock: Stream<'scope, Turn>,
     solo: Severity,
-) -> (Stream<'scope, (Key, Arc<Incident>)>, Flow<'scope, (Entity, Key)>) {
-    let mut current: FxHashMap<(Sym, IncidentId), (Key, Arc<[Entity]>)> = FxHashMap::default();
-    let mut passed: Vec<(Key, Arc<[Entity]>)> = Vec::new();
+) -> Keyed<'scope> {
+    let mut current: FxHashMap<(Sym, IncidentId), Version> = FxHashMap::default();
+    let mut passed: Vec<Version> = Vec::new();
     let mut number = 0;
     let nothing = Vec::<()>::new().to_stream(clock.scope());
     let (keyed, watched) = turns("watch", (versions, Pipeline), (nothing, Pipeline), clock, move |work| {

@@ -21,17 +21,23 @@ pub fn features_of(incident: &Incident, context: &ContextFacts, names: &Names) -
     let techniques: Vec<String> =
         incident.attacks.iter().map(|attack| names.get(*attack)).filter(|id| !id.starts_with("TA")).collect();
     let rules = commonest_first(&incident.rules);
-    let rule = rules.first().map(|rule| names.get(*rule)).unwrap_or_default();
-    let tenant = names.get(incident.tenant);
     Features {
         numeric: numeric(incident, context, techniques.len()),
         tokens: tokens(incident, &rules, &techniques, names),
-        history: [
-            history_key("rule", &[&rule]),
-            history_key("tenant", &[&tenant]),
-            history_key("tenant-rule", &[&tenant, &rule]),
-        ],
+        history: history_keys(&incident.rules, incident.tenant, names),
     }
+}
+
+/// The keys into the model's history of an incident with alerts of `rules` (sorted, with their numbers of alerts).
+#[must_use]
+pub fn history_keys(rules: &[(Sym, u32)], tenant: Sym, names: &Names) -> [u32; 3] {
+    let rule = commonest_first(rules).first().map(|rule| names.get(*rule)).unwrap_or_default();
+    let tenant = names.get(tenant);
+    [
+        history_key("rule", &[&rule]),
+        history_key("tenant", &[&tenant]),
+        history_key("tenant-rule", &[&tenant, &rule]),
+    ]
 }
 
 /// The key of a name in the model's history, 24 bits.

@@ -6,8 +6,7 @@
 /// The exponent is taken from the bits; the mantissa m in [1, 2) by ln m = 2 atanh((m-1)/(m+1)).
 #[must_use]
 pub fn log10_milli(value: f64) -> i32 {
-    const LOG10_2: f64 = 0.301_029_995_663_981_2;
-    const LOG10_E: f64 = 0.434_294_481_903_251_8;
+    use std::f64::consts::{LOG10_2, LOG10_E};
     debug_assert!(value.is_finite() && value > 0.0);
     let bits = value.to_bits();
     let exponent = i32::try_from(bits >> 52 & 0x7ff).unwrap_or(0) - 1023;

@@ -66,6 +66,21 @@ impl Chunk {
         self.spans.is_empty()
     }
 
+    /// Takes the first `count` records off, as a chunk of their own.
+    #[must_use]
+    pub fn split(&mut self, count: usize) -> Chunk {
+        let mut spans: Vec<Span> = self.spans.drain(..count.min(self.spans.len())).collect();
+        let begin = spans.first().map_or(0, |span| span.start);
+        let end = spans.last().map_or(begin, |span| span.end);
+        let bytes = self.bytes.get(begin as usize..end as usize).unwrap_or_default().to_vec();
+        for span in &mut spans {
+            (span.start, span.end) = (span.start - begin, span.end - begin);
+        }
+        let ordinal = self.ordinal;
+        self.ordinal += spans.len() as u64;
+        Chunk { bytes, spans, ordinal, framing: self.framing.clone() }
+    }
+
     /// Position, ordinal and bytes of each record.
     pub fn records(&self) -> impl Iterator<Item = (u64, u64, &[u8])> {
         self.spans.iter().zip(self.ordinal..).map(|(span, ordinal)| {

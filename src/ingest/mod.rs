@@ -27,6 +27,8 @@ mod objects;
 mod rows;
 pub mod framer;
 pub mod file;
+pub mod live;
+pub mod push;
 
 pub use chunk::{Chunk, Framing, Header, Span};
 pub use file::{FileReader, IngestError};

@@ -14,6 +14,8 @@ pub struct Origin {
     pub data: String,
     /// Whether the data is synthetic: then the numbers are of the simulator, and the card says so.
     pub synthetic: bool,
+    /// What else whoever answers for it should know.
+    pub notes: String,
 }
 
 /// Writes the model as `registry/version`; gives that folder. An existing version is never overwritten.
@@ -57,9 +59,9 @@ fn card(version: &str, trained: &Trained, origin: &Origin) -> String {
     let mut card = format!(
         "# Ranker {version}\n\n\
          **For**: the triage of incidents, the choice among approved playbooks, a hint of the tactics to come, within Quell's\n\
-         guards. **Not for**: closing incidents unseen, rules or tenants that it has no verdicts on (its confidence is at most\n\
-         (n + 1) / (n + 3) after n of them), judging people.\n\n\
-         **Learned from**: {} {learned} rows to learn from, {stopped} to stop by, {tested} to test on;\n\
+         guards. **Not for**: closing incidents unseen, rules or tenants that it has no verdicts on (there it says what the\n\
+         severity says and is not believed; after n of them its confidence is at most (n + 1) / (n + 3)), judging people.\n\n\
+         **Learned from**: {}\n{learned} rows to learn from, {stopped} to stop by, {tested} to test on;\n\
          no incident is in two of them.{}\n\n\
          | on {rows} rows not seen | macro-F1 | accuracy |\n|---|---|---|\n\
          | this model | {macro_f1:.3} | {accuracy:.3} |\n\
@@ -92,5 +94,25 @@ fn card(version: &str, trained: &Trained, origin: &Origin) -> String {
         let cell = slice.name.replace(['|', '\n'], " ");
         let _ = writeln!(card, "| {} | {cell} | {} | {:.3} |", slice.by, slice.positives, slice.recall);
     }
+    if !origin.notes.is_empty() {
+        let _ = writeln!(card, "\n## Notes\n\n{}", origin.notes.trim_end());
+    }
     card
+}
+
+/// Adds a result under `name` to the version's metrics; what stood there under that name is replaced.
+pub fn record(folder: &Path, name: &str, evaluation: &Evaluation) -> Result<(), ModelError> {
+    let path = folder.join("metrics.json");
+    let bad = |reason: String| ModelError::Content { path: path.clone(), reason };
+    let text =
+        std::fs::read_to_string(&path).map_err(|source| ModelError::File { path: path.clone(), source })?;
+    let mut metrics: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_str(&text).map_err(|error| bad(error.to_string()))?;
+    let result = serde_json::to_value(evaluation).map_err(|error| bad(error.to_string()))?;
+    let held_out = metrics.entry("held_out").or_insert_with(|| serde_json::json!({}));
+    let Some(held_out) = held_out.as_object_mut() else {
+        return Err(bad("held_out is not an object".to_owned()));
+    };
+    held_out.insert(name.to_owned(), result);
+    model::save(&path, format!("{:#}\n", serde_json::Value::Object(metrics)).as_bytes())
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::dataset::Example;
 use super::metrics::{accuracy, auc, calibration_error, macro_f1, mean};
 use crate::rank::network::{NEXT, Network, TRIAGES, WIDTH, pack};
-use crate::rank::ranker::{most, sigmoid, softmax};
+use crate::rank::ranker::{most, sigmoid, softmax, triage_of_severity};
 use crate::rank::traits::TRAITS;
 use crate::rank::{Model, PlaybookTraits};
 use crate::record::Triage;
@@ -141,6 +141,11 @@ pub fn evaluate(model: &Model, examples: &[Example]) -> Evaluation {
     for (example, prediction) in
         filled.iter().zip(&predictions).filter(|(example, _)| example.triage.is_some())
     {
+        // As in service: of what it has no verdict on it says what the severity says, and believes nothing.
+        if !model.history.knows(&example.features) {
+            said.push((example, triage_of_severity(&example.features) as usize, 0.0));
+            continue;
+        }
         let probabilities = softmax(&prediction.triage, f64::from(model.config.temperature));
         let class = most(&probabilities);
         let believed = probabilities[class].min(model.history.confidence_max(&example.features));
@@ -172,7 +177,7 @@ pub fn evaluate(model: &Model, examples: &[Example]) -> Evaluation {
         confident_share: confident.len() as f64 / (told.len() as f64).max(1.0),
         confident_accuracy: mean(&confident),
         majority: baseline(&|_| common),
-        severity: baseline(&|example| crate::rank::ranker::triage_of_severity(&example.features) as usize),
+        severity: baseline(&|example| triage_of_severity(&example.features) as usize),
         playbooks: playbooks(&filled, &predictions),
         next_top3: next_top3(&filled, &predictions),
         slices: slices(&said),

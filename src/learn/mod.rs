@@ -1,9 +1,10 @@
 //! Learn: the archive -> a model: dataset, training, evaluation, and the promotion of what did well.
 //!
-//! [`dataset`] joins what happened to what was seen at the time; [`train`] learns from the older part; [`evaluate`] tells how
+//! [`gather`] reads archives and [`dataset`] joins what happened to what was seen at the time; [`train`] learns from the older part; [`evaluate`] tells how
 //! it does on the newer; [`card`] writes the model down; [`promote`] puts it to use.
 
 pub mod dataset;
+pub mod gather;
 pub mod batch;
 pub mod train;
 pub mod calibrate;
@@ -15,5 +16,6 @@ pub mod promote;
 mod tests;
 
 pub use dataset::{Example, Split};
-pub use evaluate::Evaluation;
-pub use train::{TrainConfig, TrainError, Trained, train};
+pub use evaluate::{Evaluation, evaluate};
+pub use gather::{Bounds, Gathered, gather};
+pub use train::{TrainConfig, TrainError, Trained, train, train_told};

@@ -1,9 +1,12 @@
-//! Promote: a version is put to use: `promoted.toml` names it with its hash, who did it and when.
+//! Promote: a version is put to use: `promoted.toml` names it with its hash, who did it and when. `promotions.toml` beside it
+//! keeps what was put to use before, so that a rollback knows where to.
 //!
 //! Refused where the version can't be loaded (missing or foreign files, wrong shapes, weights that are no numbers), where it
 //! answers anything but numbers, and where it falls behind the version in use on the golden set.
 
 use std::path::Path;
+
+use serde::{Deserialize, Serialize};
 
 use super::dataset::Example;
 use super::evaluate::{evaluate, predict};
@@ -42,6 +45,9 @@ pub enum PromoteError {
         /// Its macro-F1.
         ours: f64,
     },
+    /// There is nothing to go back to.
+    #[error("no version was in use before this one: train another and promote it (`quell model promote`)")]
+    NoneBefore,
 }
 
 /// Puts `version` to use, by whom and at which time (RFC 3339) is told. `golden` are examples that feedback can't write; none
@@ -77,9 +83,86 @@ pub fn promote(
         by: by.to_owned(),
         at: at.to_owned(),
     };
-    let path = registry.join("promoted.toml");
-    let text = toml::to_string(&promoted)
-        .map_err(|error| ModelError::Content { path: path.clone(), reason: error.to_string() })?;
-    model::save(&path, text.as_bytes())?;
+    let mut past = Past::read(registry)?;
+    past.promotion.push(Promotion { promoted: promoted.clone(), rolled_back: None });
+    let many = past.promotion.len();
+    past.promotion.drain(..many.saturating_sub(KEPT));
+    past.write(registry)?;
+    put(&registry.join("promoted.toml"), &promoted)?;
     Ok(promoted)
+}
+
+/// Takes the version in use back, and puts the one before it to use again; its files must still be those that were promoted.
+pub fn rollback(registry: &Path, by: &str, at: &str) -> Result<Promoted, PromoteError> {
+    let mut past = Past::read(registry)?;
+    let mut standing: Vec<&mut Promotion> =
+        past.promotion.iter_mut().filter(|promotion| promotion.rolled_back.is_none()).collect();
+    let [.., before, current] = standing.as_mut_slice() else { return Err(PromoteError::NoneBefore) };
+    let found = Model::load(registry, Some(&before.promoted.version))?.hash;
+    if found != before.promoted.blake3 {
+        let path = model::folder(registry, &before.promoted.version)?;
+        let promoted = before.promoted.blake3.clone();
+        return Err(ModelError::Tampered { path, found, promoted }.into());
+    }
+    current.rolled_back = Some(RolledBack { by: by.to_owned(), at: at.to_owned() });
+    let promoted = Promoted { by: by.to_owned(), at: at.to_owned(), ..before.promoted.clone() };
+    past.write(registry)?;
+    put(&registry.join("promoted.toml"), &promoted)?;
+    Ok(promoted)
+}
+
+/// Promotions that are remembered.
+const KEPT: usize = 50;
+
+/// `promotions.toml`: oldest first.
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Past {
+    #[serde(default)]
+    promotion: Vec<Promotion>,
+}
+
+/// A version was put to use.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Promotion {
+    #[serde(flatten)]
+    promoted: Promoted,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rolled_back: Option<RolledBack>,
+}
+
+/// It was taken back.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RolledBack {
+    by: String,
+    at: String,
+}
+
+impl Past {
+    /// What is remembered; at least what is in use now.
+    fn read(registry: &Path) -> Result<Past, ModelError> {
+        let path = registry.join("promotions.toml");
+        let past = match std::fs::read_to_string(&path) {
+            Ok(text) => toml::from_str(&text)
+                .map_err(|error| ModelError::Content { path, reason: error.to_string() })?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Past::default(),
+            Err(source) => return Err(ModelError::File { path, source }),
+        };
+        if past.promotion.is_empty() && registry.join("promoted.toml").exists() {
+            let promoted = model::promoted(registry)?;
+            return Ok(Past { promotion: vec![Promotion { promoted, rolled_back: None }] });
+        }
+        Ok(past)
+    }
+
+    fn write(&self, registry: &Path) -> Result<(), ModelError> {
+        put(&registry.join("promotions.toml"), self)
+    }
+}
+
+fn put(path: &Path, what: &impl Serialize) -> Result<(), ModelError> {
+    let text = toml::to_string(what)
+        .map_err(|error| ModelError::Content { path: path.to_owned(), reason: error.to_string() })?;
+    model::save(path, text.as_bytes())
 }

@@ -90,7 +90,7 @@ fn config() -> TrainConfig {
 }
 
 fn origin() -> Origin {
-    Origin { data: "A small world of a test.".into(), synthetic: true }
+    Origin { data: "A small world of a test.".into(), synthetic: true, notes: String::new() }
 }
 
 fn learned() -> &'static Trained {

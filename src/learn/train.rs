@@ -87,6 +87,15 @@ pub struct Trained {
 
 /// Learns from `examples`; their history columns are filled in here, as they stood at each row's time.
 pub fn train(examples: Vec<Example>, config: &TrainConfig) -> Result<Trained, TrainError> {
+    train_told(examples, config, &mut |_| ())
+}
+
+/// The same; `told` hears of each turn over the data as it ends.
+pub fn train_told(
+    examples: Vec<Example>,
+    config: &TrainConfig,
+    told: &mut dyn FnMut(usize),
+) -> Result<Trained, TrainError> {
     let Parts { mut train, mut valid, mut test } = part(examples, config.split);
     let labelled = train.iter().filter(|example| example.triage.is_some()).count();
     if labelled < LABELLED_MIN {
@@ -94,7 +103,7 @@ pub fn train(examples: Vec<Example>, config: &TrainConfig) -> Result<Trained, Tr
     }
     let history = fill_as_of(&mut train, History::default());
     fill_frozen(&mut valid, &history);
-    let (network, turns) = fit(&train, &valid, config)?;
+    let (network, turns) = fit(&train, &valid, config, told)?;
     let temperature = calibrate::temperature(&network, &valid);
     let version = |history, temperature| Model {
         version: String::new(),
@@ -111,7 +120,12 @@ pub fn train(examples: Vec<Example>, config: &TrainConfig) -> Result<Trained, Tr
     Ok(Trained { model: version(shipped, temperature), test: evaluation, rows, turns })
 }
 
-fn fit(train: &[Example], valid: &[Example], config: &TrainConfig) -> Result<(Network, usize), TrainError> {
+fn fit(
+    train: &[Example],
+    valid: &[Example],
+    config: &TrainConfig,
+    told: &mut dyn FnMut(usize),
+) -> Result<(Network, usize), TrainError> {
     let device = Device::flex().autodiff();
     let mut network = Network::drawn(config.seed, &Device::flex()).train();
     let mut optimizer = AdamWConfig::new().with_weight_decay(1e-3).init();
@@ -125,6 +139,7 @@ fn fit(train: &[Example], valid: &[Example], config: &TrainConfig) -> Result<(Ne
             let batch = Batch::of(&examples, &device);
             network = step(network, &mut optimizer, &batch, config, &mut dice, &device);
         }
+        told(turn);
         let served = network.valid();
         if !served.is_finite() {
             return Err(TrainError::Diverged { turn });

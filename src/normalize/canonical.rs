@@ -17,7 +17,7 @@ pub(super) fn capped(text: &str) -> &str {
 }
 
 /// The canonical value of an entity of `kind`; none if it says nothing.
-pub(super) fn canonical(
+pub(crate) fn canonical(
     kind: EntityKind,
     transforms: &[Transform],
     skip: &[String],

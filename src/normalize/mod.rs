@@ -7,7 +7,7 @@
 
 pub mod example;
 
-mod canonical;
+pub(crate) mod canonical;
 mod compile;
 mod extract;
 mod memo;

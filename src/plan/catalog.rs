@@ -36,48 +36,75 @@ pub struct Plan {
     pub future_max_s: Tick,
 }
 
+/// What a plan's files hold, as far as they could be read, and all that is wrong with them. `quell check` goes on with
+/// what there is, so that one broken file hides no fault of another.
+#[derive(Debug)]
+pub struct Parts {
+    /// The folder of `pipeline.yml`.
+    pub folder: PathBuf,
+    /// The file itself.
+    pub pipeline: Option<Pipeline>,
+    /// Those that could be read.
+    pub mappings: Vec<Mapping>,
+    /// Those that could be read.
+    pub correlations: Vec<Correlation>,
+    /// All, or none where one could not be read.
+    pub playbooks: Vec<Playbook>,
+    /// Limits.
+    pub policy: Option<Policy>,
+    /// Sorted by file and line.
+    pub faults: Vec<Fault>,
+    flow: PathBuf,
+}
+
+impl Parts {
+    /// Reads and checks everything.
+    #[must_use]
+    pub fn read(flow: &Path) -> Parts {
+        let folder = flow.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let mut faults = Vec::new();
+        let pipeline = read_pipeline(flow, folder, &mut faults);
+        let mappings = each(&folder.join("mappings"), "yml", mapping::load, &mut faults);
+        let correlations = each(&folder.join("correlations"), "yml", Correlation::load, &mut faults);
+        faults.extend(same_names(&correlations));
+        let playbooks = playbook::load(&folder.join("playbooks")).map_err(|more| faults.extend(more)).ok();
+        let policy = pipeline.as_ref().and_then(|pipeline| {
+            let policy = read_policy(&folder.join(&pipeline.policy), playbooks.as_deref());
+            policy.map_err(|more| faults.extend(more)).ok()
+        });
+        faults.sort();
+        faults.dedup();
+        let (folder, flow) = (folder.to_owned(), flow.to_owned());
+        let playbooks = playbooks.unwrap_or_default();
+        Parts { folder, pipeline, mappings, correlations, playbooks, policy, faults, flow }
+    }
+
+    /// The plan that they make, or their faults.
+    pub fn plan(self) -> Result<Plan, Vec<Fault>> {
+        let Parts { folder, pipeline, mappings, correlations, playbooks, policy, faults, flow } = self;
+        let (Some(pipeline), Some(policy), true) = (pipeline, policy, faults.is_empty()) else {
+            return Err(faults);
+        };
+        let span = |text: &str| pipeline::seconds(text).unwrap_or_default();
+        Ok(Plan {
+            hash: hash(&flow, &folder, &pipeline).map_err(|fault| vec![fault])?,
+            folder,
+            lateness_s: span(&pipeline.lateness),
+            dedup_s: span(&pipeline.dedup_window),
+            future_max_s: span(&pipeline.future_max),
+            pipeline,
+            mappings,
+            correlations,
+            playbooks,
+            policy,
+        })
+    }
+}
+
 impl Plan {
     /// Reads and checks everything; on any fault tells all of them, sorted by file and line.
     pub fn load(flow: &Path) -> Result<Plan, Vec<Fault>> {
-        let folder = flow.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut faults = Vec::new();
-        let mut note = |fault: Vec<Fault>| faults.extend(fault);
-        let pipeline = read_pipeline(flow, folder).map_err(&mut note).ok();
-        let mappings = each(&folder.join("mappings"), "yml", mapping::load).map_err(&mut note).ok();
-        let correlations =
-            each(&folder.join("correlations"), "yml", Correlation::load).map_err(&mut note).ok();
-        let playbooks = playbook::load(&folder.join("playbooks")).map_err(&mut note).ok();
-        // Without playbooks the policy's references to them can't be judged.
-        let policy = pipeline.as_ref().zip(playbooks.as_ref()).and_then(|(pipeline, playbooks)| {
-            read_policy(&folder.join(&pipeline.policy), playbooks).map_err(&mut note).ok()
-        });
-        if let Some(correlations) = &correlations {
-            note(same_names(correlations));
-        }
-        match (pipeline, mappings, correlations, playbooks, policy) {
-            (Some(pipeline), Some(mappings), Some(correlations), Some(playbooks), Some(policy))
-                if faults.is_empty() =>
-            {
-                let span = |text: &str| pipeline::seconds(text).unwrap_or_default();
-                Ok(Plan {
-                    hash: hash(flow, folder, &pipeline).map_err(|fault| vec![fault])?,
-                    folder: folder.to_owned(),
-                    lateness_s: span(&pipeline.lateness),
-                    dedup_s: span(&pipeline.dedup_window),
-                    future_max_s: span(&pipeline.future_max),
-                    pipeline,
-                    mappings,
-                    correlations,
-                    playbooks,
-                    policy,
-                })
-            }
-            _ => {
-                faults.sort();
-                faults.dedup();
-                Err(faults)
-            }
-        }
+        Parts::read(flow).plan()
     }
 
     /// A path of the pipeline file, from its folder.
@@ -87,13 +114,18 @@ impl Plan {
     }
 }
 
-fn read_pipeline(flow: &Path, folder: &Path) -> Result<Pipeline, Vec<Fault>> {
-    let text = std::fs::read_to_string(flow).map_err(|error| {
-        vec![Fault::of(flow, format!("cannot be read: {error}"), "name the pipeline file with --flow FILE")]
-    })?;
-    let pipeline: Pipeline =
-        super::yaml::parse(flow, &text, "see schemas/pipeline.json for what a pipeline file holds")?;
-    let mut faults = Vec::new();
+/// The pipeline, where its file could be read: with faults or without.
+fn read_pipeline(flow: &Path, folder: &Path, faults: &mut Vec<Fault>) -> Option<Pipeline> {
+    let parsed = std::fs::read_to_string(flow)
+        .map_err(|error| {
+            let cure = "name the pipeline file with --flow FILE";
+            vec![Fault::of(flow, format!("cannot be read: {error}"), cure)]
+        })
+        .and_then(|text| {
+            let cure = "see schemas/pipeline.json for what a pipeline file holds";
+            super::yaml::parse::<Pipeline>(flow, &text, cure)
+        });
+    let pipeline = parsed.map_err(|more| faults.extend(more)).ok()?;
     for (name, text) in [
         ("lateness", &pipeline.lateness),
         ("dedup_window", &pipeline.dedup_window),
@@ -127,10 +159,10 @@ fn read_pipeline(flow: &Path, folder: &Path) -> Result<Pipeline, Vec<Fault>> {
         let what = format!("two sources are named {:?}", twice[0]);
         faults.push(Fault::of(flow, what, "give each its own name: it is part of its alerts' identity"));
     }
-    if faults.is_empty() { Ok(pipeline) } else { Err(faults) }
+    Some(pipeline)
 }
 
-fn read_policy(file: &Path, playbooks: &[Playbook]) -> Result<Policy, Vec<Fault>> {
+fn read_policy(file: &Path, playbooks: Option<&[Playbook]>) -> Result<Policy, Vec<Fault>> {
     let text = std::fs::read_to_string(file).map_err(|error| {
         vec![Fault::of(
             file,
@@ -141,20 +173,26 @@ fn read_policy(file: &Path, playbooks: &[Playbook]) -> Result<Policy, Vec<Fault>
     policy::read(file, &text, playbooks)
 }
 
-/// Loads every file of a folder with that ending, in order of names; a folder that is not there has none.
+/// Loads every file of a folder with that ending that can be, in order of names; a folder that is not there has none.
 fn each<T>(
     folder: &Path,
     ending: &str,
     load: impl Fn(&Path) -> Result<T, Vec<Fault>>,
-) -> Result<Vec<T>, Vec<Fault>> {
-    let (mut loaded, mut faults) = (Vec::new(), Vec::new());
-    for file in files(folder, ending).map_err(|fault| vec![fault])? {
-        match load(&file) {
-            Ok(item) => loaded.push(item),
-            Err(more) => faults.extend(more),
+    faults: &mut Vec<Fault>,
+) -> Vec<T> {
+    let mut loaded = Vec::new();
+    match files(folder, ending) {
+        Ok(files) => {
+            for file in files {
+                match load(&file) {
+                    Ok(item) => loaded.push(item),
+                    Err(more) => faults.extend(more),
+                }
+            }
         }
+        Err(fault) => faults.push(fault),
     }
-    if faults.is_empty() { Ok(loaded) } else { Err(faults) }
+    loaded
 }
 
 fn files(folder: &Path, ending: &str) -> Result<Vec<PathBuf>, Fault> {

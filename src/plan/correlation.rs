@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_saphyr::Spanned;
 
 use super::fault::Fault;
 
-/// A correlation rule's file.
+/// A correlation rule's file: Sigma 2.1 with examples.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CorrelationFile {
@@ -49,9 +50,10 @@ pub struct CorrelationFile {
     pub level: Option<String>,
     /// The rule.
     pub correlation: CorrelationSpec,
-    /// Cases that the tests run.
+    /// Cases that the tests and `quell check` run.
     #[serde(default)]
-    pub examples: Vec<CorrelationExample>,
+    #[schemars(with = "Vec<CorrelationExample>")]
+    pub examples: Vec<Spanned<CorrelationExample>>,
 }
 
 /// Sigma's `correlation` object.
@@ -87,7 +89,8 @@ pub enum CorrelationKind {
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CorrelationExample {
-    /// `<second> <rule> <field>=<value>...`, one an alert; `x40 ` before it repeats it a second apart.
+    /// `<second> <rule> <field>=<value>...`, one an alert; `x40 ` before it repeats it a second apart. The rule is an id or
+    /// a title, the fields are those of `group-by`.
     pub alerts: Vec<String>,
     /// Findings.
     pub fires: usize,
@@ -111,7 +114,7 @@ pub struct Correlation {
     /// What it looks for.
     pub test: CorrelationTest,
     /// Its cases.
-    pub examples: Vec<CorrelationExample>,
+    pub examples: Vec<Spanned<CorrelationExample>>,
 }
 
 /// What a correlation looks for.

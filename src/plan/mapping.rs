@@ -18,7 +18,7 @@ use super::fault::Fault;
 pub use super::field::{Condition, FieldPath, OneOrMany, Test};
 use crate::record::{EntityKind, Role, Severity};
 
-/// One mapping file.
+/// A mapping file: how one product's records become alerts.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Mapping {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::link::LinkSettings;
 use crate::record::Tick;
 
-/// The file.
+/// `pipeline.yml`: sources, context, model, executor, and the parameters of the operators.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Pipeline {

@@ -15,7 +15,7 @@ use crate::record::{Score, Severity, Verb};
 pub use pattern::Pattern;
 pub(crate) use pattern::host_of;
 
-/// A policy, frozen for a run.
+/// A policy file: what may be done without a person, how much of it, and what always asks people.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Policy {
@@ -304,11 +304,11 @@ impl Policy {
     }
 }
 
-/// Reads a policy.
+/// Reads a policy. Without playbooks (because one of them can't be read) what it says of them is not judged.
 ///
 /// # Errors
 /// All its faults: what cannot be read, what contradicts itself, what names a playbook that is not there.
-pub fn read(file: &Path, text: &str, playbooks: &[Playbook]) -> Result<Policy, Vec<Fault>> {
+pub fn read(file: &Path, text: &str, playbooks: Option<&[Playbook]>) -> Result<Policy, Vec<Fault>> {
     let fault = |line: Option<u64>, what: String, cure: &str| Fault {
         file: file.to_owned(),
         line,
@@ -333,7 +333,7 @@ pub fn read(file: &Path, text: &str, playbooks: &[Playbook]) -> Result<Policy, V
 
 type Found = (&'static str, String, &'static str);
 
-fn check(policy: &Policy, playbooks: &[Playbook]) -> Vec<Found> {
+fn check(policy: &Policy, playbooks: Option<&[Playbook]>) -> Vec<Found> {
     let mut found: Vec<Found> = Vec::new();
     if policy.act == Act::Early {
         found.push(("act:", "`act: early` is not supported in this version".into(), "use `act: settled`"));
@@ -370,7 +370,7 @@ fn check(policy: &Policy, playbooks: &[Playbook]) -> Vec<Found> {
     let named = policy.modes.keys().map(|name| ("modes:", name));
     let asked = policy.approvals.always.iter().flat_map(|rule| &rule.playbooks).map(|name| ("always:", name));
     for (key, name) in named.chain(asked) {
-        if !playbooks.iter().any(|playbook| playbook.name == *name) {
+        if playbooks.is_some_and(|there| !there.iter().any(|playbook| playbook.name == *name)) {
             found.push((key, format!("playbook {name:?} is not there"), "name one of dataflows/playbooks"));
         }
     }

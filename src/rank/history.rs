@@ -63,6 +63,13 @@ impl History {
         filled
     }
 
+    /// Whether analysts ever judged the rule, and anything at the tenant: a model that knows neither guesses.
+    #[must_use]
+    pub fn knows(&self, features: &Features) -> bool {
+        let [rule, tenant, _] = features.history.map(|key| self.counts.contains_key(&key));
+        rule && tenant
+    }
+
     /// The most that may be believed of a triage, by Laplace's rule of succession over three classes: `(n + 1) / (n + 3)`
     /// after n verdicts on the rule (wherever given) or at the tenant (on whatever), whichever are fewer. So a rule or a
     /// tenant without history goes to a person under any floor above a third.
@@ -102,5 +109,6 @@ mod tests {
         assert!((rates(&stranger)[0] - rates(&stranger)[2]).abs() < 0.01);
         assert!((history.confidence_max(&stranger) - 1.0 / 3.0).abs() < 1e-9);
         assert!(history.confidence_max(&ours) > 0.95);
+        assert!(history.knows(&ours) && !history.knows(&stranger) && !history.knows(&of(1, 12, 102)));
     }
 }

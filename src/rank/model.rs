@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! models/ranker/promoted.toml            which version is in use, its hash, who promoted it, when
+//! models/ranker/promotions.toml          what was in use before, for a rollback
 //! models/ranker/v1/weights.safetensors   the network, in PyTorch's names and layout: data, never code
 //! models/ranker/v1/config.toml           the features that it was learned on, its temperature
 //! models/ranker/v1/history.json          analysts' verdicts counted by rule and tenant

@@ -115,6 +115,13 @@ impl Entity {
         names.with(self.value, |value| format!("{}:{value}", self.kind.name()))
     }
 
+    /// How two entities' texts compare.
+    #[must_use]
+    pub fn compare(self, other: Entity, names: &Names) -> std::cmp::Ordering {
+        // No kind's name is the beginning of another's, so the colon behind it decides nothing.
+        self.kind.name().cmp(other.kind.name()).then_with(|| names.compare(self.value, other.value))
+    }
+
     /// Reads what `text` writes.
     #[must_use]
     pub fn parse(text: &str, names: &Names) -> Option<Entity> {
@@ -163,5 +170,14 @@ mod tests {
             assert_eq!(Observable::parse(text, &names).map(|o| o.text(&names)).as_deref(), Some(text));
         }
         assert_eq!(Observable::parse("nonsense", &names), None);
+        let all: Vec<Entity> = EntityKind::ALL
+            .into_iter()
+            .flat_map(|kind| ["a", "b"].map(|v| Entity { kind, value: names.intern(v) }))
+            .collect();
+        for one in &all {
+            for other in &all {
+                assert_eq!(one.compare(*other, &names), one.text(&names).cmp(&other.text(&names)));
+            }
+        }
     }
 }

@@ -77,23 +77,44 @@ impl Names {
         let hash = hasher.finish();
         let at = (hash >> (64 - SHARD_BITS)) as usize;
         let mut shard = self.shard(at);
+        #[expect(clippy::cast_possible_truncation, reason = "a shard's number is below 16")]
+        let low = at as u32;
         if let Some(known) =
             shard.index.get(&hash).and_then(|ids| ids.iter().find(|id| shard.str(**id) == text))
         {
-            return Sym(known << SHARD_BITS | at as u32);
+            return Sym(known << SHARD_BITS | low);
         }
         let id = u32::try_from(shard.ends.len()).expect("fewer than 2^28 distinct strings a shard");
         shard.text.push_str(text);
         let end = u32::try_from(shard.text.len()).expect("fewer than 4 GiB of strings a shard");
         shard.ends.push(end);
         shard.index.entry(hash).or_default().push(id);
-        Sym(id << SHARD_BITS | at as u32)
+        Sym(id << SHARD_BITS | low)
     }
 
     /// What `sym` stands for.
     #[must_use]
     pub fn get(&self, sym: Sym) -> String {
         self.with(sym, str::to_owned)
+    }
+
+    /// How two strings compare, without a copy of either.
+    #[must_use]
+    pub fn compare(&self, one: Sym, other: Sym) -> std::cmp::Ordering {
+        if one == other {
+            return std::cmp::Ordering::Equal;
+        }
+        let at = |sym: Sym| (sym.0 as usize & (SHARDS - 1), sym.0 >> SHARD_BITS);
+        let ((first, a), (second, b)) = (at(one), at(other));
+        if first == second {
+            let shard = self.shard(first);
+            return shard.str(a).cmp(shard.str(b));
+        }
+        // Always the lower shard first, so that two threads cannot wait for each other.
+        let low = self.shard(first.min(second));
+        let high = self.shard(first.max(second));
+        let (first, second) = if first < second { (&low, &high) } else { (&high, &low) };
+        first.str(a).cmp(second.str(b))
     }
 
     /// Reads the string of `sym` in place, without a copy; `read` must not call back into these names.
@@ -115,6 +136,11 @@ mod tests {
         for (word, sym) in words.iter().zip(&syms) {
             assert_eq!(names.intern(word), *sym);
             assert_eq!(&names.get(*sym), word);
+        }
+        for (one, a) in words.iter().zip(&syms) {
+            for (other, b) in words.iter().zip(&syms).step_by(97) {
+                assert_eq!(names.compare(*a, *b), one.cmp(other));
+            }
         }
         assert_eq!(names.intern(""), Sym::EMPTY);
         assert_eq!(names.get(Sym::EMPTY), "");

@@ -91,7 +91,7 @@ impl AgainFeed {
             names: Arc::clone(names),
             rejects: Some(reader.rejects(None).map_err(FeedError::Archive)?),
             ignored,
-            ahead: alerts.next().map_err(FeedError::Sort)?,
+            ahead: alerts.pull().map_err(FeedError::Sort)?,
             alerts,
             taken: taken(&reader)?,
             batch_records,
@@ -119,7 +119,7 @@ impl AgainFeed {
             self.settled = self.settled.max(alert.tick);
             batch.late += u64::from(alert.tick > tick_of(alert.time));
             batch.alerts.push(alert);
-            self.ahead = self.alerts.next().map_err(FeedError::Sort)?;
+            self.ahead = self.alerts.pull().map_err(FeedError::Sort)?;
         }
         let reached = self.ahead.as_ref().is_none_or(|alert| stop.is_some_and(|stop| alert.tick >= stop));
         if reached && let Some(taken) = self.taken.pop_front() {

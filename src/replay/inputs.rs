@@ -85,7 +85,7 @@ pub fn files(paths: &[PathBuf], name: Option<&str>) -> Result<Vec<InputFile>, In
 /// A file's name; below a folder, its path from there, so that `a/x.json` and `b/x.json` are two sources.
 fn named(file: &Path, folder: Option<&Path>) -> String {
     let below = folder.and_then(|folder| file.strip_prefix(folder).ok());
-    let name = below.map_or_else(|| Path::new(file.file_name().unwrap_or_default()), |below| below);
+    let name = below.unwrap_or_else(|| Path::new(file.file_name().unwrap_or_default()));
     let name = name.to_string_lossy();
     name.replace('\\', "/")
 }

@@ -92,7 +92,7 @@ impl SetFeed {
             alert.tick = tick_of(alert.time);
             self.settled = alert.tick;
             alerts.push(alert);
-            next = sorted.next().map_err(FeedError::Sort)?;
+            next = sorted.pull().map_err(FeedError::Sort)?;
         }
         let last = self.ahead.is_none();
         if last {
@@ -124,9 +124,9 @@ impl SetFeed {
         }
         if !more {
             self.pieces = None;
-            if let Some(sorter) = self.sorter.take() {
-                let mut sorted = sorter.finish().map_err(FeedError::Sort)?;
-                self.ahead = sorted.next().map_err(FeedError::Sort)?;
+            if let Some(gathered) = self.sorter.take() {
+                let mut sorted = gathered.finish().map_err(FeedError::Sort)?;
+                self.ahead = sorted.pull().map_err(FeedError::Sort)?;
                 self.sorted = Some(sorted);
             }
         }

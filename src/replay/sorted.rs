@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 
 use crate::record::{Alert, Order};
 
-/// Alerts of one run: about 64 MB.
-const RUN_ALERTS: usize = 400_000;
+/// Alerts of one run: about 40 MB.
+const RUN_ALERTS: usize = 250_000;
 
 /// Gathers alerts in any order.
 pub struct Sorter {
@@ -44,6 +44,13 @@ impl Sorter {
 
     /// Adds alerts.
     pub fn add(&mut self, alerts: Vec<Alert>) -> io::Result<()> {
+        if self.buffer.len() + alerts.len() > self.buffer.capacity()
+            && self.buffer.len() > self.run_alerts / 4
+        {
+            // To its full size at once: doubling would hold it twice.
+            self.buffer
+                .reserve_exact((self.run_alerts - self.buffer.len().min(self.run_alerts)).max(alerts.len()));
+        }
         self.buffer.extend(alerts);
         if self.buffer.len() >= self.run_alerts { self.spill() } else { Ok(()) }
     }
@@ -79,15 +86,18 @@ impl Sorter {
     }
 }
 
+fn ended(error: &bincode::ErrorKind) -> bool {
+    matches!(error, bincode::ErrorKind::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof)
+}
+
 impl Sorted {
     fn refill(&mut self, run: usize) -> io::Result<()> {
         let (file, head) = &mut self.runs[run];
         *head = match bincode::deserialize_from::<_, Alert>(file) {
             Ok(alert) => Some(alert),
-            Err(error) => match *error {
-                bincode::ErrorKind::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => None,
-                other => return Err(io::Error::other(other)),
-            },
+            // A run ends where no alert begins.
+            Err(error) if ended(&error) => None,
+            Err(error) => return Err(io::Error::other(error)),
         };
         if let Some(alert) = head {
             self.heap.push(Reverse((key(alert), run)));
@@ -96,7 +106,7 @@ impl Sorted {
     }
 
     /// The next alert in order.
-    pub fn next(&mut self) -> io::Result<Option<Alert>> {
+    pub fn pull(&mut self) -> io::Result<Option<Alert>> {
         let Some(Reverse((least, run))) = self.heap.peek().copied() else { return Ok(self.memory.next()) };
         if self.memory.peek().is_some_and(|alert| key(alert) <= least) {
             return Ok(self.memory.next());
@@ -149,7 +159,7 @@ mod tests {
             expected.sort_by_key(key);
             let mut sorted = sorter.finish().unwrap();
             let mut found = Vec::new();
-            while let Some(alert) = sorted.next().unwrap() {
+            while let Some(alert) = sorted.pull().unwrap() {
                 found.push(alert);
             }
             prop_assert_eq!(found, expected);

@@ -10,12 +10,12 @@ fn default() -> String {
 }
 
 fn faults(text: &str) -> Vec<String> {
-    read(Path::new("p.yml"), text, &[]).expect_err("it has faults").iter().map(ToString::to_string).collect()
+    read(Path::new("p.yml"), text, Some(&[])).expect_err("it has faults").iter().map(ToString::to_string).collect()
 }
 
 #[test]
 fn the_shipped_policy_loads() {
-    let policy = read(Path::new("p.yml"), &default(), &[]).unwrap();
+    let policy = read(Path::new("p.yml"), &default(), Some(&[])).unwrap();
     assert_eq!(policy.solo_severity, Severity::High);
     assert!(!policy.kill_switch && policy.exploration.rate.0 == Score(0));
     assert_eq!(policy.floors.execute.score.0, Score(8000));

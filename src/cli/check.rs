@@ -1,0 +1,179 @@
+//! `quell check`: everything in `dataflows/` is loaded, cross-checked, its examples run; every fault is told at once.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::{Failure, Output, setup};
+use crate::act::{Environment, Truth};
+use crate::enrich::tables;
+use crate::plan::Fault;
+use crate::plan::catalog::Parts;
+use crate::plan::pipeline::{ExecutorSpec, Pipeline};
+use crate::rank::{PlaybookTraits, Ranker};
+use crate::record::{ContextTable, Names};
+use crate::{correlate, normalize};
+
+/// Load the whole plan, run its examples, and name every fault with file, line and cure.
+///
+/// Nothing is started and nothing is written. Exit code 3 where there is a fault.
+///
+/// Example: quell check --flow dataflows/pipeline.yml
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The plan.
+    #[arg(long, default_value = setup::FLOW)]
+    flow: PathBuf,
+    /// How to report.
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+}
+
+/// What a plan was found to be.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Found {
+    /// The pipeline file.
+    pub(super) flow: PathBuf,
+    /// The plan's name.
+    pub(super) name: String,
+    /// None where there are faults.
+    pub(super) plan_hash: Option<String>,
+    pub(super) mappings: usize,
+    pub(super) correlations: usize,
+    pub(super) playbooks: usize,
+    /// Examples that were run.
+    pub(super) examples: usize,
+    /// The policy's name.
+    pub(super) policy: Option<String>,
+    /// Rows of the context tables.
+    pub(super) context_rows: usize,
+    /// The model's version.
+    pub(super) model: Option<String>,
+    /// Where it ranks.
+    pub(super) model_note: String,
+    /// All of them, by file and line.
+    pub(super) faults: Vec<Fault>,
+}
+
+pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    let found = look(&args.flow);
+    match args.output {
+        Output::Json => println!("{}", serde_json::to_string(&found)?),
+        Output::Text => tell(&found),
+    }
+    if found.faults.is_empty() { Ok(()) } else { Err(Failure::Plan(found.faults)) }
+}
+
+/// Loads and checks; a fault of one file keeps no other file from being checked.
+pub(super) fn look(flow: &Path) -> Found {
+    let mut parts = Parts::read(flow);
+    let mut faults = std::mem::take(&mut parts.faults);
+    for mapping in &parts.mappings {
+        faults.extend(normalize::example::check(mapping, &parts.mappings));
+    }
+    for correlation in &parts.correlations {
+        faults.extend(correlate::example::check(correlation));
+    }
+    let mapped = parts.mappings.iter().map(|mapping| mapping.examples.len()).sum::<usize>();
+    let correlated = parts.correlations.iter().map(|correlation| correlation.examples.len()).sum::<usize>();
+    let mut found = Found {
+        flow: flow.to_owned(),
+        mappings: parts.mappings.len(),
+        correlations: parts.correlations.len(),
+        playbooks: parts.playbooks.len(),
+        examples: mapped + correlated,
+        policy: parts.policy.as_ref().map(|policy| policy.name.clone()),
+        ..Found::default()
+    };
+    if let Some(pipeline) = &parts.pipeline {
+        found.name.clone_from(&pipeline.name);
+        found.context_rows = context(pipeline, &parts.folder, &mut faults);
+        faults.extend(executor(pipeline, &parts.folder).map(|what| fault(flow, what, "`executor`")));
+        match ranker(pipeline, &parts) {
+            Ok(ranker) => {
+                found.model = Some(ranker.version());
+                ranker.note().clone_into(&mut found.model_note);
+            }
+            Err(what) => faults.push(fault(flow, what, "`models`")),
+        }
+    }
+    faults.sort();
+    faults.dedup();
+    parts.faults = faults;
+    match parts.plan() {
+        Ok(plan) => found.plan_hash = Some(plan.hash),
+        Err(faults) => found.faults = faults,
+    }
+    found
+}
+
+fn fault(flow: &Path, what: String, key: &str) -> Fault {
+    Fault::of(flow, what, format!("mend that, or what {key} says"))
+}
+
+fn context(pipeline: &Pipeline, folder: &Path, faults: &mut Vec<Fault>) -> usize {
+    let (names, mut rows) = (Names::default(), 0);
+    let context = &pipeline.context;
+    for (table, files) in [
+        (ContextTable::Assets, &context.assets),
+        (ContextTable::Identities, &context.identities),
+        (ContextTable::Indicators, &context.indicators),
+    ] {
+        // One that is not there was told already.
+        for file in files.iter().map(|file| folder.join(file)).filter(|file| file.is_file()) {
+            match tables::read(table, &file, &names) {
+                Ok(read) => rows += read.len(),
+                Err(more) => faults.extend(more),
+            }
+        }
+    }
+    rows
+}
+
+fn ranker(pipeline: &Pipeline, parts: &Parts) -> Result<Ranker, String> {
+    let traits: Vec<PlaybookTraits> = parts.playbooks.iter().map(setup::traits).collect();
+    match &pipeline.models {
+        Some(models) => {
+            Ranker::load(&parts.folder.join(models), None, &traits).map_err(|error| error.to_string())
+        }
+        None => Ok(Ranker::untrained(&traits)),
+    }
+}
+
+/// What keeps a simulated environment from being read.
+fn executor(pipeline: &Pipeline, folder: &Path) -> Option<String> {
+    match &pipeline.executor {
+        ExecutorSpec::Simulate { environment, truth } => {
+            let truth = match truth {
+                Some(truth) => Truth::read(&folder.join(truth), &|_| Vec::new()),
+                None => Ok(Truth::default()),
+            };
+            let read = truth.and_then(|truth| Environment::read(&folder.join(environment), truth));
+            read.err().map(|error| error.to_string())
+        }
+        ExecutorSpec::DryRun | ExecutorSpec::Webhook { .. } => None,
+    }
+}
+
+fn tell(found: &Found) {
+    let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+    println!("{}", found.flow.display());
+    println!(
+        "  {}, {}, {}, policy {}",
+        count(found.mappings, "mapping"),
+        count(found.correlations, "correlation"),
+        count(found.playbooks, "playbook"),
+        found.policy.as_deref().unwrap_or("unreadable")
+    );
+    println!(
+        "  {} run, {} of context read",
+        count(found.examples, "example"),
+        count(found.context_rows, "row")
+    );
+    if let Some(model) = &found.model {
+        println!("  model {model}: {}", found.model_note);
+    }
+    if let Some(hash) = &found.plan_hash {
+        println!("  no faults; plan {hash}");
+    }
+}

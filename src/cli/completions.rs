@@ -1,0 +1,24 @@
+//! `quell completions`: what a shell needs to complete quell's commands and flags.
+
+use std::io::Write;
+
+use clap::CommandFactory;
+use clap_complete::Shell;
+
+use super::{Cli, Failure};
+
+/// Print the completions of a shell.
+///
+/// Example: quell completions bash > ~/.local/share/bash-completion/completions/quell
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The shell.
+    shell: Shell,
+}
+
+pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    // Gathered first: the generator itself panics where its reader has gone.
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "quell", &mut script);
+    Ok(std::io::stdout().write_all(&script)?)
+}

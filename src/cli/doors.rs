@@ -1,0 +1,121 @@
+//! Doors: the addresses that a run listens at, and the signals that end it.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use super::Failure;
+use crate::engine::log::Log;
+use crate::ingest::live::Bell;
+use crate::ingest::push::{Door, Sink, router};
+use crate::record::InputKind;
+
+/// How long requests under way may take when the run ends.
+const ENDING: Duration = Duration::from_secs(5);
+
+/// What listens.
+pub(crate) struct Doors {
+    runtime: Runtime,
+    closing: watch::Sender<bool>,
+    serving: Vec<tokio::task::JoinHandle<()>>,
+    /// Bytes of pushed batches that wait to be taken.
+    pub(crate) waiting: Arc<AtomicU64>,
+}
+
+impl Doors {
+    /// Listens for signals: the first lets the run end in order, the second ends the process.
+    pub(crate) fn start(bell: &Bell) -> Result<Doors, Failure> {
+        let mut building = tokio::runtime::Builder::new_multi_thread();
+        let runtime = building.worker_threads(2).enable_io().enable_time().build()?;
+        let (closing, _) = watch::channel(false);
+        let bell = bell.clone();
+        let guard = runtime.enter();
+        let (mut interrupt, mut terminate) =
+            (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        drop(guard);
+        runtime.spawn(async move {
+            loop {
+                tokio::select! {
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {}
+                }
+                if bell.stop() {
+                    eprintln!("quell: ended at once; the next run on this archive goes on from its log");
+                    std::process::exit(1);
+                }
+                eprintln!("quell: ending; what was read is settled first");
+            }
+        });
+        Ok(Doors { runtime, closing, serving: Vec::new(), waiting: Arc::default() })
+    }
+
+    /// Listens at addresses, each with the sources that may be pushed to there; where it listens.
+    pub(crate) fn open(
+        &mut self,
+        addresses: BTreeMap<SocketAddr, Vec<String>>,
+        archive: &Path,
+        bell: &Bell,
+    ) -> Result<Vec<(SocketAddr, Vec<String>)>, Failure> {
+        let sink = sink(Log::open(archive)?, bell.clone());
+        let mut at = Vec::new();
+        for (address, sources) in addresses {
+            let listener = self.runtime.block_on(TcpListener::bind(address)).with_context(|| {
+                format!("cannot listen at {address}; is the port taken, or not ours to use?")
+            })?;
+            at.push((listener.local_addr()?, sources.clone()));
+            let waiting = Arc::clone(&self.waiting);
+            let door = Door { sources: sources.into(), sink: Arc::clone(&sink), waiting };
+            let mut closing = self.closing.subscribe();
+            let closed = async move { drop(closing.wait_for(|closing| *closing).await) };
+            self.serving.push(self.runtime.spawn(async move {
+                let _ = axum::serve(listener, router(door)).with_graceful_shutdown(closed).await;
+            }));
+        }
+        Ok(at)
+    }
+
+    /// Takes nothing more; what was answered is in the log when this returns.
+    pub(crate) fn close(&mut self) {
+        let _ = self.closing.send(true);
+        let serving = std::mem::take(&mut self.serving);
+        self.runtime.block_on(async {
+            let all = async {
+                for door in serving {
+                    let _ = door.await;
+                }
+            };
+            let _ = tokio::time::timeout(ENDING, all).await;
+        });
+    }
+}
+
+/// The log as a sink: a batch is durable when it is answered.
+fn sink(log: Log, bell: Bell) -> Sink {
+    let log = Mutex::new(log);
+    Arc::new(move |source, text, key| {
+        let body = serde_json::json!({ "source": source, "text": text }).to_string();
+        let key = key.map(|key| format!("push/{source}/{key}"));
+        let log = log.lock().map_err(|_| "the log is not usable".to_owned())?;
+        let new =
+            log.append(InputKind::Push.name(), &body, key.as_deref()).map_err(|error| error.to_string())?;
+        bell.ring();
+        Ok(new)
+    })
+}
+
+/// A pushed batch as the log has it: its source and text.
+pub(crate) fn pushed(body: &str) -> Result<(String, String), Failure> {
+    let value: serde_json::Value = serde_json::from_str(body)?;
+    let field = |name: &str| value.get(name).and_then(|text| text.as_str()).map(str::to_owned);
+    let both = field("source").zip(field("text"));
+    Ok(both.ok_or_else(|| anyhow!("the log holds a pushed batch that this program did not write"))?)
+}

@@ -1,0 +1,226 @@
+//! Words: rows of the archive as sentences and as JSON, the same for all explanations.
+
+use serde_json::{Value, json};
+
+use super::Source;
+use crate::archive::{
+    ActionLine, AlertLine, CandidateLine, DecisionLine, IncidentLine, LinkLine, OutcomeLine, VerdictLine,
+};
+use crate::record::{Entity, Millis, Names, Sym, Triage};
+
+/// A time, to the second.
+pub(super) fn when(time: Millis) -> String {
+    let time = jiff::Timestamp::from_millisecond(time);
+    time.map_or_else(|_| "an impossible time".to_owned(), |t| t.strftime("%Y-%m-%d %H:%M:%S").to_string())
+}
+
+fn stamp(time: Millis) -> Value {
+    jiff::Timestamp::from_millisecond(time).map_or(Value::Null, |time| json!(time.to_string()))
+}
+
+fn texts(syms: &[Sym], names: &Names) -> Vec<String> {
+    syms.iter().map(|sym| names.get(*sym)).collect()
+}
+
+fn entities(entities: &[Entity], names: &Names) -> Vec<String> {
+    entities.iter().map(|entity| entity.text(names)).collect()
+}
+
+/// What the model takes an incident for.
+pub(super) fn triage(triage: Option<Triage>) -> &'static str {
+    match triage {
+        None => "not triaged",
+        Some(Triage::TruePositive) => "an attack",
+        Some(Triage::BenignPositive) => "real but harmless",
+        Some(Triage::FalsePositive) => "a false alarm",
+    }
+}
+
+/// What joined two alerts.
+pub(super) fn evidence(link: &LinkLine, names: &Names) -> String {
+    let entity = link.entity.map(|entity| entity.text(names));
+    let decades = f64::from(link.weight) / 1000.0;
+    match (names.get(link.evidence).as_str(), entity) {
+        ("session", _) => format!("the same rule about the same subject again (surprise {decades:.1})"),
+        ("entity", Some(entity)) => format!("both about {entity} (surprise {decades:.1})"),
+        ("rule", _) => format!("the same rule, seldom raised, about another subject (surprise {decades:.1})"),
+        ("site", _) => {
+            format!("unusual while the site's latest strong incident goes on (surprise {decades:.1})")
+        }
+        ("correlation", _) => "a correlation rule found them together".to_owned(),
+        (other, Some(entity)) => format!("{other}: {entity} (weight {decades:.1})"),
+        (other, None) => format!("{other} (weight {decades:.1})"),
+    }
+}
+
+/// One alert in a line.
+pub(super) fn alert(alert: &AlertLine, names: &Names) -> String {
+    let about: Vec<String> = alert.entities.iter().take(4).map(|entity| entity.text(names)).collect();
+    let more = alert.entities.len().saturating_sub(4);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let repeat = if alert.repeat_of.is_some() { ", a repeat" } else { "" };
+    format!(
+        "{}  {}  {} ({}, {}{repeat}) about {}{more}",
+        when(alert.time.0),
+        &alert.alert_id.to_string()[..8],
+        names.get(alert.title),
+        names.get(alert.product),
+        alert.severity_id.name(),
+        if about.is_empty() { "nothing named".to_owned() } else { about.join(", ") }
+    )
+}
+
+/// A ruling and its reason in a line.
+pub(super) fn decision(line: &DecisionLine, source: &Source) -> String {
+    let names = source.names();
+    let of = line.playbook_id.map_or_else(String::new, |id| format!(" {}", source.playbook(&names.get(id))));
+    let why = line.reason_detail.clone().unwrap_or_else(|| names.get(line.reason));
+    let after = line.superseded_by.map_or_else(String::new, |by| format!("; superseded by {by}"));
+    format!(
+        "{}  {}  {}{of}: {why}; score {:.2}, confidence {:.2}{after}",
+        when(line.tick * 1000),
+        line.decision_id,
+        line.ruling.name(),
+        line.score.value(),
+        line.confidence.value()
+    )
+}
+
+/// A candidate in a line.
+pub(super) fn candidate(line: &CandidateLine, source: &Source) -> String {
+    let eligible = if line.eligible { "" } else { ", not eligible" };
+    let playbook = source.playbook(&source.names().get(line.playbook_id));
+    format!(
+        "{:.4}  {playbook}, chosen with probability {:.2}{eligible}",
+        line.score.value(),
+        line.propensity.value()
+    )
+}
+
+/// How one action went on, in a line; its rows in order.
+pub(super) fn action(rows: &[ActionLine]) -> String {
+    let Some(first) = rows.first() else { return String::new() };
+    let course: Vec<String> =
+        rows.iter().map(|row| format!("{} at {}", row.status.name(), when(row.tick * 1000))).collect();
+    format!("{}  {} {}: {}", first.action_id, first.verb.name(), first.target, course.join(", "))
+}
+
+/// An outcome in a line.
+pub(super) fn outcome(line: &OutcomeLine) -> String {
+    let of = line.action_id.map_or_else(|| "the incident".to_owned(), |id| format!("action {id}"));
+    let success = match line.success {
+        Some(true) => "it did what it should",
+        Some(false) => "it did not do what it should",
+        None => "nobody can tell whether it helped",
+    };
+    let verdict = line.verdict.map_or_else(String::new, |verdict| format!(", {}", triage(Some(verdict))));
+    format!(
+        "{}  {of}: {success}{verdict} (says {}, {})",
+        when(line.time.0),
+        line.labelled_by,
+        line.label_source.name()
+    )
+}
+
+/// A verdict in a line.
+pub(super) fn verdict(line: &VerdictLine) -> String {
+    format!("{}  {} says: {}", when(line.time.0), line.by, triage(Some(line.verdict)))
+}
+
+pub(super) fn incident_json(line: &IncidentLine, names: &Names) -> Value {
+    let rules = line.rules.iter().zip(&line.rule_counts);
+    let rules: Vec<Value> = rules.map(|(rule, n)| json!({ "rule": names.get(*rule), "alerts": n })).collect();
+    json!({
+        "incident_id": line.incident_id, "version": line.version, "tick": line.tick,
+        "tenant": names.get(line.tenant), "kind": line.kind, "state": line.state,
+        "merged_into": line.merged_into, "succeeds": line.succeeds,
+        "first_seen_time": stamp(line.first_seen_time.0), "last_seen_time": stamp(line.last_seen_time.0),
+        "alert_count": line.alert_count, "severity_id": line.severity_id.id(),
+        "entities": entities(&line.entities, names), "entity_count": line.entity_count,
+        "attacks": texts(&line.attacks, names), "products": texts(&line.products, names), "rules": rules,
+        "correlations": texts(&line.correlations, names), "evidence": line.evidence,
+        "protected": entities(&line.protected, names), "indicators": entities(&line.indicators, names),
+        "triage": line.triage, "confidence": line.confidence.map(|score| score.value()),
+        "next_tactics": line.next_tactics.as_ref().map(|tactics| texts(tactics, names)),
+    })
+}
+
+pub(super) fn alert_json(line: &AlertLine, names: &Names) -> Value {
+    let entities: Vec<String> = line.entities.iter().map(|entity| entity.text(names)).collect();
+    json!({
+        "alert_id": line.alert_id, "time": stamp(line.time.0), "tenant": names.get(line.tenant),
+        "source": names.get(line.source), "position": line.position, "product": names.get(line.product),
+        "rule": names.get(line.rule), "title": names.get(line.title), "severity_id": line.severity_id.id(),
+        "entities": entities, "attacks": names.get(line.attacks.0), "repeat_of": line.repeat_of,
+    })
+}
+
+pub(super) fn link_json(line: &LinkLine, names: &Names) -> Value {
+    json!({
+        "incident_id": line.incident_id, "alert_id": line.alert_id, "other_alert_id": line.other_alert_id,
+        "entity": line.entity.map(|entity| entity.text(names)), "evidence": names.get(line.evidence),
+        "weight": line.weight, "in_words": evidence(line, names),
+    })
+}
+
+pub(super) fn candidate_json(line: &CandidateLine, names: &Names) -> Value {
+    json!({
+        "tick": line.tick, "playbook_id": names.get(line.playbook_id), "score": line.score.value(),
+        "propensity": line.propensity.value(), "eligible": line.eligible,
+    })
+}
+
+pub(super) fn decision_json(line: &DecisionLine, names: &Names) -> Value {
+    json!({
+        "decision_id": line.decision_id, "incident_id": line.incident_id, "tick": line.tick,
+        "playbook_id": line.playbook_id.map(|id| names.get(id)), "ruling": line.ruling,
+        "reason": names.get(line.reason), "reason_detail": line.reason_detail,
+        "score": line.score.value(), "confidence": line.confidence.value(),
+        "model_version": names.get(line.model_version), "plan_hash": names.get(line.plan_hash),
+        "supersedes": line.supersedes, "superseded_by": line.superseded_by,
+    })
+}
+
+pub(super) fn action_json(line: &ActionLine) -> Value {
+    json!({
+        "action_id": line.action_id, "seq": line.seq, "decision_id": line.decision_id,
+        "incident_id": line.incident_id, "tick": line.tick, "verb": line.verb, "target": line.target,
+        "class": line.class, "status": line.status, "attempts": line.attempts,
+        "requested_time": stamp(line.requested_time.0),
+        "finished_time": line.finished_time.map(|time| stamp(time.0)),
+    })
+}
+
+pub(super) fn outcome_json(line: &OutcomeLine) -> Value {
+    json!({
+        "action_id": line.action_id, "incident_id": line.incident_id, "success": line.success,
+        "verdict": line.verdict, "label_source": line.label_source, "labelled_by": line.labelled_by,
+        "time": stamp(line.time.0),
+    })
+}
+
+pub(super) fn verdict_json(line: &VerdictLine) -> Value {
+    json!({ "incident_id": line.incident_id, "verdict": line.verdict, "by": line.by, "time": stamp(line.time.0) })
+}
+
+/// The first and the last `ends` of a list, with how many lie between.
+pub(super) fn ends<T>(all: &[T], ends: usize, mut tell: impl FnMut(&T) -> String) -> Vec<String> {
+    if all.len() <= ends * 2 {
+        return all.iter().map(tell).collect();
+    }
+    let (first, rest) = all.split_at(ends);
+    let (between, last) = rest.split_at(rest.len() - ends);
+    let mut lines: Vec<String> = first.iter().map(&mut tell).collect();
+    lines.push(format!("... {} more (--alerts N tells more)", between.len()));
+    lines.extend(last.iter().map(tell));
+    lines
+}
+
+/// Lines under a heading, indented; nothing where there are none.
+pub(super) fn section(lines: &mut Vec<String>, heading: &str, under: Vec<String>) {
+    if !under.is_empty() {
+        lines.push(String::new());
+        lines.push(heading.to_owned());
+        lines.extend(under.into_iter().map(|line| format!("  {line}")));
+    }
+}

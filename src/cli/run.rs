@@ -1,0 +1,336 @@
+//! `quell run`: live, from the sources of the pipeline file.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::anyhow;
+
+use super::doors::Doors;
+use super::report::{Stopwatch, measured, tell};
+use super::turning::{Clock, Turning};
+use super::watch::Watch;
+use super::{Failure, Output, setup};
+use crate::archive::recover;
+use crate::engine::answers::LIVE;
+use crate::engine::journal::Journal;
+use crate::engine::live::{Live, Source};
+use crate::engine::log::{Log, STATE_FOLDER};
+use crate::engine::run::{Run, Settings, has_log};
+use crate::ingest::Limits;
+use crate::ingest::live::{Bell, follow, standard_input};
+use crate::ingest::push::address;
+use crate::plan::catalog::Plan;
+use crate::plan::pipeline::{self, SourceKind};
+use crate::record::{Epoch, Names};
+use crate::replay::inputs::files;
+
+/// Run live, from the sources in the pipeline file, until stopped (Ctrl-C, SIGTERM).
+///
+/// A run that was cut, or stopped, goes on from its archive's log: what was acknowledged is neither lost nor doubled.
+/// While a file `KILL` lies in the archive's `_quell` folder, nothing is executed.
+///
+/// Example: quell run --input alerts.jsonl --listen 8080 --archive archive/
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The plan.
+    #[arg(long, default_value = setup::FLOW)]
+    flow: PathBuf,
+    /// Where the archive is written.
+    #[arg(long, default_value = setup::ARCHIVE)]
+    archive: PathBuf,
+    /// Follow these files too, as sources of their names.
+    #[arg(long, num_args = 1..)]
+    input: Vec<PathBuf>,
+    /// Read standard input too, as the source `stdin`.
+    #[arg(long)]
+    stdin: bool,
+    /// Listen here too, for all sources of the plan that are pushed to, or for one named `push`; a port alone is one of
+    /// loopback.
+    #[arg(long, value_parser = address)]
+    listen: Vec<SocketAddr>,
+    /// Dataflow workers; results do not depend on it.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    workers: u16,
+    /// Records of an epoch, at most; results do not depend on it.
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    batch: u32,
+    /// Begin anew: an archive that stands there is set aside under another name.
+    #[arg(long)]
+    fresh: bool,
+    /// A version of the model other than the promoted one.
+    #[arg(long)]
+    model: Option<String>,
+    /// The longest record, in bytes; a longer one is a reject.
+    #[arg(long, default_value_t = 16 << 20)]
+    record_bytes_max: usize,
+    /// How to report.
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+}
+
+/// The name of what comes in through `--listen` where the plan has no source of its own for it.
+const PUSH: &str = "push";
+
+pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    let watch = Stopwatch::start();
+    let plan = Arc::new(setup::plan(&args.flow)?);
+    let specs = specs(args, &plan)?;
+    if args.fresh {
+        set_aside(&args.archive)?;
+    }
+    let _lock = setup::lock(&args.archive)?;
+    let committed = prepare(args, &plan, &specs)?;
+    let names = setup::names();
+    let (bell, rings) = Bell::new();
+    let mut doors = Doors::start(&bell)?;
+    let settings = Settings {
+        plan: Arc::clone(&plan),
+        names: Arc::clone(&names),
+        archive: args.archive.clone(),
+        workers: usize::from(args.workers),
+        ranker: setup::ranker(&plan, args.model.as_deref())?,
+        executor: setup::executor(&plan, &plan.pipeline.executor, false, &names)?,
+        committed,
+    };
+    let live = live(args, &plan, &specs, &names, &bell)?;
+    let mut turning = Turning {
+        run: Run::start(settings)?,
+        live,
+        journal: Journal::new(Log::open(&args.archive)?, Arc::clone(&names)),
+        watch: Watch::new(&plan, &names),
+        names: Arc::clone(&names),
+        bell: bell.clone(),
+        rings,
+        clock: Clock::start(),
+        most: args.batch as usize,
+        at: (0, 0),
+        looked: [0; 3],
+    };
+    let gone_on = go(args, &specs, &mut turning, &mut doors, &bell);
+    doors.close();
+    let divergences = turning.live.divergences;
+    let (mut summary, counts) = turning.run.finish()?;
+    if !gone_on? {
+        eprintln!("quell: stopped while the log was read again; the next run goes on with it");
+        return Ok(());
+    }
+    summary.divergences += divergences;
+    let summary = measured(summary, &watch);
+    let log = Log::open(&args.archive)?;
+    let line = serde_json::to_string(&summary)?;
+    log.set_meta("finished", "true")?;
+    log.set_meta("summary", &line)?;
+    match args.output {
+        Output::Text => tell(&summary, &counts, &args.archive, &names),
+        Output::Json => println!("{line}"),
+    }
+    if summary.divergences > 0 { Err(Failure::Diverged(summary.divergences)) } else { Ok(()) }
+}
+
+/// Reads the log again, listens, and turns; false where the run was stopped before it was where it had been.
+fn go(
+    args: &Args,
+    specs: &[pipeline::Source],
+    turning: &mut Turning,
+    doors: &mut Doors,
+    bell: &Bell,
+) -> Result<bool, Failure> {
+    if !turning.again()? {
+        return Ok(false);
+    }
+    if turning.run.epoch() > 0 {
+        eprintln!("quell: going on after epoch {}", turning.run.epoch());
+    }
+    let listening = doors.open(addresses(args, specs)?, &args.archive, bell)?;
+    for spec in specs {
+        match &spec.kind {
+            SourceKind::File { path } => eprintln!("quell: following {} as {}", path.display(), spec.name),
+            SourceKind::Stdin => eprintln!("quell: reading standard input as {}", spec.name),
+            SourceKind::Http { .. } => {}
+        }
+    }
+    for (at, sources) in listening {
+        for source in sources {
+            eprintln!("quell: listening at http://{at}/push/{source}");
+        }
+        if !at.ip().is_loopback() {
+            eprintln!("quell: {at} is open to the network, and asks nobody who they are: guard it");
+        }
+    }
+    eprintln!("quell: archive {}; Ctrl-C ends the run in order", args.archive.display());
+    turning.turn(doors)?;
+    Ok(true)
+}
+
+/// The plan's sources, and those of the command line.
+fn specs(args: &Args, plan: &Plan) -> Result<Vec<pipeline::Source>, Failure> {
+    let more = |name: String, kind: SourceKind| pipeline::Source {
+        name,
+        kind,
+        tenant: None,
+        tenant_from_field: false,
+        clock: pipeline::Clock::Event,
+    };
+    let mut specs = plan.pipeline.sources.clone();
+    for spec in &mut specs {
+        if let SourceKind::File { path } = &mut spec.kind {
+            *path = plan.path(path);
+        }
+    }
+    for file in files(&args.input, None)? {
+        specs.push(more(file.name, SourceKind::File { path: file.path }));
+    }
+    if args.stdin {
+        specs.push(more("stdin".to_owned(), SourceKind::Stdin));
+    }
+    let pushed = specs.iter().any(|spec| matches!(spec.kind, SourceKind::Http { .. }));
+    if let (false, Some(listen)) = (pushed, args.listen.first()) {
+        let kind = SourceKind::Http { listen: listen.to_string() };
+        specs.push(pipeline::Source { clock: pipeline::Clock::Wall, ..more(PUSH.to_owned(), kind) });
+    }
+    if specs.is_empty() {
+        return Err(Failure::Usage(format!(
+            "there is nothing to read: list `sources:` in {}, or give --input FILE, --stdin or --listen PORT",
+            args.flow.display()
+        )));
+    }
+    for (at, spec) in specs.iter().enumerate() {
+        if specs[..at].iter().any(|other| other.name == spec.name) {
+            return Err(Failure::Usage(format!(
+                "two sources are named {:?}; give each its own name",
+                spec.name
+            )));
+        }
+        let stdin = |spec: &pipeline::Source| spec.kind == SourceKind::Stdin;
+        if stdin(spec) && specs[..at].iter().any(stdin) {
+            return Err(Failure::Usage("two sources read standard input; leave one out".to_owned()));
+        }
+    }
+    Ok(specs)
+}
+
+/// Looks at what stands in the archive; the epoch through which it is published.
+fn prepare(args: &Args, plan: &Plan, specs: &[pipeline::Source]) -> Result<Epoch, Failure> {
+    let dir = args.archive.display();
+    if !has_log(&args.archive) && setup::is_used(&args.archive) {
+        return Err(
+            anyhow!("{dir} holds something that is not an archive of quell; name another folder").into()
+        );
+    }
+    let log = Log::open(&args.archive)?;
+    let kind = |spec: &pipeline::Source| match &spec.kind {
+        SourceKind::File { .. } => format!("{} (file)", spec.name),
+        SourceKind::Stdin => format!("{} (stdin)", spec.name),
+        SourceKind::Http { .. } => format!("{} (http)", spec.name),
+    };
+    let what = serde_json::json!({
+        "command": "run",
+        "plan": plan.hash,
+        "sources": specs.iter().map(kind).collect::<Vec<_>>(),
+        "model": setup::ranker(plan, args.model.as_deref())?.version(),
+        "record_bytes_max": args.record_bytes_max,
+    });
+    let what = what.to_string();
+    match log.meta("run")? {
+        None => log.set_meta("run", &what)?,
+        Some(before) if before != what => {
+            return Err(anyhow!(
+                "{dir} was begun with other sources, another plan or model ({before}, now {what}); go on with the same, \
+                 name a new archive, or set this one aside with --fresh"
+            )
+            .into());
+        }
+        Some(_) => {}
+    }
+    log.set_meta(LIVE, "true")?;
+    log.unset_meta("finished")?;
+    let committed = log.committed()?;
+    let begun = log.epochs()?.iter().any(|epoch| !epoch.parts.is_empty());
+    if begun && specs.iter().any(|spec| spec.kind == SourceKind::Stdin) {
+        let through = committed.map_or(0, |(epoch, _)| epoch);
+        return Err(anyhow!(
+            "{dir} has records of standard input, which cannot be read again: those through epoch {through} are in it; \
+             name a new archive, or set this one aside with --fresh"
+        )
+        .into());
+    }
+    recover(&args.archive, committed)?;
+    Ok(committed.map_or(0, |(epoch, _)| epoch))
+}
+
+/// Renames an archive that stands there.
+fn set_aside(archive: &Path) -> Result<(), Failure> {
+    if !archive.join(STATE_FOLDER).is_dir() {
+        return Ok(());
+    }
+    // Nobody may be writing it.
+    drop(setup::lock(archive)?);
+    let aside =
+        |n: u32| archive.with_file_name(format!("{}.{n}", archive.file_name().unwrap_or_default().display()));
+    let free = (1..=9_999).map(aside).find(|path| !path.exists());
+    let free = free.ok_or_else(|| anyhow!("too many archives lie beside {}", archive.display()))?;
+    std::fs::rename(archive, &free)?;
+    eprintln!("quell: what stood in {} is in {} now", archive.display(), free.display());
+    Ok(())
+}
+
+fn live(
+    args: &Args,
+    plan: &Plan,
+    specs: &[pipeline::Source],
+    names: &Arc<Names>,
+    bell: &Bell,
+) -> Result<Live, Failure> {
+    let now = setup::now();
+    let mut sources = Vec::new();
+    for spec in specs {
+        let mut settings = setup::source(plan, &spec.name, now, names);
+        settings.tenant_from_field = spec.tenant_from_field;
+        if let Some(tenant) = &spec.tenant {
+            settings.tenant = names.intern(tenant);
+        }
+        let stream = match &spec.kind {
+            SourceKind::File { path } => Some(follow(plain(path)?, bell.clone())?),
+            SourceKind::Stdin => Some(standard_input(bell.clone())?),
+            SourceKind::Http { .. } => None,
+        };
+        sources.push(Source { settings, wall: spec.clock == pipeline::Clock::Wall, stream });
+    }
+    let limits = Limits { record_bytes: args.record_bytes_max, ..Limits::default() };
+    Ok(Live::new(sources, &plan.mappings, names, plan.lateness_s, limits))
+}
+
+/// A file that can be followed: one that is packed does not grow.
+fn plain(path: &Path) -> Result<PathBuf, Failure> {
+    use std::io::Read;
+    let mut magic = [0; 4];
+    let read = std::fs::File::open(path).and_then(|mut file| file.read(&mut magic)).unwrap_or(0);
+    if magic[..read].starts_with(&[0x1f, 0x8b]) || magic[..read] == [0x28, 0xb5, 0x2f, 0xfd] {
+        return Err(Failure::Usage(format!(
+            "{} is packed, and so cannot grow; use quell replay",
+            path.display()
+        )));
+    }
+    if !path.exists() {
+        eprintln!("quell: {} is not there yet; it is waited for", path.display());
+    }
+    Ok(path.to_owned())
+}
+
+/// Where to listen, and for which sources.
+fn addresses(args: &Args, specs: &[pipeline::Source]) -> Result<BTreeMap<SocketAddr, Vec<String>>, Failure> {
+    let mut addresses: BTreeMap<SocketAddr, Vec<String>> = BTreeMap::new();
+    let mut all = Vec::new();
+    for spec in specs {
+        if let SourceKind::Http { listen } = &spec.kind {
+            addresses.entry(address(listen).map_err(Failure::Usage)?).or_default().push(spec.name.clone());
+            all.push(spec.name.clone());
+        }
+    }
+    for listen in &args.listen {
+        addresses.insert(*listen, all.clone());
+    }
+    Ok(addresses)
+}

@@ -1,0 +1,266 @@
+//! Turning: a live run, epoch by epoch, until it is stopped or its sources have ended.
+//!
+//! An epoch closes when no source has more, after 5 ms, or at so many records. Beside records it takes what people
+//! said, changes of context and moves of idle clocks, which are durable before they have an effect.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use anyhow::anyhow;
+use crossbeam_channel::Receiver;
+
+use super::Failure;
+use super::doors::{Doors, pushed};
+use super::setup;
+use super::watch::Watch;
+use crate::engine::journal::{Effects, Journal, Said};
+use crate::engine::live::Live;
+use crate::engine::log::LoggedInput;
+use crate::engine::run::{Batch, Run};
+use crate::ingest::live::Bell;
+use crate::record::{Millis, Names};
+
+/// An epoch is open no longer, in milliseconds.
+const OPEN_MS: Millis = 5;
+/// How often people's words are looked for.
+const PEOPLE_MS: Millis = 200;
+/// How often clocks and tables are looked at.
+const LOOK_MS: Millis = 1_000;
+/// How often the ingest time is told.
+const AS_OF_MS: Millis = 60_000;
+/// Silence after which what is written is shown, at most every `SHOWN_MS`.
+const QUIET_MS: Millis = 300;
+const SHOWN_MS: Millis = 5_000;
+/// Pushed batches read from the log at a time.
+const PUSHES: u32 = 64;
+
+/// The machine's clock, which does not go back while the run goes on.
+pub(crate) struct Clock {
+    from: Millis,
+    since: Instant,
+}
+
+impl Clock {
+    #[expect(clippy::disallowed_methods, reason = "a live run's clock is an input, and logged")]
+    pub(crate) fn start() -> Clock {
+        Clock { from: setup::now(), since: Instant::now() }
+    }
+
+    pub(crate) fn now(&self) -> Millis {
+        self.from + i64::try_from(self.since.elapsed().as_millis()).unwrap_or(0)
+    }
+}
+
+/// A live run.
+pub(crate) struct Turning {
+    pub(crate) run: Run,
+    pub(crate) live: Live,
+    pub(crate) journal: Journal,
+    pub(crate) watch: Watch,
+    pub(crate) names: Arc<Names>,
+    pub(crate) bell: Bell,
+    pub(crate) rings: Receiver<()>,
+    pub(crate) clock: Clock,
+    pub(crate) most: usize,
+    /// The last pushed batch and the last word of people that were taken.
+    pub(crate) at: (i64, i64),
+    /// When people, clocks and tables, and the time were looked at.
+    pub(crate) looked: [Millis; 3],
+}
+
+impl Turning {
+    /// Recomputes what the log has; false where the run was stopped on the way.
+    pub(crate) fn again(&mut self) -> Result<bool, Failure> {
+        let epochs = self.journal.log().epochs()?;
+        let mut taken = self.journal.log().taken()?.into_iter().peekable();
+        for logged in &epochs {
+            if self.bell.stopped() {
+                return Ok(false);
+            }
+            let mut said = Vec::new();
+            while let Some(input) = taken.next_if(|input| input.epoch.is_some_and(|at| at <= logged.epoch)) {
+                said.extend(Said::logged(input));
+            }
+            while self.live.lacks(logged) && self.load()? > 0 {}
+            let effects = self.effects(&said);
+            let batch = self.live.again(logged, effects).map_err(|why| {
+                anyhow!("epoch {} of the log cannot be read again: {why}; name a new --archive", logged.epoch)
+            })?;
+            self.watch.know(&batch.context);
+            if !self.run.take(batch) {
+                return Ok(true);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Turns until stopped or at the end; then ends in order. A run that has failed says why when it is finished.
+    pub(crate) fn turn(&mut self, doors: &mut Doors) -> Result<(), Failure> {
+        self.live.begin(self.clock.now());
+        if !self.first()? {
+            return Ok(());
+        }
+        let (mut opened, mut shown, mut last): (Option<Millis>, Millis, Millis) = (None, 0, 0);
+        while !self.bell.stopped() {
+            let now = self.clock.now();
+            let came = self.live.pull(now);
+            let pushed = self.take_pushes(doors)?;
+            self.complain();
+            if self.live.has_ended() {
+                break;
+            }
+            let waiting = self.live.waiting();
+            let said = self.duties(now, waiting > 0)?;
+            if waiting > 0 {
+                opened = opened.or(Some(now));
+            }
+            let long = opened.is_some_and(|opened| now - opened >= OPEN_MS);
+            let idle = !came && !pushed;
+            if !said.is_empty() || waiting >= self.most || (waiting > 0 && (idle || long)) {
+                if !self.epoch(&said)? {
+                    return Ok(());
+                }
+                (opened, last) = (None, now);
+            } else if idle {
+                if last > shown && now - last >= QUIET_MS && now - shown >= SHOWN_MS {
+                    shown = now;
+                    if !self.run.flush() {
+                        return Ok(());
+                    }
+                }
+                // Nothing came, or the sources have said more in the meantime: either way it is looked again.
+                let _ = self.rings.recv_timeout(Duration::from_millis(50));
+            }
+        }
+        self.end(doors)
+    }
+
+    /// The tables stand before the first alert comes, and the ingest time too.
+    fn first(&mut self) -> Result<bool, Failure> {
+        let fresh = self.run.epoch() == 0;
+        let changes = self.watch.look().map_err(Failure::Plan)?;
+        let now = self.clock.now();
+        self.looked = [now, now, now];
+        let mut said = vec![Said::as_of(now)];
+        if !changes.is_empty() {
+            said.push(Said::context(&changes, fresh, &self.names));
+        }
+        self.epoch_of(&said, 0)
+    }
+
+    /// What an epoch takes beside records.
+    fn duties(&mut self, now: Millis, records: bool) -> Result<Vec<Said>, Failure> {
+        let mut said = Vec::new();
+        let [people, looked, as_of] = &mut self.looked;
+        if now - *people >= PEOPLE_MS {
+            *people = now;
+            let words: Vec<LoggedInput> = self.journal.log().waiting(self.at.1)?;
+            self.at.1 = words.last().map_or(self.at.1, |word| word.id);
+            said.extend(words.into_iter().filter_map(Said::logged));
+        }
+        if now - *looked >= LOOK_MS {
+            *looked = now;
+            match self.watch.look() {
+                Ok(changes) if changes.is_empty() => {}
+                Ok(changes) => said.push(Said::context(&changes, false, &self.names)),
+                Err(faults) => {
+                    for fault in &faults {
+                        eprintln!("{fault}");
+                    }
+                    eprintln!("quell: the context tables stay as they were");
+                }
+            }
+            let moves = self.live.moves(now);
+            said.extend(moves.iter().map(|(source, time)| Said::moved(source, *time)));
+        }
+        if records && now - *as_of >= AS_OF_MS {
+            *as_of = now;
+            said.push(Said::as_of(now));
+        }
+        Ok(said)
+    }
+
+    fn epoch(&mut self, said: &[Said]) -> Result<bool, Failure> {
+        self.epoch_of(said, self.most)
+    }
+
+    /// One epoch of up to `most` records; false where the run has failed.
+    fn epoch_of(&mut self, said: &[Said], most: usize) -> Result<bool, Failure> {
+        let effects = self.effects(said);
+        let batch = self.live.batch(most, effects, false);
+        self.take(batch, said)
+    }
+
+    fn take(&mut self, batch: Batch, said: &[Said]) -> Result<bool, Failure> {
+        self.journal.note(self.run.epoch() + 1, &batch, said)?;
+        Ok(self.run.take(batch))
+    }
+
+    fn effects(&self, said: &[Said]) -> Effects {
+        let effects = Effects::of(said, &self.names);
+        for strange in &effects.strange {
+            eprintln!("quell: the log holds what cannot be understood, and is passed over: {strange}");
+        }
+        effects
+    }
+
+    /// Pushed batches become records, unless many wait already; how many there were.
+    fn load(&mut self) -> Result<usize, Failure> {
+        if self.live.is_full() {
+            return Ok(0);
+        }
+        let batches = self.journal.log().pushes(self.at.0, PUSHES)?;
+        let now = self.clock.now();
+        for batch in &batches {
+            let (source, text) = pushed(&batch.body)?;
+            self.live.push(&source, &text, now);
+            self.at.0 = batch.id;
+        }
+        Ok(batches.len())
+    }
+
+    fn take_pushes(&mut self, doors: &Doors) -> Result<bool, Failure> {
+        let before = self.at.0;
+        let batches = self.load()?;
+        if batches > 0 {
+            // What waits is counted by the log, so that batches of an earlier run count too.
+            doors.waiting.store(self.journal.log().pushed_bytes(self.at.0)?, Ordering::SeqCst);
+        }
+        Ok(self.at.0 != before)
+    }
+
+    fn complain(&mut self) {
+        for complaint in self.live.complaints.drain(..) {
+            eprintln!("quell: {complaint}");
+        }
+    }
+
+    /// Takes what was read and acknowledged, ends the sources, and settles everything.
+    fn end(&mut self, doors: &mut Doors) -> Result<(), Failure> {
+        doors.close();
+        let _ = self.bell.stop();
+        loop {
+            let came = self.live.pull(self.clock.now());
+            let pushed = self.load()? > 0;
+            if self.live.waiting() == 0 && !came && !pushed {
+                break;
+            }
+            if !self.epoch(&[])? {
+                return Ok(());
+            }
+        }
+        let words = self.journal.log().waiting(self.at.1)?;
+        let mut said: Vec<Said> = words.into_iter().filter_map(Said::logged).collect();
+        self.live.close();
+        loop {
+            let effects = self.effects(&said);
+            let batch = self.live.batch(self.most, effects, true);
+            let last = batch.last;
+            if !self.take(batch, &said)? || last {
+                return Ok(());
+            }
+            said.clear();
+        }
+    }
+}

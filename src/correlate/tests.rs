@@ -1,0 +1,254 @@
+//! The correlation stages together, in a real dataflow, against what must hold of any stream.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+
+use proptest::prelude::*;
+use timely::dataflow::operators::{Inspect, Probe};
+use timely::dataflow::{InputHandle, ProbeHandle};
+
+use super::dedup::dedup;
+use super::findings::findings;
+use super::group::Compiled;
+use super::incidents::{Settings, Told, incidents};
+use crate::flow::Turn;
+use crate::plan::correlation::CorrelationTest;
+use crate::plan::link::LinkSettings;
+use crate::record::{
+    Alert, AlertId, Entity, EntityKind, Finding, Incident, IncidentKind, IncidentState, Link, Member, Names,
+    Observable, Role, Severity, Tactics, Tick,
+};
+
+/// What came out, in no order.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Out {
+    versions: Vec<Incident>,
+    members: Vec<Member>,
+    links: Vec<Link>,
+    findings: Vec<(Finding, i64)>,
+}
+
+/// A small world: (seconds since the last alert, host, rule, vendor id or none, lateness in seconds).
+type Step = (i64, u8, u8, Option<u8>, i64);
+
+fn alerts(steps: &[Step], names: &Names) -> Vec<Alert> {
+    let mut clock = 1_700_000_000;
+    let entity = |kind, value: String| Observable {
+        entity: Entity { kind, value: names.intern(&value) },
+        role: Role::Source,
+    };
+    let mut alerts = Vec::new();
+    // A vendor that uses an id again after a day names another alert by it: then one id may be in two incidents.
+    let mut first: BTreeMap<u8, i64> = BTreeMap::new();
+    for (n, (gap, host, rule, vendor, late)) in steps.iter().enumerate() {
+        clock += gap;
+        let vendor = vendor.filter(|vendor| clock - *first.entry(*vendor).or_insert(clock) < 80_000);
+        let time = (clock - late) * 1000;
+        let id =
+            vendor.map_or_else(|| AlertId::of(&[&n.to_le_bytes()]), |vendor| AlertId::of(&[b"v", &[vendor]]));
+        let rule = names.intern(&format!("rule-{rule}"));
+        alerts.push(Alert {
+            id,
+            time,
+            tick: (clock - late).max(clock - 60),
+            tenant: names.intern(if host % 5 == 4 { "other" } else { "default" }),
+            source: names.intern("s"),
+            position: n as u64,
+            product: names.intern("p"),
+            rule,
+            title: rule,
+            severity: Severity::ALL[usize::from(host % 6)],
+            identified: vendor.is_some(),
+            tactics: Tactics::default(),
+            attacks: names.intern(""),
+            entities: smallvec::smallvec![
+                entity(EntityKind::Host, format!("h{host}")),
+                entity(EntityKind::Ip, format!("10.0.0.{}", host % 3))
+            ],
+            unmapped: None,
+        });
+    }
+    alerts
+}
+
+fn rules(names: &Names) -> Arc<[Compiled]> {
+    let rule = |name: &str, test, rules: &[&str]| Compiled {
+        name: names.intern(name),
+        rules: rules.iter().map(|rule| names.intern(rule)).collect(),
+        group_by: vec![super::group::Field::Entity(EntityKind::Host, None)],
+        timespan_ms: 600_000,
+        test,
+    };
+    Arc::new([
+        rule("count", CorrelationTest::EventCount { gte: 3 }, &["rule-0", "rule-1"]),
+        rule("order", CorrelationTest::TemporalOrdered, &["rule-1", "rule-2"]),
+    ])
+}
+
+/// Runs the stages over batches; all ticks are settled at the end.
+fn run(alerts: &[Alert], batch: usize, workers: usize, names: &Arc<Names>) -> Out {
+    let out = Arc::new(Mutex::new(Out::default()));
+    let (result, names, alerts) = (Arc::clone(&out), Arc::clone(names), alerts.to_vec());
+    let config = if workers == 1 { timely::Config::thread() } else { timely::Config::process(workers) };
+    timely::execute(config, move |worker| {
+        let settings = Settings {
+            link: LinkSettings::default(),
+            solo: Severity::High,
+            correlations: rules(&names),
+            names: Arc::clone(&names),
+        };
+        let mut input: InputHandle<u64, _> = InputHandle::new();
+        let mut turns: InputHandle<u64, _> = InputHandle::new();
+        let probe = ProbeHandle::new();
+        let (a, b, c, d) = (Arc::clone(&out), Arc::clone(&out), Arc::clone(&out), Arc::clone(&out));
+        worker.dataflow(|scope| {
+            let clock = turns.to_stream(scope);
+            let (early, admitted) = dedup(input.to_stream(scope), clock.clone(), |_| true);
+            let found = findings(early, clock.clone(), &settings.correlations, &settings.names);
+            let (versions, told) = incidents(admitted, found.clone(), clock, settings);
+            found.inspect(move |found| a.lock().unwrap().findings.push(found.clone())).probe_with(&probe);
+            versions
+                .inspect(move |version| b.lock().unwrap().versions.push((**version).clone()))
+                .probe_with(&probe);
+            told.inspect(move |told| match told {
+                Told::Members(members) => c.lock().unwrap().members.extend(members.iter().cloned()),
+                Told::Links(links) => d.lock().unwrap().links.extend(links.iter().cloned()),
+            })
+            .probe_with(&probe);
+        });
+        let (mut epoch, mut highest) = (0, Tick::MIN);
+        let batches: Vec<&[Alert]> = alerts.chunks(batch).collect();
+        for (n, chunk) in batches.iter().enumerate() {
+            for (at, alert) in chunk.iter().enumerate() {
+                highest = highest.max(alert.time.div_euclid(1000));
+                if at % worker.peers() == worker.index() {
+                    input.send(alert.clone());
+                }
+            }
+            let last = n + 1 == batches.len();
+            let settled = if last { highest + 1 } else { highest - 60 };
+            turns.send(Turn { epoch, settled, last });
+            epoch += 1;
+            input.advance_to(epoch);
+            turns.advance_to(epoch);
+            while probe.less_than(&epoch) {
+                worker.step();
+            }
+        }
+    })
+    .unwrap();
+    let mut out = result.lock().unwrap().clone();
+    let text = |f: &Finding| (f.tick, f.time, names_of(f));
+    out.versions.sort_by(|a, b| {
+        (a.tick, a.id, a.alert_count, a.state.name()).cmp(&(b.tick, b.id, b.alert_count, b.state.name()))
+    });
+    out.members.sort_by_key(|m| (m.tick, m.incident_id, m.alert_id, m.diff));
+    out.links.sort_by_key(|l| (l.tick, l.incident_id, l.alert_id, l.other_alert_id, l.evidence));
+    let mut sums: BTreeMap<_, (Finding, i64)> = BTreeMap::new();
+    for (finding, diff) in out.findings.drain(..) {
+        sums.entry(text(&finding)).or_insert((finding, 0)).1 += diff;
+    }
+    out.findings = sums.into_values().filter(|(_, n)| *n != 0).collect();
+    out
+}
+
+fn names_of(finding: &Finding) -> (Vec<AlertId>, u32, u32) {
+    (finding.alert_ids.clone(), finding.correlation.raw(), finding.group.raw())
+}
+
+fn find(parents: &BTreeMap<AlertId, AlertId>, mut id: AlertId) -> AlertId {
+    while let Some(parent) = parents.get(&id).filter(|parent| **parent != id) {
+        id = *parent;
+    }
+    id
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let gap = prop_oneof![3 => 0i64..5, 3 => 5i64..400, 2 => 400i64..8_000, 1 => 8_000i64..50_000];
+    let vendor = prop_oneof![2 => Just(None), 1 => (0u8..40).prop_map(Some)];
+    let late = prop_oneof![4 => Just(0i64), 1 => 0i64..200];
+    prop::collection::vec((gap, 0u8..6, 0u8..5, vendor, late), 1..90)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+
+    /// Neither the size of batches nor the number of workers shows in any result.
+    #[test]
+    fn batches_and_workers_do_not_show(steps in steps(), batch in 1usize..20) {
+        let names = Arc::new(Names::default());
+        let alerts = alerts(&steps, &names);
+        let whole = run(&alerts, alerts.len(), 1, &names);
+        prop_assert_eq!(&whole, &run(&alerts, batch, 1, &names));
+        prop_assert_eq!(&whole, &run(&alerts, batch, 3, &names));
+    }
+
+    /// Every admitted alert is in exactly one incident at the end; and linked incidents are what links join: the
+    /// components of the links are the incidents, by a union-find that knows nothing of how they grew.
+    #[test]
+    fn incidents_are_what_links_join(steps in steps(), batch in 1usize..30) {
+        let names = Arc::new(Names::default());
+        let alerts = alerts(&steps, &names);
+        let out = run(&alerts, batch, 1, &names);
+        let mut sums: BTreeMap<(AlertId, crate::record::IncidentId), i64> = BTreeMap::new();
+        for member in &out.members {
+            *sums.entry((member.alert_id, member.incident_id)).or_default() += member.diff;
+        }
+        sums.retain(|_, n| *n != 0);
+        let homes: BTreeMap<AlertId, crate::record::IncidentId> = sums.keys().copied().collect();
+        prop_assert_eq!(homes.len(), sums.len(), "an alert in two incidents");
+        prop_assert!(sums.values().all(|n| *n >= 1));
+        let mut kinds = BTreeMap::new();
+        let mut counts = BTreeMap::new();
+        let gone: BTreeSet<_> =
+            out.versions.iter().filter(|version| version.state == IncidentState::Merged).map(|version| version.id).collect();
+        for version in out.versions.iter().filter(|version| !gone.contains(&version.id)) {
+            kinds.insert(version.id, version.kind);
+            let most = counts.entry(version.id).or_insert(0);
+            *most = version.alert_count.max(*most);
+        }
+        for (incident, count) in &counts {
+            let members: i64 = sums.iter().filter(|((_, id), _)| id == incident).map(|(_, n)| *n).sum();
+            prop_assert_eq!(i64::try_from(*count).unwrap(), members, "{} says how many it has", incident);
+        }
+        let mut parents: BTreeMap<AlertId, AlertId> = homes.keys().map(|id| (*id, *id)).collect();
+        for link in &out.links {
+            prop_assert_eq!(homes.get(&link.alert_id), homes.get(&link.other_alert_id), "a link across incidents");
+            let (one, other) = (find(&parents, link.alert_id), find(&parents, link.other_alert_id));
+            parents.insert(one, other);
+        }
+        let mut components: BTreeMap<crate::record::IncidentId, BTreeSet<AlertId>> = BTreeMap::new();
+        for (alert, home) in &homes {
+            components.entry(*home).or_default().insert(find(&parents, *alert));
+        }
+        let absorbed: BTreeSet<_> =
+            out.versions.iter().filter(|version| version.state == IncidentState::Merged).filter_map(|v| v.merged_into).collect();
+        for (home, roots) in components {
+            // A background session that a finding took in, or a campaign that two strong incidents became, is joined as a
+            // whole: there the links join fewer.
+            if kinds.get(&home) == Some(&IncidentKind::Linked) && !absorbed.contains(&home) {
+                prop_assert!(roots.len() == 1 || !out.findings.is_empty(), "{} has {} parts", home, roots.len());
+            }
+        }
+    }
+
+    /// State is bounded: however many new groups a flood invents, what is kept after the windows is what one alert needs.
+    #[test]
+    fn tables_forget(count in 50usize..200) {
+        let names = Arc::new(Names::default());
+        let mut links = super::link::Links::new(LinkSettings::default());
+        let steps: Vec<Step> = (0..count).map(|_| (30, 0, 0, None, 0)).collect();
+        let mut last = 0;
+        for (n, mut alert) in alerts(&steps, &names).into_iter().enumerate() {
+            alert.rule = names.intern(&format!("new-{n}"));
+            let host = Entity { kind: EntityKind::Host, value: names.intern(&format!("new-{n}")) };
+            alert.entities = smallvec::smallvec![Observable { entity: host, role: Role::Related }];
+            let verdict = links.alert(&alert, None);
+            last = alert.tick;
+            links.forget(verdict.home);
+        }
+        prop_assert!(links.entries() >= count);
+        links.sweep(last + 4 * 86_400);
+        prop_assert_eq!(links.entries(), 0);
+    }
+}

@@ -1,0 +1,265 @@
+//! The journal: what an epoch takes beside records, made durable before it can change a result, and read again after.
+//!
+//! In: clocks' moves, changes of context, verdicts, approvals: JSON of one shape each, live or from the log.
+//! Out: their effects on a batch. State: epochs that are not in the log yet.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::log::{Heard, Log, LogError, LoggedEpoch, LoggedInput};
+use super::run::Batch;
+use crate::record::input::Approval;
+use crate::record::{
+    ContextRow, ContextTable, Diff, Entity, Epoch, InputKind, InputRow, Millis, Names, Sym, Verdict,
+};
+
+/// Epochs that may wait to be logged with others.
+const WAITING_MAX: usize = 1_024;
+
+/// One input beside records.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// Its place in the log, where it was there before.
+    pub id: Option<i64>,
+    /// What it is.
+    pub kind: InputKind,
+    /// JSON.
+    pub body: String,
+}
+
+/// A move of a clock: of one source's, or of what "now" is for all.
+#[derive(Serialize, Deserialize)]
+struct Moved {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    source: Option<String>,
+    time: Millis,
+}
+
+/// A change of context tables; the first one is not a change of anything.
+#[derive(Serialize, Deserialize)]
+struct Changed {
+    first: bool,
+    rows: Vec<ChangedRow>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ChangedRow {
+    entity: String,
+    table: ContextTable,
+    grade: u8,
+    exposed: bool,
+    protected: bool,
+    tenant: String,
+    diff: Diff,
+}
+
+impl Said {
+    /// A source's clock is moved.
+    #[must_use]
+    pub fn moved(source: &str, time: Millis) -> Said {
+        Said::of(InputKind::Tick, &Moved { source: Some(source.to_owned()), time })
+    }
+
+    /// The ingest time, for all sources.
+    #[must_use]
+    pub fn as_of(time: Millis) -> Said {
+        Said::of(InputKind::Tick, &Moved { source: None, time })
+    }
+
+    /// Context tables changed; with `first`, this is how they stand.
+    #[must_use]
+    pub fn context(changes: &[((Entity, ContextRow), Diff)], first: bool, names: &Names) -> Said {
+        let row = |((entity, row), diff): &((Entity, ContextRow), Diff)| ChangedRow {
+            entity: entity.text(names),
+            table: row.table,
+            grade: row.grade,
+            exposed: row.exposed,
+            protected: row.protected,
+            tenant: names.get(row.tenant),
+            diff: *diff,
+        };
+        Said::of(InputKind::Context, &Changed { first, rows: changes.iter().map(row).collect() })
+    }
+
+    fn of(kind: InputKind, body: &impl Serialize) -> Said {
+        Said { id: None, kind, body: serde_json::to_string(body).unwrap_or_default() }
+    }
+
+    /// As the log has it; none for what is no such input.
+    #[must_use]
+    pub fn logged(input: LoggedInput) -> Option<Said> {
+        let kinds = [InputKind::Tick, InputKind::Context, InputKind::Verdict, InputKind::Approval];
+        let kind = kinds.into_iter().find(|kind| kind.name() == input.kind)?;
+        Some(Said { id: Some(input.id), kind, body: input.body })
+    }
+}
+
+/// What inputs do to an epoch.
+#[derive(Default)]
+pub struct Effects {
+    /// The ingest time from now on.
+    pub as_of: Option<Millis>,
+    /// Sources whose clocks move, before the epoch's records.
+    pub moves: Vec<(Sym, Millis)>,
+    context: Vec<((Entity, ContextRow), Diff)>,
+    approvals: Vec<Approval>,
+    verdicts: Vec<(Verdict, Sym)>,
+    rows: Vec<InputRow>,
+    /// Inputs that say nothing that can be understood: they were not written by this program.
+    pub strange: Vec<String>,
+}
+
+impl Effects {
+    /// The effects of what was said, in order.
+    #[must_use]
+    pub fn of(said: &[Said], names: &Names) -> Effects {
+        let mut effects = Effects::default();
+        for said in said {
+            if let Err(error) = effects.add(said, names) {
+                effects.strange.push(format!("an input of kind {}: {error}", said.kind.name()));
+            }
+        }
+        effects
+    }
+
+    fn add(&mut self, said: &Said, names: &Names) -> Result<(), serde_json::Error> {
+        let mut tenant = Sym::EMPTY;
+        match said.kind {
+            InputKind::Tick => match serde_json::from_str(&said.body)? {
+                Moved { source: Some(source), time } => self.moves.push((names.intern(&source), time)),
+                Moved { source: None, time } => self.as_of = Some(time),
+            },
+            InputKind::Context => {
+                let changed: Changed = serde_json::from_str(&said.body)?;
+                self.context.extend(changed.rows.iter().filter_map(|row| row.read(names)));
+                if changed.first {
+                    return Ok(());
+                }
+            }
+            InputKind::Verdict => {
+                let (verdict, whose) = worded(&said.body)?;
+                tenant = names.intern(&whose);
+                self.verdicts.push((verdict, tenant));
+            }
+            InputKind::Approval => {
+                let (approval, whose) = worded(&said.body)?;
+                tenant = names.intern(&whose);
+                self.approvals.push(approval);
+            }
+            InputKind::Receipt | InputKind::Score | InputKind::Promotion | InputKind::Push => {}
+        }
+        self.rows.push(InputRow { epoch: 0, tick: 0, tenant, kind: said.kind, body: said.body.clone() });
+        Ok(())
+    }
+
+    /// Puts them into a batch whose settled tick is known.
+    pub fn fill(self, batch: &mut Batch) {
+        batch.context = self.context;
+        batch.approvals = self.approvals;
+        batch.verdicts = self.verdicts;
+        let tick = batch.settled;
+        batch.inputs = self.rows.into_iter().map(|row| InputRow { tick, ..row }).collect();
+    }
+}
+
+impl ChangedRow {
+    fn read(&self, names: &Names) -> Option<((Entity, ContextRow), Diff)> {
+        let entity = Entity::parse(&self.entity, names)?;
+        let ChangedRow { table, grade, exposed, protected, diff, .. } = *self;
+        let tenant = names.intern(&self.tenant);
+        Some(((entity, ContextRow { table, grade, exposed, protected, tenant }), diff))
+    }
+}
+
+/// A person's word as JSON, with whose matter it is on.
+#[must_use]
+pub fn word(word: &impl Serialize, tenant: &str) -> String {
+    let mut body = serde_json::to_value(word).unwrap_or_default();
+    if let serde_json::Value::Object(fields) = &mut body {
+        fields.insert("tenant".to_owned(), tenant.into());
+    }
+    body.to_string()
+}
+
+fn worded<T: serde::de::DeserializeOwned>(body: &str) -> Result<(T, String), serde_json::Error> {
+    let mut fields: serde_json::Map<String, serde_json::Value> = serde_json::from_str(body)?;
+    let tenant = fields.remove("tenant").and_then(|tenant| tenant.as_str().map(str::to_owned));
+    Ok((serde_json::from_value(fields.into())?, tenant.unwrap_or_default()))
+}
+
+/// Writes epochs to the log ahead of the archive, where they take more than records.
+pub struct Journal {
+    log: Log,
+    names: Arc<Names>,
+    waiting: Vec<LoggedEpoch>,
+}
+
+impl Journal {
+    /// A journal with nothing to write yet.
+    #[must_use]
+    pub fn new(log: Log, names: Arc<Names>) -> Journal {
+        Journal { log, names, waiting: Vec::new() }
+    }
+
+    /// The log.
+    #[must_use]
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// Notes an epoch before the run takes it. With what was said it is durable, and all epochs before it, when this
+    /// returns: without their bounds nobody could tell again where it was said.
+    pub fn note(&mut self, epoch: Epoch, batch: &Batch, said: &[Said]) -> Result<(), LogError> {
+        self.waiting.push(batch.logged(epoch, &self.names));
+        if said.is_empty() && self.waiting.len() < WAITING_MAX {
+            return Ok(());
+        }
+        let new = said.iter().filter(|said| said.id.is_none());
+        let heard = Heard {
+            epoch,
+            said: new.map(|said| (said.kind.name(), said.body.clone())).collect(),
+            taken: said.iter().filter_map(|said| said.id).collect(),
+        };
+        self.log.record_with(&self.waiting, None, &heard)?;
+        self.waiting.clear();
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{IncidentId, Triage};
+
+    #[test]
+    fn what_is_said_has_its_effect() {
+        let names = Names::default();
+        let incident_id = IncidentId::of(&[b"i"]);
+        let verdict = Verdict { incident_id, verdict: Triage::TruePositive, by: "ada".into(), time: 7 };
+        let entity = Entity::parse("host:web-01", &names).unwrap();
+        let table = ContextTable::Assets;
+        let row = ContextRow { table, grade: 3, exposed: true, protected: false, tenant: Sym::EMPTY };
+        let said = [
+            Said::moved("edge", 5_000),
+            Said::as_of(9_000),
+            Said::context(&[((entity, row), 1)], true, &names),
+            Said::context(&[((entity, row), -1)], false, &names),
+            Said { id: Some(1), kind: InputKind::Verdict, body: word(&verdict, "t") },
+            Said { id: Some(2), kind: InputKind::Verdict, body: "{}".into() },
+        ];
+        let effects = Effects::of(&said, &names);
+        assert_eq!((effects.as_of, &effects.moves[..]), (Some(9_000), &[(names.intern("edge"), 5_000)][..]));
+        assert_eq!(effects.strange.len(), 1);
+        let mut batch = Batch { settled: 4, ..Batch::default() };
+        effects.fill(&mut batch);
+        assert_eq!(batch.context, [((entity, row), 1), ((entity, row), -1)]);
+        assert_eq!(batch.verdicts, [(verdict, names.intern("t"))]);
+        let kinds: Vec<_> = batch.inputs.iter().map(|row| (row.kind, row.tick)).collect();
+        assert_eq!(
+            kinds,
+            [(InputKind::Tick, 4), (InputKind::Tick, 4), (InputKind::Context, 4), (InputKind::Verdict, 4)],
+            "how tables stood at first is no change"
+        );
+    }
+}

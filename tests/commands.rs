@@ -1,0 +1,198 @@
+//! What every command owes its user: an example in its help, exit codes that mean something, and explanations that hold.
+
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use common::{done, quell, root, said};
+use serde_json::Value;
+
+fn text(arguments: &[&str]) -> String {
+    String::from_utf8_lossy(&done(quell().args(arguments)).stdout).into_owned()
+}
+
+fn json(arguments: &[&str]) -> Value {
+    let text = text(arguments);
+    serde_json::from_str(text.lines().last().unwrap_or_default()).expect("JSON on the last line")
+}
+
+/// The subcommands that `quell ... --help` lists.
+fn subcommands(of: &[&str]) -> Vec<String> {
+    let help = text(&[of, &["--help"]].concat());
+    let list = help.split("Commands:\n").nth(1).unwrap_or_default();
+    let list = list.split("\n\n").next().unwrap_or_default().lines();
+    // A line that goes on with a description is indented further.
+    let names = list.filter(|line| line.starts_with("  ") && !line.starts_with("   "));
+    names
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(|name| *name != "help")
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn every_commands_help_has_an_example() {
+    let commands = subcommands(&[]);
+    assert!(commands.len() >= 8, "{commands:?}");
+    for command in &commands {
+        let inner = subcommands(&[command]);
+        let all = inner.iter().map(|name| vec![command.as_str(), name]).collect::<Vec<_>>();
+        for command in if all.is_empty() { vec![vec![command.as_str()]] } else { all } {
+            let help = text(&[command.as_slice(), &["--help"]].concat());
+            assert!(help.contains("Example: quell "), "{command:?} says\n{help}");
+        }
+    }
+}
+
+#[test]
+fn every_shell_gets_its_completions() {
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        assert!(text(&["completions", shell]).contains("replay"), "{shell}");
+    }
+}
+
+/// The sample day, replayed with a plan that acts in a simulated site.
+fn acted(folder: &Path) -> PathBuf {
+    let plan = folder.join("plan");
+    let copy = |from: &Path, to: &Path| {
+        fs::create_dir_all(to).expect("a folder");
+        for entry in fs::read_dir(from).expect("it is there").map(|entry| entry.expect("an entry").path()) {
+            if entry.is_file() {
+                fs::copy(&entry, to.join(entry.file_name().expect("a name"))).expect("a copy");
+            }
+        }
+    };
+    let (shipped, day) = (root().join("dataflows"), root().join("datasets/soc-day"));
+    copy(&shipped, &plan);
+    for part in ["mappings", "correlations", "playbooks", "policies"] {
+        copy(&shipped.join(part), &plan.join(part));
+    }
+    let edit = |file: &str, from: &str, to: &str| {
+        let text = fs::read_to_string(plan.join(file)).expect("the file is there");
+        assert!(text.contains(from), "{file} holds {from:?}");
+        fs::write(plan.join(file), text.replace(from, to)).expect("it can be written");
+    };
+    let environment = day.join("environment.json").display().to_string();
+    let truth = day.join("truth.jsonl").display().to_string();
+    let executor = format!("executor: {{type: simulate, environment: {environment:?}, truth: {truth:?}}}");
+    edit("pipeline.yml", "executor: {type: dry-run}", &executor);
+    edit(
+        "policies/default.yml",
+        "execute: { score: 0.80, confidence: 0.90 }",
+        "execute: { score: 0.4, confidence: 0.0 }",
+    );
+    let archive = folder.join("archive");
+    let mut replay = quell();
+    replay.args(["replay", "--as-of", "2026-03-01T00:00:00Z", "--input"]).arg(day.join("alerts.jsonl.zst"));
+    done(replay.arg("--flow").arg(plan.join("pipeline.yml")).arg("--archive").arg(&archive));
+    archive
+}
+
+/// The incident of most alerts on which something was done, by way of the archive alone.
+fn busiest(archive: &Path) -> String {
+    let reader = quell::archive::Reader::open(archive, std::sync::Arc::default()).expect("an archive");
+    let actions: Vec<_> = reader.actions(None).expect("actions").map(|line| line.expect("a row")).collect();
+    let acted = |id| actions.iter().any(|action| action.incident_id == id);
+    let incidents = reader.incidents(None).expect("incidents").map(|line| line.expect("a row"));
+    let busiest = incidents
+        .filter(|line| acted(line.incident_id))
+        .max_by_key(|line| (line.alert_count, line.incident_id));
+    busiest.expect("something was done").incident_id.to_string()
+}
+
+#[test]
+fn an_archive_explains_itself() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let archive = acted(folder.path());
+    let dir = archive.display().to_string();
+    let explain = |id: &str| json(&["explain", id, "--archive", &dir, "--output", "json"]);
+    let id = busiest(&archive);
+    let story = explain(&id);
+    assert_eq!(story["incident"]["incident_id"], id.as_str());
+    let list = |of: &Value, key: &str| of[key].as_array().cloned().unwrap_or_default();
+    let alerts = list(&story, "alerts");
+    assert_eq!(
+        story["incident"]["alert_count"],
+        alerts.len(),
+        "its members are those that its last word counts"
+    );
+    let links = list(&story, "links");
+    assert!(
+        !links.is_empty()
+            && links.iter().all(|link| link["in_words"].as_str().is_some_and(|w| !w.is_empty()))
+    );
+    let decision = list(&story, "decisions").pop().expect("a decision");
+    let action = list(&story, "actions").remove(0);
+    for (key, of, kind) in [
+        ("decision_id", &decision, "decision"),
+        ("action_id", &action, "action"),
+        ("alert_id", &alerts[0], "alert"),
+    ] {
+        let whole = of[key].as_str().expect("an id");
+        assert_eq!(explain(whole)["kind"], kind);
+        assert!(text(&["explain", &whole[..12], "--archive", &dir]).contains(whole), "its first digits do");
+    }
+    let done = explain(action["action_id"].as_str().expect("an id"));
+    assert_eq!(done["intent"]["order"]["target"], action["target"], "the ledger says the same");
+    let alert = explain(alerts[0]["alert_id"].as_str().expect("an id"));
+    assert_eq!(alert["incidents"][0], id.as_str());
+    let told = text(&["explain", &id, "--archive", &dir]);
+    for heading in
+        ["Rules", "Alerts", "What joined them", "Playbooks weighed", "Decisions", "Actions", "Outcomes"]
+    {
+        assert!(told.contains(heading), "{heading} in {told}");
+    }
+    let graph = text(&["explain", &id, "--archive", &dir, "--format", "dot"]);
+    assert!(graph.contains("digraph") && graph.trim_end().ends_with('}'));
+    unknown_ids_are_told(&dir);
+    correlations_fired(&archive);
+    let found = json(&["doctor", "--archive", &dir, "--output", "json"]);
+    let said = |about: &str| {
+        list(&found, "findings").into_iter().find(|one| one["about"] == about).expect("a finding")
+    };
+    assert_eq!(said("plan")["state"], "fine");
+    assert!(said("archive")["what"].as_str().is_some_and(|what| what.starts_with("finished")));
+}
+
+fn unknown_ids_are_told(dir: &str) {
+    for (id, code, what) in
+        [("ffffffffffff", 1, "nothing in"), ("abc", 2, "is no id"), ("spam-and-eggs", 2, "is no id")]
+    {
+        let output = quell().args(["explain", id, "--archive", dir]).output().expect("the binary starts");
+        assert_eq!(output.status.code(), Some(code), "{}", said(&output));
+        assert!(said(&output).contains(what), "{}", said(&output));
+    }
+}
+
+/// Both correlations that Quell ships fire on the sample day.
+fn correlations_fired(archive: &Path) {
+    let reader = quell::archive::Reader::open(archive, std::sync::Arc::default()).expect("an archive");
+    let found: Vec<String> = reader
+        .matches(None)
+        .expect("matches")
+        .map(|line| reader.names().get(line.expect("a row").correlation))
+        .collect();
+    for correlation in ["credential_stuffing", "phished_credentials"] {
+        assert!(found.iter().any(|name| name == correlation), "{correlation} in {found:?}");
+    }
+}
+
+#[test]
+fn a_generated_day_is_what_was_asked_for() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = folder.path().join("day").display().to_string();
+    let ask =
+        ["generate", "--alerts", "2000", "--seed", "7", "--hosts", "20", "--users", "30", "--out", &out];
+    let made = json(&[&ask[..], &["--output", "json"]].concat());
+    assert_eq!(made["alerts"], 2000);
+    let lines = fs::read_to_string(format!("{out}/alerts.jsonl")).expect("alerts").lines().count();
+    assert_eq!(lines, 2000);
+    let again = quell().args(ask).output().expect("the binary starts");
+    assert_eq!(again.status.code(), Some(1), "a folder that holds something is left alone: {}", said(&again));
+    let absurd =
+        quell().args(["generate", "--alerts", "9", "--late-share", "2", "--out", "/nonexistent/x"]).output();
+    let absurd = absurd.expect("the binary starts");
+    assert_eq!(absurd.status.code(), Some(2), "{}", said(&absurd));
+    assert!(said(&absurd).contains("--late-share"), "{}", said(&absurd));
+}

@@ -1,0 +1,480 @@
+//! `quell run`: what it takes live is what a replay of the same records gives; it ends in order, and a kill costs nothing.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use common::{acting_plan, agrees, copy, count, digest, done, edges, held, quell, replay, root, said, site};
+use quell::archive::{DecisionLine, IncidentLine, Reader};
+use quell::engine::log::Log;
+use quell::record::{IncidentId, IncidentState, Names, Ruling};
+use serde_json::Value;
+
+/// Long enough for a busy machine; a test that fails waits no longer.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A `quell run` under way; killed where a test forgets it.
+struct Live {
+    child: Child,
+    told: Arc<Mutex<String>>,
+}
+
+impl Live {
+    fn start(flow: &Path, archive: &Path, more: &[&str]) -> Live {
+        let mut command = quell();
+        command.arg("run").arg("--flow").arg(flow).arg("--archive").arg(archive).args(["--output", "json"]);
+        Live::of(command.args(more))
+    }
+
+    fn of(command: &mut Command) -> Live {
+        let piped = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = piped.spawn().expect("the binary starts");
+        let told = Arc::new(Mutex::new(String::new()));
+        let (lines, hears) = (BufReader::new(child.stderr.take().expect("a pipe")), Arc::clone(&told));
+        thread::spawn(move || {
+            for line in lines.lines().map_while(Result::ok) {
+                let mut hears = hears.lock().expect("no panic there");
+                hears.push_str(&line);
+                hears.push('\n');
+            }
+        });
+        Live { child, told }
+    }
+
+    fn told(&self) -> String {
+        self.told.lock().expect("no panic there").clone()
+    }
+
+    /// Where the source is pushed to.
+    fn address(&self, source: &str) -> String {
+        let line = until("it listens", || {
+            let end = format!("/push/{source}");
+            self.told().lines().find(|line| line.ends_with(&end)).map(str::to_owned)
+        });
+        let (_, rest) = line.split_once("http://").expect("an address");
+        rest.split('/').next().expect("an address").to_owned()
+    }
+
+    fn kill(mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it ends");
+    }
+
+    /// SIGTERM, and what it comes to.
+    fn stop(self) -> Value {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &id]).status().expect("kill").success());
+        self.end()
+    }
+
+    fn end(mut self) -> Value {
+        let status = until("it ends", || self.child.try_wait().expect("a child"));
+        let mut text = String::new();
+        self.child.stdout.take().expect("a pipe").read_to_string(&mut text).expect("text");
+        assert!(status.success(), "{status}\n{text}{}", self.told());
+        serde_json::from_str(text.lines().last().unwrap_or_default()).expect("a summary")
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Waits until there is an answer.
+fn until<T>(what: &str, mut asked: impl FnMut() -> Option<T>) -> T {
+    let since = Instant::now();
+    loop {
+        if let Some(answer) = asked() {
+            return answer;
+        }
+        assert!(since.elapsed() < PATIENCE, "waited for long that {what}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Waits until the log has so many records, and the archive shows them.
+fn taken(archive: &Path, records: u64) {
+    until("the records are taken", || {
+        let log = Log::open(archive).ok()?;
+        let through = log.committed().ok()??.0;
+        let epochs = log.epochs().ok()?.into_iter().filter(|epoch| epoch.epoch <= through);
+        let taken: u64 = epochs.flat_map(|epoch| epoch.parts).map(|part| part.records).sum();
+        (taken >= records).then_some(())
+    });
+}
+
+/// Waits until an epoch took an input of that kind; how many there are.
+fn heard(archive: &Path, kind: &str) -> usize {
+    until("the run has heard it", || {
+        let inputs = Log::open(archive).ok()?.taken().ok()?;
+        Some(inputs.iter().filter(|input| input.kind == kind).count()).filter(|count| *count > 0)
+    })
+}
+
+fn text(path: &Path) -> String {
+    std::fs::read_to_string(path).expect("a file of the test")
+}
+
+/// A plan whose sources are these lines, and nothing else than the project's own.
+fn plan(folder: &Path, sources: &str) -> PathBuf {
+    copy(&root().join("dataflows"), folder);
+    let path = folder.join("pipeline.yml");
+    let whole = text(&path).replace("tenant: default\n", &format!("tenant: default\nsources:\n{sources}\n"));
+    std::fs::write(&path, whole).expect("room for the plan");
+    path
+}
+
+/// Posts, and gives the status and the body; no status where the connection broke.
+fn post(address: &str, path: &str, headers: &[(&str, &str)], body: &str) -> (u16, String) {
+    let mut request = format!("POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n");
+    request += &format!("Content-Length: {}\r\n", body.len());
+    headers.iter().for_each(|(name, value)| request += &format!("{name}: {value}\r\n"));
+    let talk = || -> std::io::Result<String> {
+        let mut stream = TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.write_all(format!("{request}\r\n").as_bytes())?;
+        // What is refused unread may break the connection under what is still being sent.
+        let _ = stream.write_all(body.as_bytes());
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        Ok(String::from_utf8_lossy(&answer).into_owned())
+    };
+    let answer = talk().unwrap_or_default();
+    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+    (status, answer.split("\r\n\r\n").nth(1).unwrap_or_default().to_owned())
+}
+
+const NDJSON: (&str, &str) = ("Content-Type", "application/x-ndjson");
+
+#[test]
+fn files_that_grow_give_what_their_replay_gives() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (days, plans) = (folder.path().join("site"), folder.path().join("plan"));
+    site(&days, 1_500, 7);
+    let flow = acting_plan(&plans, &days, &["alerts.jsonl", "edges.jsonl"]);
+    let (all, hand) = (text(&days.join("alerts.jsonl")), edges(700));
+    let inputs = [plans.join("alerts.jsonl"), plans.join("edges.jsonl")];
+    std::fs::write(&inputs[0], &all).expect("room");
+    std::fs::write(&inputs[1], &hand).expect("room");
+    let told = folder.path().join("replayed");
+    let want = common::summary(&mut replay(&flow, &[&inputs[0], &inputs[1]], &told, &["--arrival"]));
+    assert!(count(&want, "actions") > 0 && count(&want, "late") > 0, "{want}");
+    let expected = digest(&told);
+    for (n, more) in [&["--batch", "1000"][..], &["--batch", "100", "--workers", "2"], &["--batch", "1"]]
+        .iter()
+        .enumerate()
+    {
+        let archive = folder.path().join(format!("live{n}"));
+        // The first run sees the files grow, cut anywhere.
+        let cut = if n == 0 { (all.len() / 3, hand.len() / 2) } else { (all.len(), hand.len()) };
+        std::fs::write(&inputs[0], &all[..cut.0]).expect("room");
+        std::fs::write(&inputs[1], &hand[..cut.1]).expect("room");
+        let live = Live::start(&flow, &archive, more);
+        if n == 0 {
+            taken(&archive, 500);
+            let append = |path: &Path, rest: &str| {
+                let mut file = std::fs::File::options().append(true).open(path).expect("the file");
+                for piece in rest.as_bytes().chunks(50_001) {
+                    file.write_all(piece).expect("room");
+                    thread::sleep(Duration::from_millis(3));
+                }
+            };
+            append(&inputs[0], &all[cut.0..]);
+            append(&inputs[1], &hand[cut.1..]);
+        }
+        taken(&archive, count(&want, "records"));
+        let summary = live.stop();
+        agrees(&summary, &archive);
+        assert_eq!(digest(&archive), expected, "{more:?}");
+    }
+}
+
+#[test]
+fn standard_input_ends_the_run_and_cannot_be_gone_on_with() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (file, archive) = (folder.path().join("stdin"), folder.path().join("live"));
+    let flow = root().join("dataflows/pipeline.yml");
+    // The last line has no end.
+    std::fs::write(&file, edges(400).trim_end()).expect("room");
+    let run = |more: &[&str]| -> Output {
+        let mut command = quell();
+        command.args(["run", "--stdin", "--archive"]).arg(&archive).args(more);
+        command.stdin(std::fs::File::open(&file).expect("the file")).output().expect("it starts")
+    };
+    let first = run(&[]);
+    assert!(first.status.success(), "{}", said(&first));
+    let told = folder.path().join("replayed");
+    done(&mut replay(&flow, &[&file], &told, &["--arrival"]));
+    assert_eq!(digest(&archive), digest(&told));
+    let second = run(&[]);
+    assert_eq!(second.status.code(), Some(1));
+    assert!(said(&second).contains("cannot be read again"), "{}", said(&second));
+    let third = run(&["--fresh"]);
+    assert!(third.status.success(), "{}", said(&third));
+    assert_eq!(digest(&archive), digest(&told));
+    assert_eq!(digest(&folder.path().join("live.1")), digest(&told), "set aside, not thrown away");
+    let nothing =
+        quell().arg("run").arg("--archive").arg(folder.path().join("x")).output().expect("it starts");
+    assert_eq!(nothing.status.code(), Some(2), "{}", said(&nothing));
+}
+
+#[test]
+fn pushes_are_taken_once_and_only_as_json() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let archive = folder.path().join("live");
+    let flow =
+        plan(&folder.path().join("plan"), "  - {name: edge, type: http, listen: '127.0.0.1:0', clock: wall}");
+    let live = Live::start(&flow, &archive, &[]);
+    let at = live.address("edge");
+    let alerts = edges(10);
+    let key = ("Idempotency-Key", "one");
+    let (status, body) = post(&at, "/push/edge", &[NDJSON, key], &alerts);
+    assert_eq!((status, body.contains("\"duplicate\":false")), (200, true), "{body}");
+    let (status, body) = post(&at, "/push/edge", &[NDJSON, key], &alerts);
+    assert_eq!((status, body.contains("\"duplicate\":true")), (200, true), "{body}");
+    let form = ("Content-Type", "application/x-www-form-urlencoded");
+    let long = " ".repeat(9 << 20);
+    for (path, headers, body, want) in [
+        ("/push/edge", &[form][..], alerts.as_str(), 415),
+        ("/push/edge", &[], &alerts, 415),
+        ("/push/other", &[NDJSON], &alerts, 404),
+        ("/push/..%2fedge", &[NDJSON], &alerts, 404),
+        ("/push/edge", &[NDJSON], "", 400),
+        ("/push/edge", &[NDJSON, ("Idempotency-Key", "")], &alerts, 400),
+        ("/push/edge", &[NDJSON], &long, 413),
+    ] {
+        assert_eq!(post(&at, path, headers, body).0, want, "{path} {headers:?} {}", body.len());
+    }
+    let mut stream = TcpStream::connect(&at).expect("it listens");
+    stream.write_all(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("it listens");
+    let mut health = String::new();
+    stream.read_to_string(&mut health).expect("an answer");
+    assert!(health.starts_with("HTTP/1.1 200"), "{health}");
+    // Another batch as one array: each batch is told by its own content, and lines go on.
+    let more =
+        edges(40).lines().skip(20).filter(|line| line.ends_with('}')).take(5).collect::<Vec<_>>().join(",\n");
+    assert_eq!(post(&at, "/push/edge", &[("Content-Type", "application/json")], &format!("[{more}]")).0, 200);
+    let elsewhere = quell().arg("run").arg("--flow").arg(&flow).arg("--archive").arg(&archive).output();
+    let elsewhere = elsewhere.expect("it starts");
+    assert_eq!(elsewhere.status.code(), Some(1), "one process writes an archive: {}", said(&elsewhere));
+    // An idle clock of the wall goes on, and is logged.
+    heard(&archive, "tick");
+    let summary = live.stop();
+    assert_eq!(count(&summary, "records"), 15, "{summary}");
+    agrees(&summary, &archive);
+}
+
+#[test]
+fn what_was_acknowledged_survives_kills_and_is_not_doubled() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (days, plans, archive) =
+        (folder.path().join("site"), folder.path().join("plan"), folder.path().join("live"));
+    site(&days, 1_000, 11);
+    let flow = acting_plan(&plans, &days, &["alerts.jsonl"]);
+    let whole =
+        text(&flow).replace("sources:\n", "sources:\n  - {name: edge, type: http, listen: '127.0.0.1:0'}\n");
+    std::fs::write(&flow, whole).expect("room");
+    let (all, pushed) = (text(&days.join("alerts.jsonl")), edges(600));
+    let grows = plans.join("alerts.jsonl");
+    std::fs::write(&grows, "").expect("room");
+    let lines: Vec<&str> = pushed.split_inclusive('\n').collect();
+    let (batches, pieces) = (lines.chunks(30), all.as_bytes().chunks(all.len() / 19));
+    let mut live = Live::start(&flow, &archive, &["--batch", "50"]);
+    for (n, (batch, piece)) in batches.zip(pieces).enumerate() {
+        std::fs::File::options().append(true).open(&grows).expect("it").write_all(piece).expect("room");
+        let at = live.address("edge");
+        let key = format!("batch {n}");
+        let headers = [NDJSON, ("Idempotency-Key", key.as_str())];
+        assert_eq!(post(&at, "/push/edge", &headers, &batch.concat()).0, 200);
+        if n % 6 == 3 {
+            if n % 12 == 3 {
+                taken(&archive, 30);
+            }
+            live.kill();
+            live = Live::start(&flow, &archive, &["--batch", "70", "--workers", "2"]);
+            let at = live.address("edge");
+            let (status, body) = post(&at, "/push/edge", &headers, &batch.concat());
+            assert_eq!((status, body.contains("\"duplicate\":true")), (200, true), "{body}");
+        }
+    }
+    std::fs::write(&grows, &all).expect("room");
+    let file = folder.path().join("edge");
+    std::fs::write(&file, &pushed).expect("room");
+    let told = folder.path().join("replayed");
+    let want = common::summary(&mut replay(&flow, &[&file, &grows], &told, &["--arrival"]));
+    taken(&archive, count(&want, "records"));
+    let summary = live.stop();
+    agrees(&summary, &archive);
+    assert_eq!(digest(&archive), digest(&told));
+    // A run that was stopped goes on too: what it held is held, and a new batch is taken.
+    let before = held(&archive).alerts;
+    let live = Live::start(&flow, &archive, &[]);
+    let more = edges(630).lines().skip(620).collect::<Vec<_>>().join("\n");
+    assert_eq!(post(&live.address("edge"), "/push/edge", &[NDJSON], &more).0, 200);
+    let summary = live.stop();
+    assert!(held(&archive).alerts > before, "{summary}");
+    agrees(&summary, &archive);
+}
+
+/// Incidents' last versions by name, and all versions counted.
+fn incidents(archive: &Path) -> BTreeMap<IncidentId, (IncidentLine, usize)> {
+    let reader = Reader::open(archive, Arc::new(Names::default())).expect("an archive");
+    let mut last: BTreeMap<IncidentId, (IncidentLine, usize)> = BTreeMap::new();
+    for line in reader.incidents(None).expect("incidents").map(|line| line.expect("an incident")) {
+        let versions = last.get(&line.incident_id).map_or(0, |(_, versions)| *versions) + 1;
+        let newest =
+            last.remove(&line.incident_id).map(|(last, _)| last).filter(|it| it.version > line.version);
+        last.insert(line.incident_id, (newest.unwrap_or(line), versions));
+    }
+    last
+}
+
+fn escalated(archive: &Path) -> Vec<DecisionLine> {
+    let reader = Reader::open(archive, Arc::new(Names::default())).expect("an archive");
+    let all: Vec<DecisionLine> =
+        reader.decisions(None).expect("decisions").map(|line| line.expect("a decision")).collect();
+    let replaced = |id| all.iter().any(|line| line.decision_id == id && line.superseded_by.is_some());
+    all.iter().filter(|it| it.ruling == Ruling::Escalate && !replaced(it.decision_id)).cloned().collect()
+}
+
+#[test]
+fn people_are_heard_while_it_runs_and_after() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (days, archive) = (folder.path().join("site"), folder.path().join("live"));
+    site(&days, 1_500, 3);
+    let input = days.join("alerts.jsonl");
+    let flow = root().join("dataflows/pipeline.yml");
+    let live = Live::start(&flow, &archive, &["--input", input.to_str().expect("a name")]);
+    taken(&archive, text(&input).lines().count() as u64);
+    let asked = escalated(&archive);
+    assert!(asked.len() >= 2, "{}", asked.len());
+    let (yes, no) = (asked[0].decision_id.to_string(), asked[1].decision_id.to_string());
+    let incident = asked[1].incident_id.to_string();
+    let say = |command: &str, id: &str, more: &[&str]| {
+        let mut say = quell();
+        say.args([command, id]).args(more).arg("--archive").arg(&archive);
+        let output = say.output().expect("it starts");
+        (output.status.code(), said(&output))
+    };
+    assert_eq!(say("approve", &yes, &["--by", "ada"]).0, Some(0));
+    assert_eq!(say("approve", &yes, &["--by", "bo"]).0, Some(0));
+    assert_eq!(say("deny", &no, &["--by", "ada"]).0, Some(0));
+    assert_eq!(say("verdict", &incident, &["false_positive", "--by", "ada"]).0, Some(0));
+    let nobody = "0".repeat(32);
+    assert_eq!(say("verdict", &nobody, &["false_positive", "--by", "ada"]).0, Some(1));
+    assert_eq!(say("approve", &nobody, &["--by", "ada"]).0, Some(1));
+    assert_eq!(say("approve", "x", &["--by", "ada"]).0, Some(2));
+    heard(&archive, "verdict");
+    let summary = live.stop();
+    agrees(&summary, &archive);
+    let reader = Reader::open(&archive, Arc::new(Names::default())).expect("an archive");
+    let decisions: Vec<_> =
+        reader.decisions(None).expect("decisions").map(|line| line.expect("one")).collect();
+    let replaced = |id: &str| {
+        let by = decisions.iter().filter(|line| line.decision_id.to_string() == id);
+        let by = by.filter_map(|line| line.superseded_by).next().expect("an answer");
+        decisions.iter().find(|line| line.decision_id == by).expect("its row").ruling
+    };
+    assert_eq!((replaced(&yes), replaced(&no)), (Ruling::Execute, Ruling::Decline));
+    assert!(count(&summary, "actions") > 0, "an approved playbook is told by the dry run: {summary}");
+    let outcomes = || -> Vec<(String, i64)> {
+        let lines = reader.outcomes(None).expect("outcomes").map(|line| line.expect("one"));
+        let mine = lines.filter(|line| line.labelled_by == "ada" && line.action_id.is_none());
+        mine.map(|line| (line.verdict.expect("a verdict").name().to_owned(), line.diff)).collect()
+    };
+    assert_eq!(outcomes(), [("false_positive".to_owned(), 1)]);
+    // The run is over: a second word takes back the first, at once, and the same again changes nothing.
+    assert_eq!(say("verdict", &incident, &["true_positive", "--by", "Ada"]).0, Some(0));
+    let (code, text) = say("verdict", &incident, &["true_positive", "--by", "ada"]);
+    assert_eq!((code, text.contains("said before")), (Some(0), true), "{text}");
+    let lines = reader.outcomes(None).expect("outcomes").map(|line| line.expect("one"));
+    let stands: Vec<_> = lines.filter(|line| line.action_id.is_none()).map(|line| line.diff).collect();
+    assert_eq!((stands.iter().sum::<i64>(), stands.len()), (1, 3));
+    assert_eq!(say("approve", &yes, &["--by", "ada"]).0, Some(1), "answered before");
+    // What was said after the end is part of the log: the run goes on with it.
+    let before = digest(&archive);
+    let live = Live::start(&flow, &archive, &["--input", input.to_str().expect("a name")]);
+    until("it goes on", || live.told().contains("Ctrl-C").then_some(()));
+    let summary = live.stop();
+    assert_eq!(count(&summary, "divergences"), 0, "{summary}");
+    assert_eq!(digest(&archive)["outcomes"], before["outcomes"]);
+    assert_eq!(digest(&archive)["decisions"], before["decisions"]);
+}
+
+#[test]
+fn new_intelligence_revises_what_it_touches_and_survives_a_kill() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (archive, plans) = (folder.path().join("live"), folder.path().join("plan"));
+    let flow =
+        plan(&plans, "  - {name: edges.jsonl, type: file, path: edges.jsonl, tenant_from_field: true}");
+    let table = plans.join("indicators.csv");
+    std::fs::write(&flow, text(&flow).replace("indicators: []", "indicators: [indicators.csv]"))
+        .expect("room");
+    std::fs::write(&table, "entity,confidence\nip:203.0.113.9,50\n").expect("room");
+    std::fs::write(plans.join("edges.jsonl"), edges(300)).expect("room");
+    let live = Live::start(&flow, &archive, &[]);
+    taken(&archive, 300);
+    let before = incidents(&archive);
+    let known = |(line, _): &&(IncidentLine, usize)| {
+        line.state == IncidentState::Open
+            && line.severity_id.name() == "critical"
+            && !line.entities.is_empty()
+    };
+    let (chosen, _) = before.values().find(known).expect("an open incident");
+    let reader = Reader::open(&archive, Arc::new(Names::default())).expect("an archive");
+    let names = reader.names();
+    let line = reader.incidents(None).expect("incidents").map(|line| line.expect("one"));
+    let entities = line.filter(|line| line.incident_id == chosen.incident_id).last().expect("it").entities;
+    let told = entities.iter().map(|entity| entity.text(names)).find(|text| text.starts_with("ip:"));
+    let told = told.expect("an address");
+    std::fs::write(&table, format!("entity,confidence\nip:203.0.113.9,50\n{told},90\n")).expect("room");
+    let changes = until("the table is read again", || Some(heard(&archive, "context")).filter(|n| *n > 1));
+    assert_eq!(changes, 2, "how it stood, and the change");
+    // What the log has, the next process makes again.
+    live.kill();
+    let live = Live::start(&flow, &archive, &[]);
+    until("it goes on", || live.told().contains("Ctrl-C").then_some(()));
+    let summary = live.stop();
+    agrees(&summary, &archive);
+    let after = incidents(&archive);
+    let (now, _) = &after[&chosen.incident_id];
+    assert_eq!(now.indicator, 90, "{} with {told}", chosen.incident_id);
+    let reader = Reader::open(&archive, Arc::new(Names::default())).expect("an archive");
+    let names = Arc::clone(reader.names());
+    let mut untouched = 0;
+    for line in reader.incidents(None).expect("incidents").map(|line| line.expect("one")) {
+        let has = line.entities.iter().any(|entity| entity.text(&names) == told);
+        if !has {
+            assert_eq!(line.indicator, 0, "{}", line.incident_id);
+            untouched += 1;
+        }
+    }
+    assert!(untouched > 0);
+}
+
+#[test]
+fn a_kill_file_holds_everything_back() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (days, plans, archive) =
+        (folder.path().join("site"), folder.path().join("plan"), folder.path().join("live"));
+    site(&days, 800, 5);
+    let flow = acting_plan(&plans, &days, &["alerts.jsonl"]);
+    std::fs::copy(days.join("alerts.jsonl"), plans.join("alerts.jsonl")).expect("room");
+    std::fs::create_dir_all(archive.join("_quell")).expect("room");
+    std::fs::write(archive.join("_quell/KILL"), "").expect("room");
+    let live = Live::start(&flow, &archive, &[]);
+    taken(&archive, text(&days.join("alerts.jsonl")).lines().count() as u64);
+    let summary = live.stop();
+    assert!(summary["decisions"]["execute"].as_u64() > Some(0), "{summary}");
+    assert_eq!(count(&summary, "actions"), 0, "{summary}");
+}
