@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use common::days::{Days, told};
-use common::{agrees, count, digest, done, real, replay, root, said, summary};
+use common::{agrees, asking_plan, count, digest, done, real, replay, said, summary};
 use quell::archive::{Reader, Rows, RunStamp, Writer};
 use quell::record::{InputKind, InputRow, Names, Ruling, Tick};
 use serde_json::{Value, json};
@@ -43,7 +43,7 @@ fn real_alerts_say_the_same_again() {
     let Some(input) = real("ait-ads/russellmitchell.csv.gz") else { return };
     let folder = tempfile::tempdir().expect("a temporary folder");
     let (first, second) = (folder.path().join("first"), folder.path().join("second"));
-    let flow = root().join("dataflows/pipeline.yml");
+    let flow = asking_plan(&folder.path().join("plan"));
     let said = summary(&mut replay(&flow, &[&input], &first, &["--arrival"]));
     assert!(count(&said, "late") > 0, "{said}");
     again(&flow, &first, &second, &["--workers", "2", "--batch", "4321"]);
@@ -54,8 +54,7 @@ fn real_alerts_say_the_same_again() {
 fn people_are_heard_when_they_were_heard_then() {
     let days = Days::new(2_000);
     let at = |name: &str| days.folder.path().join(name);
-    // The plan as it is shipped does nothing unasked.
-    let flow = root().join("dataflows/pipeline.yml");
+    let flow = asking_plan(&at("plan-that-asks"));
     let inputs: Vec<&Path> = days.inputs.iter().map(std::path::PathBuf::as_path).collect();
     let quiet = summary(&mut replay(&flow, &inputs, &at("quiet"), &[]));
     assert_eq!(count(&quiet, "actions"), 0);
@@ -116,7 +115,7 @@ fn another_plan_is_told_apart() {
     let days = Days::new(2_000);
     let at = |name: &str| days.folder.path().join(name);
     done(&mut days.replay(&at("acting"), &[]));
-    let flow = root().join("dataflows/pipeline.yml");
+    let flow = asking_plan(&at("plan-that-asks"));
     let acting = at("acting").display().to_string();
     let asking = again(&flow, &at("acting"), &at("asking"), &["--diff", &acting]);
     let difference = &asking["diff"];

@@ -50,6 +50,10 @@ impl Place {
         self.0.path().join(name)
     }
 
+    fn plan(&self) -> PathBuf {
+        common::asking_plan(&self.at("plan-that-asks"))
+    }
+
     fn file(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
         let path = self.at(name);
         std::fs::create_dir_all(path.parent().expect("a folder")).expect("room for a folder");
@@ -58,7 +62,7 @@ impl Place {
     }
 
     fn command(&self, input: &Path, more: &[&str]) -> Command {
-        replay(&root().join("dataflows/pipeline.yml"), &[input], &self.at("archive"), more)
+        replay(&self.plan(), &[input], &self.at("archive"), more)
     }
 
     /// Replays what must end well; the summary, and the reasons of its rejects by position.
@@ -207,7 +211,7 @@ fn an_archive_is_never_written_over() {
     assert_eq!(digest(&place.at("archive")), before);
     // A file stands where the archive should be.
     let file = place.file("file", "x");
-    let flow = root().join("dataflows/pipeline.yml");
+    let flow = place.plan();
     let text = fails(&mut replay(&flow, &[&input], &file, &[]), 1);
     assert!(text.contains("file"), "{text}");
 }
@@ -237,7 +241,7 @@ fn commands_that_make_no_sense_are_refused() {
     fails(quell().args(["digest", "/nowhere"]), 1);
     // Two files of one name would be one source; one name for two files likewise.
     let (one, two) = (place.file("x/a.jsonl", good(1)), place.file("y/a.jsonl", good(2)));
-    let flow = root().join("dataflows/pipeline.yml");
+    let flow = place.plan();
     assert!(fails(&mut replay(&flow, &[&one, &two], &place.at("archive"), &[]), 1).contains("a.jsonl"));
     fails(&mut replay(&flow, &[&one, &input], &place.at("archive"), &["--name", "n"]), 1);
 }
@@ -321,7 +325,13 @@ fn an_attackers_text_is_kept_and_not_obeyed() {
         let cut = format!("{{\"{}\": 1", attack.replace('"', "'"));
         let input = place.file("a.jsonl", format!("{quiet}{record}\n{cut}\n"));
         let mut command = quell();
-        command.args(["replay", "--as-of", common::AS_OF, "--input"]).arg(&input).arg("--archive");
+        command
+            .arg("replay")
+            .arg("--flow")
+            .arg(place.plan())
+            .args(["--as-of", common::AS_OF, "--input"])
+            .arg(&input)
+            .arg("--archive");
         let output = done(command.arg(place.at("archive")));
         let text = String::from_utf8([output.stdout, output.stderr].concat()).expect("what is said is UTF-8");
         assert!(text.contains("The most severe") && text.contains("taken for an attack"), "{text:?}");

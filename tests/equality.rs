@@ -5,7 +5,7 @@ mod common;
 use std::path::Path;
 
 use common::days::{Days, told};
-use common::{agrees, count, digest, real, replay, root, summary};
+use common::{agrees, asking_plan, count, digest, real, replay, root, summary};
 
 #[test]
 fn workers_and_batches_change_nothing() {
@@ -110,7 +110,7 @@ fn real_alerts_are_the_same_every_time() {
 
 fn same_thrice(input: &Path) {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let flow = root().join("dataflows/pipeline.yml");
+    let flow = asking_plan(&folder.path().join("plan"));
     for mode in [&[][..], &["--arrival"][..]] {
         let mut digests = Vec::new();
         for (n, more) in

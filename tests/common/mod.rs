@@ -1,6 +1,6 @@
 //! What the tests that run the binary share: the binary, a plan that acts, days of alerts to replay, and what an archive holds.
 
-#![allow(dead_code, reason = "each test needs a part of it")]
+#![allow(dead_code, unreachable_pub, reason = "each test needs a part of it")]
 
 pub mod days;
 pub mod live;
@@ -90,7 +90,7 @@ pub fn digest(archive: &Path) -> BTreeMap<String, String> {
 /// A copy of the plan in `folder` that acts on its own in a simulated site, without a model, and takes tenants from the
 /// records of the sources named `tenants`. What `quell generate` wrote lies in `site`.
 pub fn acting_plan(folder: &Path, site: &Path, tenants: &[&str]) -> PathBuf {
-    copy(&root().join("dataflows"), folder);
+    asking_plan(folder);
     let edit = |file: &str, from: &str, to: &str| {
         let path = folder.join(file);
         let text = std::fs::read_to_string(&path).expect("a file of the plan");
@@ -116,6 +116,16 @@ pub fn acting_plan(folder: &Path, site: &Path, tenants: &[&str]) -> PathBuf {
     }
     edit("pipeline.yml", "tenant: default\n", &format!("tenant: default\nsources:\n{sources}"));
     folder.join("pipeline.yml")
+}
+
+/// A copy of the plan in `folder` without its model: it does nothing unasked.
+pub fn asking_plan(folder: &Path) -> PathBuf {
+    copy(&root().join("dataflows"), folder);
+    let flow = folder.join("pipeline.yml");
+    let text = std::fs::read_to_string(&flow).expect("the plan");
+    let kept: Vec<&str> = text.lines().filter(|line| !line.starts_with("models:")).collect();
+    std::fs::write(&flow, kept.join("\n") + "\n").expect("room for the plan");
+    flow
 }
 
 /// A copy of a folder of plain files and folders.
