@@ -75,6 +75,8 @@ const PUSH: &str = "push";
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let watch = Stopwatch::start();
+    let (bell, rings) = Bell::new();
+    let mut doors = Doors::start(&bell)?;
     let plan = Arc::new(setup::plan(&args.flow)?);
     let specs = specs(args, &plan)?;
     if args.fresh {
@@ -83,8 +85,6 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let _lock = setup::lock(&args.archive)?;
     let committed = prepare(args, &plan, &specs)?;
     let names = setup::names();
-    let (bell, rings) = Bell::new();
-    let mut doors = Doors::start(&bell)?;
     let settings = Settings {
         plan: Arc::clone(&plan),
         names: Arc::clone(&names),

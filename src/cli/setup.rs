@@ -131,6 +131,13 @@ pub(crate) fn is_used(archive: &Path) -> bool {
 
 /// Makes the archive ours to write, for as long as what is given back is held.
 pub(crate) fn lock(archive: &Path) -> Result<Lock, Failure> {
+    if is_used(archive) && !archive.join(STATE_FOLDER).is_dir() {
+        return Err(anyhow!(
+            "{} already holds something that is not an archive of quell; name another folder",
+            archive.display()
+        )
+        .into());
+    }
     let taken = Lock::take(archive)
         .with_context(|| format!("{} cannot be written; check its rights and space", archive.display()))?;
     let taken = taken.ok_or_else(|| {

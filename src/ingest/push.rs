@@ -93,7 +93,7 @@ async fn push(
     };
     let length = text.len() as u64;
     if door.waiting.fetch_add(length, Ordering::SeqCst) + length > WAITING_MAX {
-        door.waiting.fetch_sub(length, Ordering::SeqCst);
+        take_off(&door.waiting, length);
         let mut response =
             refused(StatusCode::SERVICE_UNAVAILABLE, "too much is waiting; send it again later");
         response.headers_mut().insert(RETRY_AFTER, axum::http::HeaderValue::from_static("1"));
@@ -103,13 +103,19 @@ async fn push(
     // The disk is waited for, so not on a thread that serves others.
     let done = tokio::task::spawn_blocking(move || sink(&name, &text, key.as_deref())).await;
     if !matches!(done, Ok(Ok(true))) {
-        door.waiting.fetch_sub(length, Ordering::SeqCst);
+        take_off(&door.waiting, length);
     }
     match done {
         Ok(Ok(new)) => said(StatusCode::OK, &serde_json::json!({ "source": source, "duplicate": !new })),
         Ok(Err(why)) => refused(StatusCode::INTERNAL_SERVER_ERROR, &why),
         Err(_) => refused(StatusCode::INTERNAL_SERVER_ERROR, "not taken; send it again"),
     }
+}
+
+/// Whoever takes batches counts anew what waits, maybe between our adding and taking off: never below nothing.
+fn take_off(waiting: &AtomicU64, length: u64) {
+    let _ = waiting
+        .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |waiting| Some(waiting.saturating_sub(length)));
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
