@@ -78,10 +78,7 @@ pub(crate) fn peak_rss_bytes() -> u64 {
 /// Adds wall time and memory to a summary.
 pub(crate) fn measured(mut summary: Summary, watch: &Stopwatch) -> Summary {
     summary.elapsed_s = watch.elapsed().as_secs_f64();
-    #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
-    {
-        summary.alerts_per_s = (summary.alerts as f64 / summary.elapsed_s.max(1e-9)).round();
-    }
+    summary.alerts_per_s = (summary.alerts as f64 / summary.elapsed_s.max(1e-9)).round();
     summary.elapsed_s = (summary.elapsed_s * 1000.0).round() / 1000.0;
     summary.peak_rss_bytes = peak_rss_bytes();
     summary

@@ -3,45 +3,18 @@
 use smallvec::SmallVec;
 
 use crate::plan::correlation::{Correlation, CorrelationTest};
-use crate::record::{Alert, EntityKind, Names, Role, Sym};
+use crate::record::{Alert, Names, Observable, Sym};
 
-/// A field to group by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Field {
-    /// The alert's rule.
-    Rule,
-    /// The alert's product.
-    Product,
-    /// An entity's value; any role where none is given.
-    Entity(EntityKind, Option<Role>),
-}
+pub use crate::plan::correlation::Field;
 
-impl Field {
-    /// The field of that name in a correlation file.
-    #[must_use]
-    pub fn parse(name: &str) -> Option<Field> {
-        let kind = |name: &str| EntityKind::parse(name);
-        match name {
-            "rule" => Some(Field::Rule),
-            "product" => Some(Field::Product),
-            _ => match (name.strip_prefix("src_"), name.strip_prefix("dst_")) {
-                (Some(rest), _) => Some(Field::Entity(kind(rest)?, Some(Role::Source))),
-                (_, Some(rest)) => Some(Field::Entity(kind(rest)?, Some(Role::Destination))),
-                _ => Some(Field::Entity(kind(name)?, None)),
-            },
-        }
-    }
-
-    fn of(self, alert: &Alert) -> Option<Sym> {
-        match self {
-            Field::Rule => Some(alert.rule),
-            Field::Product => Some(alert.product),
-            Field::Entity(kind, role) => {
-                let fits = |o: &&crate::record::Observable| {
-                    o.entity.kind == kind && role.is_none_or(|r| r == o.role)
-                };
-                alert.entities.iter().find(fits).map(|observable| observable.entity.value)
-            }
+/// What an alert has in a field; none where it lacks it.
+fn value(field: Field, alert: &Alert) -> Option<Sym> {
+    match field {
+        Field::Rule => Some(alert.rule),
+        Field::Product => Some(alert.product),
+        Field::Entity(kind, role) => {
+            let fits = |o: &&Observable| o.entity.kind == kind && role.is_none_or(|r| r == o.role);
+            alert.entities.iter().find(fits).map(|observable| observable.entity.value)
         }
     }
 }
@@ -94,7 +67,7 @@ impl Compiled {
     /// The group that the alert counts in; none where it lacks one of the fields.
     #[must_use]
     pub fn group(&self, index: usize, alert: &Alert) -> Option<Group> {
-        let values = self.group_by.iter().map(|field| field.of(alert)).collect::<Option<_>>()?;
+        let values = self.group_by.iter().map(|field| value(*field, alert)).collect::<Option<_>>()?;
         Some(Group { rule: u32::try_from(index).ok()?, tenant: alert.tenant, values })
     }
 }

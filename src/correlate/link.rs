@@ -18,12 +18,12 @@
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
-use super::rarity::{ActiveHours, surprise};
+use super::bond::{Bond, Meeting, Onsets, Pair, Pointer, meet, raise};
+use super::rarity::surprise;
 use crate::plan::link::LinkSettings;
-use crate::record::{Alert, AlertId, Entity, Finding, IncidentKind, Millis, Sym, Tick};
+use crate::record::{Alert, AlertId, Entity, Finding, IncidentKind, Sym, Tick};
 
-/// An incident's number within one tenant, for the time of a run: never written.
-pub type Number = u64;
+pub use super::bond::Number;
 
 /// Why an alert joins.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -55,48 +55,6 @@ pub struct Verdict {
     pub strength: i32,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Pointer {
-    home: Number,
-    time: Millis,
-    tick: Tick,
-    alert: AlertId,
-}
-
-#[derive(Debug, Default)]
-struct Pair {
-    hours: ActiveHours,
-    last: Option<Pointer>,
-}
-
-#[derive(Debug, Default)]
-struct Meeting {
-    novelty: ActiveHours,
-    last: Option<Pointer>,
-    /// Distinct pairs met since the last pause, up to the degree cap.
-    pairs: SmallVec<[(Option<Entity>, Sym); 2]>,
-}
-
-/// What linking knows of an incident.
-#[derive(Debug)]
-struct Bond {
-    kind: IncidentKind,
-    /// For the age bound: a campaign keeps the later beginning.
-    start: Tick,
-    /// For the span bound.
-    first: Tick,
-    last: Tick,
-    /// Strongest surprise of each rule.
-    rules: SmallVec<[(Sym, i32); 4]>,
-    strength: i32,
-    subjects: SmallVec<[Entity; 4]>,
-    /// A correlation may still ask for its alerts until then.
-    wanted_until: Tick,
-    /// Whether its pair was common at its last alert, so that its background session lasts long. Kept here, since the
-    /// pair's own hours go on after the session has ended.
-    common: bool,
-}
-
 /// One tenant's linking.
 pub struct Links {
     settings: LinkSettings,
@@ -105,8 +63,7 @@ pub struct Links {
     entities: FxHashMap<Entity, Meeting>,
     rules: FxHashMap<Sym, Meeting>,
     latest: Option<Pointer>,
-    /// Decayed number of pairs that began to surprise, and when it was last counted.
-    onsets: (f64, Tick),
+    onsets: Onsets,
     bonds: FxHashMap<Number, Bond>,
     merged: FxHashMap<Number, Number>,
     strong: Vec<Number>,
@@ -125,7 +82,7 @@ impl Links {
             entities: FxHashMap::default(),
             rules: FxHashMap::default(),
             latest: None,
-            onsets: (0.0, 0),
+            onsets: Onsets::default(),
             bonds: FxHashMap::default(),
             merged: FxHashMap::default(),
             strong: Vec::new(),
@@ -148,7 +105,7 @@ impl Links {
         if surprise >= self.settings.surprise_strong {
             self.find_strong(alert, surprise, &mut verdict);
             if onset {
-                self.count_onset(alert.tick);
+                self.onsets.count(alert.tick);
             }
         } else if verdict.evidence.is_empty() {
             self.find_weak(alert, surprise, &mut verdict);
@@ -479,46 +436,7 @@ impl Links {
 
     /// The gap, or as much of it as has few coincidences to be expected within.
     fn shrunk(&self, gap_s: Tick, tick: Tick) -> Tick {
-        let (count, at) = self.onsets;
-        let hours = ((tick - self.first.unwrap_or(tick)) / 3600).clamp(1, 24);
-        #[expect(clippy::cast_precision_loss, reason = "at most 24 hours; decay over days")]
-        let per_second =
-            count * crate::flow::decade::weekly::left((tick - at) / 3600 * 7) / (hours as f64 * 3600.0);
-        #[expect(clippy::cast_possible_truncation, reason = "clamped to the gap")]
-        let allowed = (self.settings.coincidences_max / per_second.max(1e-9)).min(1e9) as Tick;
-        gap_s.min(allowed)
+        let observed_s = tick - self.first.unwrap_or(tick);
+        gap_s.min(self.onsets.gap_with(self.settings.coincidences_max, observed_s, tick))
     }
-
-    fn count_onset(&mut self, tick: Tick) {
-        // Halves in a day: seven times as fast as the hours of activity.
-        let (count, at) = self.onsets;
-        let hours = (tick - at).div_euclid(3600);
-        let left = if at == 0 { 0.0 } else { crate::flow::decade::weekly::left(hours * 7) };
-        self.onsets = (count * left + 1.0, if hours > 0 || at == 0 { tick } else { at });
-    }
-}
-
-fn raise(bond: &mut Bond, rule: Sym, surprise: i32) {
-    match bond.rules.iter_mut().find(|(known, _)| *known == rule) {
-        Some((_, best)) if *best >= surprise => {}
-        Some((_, best)) => {
-            bond.strength += surprise - *best;
-            *best = surprise;
-        }
-        None => {
-            bond.rules.push((rule, surprise));
-            bond.strength += surprise;
-        }
-    }
-}
-
-fn meet(meeting: &mut Meeting, pointer: Pointer, pair: (Option<Entity>, Sym), settings: &LinkSettings) {
-    if meeting.last.is_none_or(|last| pointer.tick - last.tick > settings.entity_gap_s) {
-        meeting.pairs.clear();
-    }
-    if meeting.pairs.len() <= settings.degree_max && !meeting.pairs.contains(&pair) {
-        meeting.pairs.push(pair);
-    }
-    meeting.novelty.mark(pointer.tick);
-    meeting.last = Some(pointer);
 }

@@ -11,6 +11,7 @@ pub mod temporal_ordered;
 pub mod findings;
 pub mod example;
 pub mod rarity;
+pub mod bond;
 pub mod link;
 pub mod summary;
 pub mod incidents;

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_saphyr::Spanned;
 
 use super::fault::Fault;
+use crate::record::{EntityKind, Role};
 
 /// A correlation rule's file: Sigma 2.1 with examples.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -129,6 +130,34 @@ pub enum CorrelationTest {
     TemporalOrdered,
 }
 
+/// A field to group by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Field {
+    /// The alert's rule.
+    Rule,
+    /// The alert's product.
+    Product,
+    /// An entity's value; any role where none is given.
+    Entity(EntityKind, Option<Role>),
+}
+
+impl Field {
+    /// The field of that name in a correlation file.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Field> {
+        let kind = |name: &str| EntityKind::parse(name);
+        match name {
+            "rule" => Some(Field::Rule),
+            "product" => Some(Field::Product),
+            _ => match (name.strip_prefix("src_"), name.strip_prefix("dst_")) {
+                (Some(rest), _) => Some(Field::Entity(kind(rest)?, Some(Role::Source))),
+                (_, Some(rest)) => Some(Field::Entity(kind(rest)?, Some(Role::Destination))),
+                _ => Some(Field::Entity(kind(name)?, None)),
+            },
+        }
+    }
+}
+
 impl Correlation {
     /// Reads and checks a file; tells every fault that it has.
     pub fn load(file: &Path) -> Result<Correlation, Vec<Fault>> {
@@ -151,7 +180,7 @@ impl CorrelationFile {
             faults.push(Fault::of(file, "`rules` is empty", "name at least one rule"));
         }
         for field in &spec.group_by {
-            if crate::correlate::group::Field::parse(field).is_none() {
+            if Field::parse(field).is_none() {
                 let cure =
                     "use rule, product, or an entity kind with or without src_ or dst_ (src_ip, host, user)";
                 faults.push(Fault::of(file, format!("`group-by` names {field:?}, which no alert has"), cure));

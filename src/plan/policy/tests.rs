@@ -10,7 +10,11 @@ fn default() -> String {
 }
 
 fn faults(text: &str) -> Vec<String> {
-    read(Path::new("p.yml"), text, Some(&[])).expect_err("it has faults").iter().map(ToString::to_string).collect()
+    read(Path::new("p.yml"), text, Some(&[]))
+        .expect_err("it has faults")
+        .iter()
+        .map(ToString::to_string)
+        .collect()
 }
 
 #[test]
