@@ -28,6 +28,8 @@ pub enum Told {
     Done(Turn),
     /// What is complete should be seen now.
     Flush,
+    /// The clerk has ended: nothing more will ever be complete.
+    End,
 }
 
 /// Why the archive could not be written.
@@ -95,6 +97,7 @@ impl Archivist {
                     turn.last || self.writer.wants_seal() || committed_at.elapsed() >= self.commit_every
                 }
                 Told::Flush => true,
+                Told::End => break,
             };
             if let Some(turn) = unseen.filter(|_| hurry) {
                 if turn.last {

@@ -46,9 +46,19 @@ pub struct Report {
     pub in_doubt: u64,
 }
 
+/// Tells the archivist when the clerk ends, in whatever way: else the feed would wait for epochs that never complete.
+struct Ending(Sender<Told>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        let _ = self.0.send(Told::End);
+    }
+}
+
 impl Clerk {
     /// Works until nobody sends any more.
     pub fn run(mut self, inbox: &Receiver<Output>) -> Result<Report, DeskError> {
+        let _ending = Ending(self.archive.clone());
         let mut handed: BTreeMap<Epoch, Handed> = BTreeMap::new();
         let mut decisions: FxHashMap<DecisionId, Decision> = FxHashMap::default();
         let mut swept_at = 4096;

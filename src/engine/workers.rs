@@ -37,6 +37,19 @@ pub struct Workers {
     guards: WorkerGuards<()>,
 }
 
+/// A worker that panics takes the process with it: the others would wait for its progress for ever. What is committed
+/// is safe, and `--resume` goes on from there.
+struct Alarm;
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("quell: a worker failed, as told above: please report it; the archive can be resumed");
+            std::process::exit(1);
+        }
+    }
+}
+
 impl Workers {
     /// Starts `count` of them; `outputs` gets what leaves the dataflow, and each turn when it is done everywhere.
     pub fn start(
@@ -55,6 +68,7 @@ impl Workers {
             let queue = queues[worker.index()].lock().ok().and_then(|mut queue| queue.take());
             let outputs = outputs.lock().ok().map(|outputs| outputs.clone());
             let (Some(queue), Some(outputs)) = (queue, outputs) else { return };
+            let _alarm = Alarm;
             work(worker, &wiring, &ranker, &queue, &outputs);
         })?;
         Ok(Workers { shares, guards })
