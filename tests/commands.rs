@@ -67,6 +67,9 @@ fn copy_plan(plan: &Path) {
     for part in ["mappings", "correlations", "playbooks", "policies"] {
         copy(&shipped.join(part), &plan.join(part));
     }
+    let pipeline = plan.join("pipeline.yml");
+    let text = fs::read_to_string(&pipeline).expect("the file is there");
+    fs::write(&pipeline, text.replace("models: ../models/ranker\n", "")).expect("it can be written");
 }
 
 /// The sample day, replayed with a plan that acts in a simulated site.

@@ -25,6 +25,8 @@ fn plan(folder: &Path, sources: &str) -> PathBuf {
     copy(&root().join("dataflows"), folder);
     let path = folder.join("pipeline.yml");
     let whole = text(&path).replace("tenant: default\n", &format!("tenant: default\nsources:\n{sources}\n"));
+    // What the tests wait for must not depend on which model is shipped.
+    let whole = whole.replace("models: ../models/ranker\n", "");
     std::fs::write(&path, whole).expect("room for the plan");
     path
 }

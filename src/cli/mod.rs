@@ -41,8 +41,12 @@ enum Command {
     Digest(digest::Args),
     Verdict(verdict::Args),
     /// Let an escalated decision be carried out.
+    ///
+    /// Example: quell approve 0123456789abcdef0123456789abcdef --by ada --archive archive/
     Approve(verdict::AnswerArgs),
     /// Let an escalated decision rest.
+    ///
+    /// Example: quell deny 0123456789abcdef0123456789abcdef --by ada --archive archive/
     Deny(verdict::AnswerArgs),
     Check(check::Args),
     Generate(generate::Args),

@@ -13,7 +13,7 @@ use crate::record::{DecisionId, IncidentId, Triage, Verdict};
 ///
 /// A second verdict of the same person takes the place of the first. The next model learns from verdicts.
 ///
-/// Example: `quell verdict 0123456789abcdef0123456789abcdef false_positive --by ada --archive archive/`
+/// Example: quell verdict 0123456789abcdef0123456789abcdef false_positive --by ada --archive archive/
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The incident.

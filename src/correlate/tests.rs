@@ -137,7 +137,12 @@ fn run(alerts: &[Alert], batch: usize, workers: usize, names: &Arc<Names>) -> Ou
         }
     })
     .unwrap();
-    let mut out = result.lock().unwrap().clone();
+    let out = result.lock().unwrap().clone();
+    in_order(out)
+}
+
+/// Sorted, and changes summed.
+fn in_order(mut out: Out) -> Out {
     let text = |f: &Finding| (f.tick, f.time, names_of(f));
     out.versions.sort_by(|a, b| {
         (a.tick, a.id, a.alert_count, a.state.name()).cmp(&(b.tick, b.id, b.alert_count, b.state.name()))
