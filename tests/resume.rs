@@ -1,5 +1,7 @@
 //! A replay that is killed and resumed says what one that ran through says, and says nothing twice.
 
+#![allow(clippy::disallowed_methods, reason = "a test that waits must end: it reads the clock")]
+
 mod common;
 
 use std::path::Path;

@@ -256,8 +256,8 @@ fn people_are_heard_while_it_runs_and_after() {
     let decisions: Vec<_> =
         reader.decisions(None).expect("decisions").map(|line| line.expect("one")).collect();
     let replaced = |id: &str| {
-        let by = decisions.iter().filter(|line| line.decision_id.to_string() == id);
-        let by = by.filter_map(|line| line.superseded_by).next().expect("an answer");
+        let mut by = decisions.iter().filter(|line| line.decision_id.to_string() == id);
+        let by = by.find_map(|line| line.superseded_by).expect("an answer");
         decisions.iter().find(|line| line.decision_id == by).expect("its row").ruling
     };
     assert_eq!((replaced(&yes), replaced(&no)), (Ruling::Execute, Ruling::Decline));

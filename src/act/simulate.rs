@@ -271,12 +271,12 @@ mod tests {
             ("c", "worm", "true"),
             ("d", "drill", "benign"),
         ];
-        let text: String = lines
-            .iter()
-            .map(|(id, case, label)| {
-                format!("{{\"alert\":\"{id}\",\"use_case\":\"{case}\",\"campaign\":1,\"label\":\"{label}_positive\"}}\n")
-            })
-            .collect();
+        let line = |(id, case, label): &(&str, &str, &str)| {
+            format!(
+                "{{\"alert\":\"{id}\",\"use_case\":\"{case}\",\"campaign\":1,\"label\":\"{label}_positive\"}}"
+            )
+        };
+        let text = lines.iter().map(line).collect::<Vec<_>>().join("\n");
         std::fs::write(&file, text).unwrap();
         let truth = Truth::read(&file, &|id| vec![AlertId::of(&[id.as_bytes()])]).unwrap();
         let mut environment = Environment::parse(TEXT, truth).unwrap();

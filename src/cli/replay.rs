@@ -300,7 +300,7 @@ fn feed_archive(args: &Args, archive: &Path, run: &mut Run) -> Result<(), FeedEr
     let progress = Progress::start(feed.records);
     progress.phase("replaying", feed.records);
     let mut taken = 0;
-    while let Some(batch) = feed.next()? {
+    while let Some(batch) = feed.pull()? {
         taken += batch.alerts.len() as u64;
         if !run.take(batch) {
             break;

@@ -140,12 +140,17 @@ fn column(field: &Field) -> Value {
 }
 
 fn of_type(data_type: &DataType) -> Value {
-    match data_type {
-        DataType::Boolean => json!({ "type": "boolean" }),
-        DataType::Timestamp(..) => json!({ "type": "string", "format": "date-time" }),
-        DataType::List(element) => json!({ "type": "array", "items": of_type(element.data_type()) }),
-        number if number.is_integer() => json!({ "type": "integer" }),
-        number if number.is_floating() => json!({ "type": "number" }),
-        _ => json!({ "type": "string" }),
+    if let DataType::List(element) = data_type {
+        json!({ "type": "array", "items": of_type(element.data_type()) })
+    } else if matches!(data_type, DataType::Timestamp(..)) {
+        json!({ "type": "string", "format": "date-time" })
+    } else if *data_type == DataType::Boolean {
+        json!({ "type": "boolean" })
+    } else if data_type.is_integer() {
+        json!({ "type": "integer" })
+    } else if data_type.is_floating() {
+        json!({ "type": "number" })
+    } else {
+        json!({ "type": "string" })
     }
 }

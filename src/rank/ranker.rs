@@ -364,8 +364,8 @@ mod tests {
     #[test]
     fn nothing_unknown_is_believed() {
         let judgements = ranker().judge(&(0..64).map(case).collect::<Vec<_>>());
-        for seed in 32..64 {
-            assert_eq!(judgements[seed], by_severity(&case(seed as u64)), "{seed}: as without a model");
+        for (seed, judgement) in (0..64).zip(&judgements).skip(32) {
+            assert_eq!(*judgement, by_severity(&case(seed)), "{seed}: as without a model");
         }
         let mut broken = case(3);
         Arc::make_mut(&mut broken.features).numeric[5] = f32::NAN;

@@ -103,7 +103,7 @@ impl AgainFeed {
     }
 
     /// The next epoch; none after the last.
-    pub fn next(&mut self) -> Result<Option<Batch>, FeedError> {
+    pub fn pull(&mut self) -> Result<Option<Batch>, FeedError> {
         if self.ended {
             return Ok(None);
         }

@@ -141,7 +141,7 @@ mod tests {
             tactics: Tactics::default(),
             attacks: Sym::EMPTY,
             entities: smallvec::SmallVec::new(),
-            unmapped: (n % 3 == 0).then(|| "{\"a\":1}".into()),
+            unmapped: n.is_multiple_of(3).then(|| "{\"a\":1}".into()),
         }
     }
 

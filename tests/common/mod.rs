@@ -225,7 +225,7 @@ pub fn held(archive: &Path) -> Held {
         *of.entry(*alert).or_default() += diff;
     }
     for (alert, times) in &alerts {
-        assert_eq!(of.get(alert).copied(), Some(*times as i64), "incidents of {alert}");
+        assert_eq!(of.get(alert).copied(), i64::try_from(*times).ok(), "incidents of {alert}");
     }
     assert_eq!(of.len(), alerts.len(), "members that are no alerts");
     let incidents: std::collections::BTreeSet<_> = members.keys().map(|(_, incident)| *incident).collect();
