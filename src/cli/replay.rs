@@ -113,7 +113,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let fed = feed(args, &plan, input, as_of, &mut run, setup::all_new(&context));
     let (summary, counts) = run.finish()?;
     fed?;
-    report(args, &measured(summary, &watch), &counts, &names)
+    report(args, &measured(summary, &counts, &watch), &counts, &names)
 }
 
 /// Puts what the command line says in the place of the plan's executor and tables.

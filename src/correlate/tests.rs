@@ -122,7 +122,7 @@ fn run(alerts: &[Alert], batch: usize, workers: usize, names: &Arc<Names>) -> Ou
             for (at, alert) in chunk.iter().enumerate() {
                 highest = highest.max(alert.time.div_euclid(1000));
                 if at % worker.peers() == worker.index() {
-                    input.send(alert.clone());
+                    input.send(Arc::new(alert.clone()));
                 }
             }
             let last = n + 1 == batches.len();
