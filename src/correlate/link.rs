@@ -469,3 +469,6 @@ impl Links {
 fn linking<'a>(settings: &'a LinkSettings, alert: &'a Alert) -> impl Iterator<Item = Entity> + 'a {
     alert.entities.iter().map(|o| o.entity).filter(|entity| settings.entities.contains(&entity.kind))
 }
+
+#[cfg(test)]
+mod tests;
