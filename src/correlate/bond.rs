@@ -47,6 +47,8 @@ pub(super) struct Bond {
     /// For the span bound.
     pub(super) first: Tick,
     pub(super) last: Tick,
+    /// Its last alert, which stands for it where it joins a campaign.
+    pub(super) latest: AlertId,
     /// Strongest surprise of each rule.
     pub(super) rules: SmallVec<[(Sym, i32); 4]>,
     pub(super) strength: i32,

@@ -171,7 +171,8 @@ impl Tenant {
         if let Some(wanted_s) = wanted_s {
             self.recent.insert(alert.id, (verdict.home, alert.tick + wanted_s));
         }
-        if let Some(kind) = verdict.opened {
+        // One that opened so strong that it was part of a campaign at once has no life of its own to tell.
+        if let Some((_, kind)) = verdict.opened.filter(|(number, _)| *number == verdict.home) {
             let succeeds = verdict.succeeds.and_then(|number| self.open.get(&number)).map(|before| before.id);
             self.open.insert(verdict.home, Box::new(Summary::open(alert, kind, succeeds)));
         }
@@ -197,16 +198,19 @@ impl Tenant {
 
     fn finding(&mut self, finding: &Finding, now: &mut Now<'_>) {
         self.reach(finding.tick, now);
-        let homes: Vec<Number> =
-            finding.alert_ids.iter().filter_map(|id| self.recent.get(id)).map(|(home, _)| *home).collect();
-        let Some(verdict) = self.links.finding(finding, homes.into_iter()) else { return };
+        let known = finding.alert_ids.iter().filter_map(|id| Some((*id, self.recent.get(id)?.0)));
+        let known: Vec<(AlertId, Number)> = known.collect();
+        let Some(verdict) = self.links.finding(finding, known.iter().map(|(_, home)| *home)) else { return };
         self.merge(&verdict, finding.tick, now);
         let Some(home) = self.open.get_mut(&verdict.home) else { return };
         home.found(finding.correlation, finding.tick);
         home.strength = verdict.strength;
         home.kind = crate::record::IncidentKind::Linked;
         let incident_id = home.id;
-        now.links.extend(finding.alert_ids.windows(2).map(|pair| Link {
+        // An alert whose incident has closed stays where it is.
+        let joined = known.iter().filter(|(_, number)| self.links.resolve(*number) == Some(verdict.home));
+        let joined: Vec<AlertId> = joined.map(|(id, _)| *id).collect();
+        now.links.extend(joined.windows(2).map(|pair| Link {
             tick: finding.tick,
             tenant: self.name,
             incident_id,

@@ -45,7 +45,7 @@ pub struct Verdict {
     /// Where the alert belongs.
     pub home: Number,
     /// It is a new incident's first.
-    pub opened: Option<IncidentKind>,
+    pub opened: Option<(Number, IncidentKind)>,
     /// The incident that a new one goes on from.
     pub succeeds: Option<Number>,
     /// Incidents that became part of `home`.
@@ -300,6 +300,7 @@ impl Links {
         let home = verdict.home;
         let Some(bond) = self.bonds.get_mut(&home) else { return };
         bond.last = bond.last.max(alert.tick);
+        bond.latest = alert.id;
         // The next hour will count this one: what it may take for common must still be open then.
         bond.common = active + 1.0 >= self.settings.background_common_hours;
         if surprise >= self.settings.surprise_strong && bond.kind == IncidentKind::Linked {
@@ -313,19 +314,20 @@ impl Links {
         let Some(bond) = self.bonds.get(&home) else { return };
         verdict.strength = bond.strength;
         if bond.strength >= self.settings.strong {
-            self.join_campaign(alert.tick, verdict);
+            self.join_campaign(alert, verdict);
         }
     }
 
     fn open(&mut self, alert: &Alert, kind: IncidentKind, verdict: &mut Verdict) {
         verdict.home = self.next;
-        verdict.opened = Some(kind);
+        verdict.opened = Some((verdict.home, kind));
         self.next += 1;
         let bond = Bond {
             kind,
             start: alert.tick,
             first: alert.tick,
             last: alert.tick,
+            latest: alert.id,
             rules: SmallVec::new(),
             strength: 0,
             subjects: FxHashSet::default(),
@@ -358,7 +360,9 @@ impl Links {
             let Some(bond) = self.bonds.get_mut(&verdict.home) else { continue };
             bond.start = bond.start.min(gone.start);
             bond.first = bond.first.min(gone.first);
-            bond.last = bond.last.max(gone.last);
+            if gone.last > bond.last {
+                (bond.last, bond.latest) = (gone.last, gone.latest);
+            }
             bond.wanted_until = bond.wanted_until.max(gone.wanted_until);
             for (rule, surprise) in gone.rules {
                 raise(bond, rule, surprise);
@@ -377,8 +381,8 @@ impl Links {
     }
 
     /// Joins the strong incidents that share a subject with the verdict's home, where they are of the same time.
-    fn join_campaign(&mut self, tick: Tick, verdict: &mut Verdict) {
-        let mine = verdict.home;
+    fn join_campaign(&mut self, alert: &Alert, verdict: &mut Verdict) {
+        let (tick, mine) = (alert.tick, verdict.home);
         self.note_all_strong(mine);
         let Some(near) = self.bonds.get_mut(&mine).map(|bond| std::mem::take(&mut bond.near)) else { return };
         let mut near: SmallVec<[Number; 2]> =
@@ -391,6 +395,15 @@ impl Links {
             let bond = self.bonds.get(other);
             bond.is_some_and(|bond| tick - bond.last <= gap && tick - bond.first <= span)
         };
+        for bond in near.iter().filter(|other| of_now(other)).filter_map(|other| self.bonds.get(other)) {
+            let entity = alert.subject().filter(|subject| bond.subjects.contains(subject));
+            verdict.evidence.push(Evidence {
+                other: bond.latest,
+                entity,
+                kind: "campaign",
+                weight: bond.strength,
+            });
+        }
         let joins: SmallVec<[Number; 4]> = near.iter().copied().filter(of_now).chain([mine]).collect();
         let start = joins.iter().filter_map(|number| self.bonds.get(number)).map(|bond| bond.start).max();
         if let Some(bond) = self.bonds.get_mut(&mine) {
