@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use flate2::read::MultiGzDecoder;
 
 use super::framer::{Framed, Framer, Limits, Origin};
+use super::parquet::{ParquetReader, is_parquet};
 
 /// Bytes read at a time.
 const READ_BYTES: usize = 256 << 10;
@@ -68,7 +69,15 @@ impl Packing {
 }
 
 /// Reads one file as chunks and rejects, in its order.
-pub struct FileReader {
+pub struct FileReader(Reader);
+
+enum Reader {
+    Bytes(Bytes),
+    Parquet(Box<ParquetReader>),
+}
+
+/// A stream of bytes that is unpacked and cut into records.
+struct Bytes {
     bytes: Box<dyn Read + Send>,
     packing: Packing,
     framer: Framer,
@@ -83,12 +92,17 @@ impl FileReader {
     /// Opens the file at `path`, whose records are `origin`'s.
     pub fn open(path: &Path, origin: Origin, limits: Limits) -> Result<FileReader, IngestError> {
         let open = |source| IngestError::Open { path: path.to_owned(), source };
-        let file = File::open(path).map_err(open)?;
-        if file.metadata().map_err(open)?.is_dir() {
+        let read = |source| IngestError::Read { path: path.to_owned(), source };
+        let mut file = File::open(path).map_err(open)?;
+        let kind = file.metadata().map_err(open)?.file_type();
+        if kind.is_dir() {
             return Err(IngestError::Folder { path: path.to_owned() });
         }
-        FileReader::new(Box::new(file), origin, limits)
-            .map_err(|source| IngestError::Read { path: path.to_owned(), source })
+        // Parquet is read from its end: a pipe has none, and its first bytes are there once.
+        if kind.is_file() && is_parquet(&mut file).map_err(read)? {
+            return Ok(FileReader(Reader::Parquet(Box::new(ParquetReader::new(file, origin, limits)))));
+        }
+        FileReader::new(Box::new(file), origin, limits).map_err(read)
     }
 
     /// Reads any stream of bytes as if it were a file.
@@ -103,7 +117,7 @@ impl FileReader {
             Packing::None => Box::new(whole),
         };
         let framer = Framer::new(origin, limits);
-        Ok(FileReader {
+        Ok(FileReader(Reader::Bytes(Bytes {
             bytes,
             packing,
             framer,
@@ -111,9 +125,11 @@ impl FileReader {
             offset: 0,
             ready: VecDeque::new(),
             done: false,
-        })
+        })))
     }
+}
 
+impl Bytes {
     fn read(&mut self) {
         let mut framed = Vec::new();
         match self.bytes.read(&mut self.buf) {
@@ -124,6 +140,7 @@ impl FileReader {
             Ok(length) => {
                 self.offset += length as u64;
                 self.framer.feed(&self.buf[..length], &mut framed);
+                self.done = self.framer.is_foreign();
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => {
@@ -141,6 +158,17 @@ impl FileReader {
 }
 
 impl Iterator for FileReader {
+    type Item = Framed;
+
+    fn next(&mut self) -> Option<Framed> {
+        match &mut self.0 {
+            Reader::Bytes(bytes) => bytes.next(),
+            Reader::Parquet(parquet) => parquet.next(),
+        }
+    }
+}
+
+impl Iterator for Bytes {
     type Item = Framed;
 
     fn next(&mut self) -> Option<Framed> {

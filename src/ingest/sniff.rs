@@ -16,6 +16,38 @@ pub(super) enum Sniffed {
     Objects,
     /// Rows under a header; the header is the first line that is not blank, as long as this many bytes.
     Rows { header: Header, length: usize },
+    /// Something that holds no records as they stand: what it is, and what to do; so many bytes told it.
+    Foreign { what: &'static str, magic_bytes: usize },
+}
+
+/// How formats begin that are mistaken for files of alerts.
+const FOREIGN: [(&[u8], &str); 14] = [
+    (b"PK\x03\x04", "a zip archive; unpack it, and name the files in it"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive; unpack it, and name the files in it"),
+    (b"Rar!\x1a\x07", "a RAR archive; unpack it, and name the files in it"),
+    (b"\xfd7zXZ\0", "packed by xz; unpack it, or pack it by gzip or zstd"),
+    (b"BZh91AY&SY", "packed by bzip2; unpack it, or pack it by gzip or zstd"),
+    (b"\x04\x22\x4d\x18", "packed by lz4; unpack it, or pack it by gzip or zstd"),
+    (b"\x1f\x8b", "packed twice; unpack it once"),
+    (b"\x28\xb5\x2f\xfd", "packed twice; unpack it once"),
+    (b"PAR1", "Parquet, which is read only as an unpacked file that `quell replay` is given"),
+    (b"ARROW1", "an Arrow file; write it as Parquet or JSON lines"),
+    (b"Obj\x01", "an Avro file; write it as Parquet or JSON lines"),
+    (b"ElfFile\0", "a Windows event log; export its events as JSON lines, one alert each"),
+    (b"SQLite format 3\0", "an SQLite database; export its alerts as JSON lines or CSV"),
+    (b"%PDF-", "a PDF document; export its alerts as JSON lines or CSV"),
+];
+
+/// Where a tar archive says that it is one.
+const TAR_AT: usize = 257;
+
+fn foreign(bytes: &[u8]) -> Option<Sniffed> {
+    if bytes.get(TAR_AT..TAR_AT + 5) == Some(b"ustar") {
+        let what = "a tar archive; unpack it, and name the files in it";
+        return Some(Sniffed::Foreign { what, magic_bytes: 8 });
+    }
+    let (magic, what) = FOREIGN.iter().find(|(magic, _)| bytes.starts_with(magic))?;
+    Some(Sniffed::Foreign { what, magic_bytes: magic.len() })
 }
 
 /// Tells what `bytes` are, which begin at the first byte that is no white space; `done` says that none will follow.
@@ -23,6 +55,9 @@ pub(super) fn sniff(bytes: &[u8], done: bool) -> Sniffed {
     let newline = memchr::memchr(b'\n', bytes);
     let whole = newline.is_some() || done || bytes.len() >= PROBE_MAX;
     let line = &bytes[..newline.unwrap_or(bytes.len())];
+    if let Some(foreign) = foreign(bytes) {
+        return foreign;
+    }
     match bytes.first() {
         None => Sniffed::Wait,
         Some(b'[') => Sniffed::Objects,
@@ -113,6 +148,7 @@ mod tests {
             Sniffed::Lines => "lines",
             Sniffed::Objects => "objects",
             Sniffed::Rows { .. } => "rows",
+            Sniffed::Foreign { .. } => "foreign",
         }
     }
 
@@ -129,6 +165,8 @@ mod tests {
         assert_eq!(told("time,name,ip\n1,2,3\n"), "rows");
         assert_eq!(told("\"time\";\"name\"\n1;2\n"), "rows");
         assert_eq!(told("Mar  4 14:14:57 mail auth: a, b\n"), "lines");
+        assert_eq!(told("PK\u{3}\u{4}\n"), "foreign");
+        assert_eq!(told("PK,time\n"), "rows");
         assert_eq!(sniff(b"{\"a\":1}", false), Sniffed::Wait);
     }
 }

@@ -19,6 +19,13 @@ pub fn raw(bytes: &[u8]) -> String {
     String::from_utf8_lossy(&bytes[..bytes.len().min(RAW_MAX)]).into_owned()
 }
 
+/// Why a record of more than `bytes` is none.
+pub(super) fn longer_than(bytes: usize) -> String {
+    format!(
+        "the record is longer than {bytes} bytes; raise the limit of its source if such records are wanted"
+    )
+}
+
 /// See the head of this file. The record under way is `buf[start..scan]`.
 pub(super) struct Tape {
     pub(super) buf: Vec<u8>,
@@ -99,10 +106,7 @@ impl Tape {
 
     /// Gives up the record under way, and what of it is already here.
     pub(super) fn too_long(&mut self) {
-        let reason = format!(
-            "the record is longer than {} bytes; raise the limit of its source if such records are wanted",
-            self.limits.record_bytes
-        );
+        let reason = longer_than(self.limits.record_bytes);
         let shown = self.limits.record_bytes.min(RAW_MAX);
         let raw = raw(&self.buf[self.start..self.scan.min(self.start + shown)]);
         self.reject(reason, raw);

@@ -25,7 +25,7 @@ pub enum InputError {
     },
     /// A folder has nothing.
     #[error(
-        "{path} holds no readable file; name files of alerts (JSON lines, JSON arrays, CSV; plain, gzip or zstd)"
+        "{path} holds no readable file; name files of alerts (JSON lines, JSON arrays, CSV; plain, gzip or zstd; Parquet)"
     )]
     Empty {
         /// It.
