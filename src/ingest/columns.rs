@@ -96,10 +96,7 @@ impl<'a> Object<'a> {
 
 fn writer(array: &dyn Array, mark: Mark) -> Option<Write<'_>> {
     Some(match array.data_type() {
-        DataType::Boolean => {
-            let array = array.as_boolean();
-            Box::new(|row, out| json(&array.value(row), out))
-        }
+        DataType::Boolean => truth(array),
         DataType::Int8 => number::<Int8Type>(array),
         DataType::Int16 => number::<Int16Type>(array),
         DataType::Int32 => number::<Int32Type>(array),
@@ -108,43 +105,17 @@ fn writer(array: &dyn Array, mark: Mark) -> Option<Write<'_>> {
         DataType::UInt16 => number::<UInt16Type>(array),
         DataType::UInt32 => number::<UInt32Type>(array),
         DataType::UInt64 => number::<UInt64Type>(array),
-        DataType::Float16 => {
-            let array = array.as_primitive::<Float16Type>();
-            Box::new(|row, out| json(&array.value(row).to_f32(), out))
-        }
+        DataType::Float16 => half(array),
         DataType::Float32 => number::<Float32Type>(array),
         DataType::Float64 => number::<Float64Type>(array),
-        DataType::Utf8 => {
-            let array = array.as_string::<i32>();
-            Box::new(move |row, out| text(array.value(row), mark, out))
-        }
-        DataType::Binary => {
-            let array = array.as_binary::<i32>();
-            Box::new(move |row, out| match std::str::from_utf8(array.value(row)) {
-                Ok(value) => text(value, mark, out),
-                Err(_) => hex(array.value(row), Mark::Plain, out),
-            })
-        }
-        DataType::FixedSizeBinary(_) => {
-            let array = array.as_fixed_size_binary();
-            Box::new(move |row, out| hex(array.value(row), mark, out))
-        }
+        DataType::Utf8 => texts(array, mark),
+        DataType::Binary => bytes(array, mark),
+        DataType::FixedSizeBinary(_) => fixed_bytes(array, mark),
         DataType::Decimal32(..) => decimal::<Decimal32Type>(array),
         DataType::Decimal64(..) => decimal::<Decimal64Type>(array),
         DataType::Decimal128(..) => decimal::<Decimal128Type>(array),
         DataType::Decimal256(..) => decimal::<Decimal256Type>(array),
-        DataType::Timestamp(TimeUnit::Second, zone) => {
-            stamps::<TimestampSecondType>(array, zone.is_some() || mark == Mark::Utc)
-        }
-        DataType::Timestamp(TimeUnit::Millisecond, zone) => {
-            stamps::<TimestampMillisecondType>(array, zone.is_some() || mark == Mark::Utc)
-        }
-        DataType::Timestamp(TimeUnit::Microsecond, zone) => {
-            stamps::<TimestampMicrosecondType>(array, zone.is_some() || mark == Mark::Utc)
-        }
-        DataType::Timestamp(TimeUnit::Nanosecond, zone) => {
-            stamps::<TimestampNanosecondType>(array, zone.is_some() || mark == Mark::Utc)
-        }
+        DataType::Timestamp(unit, zone) => timestamps(array, *unit, zone.is_some() || mark == Mark::Utc),
         DataType::Date32 => of_day::<Date32Type>(array, 86_400 * NANOS, |time| time.date().to_string()),
         DataType::Time32(TimeUnit::Millisecond) => {
             of_day::<Time32MillisecondType>(array, 1_000_000, |time| time.time().to_string())
@@ -155,10 +126,7 @@ fn writer(array: &dyn Array, mark: Mark) -> Option<Write<'_>> {
         DataType::Time64(TimeUnit::Nanosecond) => {
             of_day::<Time64NanosecondType>(array, 1, |time| time.time().to_string())
         }
-        DataType::Struct(_) => {
-            let object = Object::new(array.as_struct(), &[]);
-            Box::new(move |row, out| object.write(row, out))
-        }
+        DataType::Struct(_) => structs(array),
         DataType::List(_) => list(array)?,
         DataType::Map(..) => map(array)?,
         // What Parquet by itself has no words for, and so no reader of it gives.
@@ -190,6 +158,39 @@ fn number<T: ArrowPrimitiveType<Native: Serialize>>(array: &dyn Array) -> Write<
     Box::new(|row, out| json(&array.value(row), out))
 }
 
+fn truth(array: &dyn Array) -> Write<'_> {
+    let array = array.as_boolean();
+    Box::new(|row, out| json(&array.value(row), out))
+}
+
+fn half(array: &dyn Array) -> Write<'_> {
+    let array = array.as_primitive::<Float16Type>();
+    Box::new(|row, out| json(&array.value(row).to_f32(), out))
+}
+
+fn texts(array: &dyn Array, mark: Mark) -> Write<'_> {
+    let array = array.as_string::<i32>();
+    Box::new(move |row, out| text(array.value(row), mark, out))
+}
+
+fn bytes(array: &dyn Array, mark: Mark) -> Write<'_> {
+    let array = array.as_binary::<i32>();
+    Box::new(move |row, out| match std::str::from_utf8(array.value(row)) {
+        Ok(value) => text(value, mark, out),
+        Err(_) => hex(array.value(row), Mark::Plain, out),
+    })
+}
+
+fn fixed_bytes(array: &dyn Array, mark: Mark) -> Write<'_> {
+    let array = array.as_fixed_size_binary();
+    Box::new(move |row, out| hex(array.value(row), mark, out))
+}
+
+fn structs(array: &dyn Array) -> Write<'_> {
+    let object = Object::new(array.as_struct(), &[]);
+    Box::new(move |row, out| object.write(row, out))
+}
+
 fn decimal<T: DecimalType + ArrowPrimitiveType>(array: &dyn Array) -> Write<'_> {
     /// A double holds so many digits, whatever they are.
     const DIGITS_MAX: usize = 15;
@@ -205,13 +206,16 @@ fn decimal<T: DecimalType + ArrowPrimitiveType>(array: &dyn Array) -> Write<'_> 
     })
 }
 
-fn stamps<T: ArrowTimestampType>(array: &dyn Array, utc: bool) -> Write<'_> {
-    let unit = match T::UNIT {
-        TimeUnit::Second => NANOS,
-        TimeUnit::Millisecond => 1_000_000,
-        TimeUnit::Microsecond => 1_000,
-        TimeUnit::Nanosecond => 1,
-    };
+fn timestamps(array: &dyn Array, unit: TimeUnit, utc: bool) -> Write<'_> {
+    match unit {
+        TimeUnit::Second => stamps::<TimestampSecondType>(array, NANOS, utc),
+        TimeUnit::Millisecond => stamps::<TimestampMillisecondType>(array, 1_000_000, utc),
+        TimeUnit::Microsecond => stamps::<TimestampMicrosecondType>(array, 1_000, utc),
+        TimeUnit::Nanosecond => stamps::<TimestampNanosecondType>(array, 1, utc),
+    }
+}
+
+fn stamps<T: ArrowTimestampType>(array: &dyn Array, unit: i128, utc: bool) -> Write<'_> {
     let array: &PrimitiveArray<T> = array.as_primitive();
     Box::new(move |row, out| match at(array.value(row), unit) {
         Ok(time) if utc => json(&time.to_string(), out),
