@@ -103,6 +103,15 @@ impl Framer {
         self.flush(out);
     }
 
+    /// What the source gave so far has ended, and what comes next begins anew, in whatever format: a file was replaced.
+    /// Lines and records go on being counted.
+    pub fn anew(&mut self, out: &mut Vec<Framed>) {
+        self.finish(out);
+        self.tape.anew();
+        self.decoder = Decoder::Unknown(None);
+        self.scanner = Scanner::Unknown { bom: true };
+    }
+
     /// The source broke off for `reason`: the record under way, whole or not, is a reject that says so.
     pub fn cut(&mut self, reason: String, out: &mut Vec<Framed>) {
         self.tape.broke(reason);

@@ -41,6 +41,8 @@ pub(super) struct Tape {
     origin: Origin,
     spans: Vec<Span>,
     ordinal: u64,
+    /// Where the last record began.
+    last_line: u64,
     rewound: usize,
 }
 
@@ -59,6 +61,7 @@ impl Tape {
             origin,
             spans: Vec::new(),
             ordinal: 0,
+            last_line: 0,
             rewound: 0,
         }
     }
@@ -88,10 +91,21 @@ impl Tape {
             if kept > 0 {
                 let at = |offset: usize| u32::try_from(offset).unwrap_or(u32::MAX);
                 let start = self.start + lead;
+                self.last_line = self.start_line;
                 self.spans.push(Span { start: at(start), end: at(start + kept), position: self.start_line });
             }
         }
         self.begin();
+    }
+
+    /// Forgets all bytes. What comes next stands on a line of its own.
+    pub(super) fn anew(&mut self) {
+        self.scan = self.buf.len();
+        self.skip();
+        self.line += u64::from(self.last_line == self.line);
+        self.begin();
+        self.framing = Framing::Json;
+        self.rewound = 0;
     }
 
     /// Whether the record under way is too long.
@@ -124,6 +138,7 @@ impl Tape {
     fn reject(&mut self, reason: String, raw: String) {
         self.emit();
         self.ordinal += 1;
+        self.last_line = self.start_line;
         self.out.push(Framed::Reject(Reject {
             stage: Stage::Ingest,
             reason,
