@@ -5,9 +5,8 @@ use std::fs::File;
 use std::io::{self, BufReader, Cursor, Read};
 use std::path::{Path, PathBuf};
 
-use flate2::read::MultiGzDecoder;
-
 use super::framer::{Framed, Framer, Limits, Origin};
+use super::gzip::{Gzip, Trailing};
 use super::parquet::{ParquetReader, is_parquet};
 
 /// Bytes read at a time.
@@ -112,7 +111,7 @@ impl FileReader {
         let packing = Packing::of(&magic);
         let whole = BufReader::with_capacity(READ_BYTES / 4, Cursor::new(magic).chain(bytes));
         let bytes: Box<dyn Read + Send> = match packing {
-            Packing::Gzip => Box::new(MultiGzDecoder::new(whole)),
+            Packing::Gzip => Box::new(Gzip::new(whole)),
             Packing::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(whole)?),
             Packing::None => Box::new(whole),
         };
@@ -143,6 +142,11 @@ impl Bytes {
                 self.done = self.framer.is_foreign();
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.get_ref().is_some_and(|error| error.is::<Trailing>()) => {
+                self.done = true;
+                self.framer.finish(&mut framed);
+                self.framer.cut(error.to_string(), &mut framed);
+            }
             Err(error) => {
                 self.done = true;
                 let reason = format!(

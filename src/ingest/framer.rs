@@ -174,10 +174,12 @@ impl Framer {
                 Scanner::Foreign
             }
             Sniffed::Rows { header, length } => {
-                tape.line += u64::from(tape.buf[..length].ends_with(b"\n"));
+                tape.line += memchr::memchr_iter(b'\n', &tape.buf[..length]).count() as u64;
+                let line = tape.buf[..length].trim_ascii_end();
+                let line = line.rsplit(|byte| *byte == b'\n').next().unwrap_or_default().to_vec();
                 tape.scan = length;
                 tape.skip();
-                let rows = Rows::new(header.columns.len(), header.delimiter);
+                let rows = Rows::new(header.columns.len(), header.delimiter, line);
                 tape.framing = Framing::Csv(Arc::new(header));
                 Scanner::Rows(rows)
             }

@@ -14,7 +14,7 @@
 //! | `{` otherwise | JSON objects one after the other, each over any number of lines |
 //! | `[` | a JSON array of objects, over any number of lines |
 //! | two or more plain words between `,`, `;`, tab or `\|` | CSV with a header; quoted fields may hold newlines |
-//! | `ff fe`, `fe ff` | UTF-16; what is inside is told in turn |
+//! | `ff fe`, `fe ff`, or a letter beside a NUL | UTF-16; what is inside is told in turn |
 //! | a zip or tar archive, an event log and suchlike | one reject that says what it is |
 //! | anything else | lines, each of which should have been a JSON object |
 //!
@@ -32,6 +32,7 @@ mod utf16;
 pub mod framer;
 mod columns;
 mod parquet;
+mod gzip;
 pub mod file;
 pub mod live;
 pub mod push;

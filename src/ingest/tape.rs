@@ -71,6 +71,11 @@ impl Tape {
         self.buf.get(self.scan).copied()
     }
 
+    /// The record under way, as far as the head.
+    pub(super) fn under_way(&self) -> &[u8] {
+        &self.buf[self.start..self.scan]
+    }
+
     /// The record under way begins at the head.
     pub(super) fn begin(&mut self) {
         self.start = self.scan;

@@ -1,4 +1,4 @@
-//! UTF-16: what Windows exports begins with a byte order mark, and goes on as UTF-8.
+//! UTF-16: what Windows exports, mostly with a byte order mark, goes on as UTF-8.
 //!
 //! In: bytes. Out: the same bytes, or the text that they are, in UTF-8. Half a pair of surrogates becomes bytes that are
 //! no UTF-8, so that its record is told as such. State: the bytes of the character under way.
@@ -33,6 +33,15 @@ impl Decoder {
             *self = match [first, *next] {
                 [0xff, 0xfe] => Decoder::Utf16 { big: false, byte: None, high: None },
                 [0xfe, 0xff] => Decoder::Utf16 { big: true, byte: None, high: None },
+                // Without a mark: no other text has a NUL beside its first letter.
+                [letter @ b'\t'..=b'~', 0] => {
+                    out.push(letter);
+                    Decoder::Utf16 { big: false, byte: None, high: None }
+                }
+                [0, letter @ b'\t'..=b'~'] => {
+                    out.push(letter);
+                    Decoder::Utf16 { big: true, byte: None, high: None }
+                }
                 begin => {
                     out.extend_from_slice(&begin);
                     Decoder::Plain
@@ -94,6 +103,7 @@ mod tests {
             let written: Vec<u8> = mark.into_iter().chain(units).collect();
             for piece in 1..6 {
                 assert_eq!(decoded(&written, piece), text.as_bytes());
+                assert_eq!(decoded(&written[2..], piece), text.as_bytes(), "without a mark");
                 assert_eq!(decoded(text.as_bytes(), piece), text.as_bytes());
             }
         }
