@@ -71,12 +71,12 @@ impl Packing {
 pub struct FileReader(Reader);
 
 enum Reader {
-    Bytes(Bytes),
+    Bytes(Box<Stream>),
     Parquet(Box<ParquetReader>),
 }
 
 /// A stream of bytes that is unpacked and cut into records.
-struct Bytes {
+struct Stream {
     bytes: Box<dyn Read + Send>,
     packing: Packing,
     framer: Framer,
@@ -116,7 +116,7 @@ impl FileReader {
             Packing::None => Box::new(whole),
         };
         let framer = Framer::new(origin, limits);
-        Ok(FileReader(Reader::Bytes(Bytes {
+        Ok(FileReader(Reader::Bytes(Box::new(Stream {
             bytes,
             packing,
             framer,
@@ -124,11 +124,11 @@ impl FileReader {
             offset: 0,
             ready: VecDeque::new(),
             done: false,
-        })))
+        }))))
     }
 }
 
-impl Bytes {
+impl Stream {
     fn read(&mut self) {
         let mut framed = Vec::new();
         match self.bytes.read(&mut self.buf) {
@@ -142,7 +142,7 @@ impl Bytes {
                 self.done = self.framer.is_foreign();
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if error.get_ref().is_some_and(|error| error.is::<Trailing>()) => {
+            Err(error) if is_trailing(&error) => {
                 self.done = true;
                 self.framer.finish(&mut framed);
                 self.framer.cut(error.to_string(), &mut framed);
@@ -161,6 +161,11 @@ impl Bytes {
     }
 }
 
+/// Whether the stream was whole before this.
+fn is_trailing(error: &io::Error) -> bool {
+    error.get_ref().and_then(|error| error.downcast_ref::<Trailing>()).is_some()
+}
+
 impl Iterator for FileReader {
     type Item = Framed;
 
@@ -172,7 +177,7 @@ impl Iterator for FileReader {
     }
 }
 
-impl Iterator for Bytes {
+impl Iterator for Stream {
     type Item = Framed;
 
     fn next(&mut self) -> Option<Framed> {

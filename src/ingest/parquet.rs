@@ -88,9 +88,9 @@ impl ParquetReader {
                 self.take(batch);
                 self.under_way = Some((batches, end));
             }
-            Ok(None) if self.row < end => self.lost(end, "they are not there".to_owned()),
+            Ok(None) if self.row < end => self.lost(end, "they are not there"),
             Ok(None) => {}
-            Err(why) => self.lost(end, why),
+            Err(why) => self.lost(end, &why),
         }
     }
 
@@ -112,7 +112,7 @@ impl ParquetReader {
         self.group += 1;
         match batches {
             Ok(batches) => self.under_way = Some((batches, end)),
-            Err(why) => self.lost(end, why),
+            Err(why) => self.lost(end, &why),
         }
     }
 
@@ -140,7 +140,7 @@ impl ParquetReader {
     }
 
     /// The rows from here to before `end` cannot be read.
-    fn lost(&mut self, end: u64, why: String) {
+    fn lost(&mut self, end: u64, why: &str) {
         let why = self
             .packing(&why)
             .unwrap_or_else(|| format!("{why}; fetch or write the file again, it is damaged"));
@@ -251,8 +251,8 @@ fn marks(metadata: &ArrowReaderMetadata) -> Vec<Mark> {
 }
 
 /// What the library says, without the kinds of errors that it wraps it in.
-fn told(error: impl ToString) -> String {
-    let text = error.to_string();
+fn told<E: Into<Box<dyn std::error::Error>>>(error: E) -> String {
+    let text = error.into().to_string();
     let mut rest = text.as_str();
     while let Some((_, after)) = ["Parquet argument error: ", "Parquet error: ", "External: ", "Arrow: "]
         .iter()
