@@ -235,18 +235,15 @@ fn what_pyarrow_writes_is_read_or_told() {
         }
         place.run("a.jsonl", &NAMED);
         let expected = digest(&place.at("archive"));
-        for readable in ["zstd", "none", "old"] {
+        for readable in ["zstd", "snappy", "gzip", "lz4", "none", "old"] {
             place.run(&format!("{readable}.parquet"), &NAMED);
             assert_eq!(digest(&place.at("archive")), expected, "{readable}");
         }
-        for packing in ["snappy", "gzip", "brotli", "lz4"] {
-            let summary = place.run(&format!("{packing}.parquet"), &NAMED);
-            let (rejects, last) = (place.rejects(), records.len());
-            assert_eq!((count(&summary, "records"), rejects.len()), (1, 1), "{summary} {rejects:?}");
-            let reason =
-                format!("rows 1 to {last} of the Parquet file cannot be read: pages packed by {packing}");
-            assert!(rejects[0].1.starts_with(&reason), "{rejects:?}");
-        }
+        let summary = place.run("brotli.parquet", &NAMED);
+        let (rejects, last) = (place.rejects(), records.len());
+        assert_eq!((count(&summary, "records"), rejects.len()), (1, 1), "{summary} {rejects:?}");
+        let reason = format!("rows 1 to {last} of the Parquet file cannot be read: pages packed by brotli");
+        assert!(rejects[0].1.starts_with(&reason), "{rejects:?}");
     }
 }
 

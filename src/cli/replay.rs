@@ -25,7 +25,7 @@ use crate::replay::sorted::Sorter;
 /// Replay historical alerts from files into an archive.
 ///
 /// Files may be JSON lines, JSON arrays, concatenated JSON objects or CSV, plain, gzip or zstd, in UTF-8 or UTF-16; or
-/// Parquet, with pages plain or packed by zstd. What they are is told by content. A folder stands for all files in it.
+/// Parquet (pages plain, or packed by zstd, snappy, gzip or lz4). What they are is told by content. A folder stands for all files in it.
 /// What reads them is in dataflows/mappings/. An archive of quell as the input is replayed from its own
 /// record, as it came in then. No executor outside the process is ever called.
 ///

@@ -160,13 +160,13 @@ impl ParquetReader {
     /// Of an error in the group under way: whether it is only packed in a way that this build does not unpack.
     fn packing(&self, why: &str) -> Option<String> {
         let group = self.metadata.as_ref()?.metadata().row_groups().get(self.group.checked_sub(1)?)?;
-        let known = |packing| matches!(packing, Compression::UNCOMPRESSED | Compression::ZSTD(_));
+        let known = |packing| !matches!(packing, Compression::BROTLI(_) | Compression::LZO);
         let packings = group.columns().iter().map(ColumnChunkMetaData::compression);
         let unknown = packings.filter(|packing| !known(*packing)).map(|packing| packing.to_string());
         let unknown = unknown.map(|name| name.split('(').next().unwrap_or_default().to_lowercase());
         let unknown = unknown.collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(" and ");
         why.contains("Disabled feature").then(|| {
-            format!("pages packed by {unknown} are not understood; write the file with zstd, or without compression")
+            format!("pages packed by {unknown} are not understood; write the file with zstd, snappy, gzip or lz4, or without compression")
         })
     }
 
