@@ -8,7 +8,8 @@
 use std::hash::{BuildHasher, Hasher};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use rustc_hash::{FxBuildHasher, FxHashMap};
+use hashbrown::HashTable;
+use rustc_hash::FxBuildHasher;
 use serde::{Deserialize, Serialize};
 
 /// The number of an interned string within one process.
@@ -34,12 +35,25 @@ pub struct Names {
     shards: [Mutex<Shard>; SHARDS],
 }
 
-/// Strings lie end to end in `text`; `ends[i]` is where string i ends. A bucket of `index` holds those of one hash.
+/// Strings lie end to end in `text`; `ends[i]` is where string i ends. `index` finds a string's number: with 8 bytes an
+/// entry, what a string costs is little more than its bytes.
 #[derive(Default)]
 struct Shard {
     text: String,
     ends: Vec<u32>,
-    index: FxHashMap<u64, smallvec::SmallVec<[u32; 1]>>,
+    index: HashTable<Entry>,
+}
+
+/// The number of a string, and part of its hash: a table that grows need not read the strings again.
+#[derive(Clone, Copy)]
+struct Entry {
+    hash: u32,
+    id: u32,
+}
+
+/// Spreads the part of a hash that is kept over all bits, as the table wants it.
+fn spread(hash: u32) -> u64 {
+    u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 impl Shard {
@@ -77,18 +91,21 @@ impl Names {
         let hash = hasher.finish();
         let at = (hash >> (64 - SHARD_BITS)) as usize;
         let mut shard = self.shard(at);
+        #[expect(clippy::cast_possible_truncation, reason = "32 of its bits")]
+        let part = (hash >> 16) as u32;
         #[expect(clippy::cast_possible_truncation, reason = "a shard's number is below 16")]
         let low = at as u32;
         if let Some(known) =
-            shard.index.get(&hash).and_then(|ids| ids.iter().find(|id| shard.str(**id) == text))
+            shard.index.find(spread(part), |known| known.hash == part && shard.str(known.id) == text)
         {
-            return Sym(known << SHARD_BITS | low);
+            return Sym(known.id << SHARD_BITS | low);
         }
         let id = u32::try_from(shard.ends.len()).expect("fewer than 2^28 distinct strings a shard");
         shard.text.push_str(text);
         let end = u32::try_from(shard.text.len()).expect("fewer than 4 GiB of strings a shard");
         shard.ends.push(end);
-        shard.index.entry(hash).or_default().push(id);
+        let entry = Entry { hash: part, id };
+        shard.index.insert_unique(spread(part), entry, |known| spread(known.hash));
         Sym(id << SHARD_BITS | low)
     }
 
