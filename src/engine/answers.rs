@@ -143,25 +143,15 @@ fn standing(reader: &Reader, verdict: &Verdict) -> io::Result<Vec<Outcome>> {
         if !own || line.action_id.is_some() {
             continue;
         }
-        let outcome = Outcome {
-            action_id: None,
-            incident_id: line.incident_id,
-            tick: line.tick,
-            tenant: line.tenant,
-            success: line.success,
-            verdict: line.verdict,
-            label_source: line.label_source,
-            labelled_by: line.labelled_by,
-            time: line.time.0,
-            diff: 1,
-        };
+        let (sign, times) = (line.diff.signum(), line.diff.unsigned_abs());
+        let outcome = Outcome { diff: 1, ..Outcome::from(line) };
         // Within a part taking back comes after saying; over parts they are in order of ticks, and what is taken back has
         // the tick at which it was said: so they are summed.
-        for _ in 0..line.diff.unsigned_abs() {
-            let opposite = Outcome { diff: -line.diff.signum(), ..outcome.clone() };
+        for _ in 0..times {
+            let opposite = Outcome { diff: -sign, ..outcome.clone() };
             match standing.iter().position(|other| *other == opposite) {
                 Some(at) => drop(standing.remove(at)),
-                None => standing.push(Outcome { diff: line.diff.signum(), ..outcome.clone() }),
+                None => standing.push(Outcome { diff: sign, ..outcome.clone() }),
             }
         }
     }

@@ -13,14 +13,11 @@ use rustc_hash::FxHashMap;
 
 use super::set::{FeedError, REJECTS_MAX, parts};
 use super::sorted::{Sorted, Sorter};
-use crate::archive::{AlertLine, DuplicateLine, InputLine, Lines, Reader, RejectLine};
+use crate::archive::{DuplicateLine, InputLine, Lines, Reader, RejectLine};
+use crate::engine::journal::{Effects, Said};
 use crate::engine::log::Log;
 use crate::engine::run::Batch;
-use crate::record::input::Approval;
-use crate::record::{
-    Alert, AlertId, ContextRow, ContextTable, Diff, Entity, Epoch, InputKind, InputRow, NOTHING_SETTLED,
-    Names, Reject, Sym, Tick, Verdict, attack, tick_of,
-};
+use crate::record::{Alert, AlertId, Epoch, NOTHING_SETTLED, Names, Reject, Sym, Tick, tick_of};
 
 /// Alerts that are handed to the sorter at once.
 const READ: usize = 8_192;
@@ -139,7 +136,7 @@ impl AgainFeed {
         let Some(lines) = &mut self.rejects else { return Ok(None) };
         let rejects: Vec<Reject> = lines
             .take(REJECTS_MAX)
-            .map(|line| line.map(reject))
+            .map(|line| line.map(Reject::from))
             .collect::<Result<_, _>>()
             .map_err(FeedError::Archive)?;
         if rejects.len() < REJECTS_MAX {
@@ -155,27 +152,13 @@ impl AgainFeed {
 
     /// Puts what was said into the batch, and its rows into the new archive's inputs.
     fn fill(&self, batch: &mut Batch, taken: Taken) -> Result<(), FeedError> {
-        for line in taken.lines {
-            let InputLine { tenant, kind, body, .. } = line;
-            let understood = match kind {
-                InputKind::Verdict => {
-                    word::<Verdict>(&body).map(|verdict| batch.verdicts.push((verdict, tenant)))
-                }
-                InputKind::Approval => word::<Approval>(&body).map(|approval| batch.approvals.push(approval)),
-                InputKind::Context => serde_json::from_str::<Changed>(&body).map(|changed| {
-                    batch.context.extend(changed.rows.iter().filter_map(|row| row.read(&self.names)));
-                }),
-                // Clocks are in the ticks of alerts; the others are recorded, and change nothing here.
-                InputKind::Tick
-                | InputKind::Receipt
-                | InputKind::Score
-                | InputKind::Promotion
-                | InputKind::Push => Ok(()),
-            };
-            understood.map_err(|error| FeedError::Input { kind: kind.name(), error })?;
-            batch.inputs.push(InputRow { epoch: 0, tick: batch.settled, tenant, kind, body });
+        let said = taken.lines.into_iter().map(|line| Said { id: None, kind: line.kind, body: line.body });
+        // Clocks are in the ticks of alerts: their moves are recorded, and change nothing here.
+        let effects = Effects::of(&said.collect::<Vec<_>>(), &self.names);
+        match effects.strange.first() {
+            Some(what) => Err(FeedError::Input(what.clone())),
+            None => Ok(effects.fill(batch)),
         }
-        Ok(())
     }
 }
 
@@ -191,7 +174,7 @@ fn sorted(reader: &Reader, folder: &Path) -> Result<(Sorted, u64, Tick), FeedErr
     while lines.peek().is_some() {
         let mut some = Vec::with_capacity(READ);
         for line in lines.by_ref().take(READ) {
-            let alert = alert(line.map_err(FeedError::Archive)?, reader.names());
+            let alert = line.map_err(FeedError::Archive)?.row(reader.names()).alert;
             some.extend(copies.remove(&alert.id).into_iter().flatten().map(|copy| again(&alert, &copy)));
             some.push(alert);
         }
@@ -212,27 +195,6 @@ fn taken(reader: &Reader) -> Result<VecDeque<Taken>, FeedError> {
     Ok(by_epoch.into_values().collect())
 }
 
-fn alert(line: AlertLine, names: &Names) -> Alert {
-    let attacks = line.attacks.0;
-    Alert {
-        id: line.alert_id,
-        time: line.time.0,
-        tick: line.tick,
-        tenant: line.tenant,
-        source: line.source,
-        position: line.position,
-        product: line.product,
-        rule: line.rule,
-        title: line.title,
-        severity: line.severity_id,
-        identified: line.identified,
-        tactics: names.with(attacks, attack::tactics_of),
-        attacks,
-        entities: line.entities.into(),
-        unmapped: line.unmapped,
-    }
-}
-
 fn again(alert: &Alert, copy: &DuplicateLine) -> Alert {
     Alert {
         time: copy.time.0,
@@ -241,44 +203,6 @@ fn again(alert: &Alert, copy: &DuplicateLine) -> Alert {
         source: copy.source,
         position: copy.position,
         ..alert.clone()
-    }
-}
-
-fn reject(line: RejectLine) -> Reject {
-    let RejectLine { tenant, tick, stage, reason, source, position, raw, .. } = line;
-    Reject { stage, reason, tick, tenant, source, position, raw }
-}
-
-/// A person's word; whose matter it is on stands beside it.
-fn word<T: serde::de::DeserializeOwned>(body: &str) -> Result<T, serde_json::Error> {
-    let mut fields: serde_json::Map<String, serde_json::Value> = serde_json::from_str(body)?;
-    fields.remove("tenant");
-    serde_json::from_value(fields.into())
-}
-
-/// A change of context tables as it is recorded.
-#[derive(serde::Deserialize)]
-struct Changed {
-    rows: Vec<ChangedRow>,
-}
-
-#[derive(serde::Deserialize)]
-struct ChangedRow {
-    entity: String,
-    table: ContextTable,
-    grade: u8,
-    exposed: bool,
-    protected: bool,
-    tenant: String,
-    diff: Diff,
-}
-
-impl ChangedRow {
-    fn read(&self, names: &Names) -> Option<((Entity, ContextRow), Diff)> {
-        let entity = Entity::parse(&self.entity, names)?;
-        let ChangedRow { table, grade, exposed, protected, diff, .. } = *self;
-        let tenant = names.intern(&self.tenant);
-        Some(((entity, ContextRow { table, grade, exposed, protected, tenant }), diff))
     }
 }
 
