@@ -143,7 +143,7 @@ impl Turning {
         let now = self.clock.now();
         self.looked = [now, now, now];
         let mut said = vec![Said::as_of(now)];
-        if !changes.is_empty() {
+        if !changes.is_empty() || (fresh && self.watch.has_tables()) {
             said.push(Said::context(&changes, fresh, &self.names));
         }
         self.epoch_of(&said, 0)

@@ -28,8 +28,6 @@ pub struct Clerk {
     pub desk: Desk,
     /// To the archivist.
     pub archive: Sender<Told>,
-    /// The model in force.
-    pub model_version: Sym,
     /// The plan in force.
     pub plan_hash: Sym,
     /// Whether the desk wants memberships.
@@ -143,7 +141,6 @@ impl Clerk {
         let row = |decision: Decision, superseded_by| DecisionRow {
             decision,
             superseded_by,
-            model_version: self.model_version,
             plan_hash: self.plan_hash,
         };
         let mut rows = Vec::new();

@@ -36,7 +36,7 @@ struct Moved {
     time: Millis,
 }
 
-/// A change of context tables; the first one is not a change of anything.
+/// A change of context tables; the first one is how they stood.
 #[derive(Serialize, Deserialize)]
 struct Changed {
     first: bool,
@@ -67,7 +67,7 @@ impl Said {
         Said::of(InputKind::Tick, &Moved { source: None, time })
     }
 
-    /// Context tables changed; with `first`, this is how they stand.
+    /// Context tables changed; with `first`, this is how they stand. In the order of what they say.
     #[must_use]
     pub fn context(changes: &[((Entity, ContextRow), Diff)], first: bool, names: &Names) -> Said {
         let row = |((entity, row), diff): &((Entity, ContextRow), Diff)| ChangedRow {
@@ -79,7 +79,9 @@ impl Said {
             tenant: names.get(row.tenant),
             diff: *diff,
         };
-        Said::of(InputKind::Context, &Changed { first, rows: changes.iter().map(row).collect() })
+        let mut rows: Vec<ChangedRow> = changes.iter().map(row).collect();
+        rows.sort_by(|a, b| a.order().cmp(&b.order()));
+        Said::of(InputKind::Context, &Changed { first, rows })
     }
 
     fn of(kind: InputKind, body: &impl Serialize) -> Said {
@@ -133,9 +135,6 @@ impl Effects {
             InputKind::Context => {
                 let changed: Changed = serde_json::from_str(&said.body)?;
                 self.context.extend(changed.rows.iter().filter_map(|row| row.read(names)));
-                if changed.first {
-                    return Ok(());
-                }
             }
             InputKind::Verdict => {
                 let (verdict, whose) = worded(&said.body)?;
@@ -158,12 +157,18 @@ impl Effects {
         batch.context = self.context;
         batch.approvals = self.approvals;
         batch.verdicts = self.verdicts;
-        let tick = batch.settled;
+        // Before anything is settled there is no date that the row would lie at.
+        let tick = batch.settled.max(0);
         batch.inputs = self.rows.into_iter().map(|row| InputRow { tick, ..row }).collect();
     }
 }
 
 impl ChangedRow {
+    fn order(&self) -> impl Ord {
+        let whose = (self.entity.as_str(), self.tenant.as_str(), self.table as u8);
+        (whose, self.grade, self.exposed, self.protected, self.diff)
+    }
+
     fn read(&self, names: &Names) -> Option<((Entity, ContextRow), Diff)> {
         let entity = Entity::parse(&self.entity, names)?;
         let ChangedRow { table, grade, exposed, protected, diff, .. } = *self;
@@ -258,8 +263,8 @@ mod tests {
         let kinds: Vec<_> = batch.inputs.iter().map(|row| (row.kind, row.tick)).collect();
         assert_eq!(
             kinds,
-            [(InputKind::Tick, 4), (InputKind::Tick, 4), (InputKind::Context, 4), (InputKind::Verdict, 4)],
-            "how tables stood at first is no change"
+            [InputKind::Tick, InputKind::Tick, InputKind::Context, InputKind::Context, InputKind::Verdict]
+                .map(|kind| (kind, 4)),
         );
     }
 }

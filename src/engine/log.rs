@@ -216,6 +216,16 @@ impl Log {
         self.sql(read())
     }
 
+    /// The published epochs at which the input ended, each with its settled tick: a run's end, and each word said after it.
+    pub fn ends(&self) -> Result<Vec<(Epoch, Tick)>, LogError> {
+        let read = || -> rusqlite::Result<Vec<(Epoch, Tick)>> {
+            let said = "select epoch, settled from epoch where last and epoch <= (select epoch from committed) order by epoch";
+            let row = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)?.cast_unsigned(), row.get(1)?));
+            self.db.prepare(said)?.query_map([], row)?.collect()
+        };
+        self.sql(read())
+    }
+
     /// Appends an input, durably. With a key, the same key again changes nothing; tells whether it is new.
     pub fn append(&self, kind: &str, body: &str, key: Option<&str>) -> Result<bool, LogError> {
         let said = "insert into input (kind, body, key) values (?1, ?2, ?3) on conflict (key) do nothing";

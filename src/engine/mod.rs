@@ -5,6 +5,7 @@ pub mod lock;
 pub mod journal;
 pub mod live;
 pub mod answers;
+pub mod scores;
 pub mod dataflow;
 pub mod workers;
 pub mod archivist;

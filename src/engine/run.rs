@@ -21,7 +21,7 @@ use crate::correlate::group::Compiled;
 use crate::flow::Turn;
 use crate::plan::catalog::Plan;
 use crate::rank::judge::Proposing;
-use crate::rank::{RankService, Ranker};
+use crate::rank::{RankService, Ranker, Recall};
 use crate::record::input::Approval;
 use crate::record::{
     Alert, ContextRow, Diff, Entity, Epoch, EpochRow, InputRow, Names, Reject, Sym, Tick, Verdict,
@@ -97,6 +97,8 @@ pub struct Settings {
     pub workers: usize,
     /// The model.
     pub ranker: Ranker,
+    /// What an earlier run's model said, which is not asked again.
+    pub recall: Option<Recall>,
     /// What carries out actions.
     pub executor: Executor,
     /// How far an earlier process has published.
@@ -126,7 +128,7 @@ impl Run {
 
     /// As `start`, where what is written shows after `commit_every` at the latest.
     pub fn start_committing(settings: Settings, commit_every: Duration) -> Result<Run, RunError> {
-        let Settings { plan, names, archive, workers, ranker, executor, committed } = settings;
+        let Settings { plan, names, archive, workers, ranker, recall, executor, committed } = settings;
         let stamp = RunStamp { plan_hash: plan.hash.clone(), model_version: ranker.version() };
         let (plan_hash, model_version) = (names.intern(&stamp.plan_hash), names.intern(&stamp.model_version));
         let writer = Writer::new(&archive, 0, Arc::clone(&names), &stamp, committed);
@@ -142,17 +144,11 @@ impl Run {
         let simulated = matches!(executor, Executor::Simulate(_));
         let playbooks = Arc::clone(&wiring.proposing.playbooks);
         let desk = Desk::open(&archive.join(STATE_FOLDER), executor, playbooks, Arc::clone(&names))?;
-        let clerk = Clerk {
-            desk,
-            archive: to_archive.clone(),
-            model_version,
-            plan_hash,
-            simulated,
-            kill: kill_switch(&archive),
-        };
+        let clerk =
+            Clerk { desk, archive: to_archive.clone(), plan_hash, simulated, kill: kill_switch(&archive) };
         let (outputs, inbox) = unbounded();
         let clerk = thread::Builder::new().name("act".into()).spawn(move || clerk.run(&inbox))?;
-        let service = RankService::start(ranker)?;
+        let service = RankService::start(ranker, model_version, recall)?;
         let workers = Workers::start(workers, &wiring, service, &outputs).map_err(RunError::Worker)?;
         Ok(Run {
             workers,

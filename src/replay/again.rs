@@ -1,11 +1,12 @@
 //! An archive as input: its alerts, duplicates, rejects and what else came in, fed back in the order of their ticks.
 //!
 //! In: the published parts of an archive. Out: epochs of N records whose settled rows, under the same plan and model, are those
-//! of the first run: ticks are as recorded, so what was late is late again, and a person's word comes when the settled
-//! tick is what it was then. A duplicate comes back as a copy of its alert, which is all that it was.
+//! of the first run: ticks are as recorded, so what was late is late again, a person's word comes when the settled tick
+//! is what it was then, and the input ends where it ended, also when the run went on after that. A duplicate comes back as
+//! a copy of its alert, which is all that it was. Scores and receipts are not fed: who asks for them is given them.
 //! State: duplicates and inputs; alerts in sorted runs.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ use crate::archive::{DuplicateLine, InputLine, Lines, Reader, RejectLine};
 use crate::engine::journal::{Effects, Said};
 use crate::engine::log::Log;
 use crate::engine::run::Batch;
-use crate::record::{Alert, AlertId, Epoch, NOTHING_SETTLED, Names, Reject, Sym, Tick, tick_of};
+use crate::record::{Alert, AlertId, Epoch, InputKind, NOTHING_SETTLED, Names, Reject, Sym, Tick, tick_of};
 
 /// Alerts that are handed to the sorter at once.
 const READ: usize = 8_192;
@@ -43,10 +44,11 @@ pub fn identity(path: &Path) -> Result<serde_json::Value, crate::engine::log::Lo
     )
 }
 
-/// What came in beside records at one epoch, with the tick that was settled then.
+/// What came in beside records at one epoch, with the tick that was settled then, and whether that was the end.
 struct Taken {
     tick: Tick,
     lines: Vec<InputLine>,
+    last: bool,
 }
 
 /// A feed over an archive.
@@ -59,20 +61,21 @@ pub struct AgainFeed {
     taken: VecDeque<Taken>,
     batch_records: usize,
     settled: Tick,
-    /// The tick that was settled when the first run ended.
-    end: Tick,
-    ended: bool,
     /// Alerts and their copies.
     pub records: u64,
+    /// Whether the archive has recorded how its tables of context stood.
+    pub has_context: bool,
 }
 
 impl AgainFeed {
-    /// Reads what `archive` holds; alerts are sorted in `folder`.
+    /// Reads what `archive` holds; alerts are sorted in `folder`. Its tables of context are left out where others take
+    /// their place.
     pub fn open(
         archive: &Path,
         folder: &Path,
         names: &Arc<Names>,
         batch_records: usize,
+        with_context: bool,
     ) -> Result<AgainFeed, FeedError> {
         let reader = Reader::open(archive, Arc::clone(names)).map_err(FeedError::Archive)?;
         let (mut end, mut ignored) = (NOTHING_SETTLED, FxHashMap::<Sym, u64>::default());
@@ -84,48 +87,56 @@ impl AgainFeed {
         let mut ignored: Vec<(Sym, u64)> = ignored.into_iter().filter(|(_, n)| *n > 0).collect();
         ignored.sort_by_cached_key(|(source, _)| names.get(*source));
         let (mut alerts, records, last) = sorted(&reader, folder)?;
+        let mut taken = taken(&reader, archive)?;
+        if !taken.back().is_some_and(|taken| taken.last) {
+            // It was cut, or has no log beside it: it ends with what it holds.
+            let before = taken.back().map_or(end, |taken| taken.tick.max(end));
+            taken.push_back(Taken {
+                tick: before.max(last.saturating_add(1)),
+                lines: Vec::new(),
+                last: true,
+            });
+        }
+        let tables = |line: &InputLine| line.kind == InputKind::Context;
+        let has_context = taken.iter().any(|taken| taken.lines.iter().any(tables));
+        if !with_context {
+            taken.iter_mut().for_each(|taken| taken.lines.retain(|line| !tables(line)));
+        }
         Ok(AgainFeed {
             names: Arc::clone(names),
             rejects: Some(reader.rejects(None).map_err(FeedError::Archive)?),
             ignored,
             ahead: alerts.pull().map_err(FeedError::Sort)?,
             alerts,
-            taken: taken(&reader)?,
+            taken,
             batch_records,
             settled: NOTHING_SETTLED,
-            end: end.max(last.saturating_add(1)),
-            ended: false,
             records,
+            has_context,
         })
     }
 
     /// The next epoch; none after the last.
     pub fn pull(&mut self) -> Result<Option<Batch>, FeedError> {
-        if self.ended {
-            return Ok(None);
-        }
         if let Some(batch) = self.rejects()? {
             return Ok(Some(batch));
         }
-        let mut batch = Batch::default();
         // An input speaks when the tick that was settled then is settled again, and not an alert later.
-        let stop = self.taken.front().map(|taken| taken.tick.min(self.end));
+        let Some(stop) = self.taken.front().map(|taken| taken.tick) else { return Ok(None) };
+        let mut batch = Batch::default();
         while batch.alerts.len() < self.batch_records
-            && let Some(alert) = self.ahead.take_if(|alert| stop.is_none_or(|stop| alert.tick < stop))
+            && let Some(alert) = self.ahead.take_if(|alert| alert.tick < stop)
         {
             self.settled = self.settled.max(alert.tick);
             batch.late += u64::from(alert.tick > tick_of(alert.time));
             batch.alerts.push(alert);
             self.ahead = self.alerts.pull().map_err(FeedError::Sort)?;
         }
-        let reached = self.ahead.as_ref().is_none_or(|alert| stop.is_some_and(|stop| alert.tick >= stop));
-        if reached && let Some(taken) = self.taken.pop_front() {
-            self.settled = self.settled.max(taken.tick.min(self.end));
-            batch.settled = self.settled;
+        let reached = self.ahead.as_ref().is_none_or(|alert| alert.tick >= stop);
+        if let Some(taken) = reached.then(|| self.taken.pop_front()).flatten() {
+            self.settled = self.settled.max(taken.tick);
+            (batch.settled, batch.last) = (self.settled, taken.last);
             self.fill(&mut batch, taken)?;
-        } else if self.ahead.is_none() {
-            self.settled = self.settled.max(self.end);
-            (batch.last, self.ended) = (true, true);
         }
         batch.settled = self.settled;
         batch.parts = parts(&batch.alerts, &[], self.settled);
@@ -185,12 +196,21 @@ fn sorted(reader: &Reader, folder: &Path) -> Result<(Sorted, u64, Tick), FeedErr
     Ok((sorter.finish().map_err(FeedError::Sort)?, records, last))
 }
 
-fn taken(reader: &Reader) -> Result<VecDeque<Taken>, FeedError> {
-    let mut by_epoch: std::collections::BTreeMap<Epoch, Taken> = std::collections::BTreeMap::new();
+fn taken(reader: &Reader, archive: &Path) -> Result<VecDeque<Taken>, FeedError> {
+    let mut by_epoch: BTreeMap<(Tick, Epoch), Taken> = BTreeMap::new();
+    let new = |tick| Taken { tick, lines: Vec::new(), last: false };
     for line in reader.inputs(None).map_err(FeedError::Archive)? {
         let line = line.map_err(FeedError::Archive)?;
-        let taken = by_epoch.entry(line.epoch).or_insert(Taken { tick: line.tick, lines: Vec::new() });
-        taken.lines.push(line);
+        if !matches!(line.kind, InputKind::Score | InputKind::Receipt) {
+            let taken = by_epoch.entry((line.tick, line.epoch)).or_insert_with(|| new(line.tick));
+            taken.lines.push(line);
+        }
+    }
+    if Log::path_of(archive).is_file() {
+        let log = Log::open(archive).map_err(FeedError::Log)?;
+        for (epoch, settled) in log.ends().map_err(FeedError::Log)? {
+            by_epoch.entry((settled, epoch)).or_insert_with(|| new(settled)).last = true;
+        }
     }
     Ok(by_epoch.into_values().collect())
 }

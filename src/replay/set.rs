@@ -25,6 +25,9 @@ pub enum FeedError {
     /// The archive that is the input.
     #[error("the archive to be replayed cannot be read: {0}")]
     Archive(#[source] std::io::Error),
+    /// Its log.
+    #[error(transparent)]
+    Log(crate::engine::log::LogError),
     /// Something that it recorded.
     #[error(
         "the archive records {0}, which cannot be understood; was it written by a later version of quell?"

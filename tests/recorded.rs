@@ -1,0 +1,112 @@
+//! A log is replayed without asking anybody again: what the model said, tables of context and executors' receipts are read
+//! from it.
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use common::{agrees, copy, count, digest, done, replay, root, said, summary};
+use quell::archive::Reader;
+use quell::rank::{Model, model};
+use quell::record::{InputKind, Names};
+use serde_json::Value;
+
+/// The demonstration's plan in `folder`, with a registry of its own of models beside it.
+fn demo(folder: &Path) -> PathBuf {
+    let (plan, models) = (folder.join("dataflows"), folder.join("models"));
+    copy(&root().join("dataflows"), &plan);
+    copy(&root().join("models/ranker"), &models.join("ranker"));
+    let flow = plan.join("demo.yml");
+    let text = std::fs::read_to_string(&flow).expect("the plan");
+    let data = root().join("datasets").display().to_string();
+    std::fs::write(&flow, text.replace("../datasets", &data)).expect("room for the plan");
+    flow
+}
+
+/// Puts another version to use, which is less sure of everything.
+fn swap(folder: &Path) {
+    let registry = folder.join("models/ranker");
+    let mut other = Model::load(&registry, None).expect("the shipped model");
+    other.config.temperature *= 4.0;
+    other.write(&registry.join("v2")).expect("room for a model");
+    let hash = model::hash(&registry.join("v2")).expect("it is there");
+    let promoted =
+        format!("version = \"v2\"\nblake3 = \"{hash}\"\nby = \"ada\"\nat = \"2026-03-01T00:00:00Z\"\n");
+    std::fs::write(registry.join("promoted.toml"), promoted).expect("room");
+}
+
+/// The bodies of an archive's inputs of that kind.
+fn inputs(archive: &Path, kind: InputKind) -> Vec<Value> {
+    let reader = Reader::open(archive, Arc::new(Names::default())).expect("an archive");
+    let lines = reader.inputs(None).expect("inputs").map(|line| line.expect("a line"));
+    lines
+        .filter(|line| line.kind == kind)
+        .map(|line| serde_json::from_str(&line.body).expect("JSON"))
+        .collect()
+}
+
+#[test]
+fn scores_are_read_from_the_log() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| folder.path().join(name);
+    let flow = demo(folder.path());
+    let day = root().join("datasets/soc-day/alerts.jsonl.zst");
+    let first = summary(&mut replay(&flow, &[&day], &at("first"), &[]));
+    assert!(count(&first, "actions") > 0, "{first}");
+    let scores = inputs(&at("first"), InputKind::Score);
+    assert!(scores.iter().any(|score| score["confidence"].as_u64() > Some(0)), "the model is believed");
+    assert!(scores.iter().all(|score| score["model"].as_str().is_some_and(|by| by.starts_with("v1:"))));
+    let reader = Reader::open(at("first"), Arc::new(Names::default())).expect("an archive");
+    assert!(scores.len() < reader.incidents(None).expect("incidents").count(), "only what was ranked");
+    swap(folder.path());
+    let archive = at("first");
+    agrees(
+        &summary(&mut replay(&flow, &[&archive], &at("recalled"), &["--workers", "2", "--batch", "99"])),
+        &at("recalled"),
+    );
+    assert_eq!(digest(&at("recalled")), digest(&archive));
+    // And from what was recalled.
+    done(&mut replay(&flow, &[&at("recalled")], &at("recalled-again"), &[]));
+    assert_eq!(digest(&at("recalled-again")), digest(&archive));
+    done(&mut replay(&flow, &[&archive], &at("rescored"), &["--rescore"]));
+    let (rescored, asked) = (digest(&at("rescored")), inputs(&at("rescored"), InputKind::Score));
+    for table in ["alerts", "members", "links"] {
+        assert_eq!(rescored[table], digest(&archive)[table], "{table}");
+    }
+    for table in ["incidents", "decisions", "inputs"] {
+        assert_ne!(rescored[table], digest(&archive)[table], "{table}");
+    }
+    assert!(asked.iter().all(|score| score["model"].as_str().is_some_and(|by| by.starts_with("v2:"))));
+    let files = replay(&flow, &[&day], &at("never"), &["--rescore"]).output().expect("it starts");
+    assert_eq!(files.status.code(), Some(2), "{}", said(&files));
+}
+
+#[test]
+fn a_playbook_that_is_new_is_asked_of_the_model() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| folder.path().join(name);
+    let flow = demo(folder.path());
+    let day = root().join("datasets/soc-day/alerts.jsonl.zst");
+    done(&mut replay(&flow, &[&day], &at("first"), &[]));
+    // One playbook says otherwise what it is for: it is another edition, the others are as they were.
+    let playbooks = at("dataflows/playbooks");
+    let mut files: Vec<PathBuf> =
+        std::fs::read_dir(&playbooks).expect("playbooks").map(|entry| entry.expect("one").path()).collect();
+    files.sort();
+    let text = std::fs::read_to_string(&files[0]).expect("a playbook");
+    let mut changed: Value = serde_json::from_str(&text).expect("JSON");
+    changed["description"] = "Changed by a test.".into();
+    let id = changed["id"].as_str().expect("an id").to_owned();
+    std::fs::write(&files[0], changed.to_string()).expect("room");
+    swap(folder.path());
+    done(&mut replay(&flow, &[&at("first")], &at("second"), &[]));
+    let (mut asked, mut recalled) = (0, 0);
+    for score in inputs(&at("second"), InputKind::Score) {
+        let weighed = score["scores"].as_array().expect("a list").iter().any(|score| score[0] == id.as_str());
+        let model = score["model"].as_str().expect("a name");
+        assert_eq!(model.starts_with("v2:"), weighed, "{score}");
+        *(if weighed { &mut asked } else { &mut recalled }) += 1;
+    }
+    assert!(asked > 0 && recalled > 0, "{asked} {recalled}");
+}
