@@ -6,7 +6,8 @@ mod common;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use common::{agrees, copy, count, digest, done, replay, root, said, summary};
+use common::live::{Live, heard, taken, until};
+use common::{agrees, asking_plan, copy, count, digest, done, edges, replay, root, said, summary};
 use quell::archive::Reader;
 use quell::rank::{Model, model};
 use quell::record::{InputKind, Names};
@@ -109,4 +110,70 @@ fn a_playbook_that_is_new_is_asked_of_the_model() {
         *(if weighed { &mut asked } else { &mut recalled }) += 1;
     }
     assert!(asked > 0 && recalled > 0, "{asked} {recalled}");
+}
+
+/// A plan that follows `edges.jsonl` beside it with a table of indicators, and acts by the executor on that line.
+fn following(folder: &Path, executor: &str) -> PathBuf {
+    let flow = asking_plan(folder);
+    let source = "tenant: default\nsources:\n  - {name: edges.jsonl, type: file, path: edges.jsonl, tenant_from_field: true}\n";
+    let text = std::fs::read_to_string(&flow).expect("the plan").replace("tenant: default\n", source);
+    let text = text.replace("indicators: []", "indicators: [indicators.csv]");
+    std::fs::write(&flow, text.replace("{type: dry-run}", executor)).expect("room for the plan");
+    let policy = folder.join("policies/default.yml");
+    let text = std::fs::read_to_string(&policy).expect("the policy");
+    let bold = "execute: { score: 0.40, confidence: 0 }";
+    std::fs::write(&policy, text.replace("execute: { score: 0.80, confidence: 0.90 }", bold)).expect("room");
+    std::fs::write(folder.join("indicators.csv"), "entity,confidence\nip:203.0.113.9,50\n").expect("room");
+    flow
+}
+
+/// Replays a live run's archive, and tells that nothing is otherwise.
+fn says_the_same(flow: &Path, archive: &Path, to: &Path) {
+    agrees(&summary(&mut replay(flow, &[archive], to, &["--batch", "77", "--workers", "2"])), to);
+    assert_eq!(digest(to), digest(archive));
+}
+
+#[test]
+fn tables_are_read_from_the_log_as_they_changed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (plan, archive) = (folder.path().join("plan"), folder.path().join("live"));
+    let flow = following(&plan, "{type: dry-run}");
+    std::fs::write(plan.join("edges.jsonl"), edges(300)).expect("room");
+    let live = Live::start(&flow, &archive, &[]);
+    taken(&archive, 300);
+    let more: String = (0..50).map(|n| format!("ip:198.51.100.{n},{}\n", 40 + n)).collect();
+    std::fs::write(plan.join("indicators.csv"), format!("entity,confidence\n{more}")).expect("room");
+    until("the table is read again", || Some(heard(&archive, "context")).filter(|n| *n > 1));
+    agrees(&live.stop(), &archive);
+    assert_eq!(inputs(&archive, InputKind::Context).len(), 2, "how they stood, and the change");
+    // The file says by now what it did not say at first.
+    says_the_same(&flow, &archive, &folder.path().join("again"));
+    let empty = folder.path().join("no tables");
+    std::fs::create_dir(&empty).expect("room");
+    for table in ["assets", "identities", "indicators"] {
+        let head = if table == "indicators" { "entity,confidence\n" } else { "entity\n" };
+        std::fs::write(empty.join(format!("{table}.csv")), head).expect("room");
+    }
+    let other = folder.path().join("without");
+    done(replay(&flow, &[&archive], &other, &[]).arg("--context").arg(&empty));
+    assert_ne!(digest(&other)["incidents"], digest(&archive)["incidents"]);
+    assert_eq!(inputs(&other, InputKind::Context).len(), 1, "those of the command line, and no change");
+}
+
+#[test]
+fn a_run_that_was_stopped_and_went_on_is_one_log() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (plan, archive) = (folder.path().join("plan"), folder.path().join("live"));
+    let flow = following(&plan, "{type: dry-run}");
+    let (whole, input) = (edges(400), plan.join("edges.jsonl"));
+    let cut = whole.match_indices('\n').nth(199).expect("200 lines").0 + 1;
+    std::fs::write(&input, &whole[..cut]).expect("room");
+    let live = Live::start(&flow, &archive, &[]);
+    taken(&archive, 200);
+    live.stop();
+    std::fs::write(&input, &whole).expect("room");
+    let live = Live::start(&flow, &archive, &[]);
+    taken(&archive, 400);
+    agrees(&live.stop(), &archive);
+    says_the_same(&flow, &archive, &folder.path().join("again"));
 }

@@ -226,6 +226,12 @@ impl Log {
         self.sql(read())
     }
 
+    /// The tick below which all was settled at an epoch's end; none where the log has no such epoch.
+    pub fn settled(&self, epoch: Epoch) -> Result<Option<Tick>, LogError> {
+        let said = "select settled from epoch where epoch = ?1";
+        self.sql(self.db.query_row(said, [epoch.cast_signed()], |row| row.get(0)).optional())
+    }
+
     /// Appends an input, durably. With a key, the same key again changes nothing; tells whether it is new.
     pub fn append(&self, kind: &str, body: &str, key: Option<&str>) -> Result<bool, LogError> {
         let said = "insert into input (kind, body, key) values (?1, ?2, ?3) on conflict (key) do nothing";

@@ -47,8 +47,17 @@ pub fn identity(path: &Path) -> Result<serde_json::Value, crate::engine::log::Lo
 /// What came in beside records at one epoch, with the tick that was settled then, and whether that was the end.
 struct Taken {
     tick: Tick,
+    /// The tick that was settled before it: what settled in the same epoch did so together with what came in.
+    /// Where nothing came in, the same tick: it makes no difference.
+    before: Tick,
     lines: Vec<InputLine>,
     last: bool,
+}
+
+impl Taken {
+    fn new(tick: Tick) -> Taken {
+        Taken { tick, before: tick, lines: Vec::new(), last: false }
+    }
 }
 
 /// A feed over an archive.
@@ -91,11 +100,8 @@ impl AgainFeed {
         if !taken.back().is_some_and(|taken| taken.last) {
             // It was cut, or has no log beside it: it ends with what it holds.
             let before = taken.back().map_or(end, |taken| taken.tick.max(end));
-            taken.push_back(Taken {
-                tick: before.max(last.saturating_add(1)),
-                lines: Vec::new(),
-                last: true,
-            });
+            let tick = before.max(last.saturating_add(1));
+            taken.push_back(Taken { last: true, ..Taken::new(tick) });
         }
         let tables = |line: &InputLine| line.kind == InputKind::Context;
         let has_context = taken.iter().any(|taken| taken.lines.iter().any(tables));
@@ -122,18 +128,22 @@ impl AgainFeed {
             return Ok(Some(batch));
         }
         // An input speaks when the tick that was settled then is settled again, and not an alert later.
-        let Some(stop) = self.taken.front().map(|taken| taken.tick) else { return Ok(None) };
+        let Some((stop, before)) = self.taken.front().map(|taken| (taken.tick, taken.before)) else {
+            return Ok(None);
+        };
         let mut batch = Batch::default();
         while batch.alerts.len() < self.batch_records
             && let Some(alert) = self.ahead.take_if(|alert| alert.tick < stop)
         {
-            self.settled = self.settled.max(alert.tick);
+            self.settled = self.settled.max(alert.tick.min(before));
             batch.late += u64::from(alert.tick > tick_of(alert.time));
             batch.alerts.push(alert);
             self.ahead = self.alerts.pull().map_err(FeedError::Sort)?;
         }
         let reached = self.ahead.as_ref().is_none_or(|alert| alert.tick >= stop);
-        if let Some(taken) = reached.then(|| self.taken.pop_front()).flatten() {
+        if reached && self.settled < before {
+            self.settled = before;
+        } else if let Some(taken) = reached.then(|| self.taken.pop_front()).flatten() {
             self.settled = self.settled.max(taken.tick);
             (batch.settled, batch.last) = (self.settled, taken.last);
             self.fill(&mut batch, taken)?;
@@ -198,18 +208,21 @@ fn sorted(reader: &Reader, folder: &Path) -> Result<(Sorted, u64, Tick), FeedErr
 
 fn taken(reader: &Reader, archive: &Path) -> Result<VecDeque<Taken>, FeedError> {
     let mut by_epoch: BTreeMap<(Tick, Epoch), Taken> = BTreeMap::new();
-    let new = |tick| Taken { tick, lines: Vec::new(), last: false };
     for line in reader.inputs(None).map_err(FeedError::Archive)? {
         let line = line.map_err(FeedError::Archive)?;
         if !matches!(line.kind, InputKind::Score | InputKind::Receipt) {
-            let taken = by_epoch.entry((line.tick, line.epoch)).or_insert_with(|| new(line.tick));
-            taken.lines.push(line);
+            let (tick, epoch) = (line.tick, line.epoch);
+            by_epoch.entry((tick, epoch)).or_insert_with(|| Taken::new(tick)).lines.push(line);
         }
     }
     if Log::path_of(archive).is_file() {
         let log = Log::open(archive).map_err(FeedError::Log)?;
-        for (epoch, settled) in log.ends().map_err(FeedError::Log)? {
-            by_epoch.entry((settled, epoch)).or_insert_with(|| new(settled)).last = true;
+        for (epoch, tick) in log.ends().map_err(FeedError::Log)? {
+            by_epoch.entry((tick, epoch)).or_insert_with(|| Taken::new(tick)).last = true;
+        }
+        for ((tick, epoch), taken) in by_epoch.iter_mut().filter(|(_, taken)| !taken.lines.is_empty()) {
+            let before = log.settled(epoch.saturating_sub(1)).map_err(FeedError::Log)?;
+            taken.before = before.unwrap_or(NOTHING_SETTLED).min(*tick);
         }
     }
     Ok(by_epoch.into_values().collect())
