@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use common::live::{Live, heard, taken, until};
+use common::world::{calling, world};
 use common::{agrees, asking_plan, copy, count, digest, done, edges, replay, root, said, summary};
 use quell::archive::Reader;
 use quell::rank::{Model, model};
@@ -176,4 +177,41 @@ fn a_run_that_was_stopped_and_went_on_is_one_log() {
     taken(&archive, 400);
     agrees(&live.stop(), &archive);
     says_the_same(&flow, &archive, &folder.path().join("again"));
+}
+
+#[test]
+fn receipts_are_read_from_the_log_and_nobody_is_called() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (plan, archive) = (folder.path().join("plan"), folder.path().join("live"));
+    let flow = following(&plan, "{type: dry-run}");
+    let (address, done) = world();
+    calling(&flow, address);
+    std::fs::write(plan.join("edges.jsonl"), edges(400)).expect("room");
+    let live = Live::start(&flow, &archive, &["--batch", "30"]);
+    taken(&archive, 400);
+    let first = live.stop();
+    agrees(&first, &archive);
+    let given = || done.lock().expect("no panic").values().sum::<u32>();
+    let calls = given();
+    assert!(calls > 50 && count(&first, "outcomes") > 50, "{calls} {first}");
+    assert_eq!(inputs(&archive, InputKind::Receipt).len(), calls as usize);
+    says_the_same(&flow, &archive, &folder.path().join("again"));
+    says_the_same(&flow, &folder.path().join("again"), &folder.path().join("and again"));
+    assert_eq!(given(), calls, "a replay calls nobody");
+    // An order that nobody gave then is told, not done.
+    let log = folder.path().join("without receipts");
+    copy(&archive, &log);
+    let reader = Reader::open(&archive, Arc::new(Names::default())).expect("an archive");
+    let statuses = |archive: &Path| -> std::collections::BTreeSet<&'static str> {
+        let reader = Reader::open(archive, Arc::clone(reader.names())).expect("an archive");
+        reader.actions(None).expect("actions").map(|line| line.expect("an action").status.name()).collect()
+    };
+    assert!(statuses(&archive).contains("succeeded") && !statuses(&archive).contains("dry_run"));
+    std::fs::remove_dir_all(log.join("inputs")).expect("a folder");
+    agrees(
+        &summary(&mut replay(&flow, &[&log], &folder.path().join("told"), &[])),
+        &folder.path().join("told"),
+    );
+    assert_eq!(statuses(&folder.path().join("told")), ["dry_run"].into());
+    assert_eq!(given(), calls);
 }

@@ -17,6 +17,7 @@ use super::effects::{Effects, Key};
 use super::executor::{Answer, Executor};
 use super::ledger::{Known, Ledger, LedgerError};
 use super::order::Order;
+use super::receipt::Receipt;
 use super::stepper::Walk;
 use crate::decide::Ruled;
 use crate::plan::playbook::Playbook;
@@ -57,6 +58,8 @@ pub struct Rows {
     pub outcomes: Vec<Outcome>,
     /// What simulated analysts said.
     pub verdicts: Vec<Verdict>,
+    /// What was heard from outside the process, in order, with whose it is.
+    pub receipts: Vec<(Receipt, Sym)>,
 }
 
 /// An event's place: its tick, its kind, an id, a step.
@@ -234,7 +237,7 @@ impl Desk {
     /// Where the ledger can't be written.
     pub fn finish(&mut self, settled: Tick) -> Result<Rows, DeskError> {
         self.turn(settled, false)?;
-        if !matches!(self.executor, Executor::Webhook(_)) {
+        if !self.executor.is_outside() {
             self.turn(settled, true)?;
         }
         Ok(std::mem::take(&mut self.rows))

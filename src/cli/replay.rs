@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use super::report::{Progress, Stopwatch, measured, tell, tell_difference};
 use super::{Failure, Output, setup};
+use crate::act::Executor;
 use crate::archive::{Reader, recover};
-use crate::engine::journal::{Effects, Said};
+use crate::engine::journal::{Effects, Said, recorded};
 use crate::engine::log::{Log, STATE_FOLDER};
 use crate::engine::run::{Batch, Run, Settings, has_log};
 use crate::engine::scores;
@@ -105,7 +106,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let Some((committed, as_of)) = committed else {
         return finished(args);
     };
-    let executor = setup::executor(&plan, &plan.pipeline.executor, true, &names)?;
+    let executor = executor(&plan, &input, &names)?;
     let settings = Settings {
         plan: Arc::clone(&plan),
         names: Arc::clone(&names),
@@ -122,6 +123,16 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let (summary, counts) = run.finish()?;
     fed?;
     report(args, &measured(summary, &watch), &counts, &names)
+}
+
+/// Orders that would leave the process are answered as they were then; where files are replayed they are told, not done.
+fn executor(plan: &Plan, input: &Input, names: &Arc<Names>) -> Result<Executor, Failure> {
+    match (&plan.pipeline.executor, input) {
+        (ExecutorSpec::Webhook { .. }, Input::Archive(archive)) => {
+            Ok(Executor::Recorded(recorded(&Reader::open(archive, Arc::clone(names))?)?))
+        }
+        (spec, _) => setup::executor(plan, spec, true, names),
+    }
 }
 
 /// What an archive's model said, unless it is to be asked again.

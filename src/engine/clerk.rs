@@ -13,6 +13,7 @@ use rustc_hash::FxHashMap;
 
 use super::archivist::Told;
 use super::dataflow::Output;
+use super::journal::received;
 use crate::act::{Desk, DeskError, Handed};
 use crate::archive::{DecisionRow, Rows, VerdictRow};
 use crate::decide::Ruled;
@@ -160,6 +161,7 @@ impl Clerk {
             Some(VerdictRow { tenant: outcome.tenant, tick: outcome.tick, verdict })
         });
         let verdicts = verdicts.collect();
+        self.tell(epoch, Rows::Inputs(done.receipts.iter().map(received).collect()));
         self.tell(epoch, Rows::Actions(done.actions));
         self.tell(epoch, Rows::Verdicts(verdicts));
         self.tell(epoch, Rows::Outcomes(done.outcomes));

@@ -3,12 +3,15 @@
 //! In: clocks' moves, changes of context, verdicts, approvals: JSON of one shape each, live or from the log.
 //! Out: their effects on a batch. State: epochs that are not in the log yet.
 
+use std::io;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::log::{Heard, Log, LogError, LoggedEpoch, LoggedInput};
 use super::run::Batch;
+use crate::act::{Receipt, Recorded};
+use crate::archive::Reader;
 use crate::record::input::Approval;
 use crate::record::{
     ContextRow, ContextTable, Diff, Entity, Epoch, InputKind, InputRow, Millis, Names, Sym, Verdict,
@@ -159,7 +162,8 @@ impl Effects {
         batch.verdicts = self.verdicts;
         // Before anything is settled there is no date that the row would lie at.
         let tick = batch.settled.max(0);
-        batch.inputs = self.rows.into_iter().map(|row| InputRow { tick, ..row }).collect();
+        batch.inputs.extend(self.rows);
+        batch.inputs.iter_mut().for_each(|row| row.tick = tick);
     }
 }
 
@@ -191,6 +195,50 @@ fn worded<T: serde::de::DeserializeOwned>(body: &str) -> Result<(T, String), ser
     let mut fields: serde_json::Map<String, serde_json::Value> = serde_json::from_str(body)?;
     let tenant = fields.remove("tenant").and_then(|tenant| tenant.as_str().map(str::to_owned));
     Ok((serde_json::from_value(fields.into())?, tenant.unwrap_or_default()))
+}
+
+/// A pushed batch, without what was in it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Pushed {
+    /// To which source.
+    pub source: String,
+    /// Its `Idempotency-Key`.
+    pub key: Option<String>,
+    /// How many records.
+    pub records: u64,
+}
+
+impl Pushed {
+    /// Its row.
+    #[must_use]
+    pub fn row(&self) -> InputRow {
+        let body = serde_json::to_string(self).unwrap_or_default();
+        InputRow { epoch: 0, tick: 0, tenant: Sym::EMPTY, kind: InputKind::Push, body }
+    }
+}
+
+/// The row of a receipt.
+#[must_use]
+pub fn received((receipt, tenant): &(Receipt, Sym)) -> InputRow {
+    let body = serde_json::to_string(receipt).unwrap_or_default();
+    InputRow { epoch: 0, tick: receipt.tick, tenant: *tenant, kind: InputKind::Receipt, body }
+}
+
+/// An archive's receipts, as an executor that calls nobody.
+pub fn recorded(archive: &Reader) -> io::Result<Recorded> {
+    let mut receipts: Vec<(Epoch, Receipt)> = Vec::new();
+    for line in archive.inputs(None)? {
+        let line = line?;
+        if line.kind == InputKind::Receipt {
+            let receipt = serde_json::from_str(&line.body).map_err(|error| {
+                io::Error::other(format!("a recorded receipt cannot be understood: {error}"))
+            })?;
+            receipts.push((line.epoch, receipt));
+        }
+    }
+    // Within an epoch they were heard in the order of their ticks, as they lie.
+    receipts.sort_by_key(|(epoch, _)| *epoch);
+    Ok(Recorded::of(receipts.into_iter().map(|(_, receipt)| receipt)))
 }
 
 /// Writes epochs to the log ahead of the archive, where they take more than records.

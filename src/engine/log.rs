@@ -73,8 +73,10 @@ pub struct LoggedInput {
     pub id: i64,
     /// Its kind, as [`crate::record::InputKind::name`] says it.
     pub kind: String,
-    /// JSON, or a pushed batch as it came.
+    /// JSON.
     pub body: String,
+    /// What it was told apart by, where its sender said so.
+    pub key: Option<String>,
     /// The epoch that took it, once one has.
     pub epoch: Option<Epoch>,
 }
@@ -269,12 +271,14 @@ impl Log {
 
     fn inputs_where(&self, which: &str, with: &[&dyn rusqlite::ToSql]) -> Result<Vec<LoggedInput>, LogError> {
         let read = || -> rusqlite::Result<Vec<LoggedInput>> {
-            let mut rows =
-                self.db.prepare_cached(&format!("select id, kind, body, epoch from input where {which}"))?;
+            let mut rows = self
+                .db
+                .prepare_cached(&format!("select id, kind, body, epoch, key from input where {which}"))?;
             let input = |row: &rusqlite::Row<'_>| {
                 let epoch: Option<i64> = row.get(3)?;
                 let epoch = epoch.map(i64::cast_unsigned);
-                Ok(LoggedInput { id: row.get(0)?, kind: row.get(1)?, body: row.get(2)?, epoch })
+                let (id, kind, body) = (row.get(0)?, row.get(1)?, row.get(2)?);
+                Ok(LoggedInput { id, kind, body, key: row.get(4)?, epoch })
             };
             rows.query_map(with, input)?.collect()
         };

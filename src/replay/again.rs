@@ -3,7 +3,8 @@
 //! In: the published parts of an archive. Out: epochs of N records whose settled rows, under the same plan and model, are those
 //! of the first run: ticks are as recorded, so what was late is late again, a person's word comes when the settled tick
 //! is what it was then, and the input ends where it ended, also when the run went on after that. A duplicate comes back as
-//! a copy of its alert, which is all that it was. Scores and receipts are not fed: who asks for them is given them.
+//! a copy of its alert, which is all that it was. Scores and receipts are not fed, but given to who asks for them; pushed
+//! batches are alerts by now.
 //! State: duplicates and inputs; alerts in sorted runs.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -210,7 +211,7 @@ fn taken(reader: &Reader, archive: &Path) -> Result<VecDeque<Taken>, FeedError> 
     let mut by_epoch: BTreeMap<(Tick, Epoch), Taken> = BTreeMap::new();
     for line in reader.inputs(None).map_err(FeedError::Archive)? {
         let line = line.map_err(FeedError::Archive)?;
-        if !matches!(line.kind, InputKind::Score | InputKind::Receipt) {
+        if !matches!(line.kind, InputKind::Score | InputKind::Receipt | InputKind::Push) {
             let (tick, epoch) = (line.tick, line.epoch);
             by_epoch.entry((tick, epoch)).or_insert_with(|| Taken::new(tick)).lines.push(line);
         }
