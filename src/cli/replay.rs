@@ -8,6 +8,7 @@ use super::report::{Progress, Stopwatch, measured, tell, tell_difference};
 use super::{Failure, Output, setup};
 use crate::act::Executor;
 use crate::archive::{Reader, recover};
+use crate::engine::answers::EXECUTOR;
 use crate::engine::journal::{Effects, Said, recorded};
 use crate::engine::log::{Log, STATE_FOLDER};
 use crate::engine::run::{Batch, Run, Settings, has_log};
@@ -231,6 +232,9 @@ fn prepare(args: &Args, plan: &Plan, input: &Input) -> Result<Option<(Epoch, Mil
             .into());
         }
         Some(_) => {}
+    }
+    if args.environment.is_some() {
+        log.set_meta(EXECUTOR, &serde_json::to_string(&plan.pipeline.executor)?)?;
     }
     let as_of = match log.meta("as_of")?.and_then(|as_of| as_of.parse().ok()) {
         Some(as_of) => as_of,

@@ -191,7 +191,8 @@ pub fn word(word: &impl Serialize, tenant: &str) -> String {
     body.to_string()
 }
 
-fn worded<T: serde::de::DeserializeOwned>(body: &str) -> Result<(T, String), serde_json::Error> {
+/// A person's word of JSON, and whose matter it is on.
+pub(super) fn worded<T: serde::de::DeserializeOwned>(body: &str) -> Result<(T, String), serde_json::Error> {
     let mut fields: serde_json::Map<String, serde_json::Value> = serde_json::from_str(body)?;
     let tenant = fields.remove("tenant").and_then(|tenant| tenant.as_str().map(str::to_owned));
     Ok((serde_json::from_value(fields.into())?, tenant.unwrap_or_default()))

@@ -228,6 +228,16 @@ impl Log {
         self.sql(read())
     }
 
+    /// Epochs after `epoch`, each with its settled tick: in the log, and not published yet.
+    pub fn beyond(&self, epoch: Epoch) -> Result<Vec<(Epoch, Tick)>, LogError> {
+        let read = || -> rusqlite::Result<Vec<(Epoch, Tick)>> {
+            let said = "select epoch, settled from epoch where epoch > ?1 order by epoch";
+            let row = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)?.cast_unsigned(), row.get(1)?));
+            self.db.prepare(said)?.query_map([epoch.cast_signed()], row)?.collect()
+        };
+        self.sql(read())
+    }
+
     /// The tick below which all was settled at an epoch's end; none where the log has no such epoch.
     pub fn settled(&self, epoch: Epoch) -> Result<Option<Tick>, LogError> {
         let said = "select settled from epoch where epoch = ?1";

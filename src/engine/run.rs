@@ -10,7 +10,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use super::archivist::{ArchiveError, Archivist, COMMIT_EVERY, Told};
-use super::clerk::{Clerk, Report};
+use super::clerk::{Clerk, Report, UnderWay};
 use super::dataflow::{Output, Wiring};
 use super::log::{Log, LogError, LoggedEpoch, LoggedPart, STATE_FOLDER};
 use super::summary::{Counts, Summary};
@@ -144,8 +144,14 @@ impl Run {
         let simulated = matches!(executor, Executor::Simulate(_));
         let playbooks = Arc::clone(&wiring.proposing.playbooks);
         let desk = Desk::open(&archive.join(STATE_FOLDER), executor, playbooks, Arc::clone(&names))?;
-        let clerk =
-            Clerk { desk, archive: to_archive.clone(), plan_hash, simulated, kill: kill_switch(&archive) };
+        let clerk = Clerk {
+            desk,
+            archive: to_archive.clone(),
+            plan_hash,
+            simulated,
+            kill: kill_switch(&archive),
+            under_way: UnderWay::default(),
+        };
         let (outputs, inbox) = unbounded();
         let clerk = thread::Builder::new().name("act".into()).spawn(move || clerk.run(&inbox))?;
         let service = RankService::start(ranker, model_version, recall)?;
@@ -256,7 +262,7 @@ impl Run {
     }
 }
 
-fn wiring(plan: &Plan, names: &Arc<Names>) -> Wiring {
+pub(super) fn wiring(plan: &Plan, names: &Arc<Names>) -> Wiring {
     Wiring {
         link: plan.pipeline.link.clone(),
         correlations: plan.correlations.iter().map(|rule| Compiled::of(rule, names)).collect(),

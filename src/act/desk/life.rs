@@ -28,8 +28,9 @@ impl Desk {
             Event::Heard { id, what } => self.heard(id, what),
             Event::Expiry { id } => self.expire(id)?,
             Event::Review { incident, tenant } => self.review(incident, tenant),
-            Event::Verdict { verdict, tenant } => {
-                self.rows.outcomes.extend(self.labels.verdict(&verdict, tenant, self.now));
+            // At the end answers that are still to come are heard before their time: a word after it has a tick of its own.
+            Event::Verdict { verdict, tenant, tick } => {
+                self.rows.outcomes.extend(self.labels.verdict(&verdict, tenant, tick));
             }
         }
         Ok(())
