@@ -142,8 +142,9 @@ fn tables_are_read_from_the_log_as_they_changed() {
     std::fs::write(plan.join("edges.jsonl"), edges(300)).expect("room");
     let live = Live::start(&flow, &archive, &[]);
     taken(&archive, 300);
-    let more: String = (0..50).map(|n| format!("ip:198.51.100.{n},{}\n", 40 + n)).collect();
-    std::fs::write(plan.join("indicators.csv"), format!("entity,confidence\n{more}")).expect("room");
+    let more: Vec<String> = (0..50).map(|n| format!("ip:198.51.100.{n},{}", 40 + n)).collect();
+    let table = format!("entity,confidence\n{}\n", more.join("\n"));
+    std::fs::write(plan.join("indicators.csv"), table).expect("room");
     until("the table is read again", || Some(heard(&archive, "context")).filter(|n| *n > 1));
     agrees(&live.stop(), &archive);
     assert_eq!(inputs(&archive, InputKind::Context).len(), 2, "how they stood, and the change");

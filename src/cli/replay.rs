@@ -355,7 +355,8 @@ fn feed_archive(args: &Args, tables: Option<&Said>, archive: &Path, run: &mut Ru
     let (folder, own) = (args.archive.join(STATE_FOLDER), args.context.is_none());
     let mut feed = AgainFeed::open(archive, &folder, run.names(), args.batch as usize, own)?;
     // What the archive recorded of tables goes before what the plan's files say by now.
-    if !(own && feed.has_context) && !feed_tables(tables, run) {
+    let recorded = own && feed.has_context;
+    if !recorded && !feed_tables(tables, run) {
         return Ok(());
     }
     let progress = Progress::start(feed.records);

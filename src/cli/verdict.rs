@@ -110,7 +110,9 @@ fn means(args: &AnswerArgs, log: &Log, names: &Arc<Names>) -> Result<Means, Fail
         ExecutorSpec::Webhook { .. } if !live => {
             Executor::Recorded(recorded(&Reader::open(&args.archive, Arc::clone(names))?)?)
         }
-        spec => setup::executor(&plan, spec, !live, names)?,
+        spec @ (ExecutorSpec::DryRun | ExecutorSpec::Simulate { .. } | ExecutorSpec::Webhook { .. }) => {
+            setup::executor(&plan, spec, !live, names)?
+        }
     };
     let ranker = setup::ranker(&plan, None)?;
     Ok(Means { plan: Arc::new(plan), names: Arc::clone(names), ranker, executor })

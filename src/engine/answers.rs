@@ -338,7 +338,9 @@ fn at_once(
         }
     }
     let mut actions = BTreeMap::new();
-    stand.into_values().for_each(|status| *actions.entry(status).or_default() += 1);
+    for status in stand.into_values() {
+        *actions.entry(status).or_default() += 1;
+    }
     let decision = decision.ok_or_else(|| AnswerError::Diverged(archive.to_owned()))?;
     Ok(Answered::Now { decision, actions })
 }

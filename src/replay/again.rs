@@ -107,7 +107,9 @@ impl AgainFeed {
         let tables = |line: &InputLine| line.kind == InputKind::Context;
         let has_context = taken.iter().any(|taken| taken.lines.iter().any(tables));
         if !with_context {
-            taken.iter_mut().for_each(|taken| taken.lines.retain(|line| !tables(line)));
+            for taken in &mut taken {
+                taken.lines.retain(|line| !tables(line));
+            }
         }
         Ok(AgainFeed {
             names: Arc::clone(names),
@@ -177,10 +179,11 @@ impl AgainFeed {
         let said = taken.lines.into_iter().map(|line| Said { id: None, kind: line.kind, body: line.body });
         // Clocks are in the ticks of alerts: their moves are recorded, and change nothing here.
         let effects = Effects::of(&said.collect::<Vec<_>>(), &self.names);
-        match effects.strange.first() {
-            Some(what) => Err(FeedError::Input(what.clone())),
-            None => Ok(effects.fill(batch)),
+        if let Some(what) = effects.strange.first() {
+            return Err(FeedError::Input(what.clone()));
         }
+        effects.fill(batch);
+        Ok(())
     }
 }
 
