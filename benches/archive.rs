@@ -54,7 +54,10 @@ fn alerts(names: &Names) -> Rows {
             .collect(),
             unmapped: None,
         };
-        AlertRow { alert, repeat_of: dice.below(2).eq(&0).then(|| AlertId::of(&[&(at / 2).to_le_bytes()])) }
+        AlertRow {
+            alert: Arc::new(alert),
+            repeat_of: dice.below(2).eq(&0).then(|| AlertId::of(&[&(at / 2).to_le_bytes()])),
+        }
     };
     Rows::Alerts((0..ROWS).map(|at| alert(at, &mut dice)).collect())
 }

@@ -293,6 +293,99 @@ fn deep_and_doubled_json_harms_nothing() {
     assert_eq!(digest(&place.at("archive")), first);
 }
 
+#[test]
+fn what_windows_and_spreadsheets_write_is_read() {
+    let wide = |text: &str| -> Vec<u8> { text.encode_utf16().flat_map(u16::to_le_bytes).collect() };
+    let lines = many(0, 3).replace('\n', "\r\n");
+    Place::expect([b"\xff\xfe".to_vec(), wide(&lines)].concat(), "marked.json", 3, &[]);
+    Place::expect(wide(&lines), "unmarked.json", 3, &[]);
+    let rows = "time;name;ip;host;short\r\n1767571200;\"Wazuh: x;\r\ny\";10.0.0.1;mail;W\r\n";
+    for (begin, header, row) in [("", "", ""), ("sep=;\r\n", "", ""), ("", ";", ";"), ("", ";host", ";other")]
+    {
+        let text = rows.replace("short\r", &format!("short{header}\r")).replace("W\r", &format!("W{row}\r"));
+        let text = format!("{begin}{text}");
+        Place::expect(&text, "a.csv", 1, &[]);
+        Place::expect(wide(&text.replace(';', "\t")), "a.csv", 1, &[]);
+    }
+    // Files put one behind the other have a header each, which is no record.
+    Place::expect(format!("{rows}{rows}").replace("10.0.0.1", "10.0.0.2"), "a.csv", 2, &[]);
+}
+
+#[test]
+fn files_that_hold_no_records_say_what_they_are() {
+    for (begin, what) in [
+        ("PK\u{3}\u{4}", "zip"),
+        ("BZh91AY&SY", "bzip2"),
+        ("ElfFile\0", "event log"),
+        ("SQLite format 3\0", "SQLite"),
+    ] {
+        Place::expect(format!("{begin}{}", "x\n".repeat(200_000)), "a", 0, &[(1, what)]);
+    }
+    let mut tar = vec![0; 512];
+    tar[..7].copy_from_slice(b"a.jsonl");
+    tar[257..262].copy_from_slice(b"ustar");
+    tar.extend(many(0, 3).into_bytes());
+    Place::expect(gzip(&tar), "a.tgz", 0, &[(1, "tar archive")]);
+    Place::expect(gzip(&gzip(b"{}")), "a.gz", 0, &[(1, "packed twice")]);
+    Place::expect(gzip(b"PAR1"), "a.parquet.gz", 0, &[(1, "Parquet")]);
+}
+
+#[test]
+fn what_follows_a_gzip_stream_costs_nothing_of_it() {
+    let packed = gzip(many(0, 3).trim_end().as_bytes());
+    Place::expect([&packed[..], &[0; 700]].concat(), "padded.gz", 3, &[]);
+    Place::expect([&packed[..], b"and more"].concat(), "more.gz", 3, &[(3, "no gzip")]);
+    Place::expect([gzip(b""), packed.clone(), gzip(b"\n")].concat(), "members.gz", 3, &[]);
+    Place::expect([&packed[..], &packed[..9]].concat(), "half.gz", 2, &[(3, "breaks off")]);
+}
+
+#[test]
+fn a_value_nested_deeply_hides_no_record_behind_it() {
+    let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
+    let record = good(1).replacen('{', &format!("{{\"unknown\":{deep},"), 1);
+    let known = good(2).replace("\"h1\"", &deep);
+    let list = format!("[{},{record},{known},{}]", good(0), good(3));
+    Place::expect(list, "a.json", 3, &[(1, "recursion")]);
+}
+
+#[test]
+fn ids_beyond_64_bits_are_no_copies_of_each_other() {
+    let id = |n: u32, id: &str| good(n).replace(&format!("\"g{n}\""), id) + "\n";
+    let text = id(1, "123456789012345678901234567890") + &id(2, "123456789012345678901234567891");
+    Place::expect(text, "a.jsonl", 2, &[]);
+    let place = Place::new();
+    let text =
+        id(1, "18446744073709551615") + &id(2, "18446744073709551615") + &id(3, "18446744073709551614");
+    let (summary, _) = place.run(&place.file("a.jsonl", text), &[]);
+    assert_eq!((count(&summary, "alerts"), count(&summary, "duplicates")), (2, 1), "{summary}");
+}
+
+#[cfg(unix)]
+#[test]
+fn links_in_circles_pipes_and_names_twice_are_harmless() {
+    let place = Place::new();
+    let input = place.file("in/deep/a.jsonl", many(0, 3));
+    std::os::unix::fs::symlink(place.at("in"), place.at("in/deep/up")).expect("a link");
+    assert!(Command::new("mkfifo").arg(place.at("in/pipe")).status().expect("mkfifo").success());
+    let (summary, _) = place.run(&place.at("in"), &[]);
+    assert_eq!(count(&summary, "records"), 3, "{summary}");
+    std::fs::remove_dir_all(place.at("archive")).expect("the archive can be removed");
+    let flow = place.plan();
+    let text = fails(&mut replay(&flow, &[&input, &input], &place.at("archive"), &[]), 1);
+    assert!(text.contains("name it once"), "{text}");
+    // A pipe by its name is read, once.
+    let (pipe, lines) = (place.at("in/pipe"), many(0, 5));
+    let writer = std::thread::spawn(move || std::fs::write(pipe, lines).is_ok());
+    let (summary, _) = place.run(&place.at("in/pipe"), &[]);
+    assert_eq!(count(&summary, "alerts"), 5, "{summary}");
+    assert!(writer.join().expect("no panic"), "what wrote to it was read to its end");
+    std::fs::remove_dir_all(place.at("archive")).expect("the archive can be removed");
+    // What is not there cannot be read: it is not left out unsaid.
+    std::os::unix::fs::symlink(place.at("gone"), place.at("in/gone.jsonl")).expect("a link");
+    let text = fails(&mut place.command(&place.at("in"), &[]), 1);
+    assert!(text.contains("gone.jsonl"), "{text}");
+}
+
 /// What an attacker would like a terminal, a browser, a spreadsheet or a C string to make of it.
 const ATTACKS: [&str; 5] = [
     "\u{1b}[2J\u{1b}]0;owned\u{7}",

@@ -273,6 +273,22 @@ fn a_live_stream_gives_its_records_when_asked() {
     assert_eq!(told(&out), ["1: {\"a\":1}", "2: {\"a\":2}"]);
 }
 
+#[test]
+fn a_source_that_begins_anew_is_told_anew() {
+    let mut framer = Framer::new(ORIGIN, Limits::default());
+    let mut out = Vec::new();
+    for (part, text) in
+        ["{\"a\":1}\n{\"a\":2}", "a,b\n1,2\n", "a,b\n3,4\n", "\u{feff}{\n\"a\":5\n}"].iter().enumerate()
+    {
+        if part > 0 {
+            framer.anew(&mut out);
+        }
+        framer.feed(text.as_bytes(), &mut out);
+    }
+    framer.finish(&mut out);
+    assert_eq!(told(&out), ["1: {\"a\":1}", "2: {\"a\":2}", "4: 1,2", "6: 3,4", "7: {\n\"a\":5\n}"]);
+}
+
 /// Texts made of what formats are made of.
 fn soup() -> impl Strategy<Value = String> {
     let words = [

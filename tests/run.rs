@@ -11,10 +11,9 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use common::live::{Live, NDJSON, heard, post, taken, until};
+use common::live::{Live, NDJSON, heard, post, posted, taken, until};
 use common::{acting_plan, agrees, copy, count, digest, done, edges, held, quell, replay, root, said, site};
 use quell::archive::{DecisionLine, IncidentLine, Reader};
-use quell::engine::log::Log;
 use quell::record::{IncidentId, IncidentState, InputKind, Names, Ruling};
 
 fn text(path: &Path) -> String {
@@ -190,7 +189,13 @@ fn what_was_acknowledged_survives_kills_and_is_not_doubled() {
             assert_eq!((status, body.contains("\"duplicate\":true")), (200, true), "{body}");
         }
     }
-    std::fs::write(&grows, &all).expect("room");
+    let there = text(&grows).len();
+    std::fs::File::options()
+        .append(true)
+        .open(&grows)
+        .expect("it")
+        .write_all(&all.as_bytes()[there..])
+        .expect("room");
     let file = folder.path().join("edge");
     std::fs::write(&file, &pushed).expect("room");
     let told = folder.path().join("replayed");
@@ -207,6 +212,112 @@ fn what_was_acknowledged_survives_kills_and_is_not_doubled() {
     let summary = live.stop();
     assert!(held(&archive).alerts > before, "{summary}");
     agrees(&summary, &archive);
+}
+
+#[test]
+fn a_file_that_is_rotated_loses_nothing_and_doubles_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (archive, plans) = (folder.path().join("live"), folder.path().join("plan"));
+    let flow =
+        plan(&plans, "  - {name: edges.jsonl, type: file, path: edges.jsonl, tenant_from_field: true}");
+    let path = plans.join("edges.jsonl");
+    let rotated = |n: u32| plans.join(format!("edges.jsonl.{n}"));
+    let all = edges(1_000);
+    let lines: Vec<&str> = all.split_inclusive('\n').collect();
+    let open = || std::fs::File::options().create(true).append(true).open(&path).expect("room");
+    let write = |file: &mut std::fs::File, from: usize, to: usize| {
+        file.write_all(lines[from..to].concat().as_bytes()).expect("room");
+    };
+    let mut first = open();
+    write(&mut first, 0, 200);
+    let live = Live::start(&flow, &archive, &[]);
+    taken(&archive, 200);
+    // Renamed twice in a moment; what writes to the first file hears of it last, in the middle of a line.
+    std::fs::rename(&path, rotated(1)).expect("a name");
+    let mut second = open();
+    write(&mut second, 300, 450);
+    let (half, rest) = lines[200].split_at(40);
+    first.write_all(half.as_bytes()).expect("room");
+    thread::sleep(Duration::from_millis(100));
+    std::fs::rename(&path, rotated(2)).expect("a name");
+    let mut third = open();
+    write(&mut third, 500, 600);
+    thread::sleep(Duration::from_millis(200));
+    first.write_all(rest.as_bytes()).expect("room");
+    write(&mut first, 201, 300);
+    write(&mut second, 450, 500);
+    taken(&archive, 600);
+    // Copied and cut, first to less than there was, then at once to more.
+    for (n, from, to) in [(3, 600, 640), (4, 640, 900)] {
+        std::fs::copy(&path, rotated(n)).expect("room");
+        third.set_len(0).expect("a file");
+        write(&mut third, from, to);
+        taken(&archive, to as u64);
+    }
+    write(&mut third, 900, lines.len());
+    taken(&archive, lines.len() as u64);
+    let summary = live.stop();
+    agrees(&summary, &archive);
+    let (whole, told) = (folder.path().join("edges.jsonl"), folder.path().join("replayed"));
+    std::fs::write(&whole, &all).expect("room");
+    done(&mut replay(&flow, &[&whole], &told, &["--arrival"]));
+    assert_eq!(digest(&archive), digest(&told));
+}
+
+#[test]
+fn what_is_refused_under_pressure_is_taken_when_it_is_sent_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let archive = folder.path().join("live");
+    let source = "  - {name: edge, type: http, listen: '127.0.0.1:0', tenant_from_field: true}";
+    let flow = plan(&folder.path().join("plan"), source);
+    let live = Live::start(&flow, &archive, &[]);
+    let at = live.address("edge");
+    let all = edges(800);
+    let lines: Vec<&str> = all.lines().filter(|line| line.ends_with('}')).collect();
+    // Sixteen clients, each batch nearly as long as may be: eight of them are all that may wait.
+    let batches: Vec<String> = lines
+        .chunks(lines.len().div_ceil(16))
+        .map(|lines| format!("{}\n{{\"padding\":\"{}\"}}\n", lines.join("\n"), "x".repeat(8_000_000)))
+        .collect();
+    let refused = std::sync::atomic::AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for (n, batch) in batches.iter().enumerate() {
+            let (at, refused) = (&at, &refused);
+            scope.spawn(move || {
+                let key = format!("batch {n}");
+                let headers = [NDJSON, ("Idempotency-Key", key.as_str())];
+                loop {
+                    let (status, head, body) = posted(at, "/push/edge", &headers, batch);
+                    if status == 200 {
+                        break;
+                    }
+                    assert_eq!(status, 503, "{head}\n{body}");
+                    assert!(head.to_ascii_lowercase().contains("\r\nretry-after: 1"), "{head}");
+                    refused.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                    thread::sleep(Duration::from_millis(100));
+                }
+                // Whoever did not hear the answer asks again, and changes nothing.
+                if n % 5 == 0 {
+                    let again = until("there is room", || {
+                        Some(posted(at, "/push/edge", &headers, batch)).filter(|(status, ..)| *status != 503)
+                    });
+                    assert_eq!((again.0, again.2.contains("\"duplicate\":true")), (200, true), "{}", again.2);
+                }
+            });
+        }
+    });
+    assert!(refused.into_inner() > 0, "sixteen batches at once are more than may wait");
+    let records = (lines.len() + batches.len()) as u64;
+    taken(&archive, records);
+    let summary = live.stop();
+    agrees(&summary, &archive);
+    assert_eq!(count(&summary, "records"), records, "{summary}");
+    assert_eq!(count(&summary, "rejects"), batches.len() as u64, "{summary}");
+    let told = folder.path().join("replayed");
+    let file = folder.path().join("edge");
+    std::fs::write(&file, lines.join("\n")).expect("room");
+    let want = common::summary(&mut replay(&flow, &[&file], &told, &["--arrival"]));
+    assert_eq!(count(&summary, "alerts"), count(&want, "alerts"), "{summary}");
 }
 
 /// Incidents' last versions by name, and all versions counted.
@@ -358,77 +469,4 @@ fn a_kill_file_holds_everything_back() {
     let summary = live.stop();
     assert!(summary["decisions"]["execute"].as_u64() > Some(0), "{summary}");
     assert_eq!(count(&summary, "actions"), 0, "{summary}");
-}
-
-#[test]
-fn a_kill_file_that_is_lifted_lets_go_on() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let (days, plans, archive) =
-        (folder.path().join("site"), folder.path().join("plan"), folder.path().join("live"));
-    site(&days, 800, 5);
-    let flow = acting_plan(&plans, &days, &["alerts.jsonl"]);
-    let (whole, input) = (text(&days.join("alerts.jsonl")), plans.join("alerts.jsonl"));
-    let (half, all) = (400, whole.lines().count() as u64);
-    let cut = whole.match_indices('\n').nth(half - 1).expect("so many lines").0 + 1;
-    std::fs::write(&input, &whole[..cut]).expect("room");
-    std::fs::create_dir_all(archive.join("_quell")).expect("room");
-    let kill = archive.join("_quell/KILL");
-    std::fs::write(&kill, "").expect("room");
-    let live = Live::start(&flow, &archive, &[]);
-    taken(&archive, half as u64);
-    let reader = Reader::open(&archive, Arc::new(Names::default())).expect("an archive");
-    let acted = || -> Vec<_> {
-        reader.actions(None).expect("actions").map(|line| line.expect("one").decision_id).collect()
-    };
-    let ruled: Vec<_> = reader
-        .decisions(None)
-        .expect("decisions")
-        .map(|line| line.expect("one"))
-        .filter(|line| line.ruling == Ruling::Execute)
-        .map(|line| line.decision_id)
-        .collect();
-    assert!(!ruled.is_empty() && acted().is_empty(), "ruled, and nothing is begun: {ruled:?} {:?}", acted());
-    std::fs::remove_file(&kill).expect("it is there");
-    std::fs::write(&input, &whole).expect("room");
-    taken(&archive, all);
-    let summary = live.stop();
-    agrees(&summary, &archive);
-    let acted = acted();
-    assert!(ruled.iter().all(|id| acted.contains(id)), "what was held back is done, once: {summary}");
-}
-
-#[test]
-fn an_idle_clock_of_the_wall_follows_the_others_and_then_the_wall() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let (plans, archive) = (folder.path().join("plan"), folder.path().join("live"));
-    let sources = "  - {name: edge, type: http, listen: '127.0.0.1:0', clock: wall}\n  \
-                   - {name: edges.jsonl, type: file, path: edges.jsonl, tenant_from_field: true}";
-    let flow = plan(&plans, sources);
-    let hand = edges(300);
-    std::fs::write(plans.join("edges.jsonl"), &hand).expect("room");
-    let live = Live::start(&flow, &archive, &[]);
-    let first = hand.lines().next().expect("a line");
-    assert_eq!(post(&live.address("edge"), "/push/edge", &[NDJSON], first).0, 200);
-    taken(&archive, 301);
-    let moves = || -> Vec<i64> {
-        let inputs = Log::open(&archive).expect("a log").taken().expect("inputs");
-        let ticks = inputs.iter().filter(|input| input.kind == "tick" && input.body.contains("\"edge\""));
-        let body = |body: &str| serde_json::from_str::<serde_json::Value>(body).expect("JSON");
-        ticks.map(|input| body(&input.body)["time"].as_i64().expect("a time")).collect()
-    };
-    until("the clock goes on", || (moves().len() > 2).then_some(()));
-    let times = hand.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-    let time = |line: serde_json::Value| line["time"].as_str().and_then(|time| time.parse().ok());
-    let newest = times.filter_map(time).map(jiff::Timestamp::as_millisecond).max().expect("alerts");
-    let moves = moves();
-    assert!(moves[0] >= newest && moves[0] < newest + 60_000, "to the others': {moves:?} {newest}");
-    assert!(moves.windows(2).all(|pair| pair[0] < pair[1]), "then by elapsed time: {moves:?}");
-    let settled = Log::open(&archive).expect("a log").epochs().expect("epochs").last().expect("one").settled;
-    assert!(settled > (newest - 600_000) / 1_000, "what was silent holds nobody up: {settled} {newest}");
-    // What was moved is read from the log again.
-    live.kill();
-    let live = Live::start(&flow, &archive, &[]);
-    until("it goes on", || live.told().contains("Ctrl-C").then_some(()));
-    let summary = live.stop();
-    agrees(&summary, &archive);
 }

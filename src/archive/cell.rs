@@ -21,6 +21,7 @@ use rustc_hash::FxHashMap;
 use serde::Deserialize;
 use serde::de::IntoDeserializer;
 use serde::de::value::{Error as WordError, StrDeserializer};
+use smallvec::SmallVec;
 
 use crate::record::id::hex;
 use crate::record::{
@@ -43,6 +44,14 @@ pub(super) trait Column: ArrayBuilder + Sized {
 pub(super) trait Put<C> {
     /// Puts it there; `names` resolves interned text.
     fn put(self, to: &mut C, names: &Names);
+
+    /// Puts many there, in order.
+    fn put_all(values: impl Iterator<Item = Self>, to: &mut C, names: &Names)
+    where
+        Self: Sized,
+    {
+        values.for_each(|value| value.put(to, names));
+    }
 }
 
 /// A value that can be read from a column.
@@ -106,6 +115,11 @@ macro_rules! numbers {
             fn put(self, to: &mut $Builder, _: &Names) {
                 let $value = self;
                 to.append_value($native);
+            }
+
+            fn put_all(values: impl Iterator<Item = Self>, to: &mut $Builder, _: &Names) {
+                let values: SmallVec<[_; 64]> = values.map(|$value| $native).collect();
+                to.append_slice(&values);
             }
         }
         impl Cell for $Type {
@@ -227,7 +241,8 @@ ids!(AlertId, IncidentId, DecisionId, ActionId);
 
 // Words: text that is met again and again.
 
-/// A column of few distinct texts.
+/// A column of few distinct texts. What was met stays known from batch to batch, up to [`Words::KNOWN_MAX`] texts: looking
+/// a name up costs more than its place in a dictionary that is copied once a batch.
 pub(super) struct Words {
     keys: Int32Builder,
     texts: StringBuilder,
@@ -239,6 +254,8 @@ pub(super) struct Words {
 }
 
 impl Words {
+    const KNOWN_MAX: usize = 1 << 15;
+
     fn next_key(&self) -> i32 {
         i32::try_from(self.texts.len()).expect("a batch holds fewer than 2^31 texts")
     }
@@ -276,10 +293,15 @@ impl ArrayBuilder for Words {
         self.keys.len()
     }
     fn finish(&mut self) -> ArrayRef {
-        self.known.clear();
-        self.fixed.clear();
-        self.lists.clear();
-        let array = DictionaryArray::try_new(self.keys.finish(), Arc::new(self.texts.finish()));
+        let texts = if self.texts.len() < Words::KNOWN_MAX {
+            self.texts.finish_cloned()
+        } else {
+            self.known.clear();
+            self.fixed.clear();
+            self.lists.clear();
+            self.texts.finish()
+        };
+        let array = DictionaryArray::try_new(self.keys.finish(), Arc::new(texts));
         Arc::new(array.expect("every key was given out for a text"))
     }
     fn finish_cloned(&self) -> ArrayRef {
@@ -411,9 +433,7 @@ pub(super) struct Each<I>(pub(super) I);
 
 impl<B: Column, I: Iterator<Item: Put<B>>> Put<ListBuilder<B>> for Each<I> {
     fn put(self, to: &mut ListBuilder<B>, names: &Names) {
-        for value in self.0 {
-            value.put(to.values(), names);
-        }
+        Put::put_all(self.0, to.values(), names);
         to.append(true);
     }
 }

@@ -1,5 +1,7 @@
 //! Nouns: lines of the archive back to what was written, bit for bit.
 
+use std::sync::Arc;
+
 use crate::record::attack::tactics_of;
 use crate::record::{
     Action, Alert, AlertId, Candidate, Duplicate, EpochRow, Finding, InputRow, Member, Names, Outcome,
@@ -33,7 +35,7 @@ impl AlertLine {
             entities: self.entities.into(),
             unmapped: self.unmapped,
         };
-        AlertRow { alert, repeat_of }
+        AlertRow { alert: Arc::new(alert), repeat_of }
     }
 }
 

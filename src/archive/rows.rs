@@ -11,7 +11,7 @@ use crate::record::{
 #[derive(Clone, Debug, PartialEq)]
 pub struct AlertRow {
     /// The alert.
-    pub alert: Alert,
+    pub alert: Arc<Alert>,
     /// The alert of the same rule and entities, within the dedup window, that it repeats.
     pub repeat_of: Option<AlertId>,
 }

@@ -29,10 +29,11 @@ use crate::replay::sorted::Sorter;
 
 /// Replay historical alerts from files into an archive.
 ///
-/// Files may be JSON lines, JSON arrays, concatenated JSON objects or CSV, plain, gzip or zstd; a folder stands for all
-/// files in it. What reads them is in dataflows/mappings/. An archive of quell as the input is replayed from its own
-/// record, as it came in then: with what people, context tables and the model said, unless --context or --rescore says
-/// otherwise. No executor outside the process is ever called.
+/// Files may be JSON lines, JSON arrays, concatenated JSON objects or CSV, plain, gzip or zstd, in UTF-8 or UTF-16; or
+/// Parquet, with pages plain or packed by zstd. What they are is told by content. A folder stands for all files in it.
+/// What reads them is in dataflows/mappings/. An archive of quell as the input is replayed from its own record, as it came
+/// in then: with what people, context tables and the model said, unless --context or --rescore says otherwise. No executor
+/// outside the process is ever called.
 ///
 /// Example: quell replay --input alerts.jsonl.gz --archive archive/
 /// What another plan would have done: quell replay --input archive/ --flow new/pipeline.yml --archive new-archive/
@@ -123,7 +124,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let fed = feed(args, &plan, input, as_of, tables.as_ref(), &mut run);
     let (summary, counts) = run.finish()?;
     fed?;
-    report(args, &measured(summary, &watch), &counts, &names)
+    report(args, &measured(summary, &counts, &watch), &counts, &names)
 }
 
 /// Orders that would leave the process are answered as they were then; where files are replayed they are told, not done.

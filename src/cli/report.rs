@@ -76,10 +76,12 @@ pub(crate) fn peak_rss_bytes() -> u64 {
 }
 
 /// Adds wall time and memory to a summary.
-pub(crate) fn measured(mut summary: Summary, watch: &Stopwatch) -> Summary {
-    summary.elapsed_s = watch.elapsed().as_secs_f64();
-    summary.alerts_per_s = (summary.alerts as f64 / summary.elapsed_s.max(1e-9)).round();
-    summary.elapsed_s = (summary.elapsed_s * 1000.0).round() / 1000.0;
+pub(crate) fn measured(mut summary: Summary, counts: &Counts, watch: &Stopwatch) -> Summary {
+    let seconds = |time: Duration| (time.as_secs_f64() * 1000.0).round() / 1000.0;
+    let elapsed = watch.elapsed();
+    summary.alerts_per_s = (summary.alerts as f64 / elapsed.as_secs_f64().max(1e-9)).round();
+    summary.elapsed_s = seconds(elapsed);
+    summary.first_incident_s = counts.first_incident().map(|at| seconds(at.duration_since(watch.0)));
     summary.peak_rss_bytes = peak_rss_bytes();
     summary
 }
@@ -88,11 +90,12 @@ pub(crate) fn measured(mut summary: Summary, watch: &Stopwatch) -> Summary {
 pub(crate) fn tell(summary: &Summary, counts: &Counts, archive: &Path, names: &Arc<Names>) {
     let s = summary;
     println!(
-        "{} records in {:.1} s ({} alerts/s, {} MB at most)",
+        "{} records in {:.1} s ({} alerts/s, {} MB at most{})",
         group(s.records),
         s.elapsed_s,
         group(rate(s)),
-        s.peak_rss_bytes >> 20
+        s.peak_rss_bytes >> 20,
+        s.first_incident_s.map_or_else(String::new, |after| format!(", first incident after {after:.2} s"))
     );
     println!(
         "  {} alerts   {} duplicates   {} rejects   {} ignored   {} late",

@@ -118,7 +118,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         return Ok(());
     }
     summary.divergences += divergences;
-    let summary = measured(summary, &watch);
+    let summary = measured(summary, &counts, &watch);
     let log = Log::open(&args.archive)?;
     let line = serde_json::to_string(&summary)?;
     log.set_meta("finished", "true")?;

@@ -2,6 +2,7 @@
 //!
 //! State: see each type; [`super::link`] says when they leave.
 
+use rustc_hash::FxHashSet;
 use smallvec::SmallVec;
 
 use super::rarity::ActiveHours;
@@ -46,10 +47,17 @@ pub(super) struct Bond {
     /// For the span bound.
     pub(super) first: Tick,
     pub(super) last: Tick,
+    /// Its last alert, which stands for it where it joins a campaign.
+    pub(super) latest: AlertId,
     /// Strongest surprise of each rule.
     pub(super) rules: SmallVec<[(Sym, i32); 4]>,
     pub(super) strength: i32,
-    pub(super) subjects: SmallVec<[Entity; 4]>,
+    /// What its surprising alerts are about.
+    pub(super) subjects: FxHashSet<Entity>,
+    /// Whether it is noted among the strong, by its subjects.
+    pub(super) is_known_strong: bool,
+    /// Strong incidents with which it shares a subject, too far off in time to be one campaign as yet.
+    pub(super) near: SmallVec<[Number; 2]>,
     /// A correlation may still ask for its alerts until then.
     pub(super) wanted_until: Tick,
     /// Whether its pair was common at its last alert, so that its background session lasts long. Kept here, since the

@@ -5,6 +5,7 @@
 //! State: 24 hours of identities of the alerts that their vendor names; the unsettled alerts themselves.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
@@ -20,57 +21,73 @@ pub const SAME_ALERT_S: Tick = 24 * 3600;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Admitted {
     /// The first of its identity.
-    Alert(Alert),
+    Alert(Arc<Alert>),
     /// One more of it.
     Duplicate(Duplicate),
 }
 
 struct FirstOfItsName;
 
+/// The tick of the copy that was admitted. There is one a vendor id and day: it has no room for an option's tag.
+#[derive(Clone, Copy)]
+struct Admission(Tick);
+
+impl Default for Admission {
+    fn default() -> Self {
+        Admission(Tick::MIN)
+    }
+}
+
+impl Admission {
+    fn dies(self) -> Tick {
+        self.0.saturating_add(SAME_ALERT_S)
+    }
+}
+
 /// Said of the copy that is the alert.
 #[derive(Clone, PartialEq)]
 struct Kept;
 
 impl Machine for FirstOfItsName {
-    type Record = Alert;
+    type Record = Arc<Alert>;
     type Change = Kept;
-    /// The tick of the copy that was admitted.
-    type State = Option<Tick>;
+    type State = Admission;
 
-    fn order(record: &Alert) -> Order {
+    fn order(record: &Arc<Alert>) -> Order {
         record.order()
     }
 
-    fn step(&self, state: &mut Option<Tick>, record: &Alert, changes: &mut Vec<Kept>) {
-        if state.is_none_or(|first| record.tick - first >= SAME_ALERT_S) {
-            *state = Some(record.tick);
+    fn step(&self, state: &mut Admission, record: &Arc<Alert>, changes: &mut Vec<Kept>) {
+        if record.tick >= state.dies() {
+            state.0 = record.tick;
             changes.push(Kept);
         }
     }
 
-    fn dies(&self, state: &Option<Tick>) -> Tick {
-        state.map_or(Tick::MIN, |first| first + SAME_ALERT_S)
+    fn dies(&self, state: &Admission) -> Tick {
+        state.dies()
     }
 }
 
 /// Builds the operator; `wanted` says which alerts are worth telling early (those that a correlation looks for).
 pub fn dedup<'scope>(
-    alerts: Stream<'scope, Alert>,
+    alerts: Stream<'scope, Arc<Alert>>,
     clock: Stream<'scope, Turn>,
     wanted: impl Fn(&Alert) -> bool + 'static,
 ) -> (Stream<'scope, (Alert, Diff)>, Stream<'scope, Admitted>) {
     let mut tails: Tails<AlertId, FirstOfItsName> = Tails::new(FirstOfItsName);
-    let mut unnamed: BTreeMap<Tick, Vec<Alert>> = BTreeMap::new();
-    let route =
-        Exchange::new(|alert: &Alert| u64::from_le_bytes(alert.id.0[..8].try_into().unwrap_or_default()));
+    let mut unnamed: BTreeMap<Tick, Vec<Arc<Alert>>> = BTreeMap::new();
+    let route = Exchange::new(|alert: &Arc<Alert>| {
+        u64::from_le_bytes(alert.id.0[..8].try_into().unwrap_or_default())
+    });
     let nothing = Vec::<()>::new().to_stream(clock.scope());
     turns("dedup", (alerts, route), (nothing, Pipeline), clock, move |work| {
         let settled = work.turn.settled;
-        work.first.sort_unstable_by_key(Alert::order);
+        work.first.sort_unstable_by_key(|alert| alert.order());
         let (out, side) = (work.out, work.side);
         let mut early = |alert: &Alert, diff: Diff| {
             if wanted(alert) {
-                out.push((alert.clone(), diff));
+                out.push((Alert::clone(alert), diff));
             }
         };
         for alert in work.first.drain(..) {
@@ -91,7 +108,7 @@ pub fn dedup<'scope>(
     })
 }
 
-fn finally(alert: Alert, kept: bool) -> Admitted {
+fn finally(alert: Arc<Alert>, kept: bool) -> Admitted {
     if kept {
         return Admitted::Alert(alert);
     }

@@ -15,7 +15,7 @@ use timely::dataflow::channels::pact::Exchange;
 use super::dedup::Admitted;
 use super::group::Compiled;
 use super::link::{Links, Number, Verdict};
-use super::summary::Summary;
+use super::summary::{Publishing, Summary};
 use crate::flow::{Stream, Turn, route, turns};
 use crate::plan::link::LinkSettings;
 use crate::record::{
@@ -59,8 +59,11 @@ pub fn incidents<'scope>(
     let by_tenant_too = Exchange::new(|(finding, _): &(Finding, Diff)| route(finding.tenant));
     let mut tenants: FxHashMap<Sym, Tenant> = FxHashMap::default();
     let mut waiting: BTreeMap<(Tick, Finding), Diff> = BTreeMap::new();
+    let mut publishing = Publishing::new(settings.link.strong, Arc::clone(&settings.names));
     turns("incidents", (alerts, by_tenant), (findings, by_tenant_too), clock, move |work| {
-        let mut now = Now { settings: &settings, versions: work.out, members: Vec::new(), links: Vec::new() };
+        let with = &mut publishing;
+        let (versions, members, links) = (work.out, Vec::new(), Vec::new());
+        let mut now = Now { settings: &settings, with, versions, members, links };
         for (finding, diff) in work.second.drain(..) {
             let sum = waiting.entry((finding.tick, finding.clone())).or_default();
             *sum += diff;
@@ -70,8 +73,8 @@ pub fn incidents<'scope>(
         }
         let later = waiting.split_off(&(work.turn.settled, Finding::default()));
         let due = std::mem::replace(&mut waiting, later);
-        let mut alerts: Vec<Alert> = work.first.drain(..).filter_map(only_alert).collect();
-        alerts.sort_unstable_by_key(Alert::order);
+        let mut alerts: Vec<Arc<Alert>> = work.first.drain(..).filter_map(only_alert).collect();
+        alerts.sort_unstable_by_key(|alert| alert.order());
         let mut found = due.into_keys().map(|(_, finding)| finding).collect::<Vec<_>>();
         found.sort_unstable_by(|a, b| place(a).cmp(&place(b)).then_with(|| now.by_text(a, b)));
         let mut found = found.into_iter().peekable();
@@ -101,7 +104,7 @@ pub fn incidents<'scope>(
     })
 }
 
-fn only_alert(admitted: Admitted) -> Option<Alert> {
+fn only_alert(admitted: Admitted) -> Option<Arc<Alert>> {
     match admitted {
         Admitted::Alert(alert) => Some(alert),
         Admitted::Duplicate(_) => None,
@@ -130,6 +133,7 @@ fn tenant<'a>(tenants: &'a mut FxHashMap<Sym, Tenant>, name: Sym, settings: &Set
 /// Where one turn's results gather.
 struct Now<'a> {
     settings: &'a Settings,
+    with: &'a mut Publishing,
     versions: &'a mut Vec<Arc<Incident>>,
     members: Vec<Member>,
     links: Vec<Link>,
@@ -170,7 +174,8 @@ impl Tenant {
         if let Some(wanted_s) = wanted_s {
             self.recent.insert(alert.id, (verdict.home, alert.tick + wanted_s));
         }
-        if let Some(kind) = verdict.opened {
+        // One that opened so strong that it was part of a campaign at once has no life of its own to tell.
+        if let Some((_, kind)) = verdict.opened.filter(|(number, _)| *number == verdict.home) {
             let succeeds = verdict.succeeds.and_then(|number| self.open.get(&number)).map(|before| before.id);
             self.open.insert(verdict.home, Box::new(Summary::open(alert, kind, succeeds)));
         }
@@ -196,16 +201,19 @@ impl Tenant {
 
     fn finding(&mut self, finding: &Finding, now: &mut Now<'_>) {
         self.reach(finding.tick, now);
-        let homes: Vec<Number> =
-            finding.alert_ids.iter().filter_map(|id| self.recent.get(id)).map(|(home, _)| *home).collect();
-        let Some(verdict) = self.links.finding(finding, homes.into_iter()) else { return };
+        let known = finding.alert_ids.iter().filter_map(|id| Some((*id, self.recent.get(id)?.0)));
+        let known: Vec<(AlertId, Number)> = known.collect();
+        let Some(verdict) = self.links.finding(finding, known.iter().map(|(_, home)| *home)) else { return };
         self.merge(&verdict, finding.tick, now);
         let Some(home) = self.open.get_mut(&verdict.home) else { return };
         home.found(finding.correlation, finding.tick);
         home.strength = verdict.strength;
         home.kind = crate::record::IncidentKind::Linked;
         let incident_id = home.id;
-        now.links.extend(finding.alert_ids.windows(2).map(|pair| Link {
+        // An alert whose incident has closed stays where it is.
+        let joined = known.iter().filter(|(_, number)| self.links.resolve(*number) == Some(verdict.home));
+        let joined: Vec<AlertId> = joined.map(|(id, _)| *id).collect();
+        now.links.extend(joined.windows(2).map(|pair| Link {
             tick: finding.tick,
             tenant: self.name,
             incident_id,
@@ -230,8 +238,7 @@ impl Tenant {
             };
             now.members.extend(gone.members.iter().map(moved(gone.id, -1)));
             now.members.extend(gone.members.iter().map(moved(home.id, 1)));
-            let (strong, names) = (now.settings.link.strong, &now.settings.names);
-            let last = gone.publish((self.name, tick), IncidentState::Merged, Some(home.id), strong, names);
+            let last = gone.publish((self.name, tick), IncidentState::Merged, Some(home.id), now.with);
             now.versions.push(Arc::new(last));
             home.absorb(*gone);
         }
@@ -262,7 +269,7 @@ impl Tenant {
             home.dirty = false;
             if home.worth_saying(strong, solo) {
                 let at = (self.name, self.tick);
-                let version = home.publish(at, IncidentState::Open, None, strong, &now.settings.names);
+                let version = home.publish(at, IncidentState::Open, None, now.with);
                 now.versions.push(Arc::new(version));
             }
         }
@@ -299,14 +306,8 @@ impl Tenant {
                     Some(_) | None => {
                         let Some(mut home) = self.open.remove(&number) else { continue };
                         let at = (self.name, deadline);
-                        let (strong, names) = (now.settings.link.strong, &now.settings.names);
-                        now.versions.push(Arc::new(home.publish(
-                            at,
-                            IncidentState::Closed,
-                            None,
-                            strong,
-                            names,
-                        )));
+                        let version = home.publish(at, IncidentState::Closed, None, now.with);
+                        now.versions.push(Arc::new(version));
                         self.links.forget(number);
                     }
                 }
@@ -317,13 +318,12 @@ impl Tenant {
     /// The input has ended: incidents that are still open say how they stand. Where it ended before and nothing came since,
     /// they have said so.
     fn last_words(&mut self, now: &mut Now<'_>) {
-        let (strong, names) = (now.settings.link.strong, &now.settings.names);
         let mut open: Vec<&mut Box<Summary>> = self.open.values_mut().collect();
         open.sort_unstable_by_key(|home| home.id);
         let mut worded = FxHashMap::default();
         for home in open {
             let at = (self.name, home.last_tick);
-            let word = home.publish(at, IncidentState::Open, None, strong, names);
+            let word = home.publish(at, IncidentState::Open, None, now.with);
             if self.worded.get(&home.id) != Some(&word) {
                 now.versions.push(Arc::new(word.clone()));
             }

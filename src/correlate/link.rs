@@ -15,11 +15,12 @@
 //! State: pairs (see [`super::rarity`]), a pointer per entity and rule until the longest gap has passed, and what linking
 //! must know of each incident until it closes.
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 
 use super::bond::{Bond, Meeting, Onsets, Pair, Pointer, meet, raise};
 use super::rarity::surprise;
+use super::shelf::{Place, Shelf};
 use crate::plan::link::LinkSettings;
 use crate::record::{Alert, AlertId, Entity, Finding, IncidentKind, Sym, Tick};
 
@@ -44,7 +45,7 @@ pub struct Verdict {
     /// Where the alert belongs.
     pub home: Number,
     /// It is a new incident's first.
-    pub opened: Option<IncidentKind>,
+    pub opened: Option<(Number, IncidentKind)>,
     /// The incident that a new one goes on from.
     pub succeeds: Option<Number>,
     /// Incidents that became part of `home`.
@@ -59,14 +60,15 @@ pub struct Verdict {
 pub struct Links {
     settings: LinkSettings,
     first: Option<Tick>,
-    pairs: FxHashMap<(Option<Entity>, Sym), Pair>,
-    entities: FxHashMap<Entity, Meeting>,
+    pairs: Shelf<(Option<Entity>, Sym), Pair>,
+    entities: Shelf<Entity, Meeting>,
     rules: FxHashMap<Sym, Meeting>,
     latest: Option<Pointer>,
     onsets: Onsets,
     bonds: FxHashMap<Number, Bond>,
     merged: FxHashMap<Number, Number>,
-    strong: Vec<Number>,
+    /// Strong incidents by subject, closed and merged ones among them until the next sweep.
+    strong: FxHashMap<Entity, SmallVec<[Number; 2]>>,
     next: Number,
     swept: Tick,
 }
@@ -78,14 +80,14 @@ impl Links {
         Self {
             settings,
             first: None,
-            pairs: FxHashMap::default(),
-            entities: FxHashMap::default(),
+            pairs: Shelf::default(),
+            entities: Shelf::default(),
             rules: FxHashMap::default(),
             latest: None,
             onsets: Onsets::default(),
             bonds: FxHashMap::default(),
             merged: FxHashMap::default(),
-            strong: Vec::new(),
+            strong: FxHashMap::default(),
             next: 1,
             swept: 0,
         }
@@ -94,24 +96,32 @@ impl Links {
     /// Takes the next alert in order; a correlation may ask for it `wanted_s` ticks long.
     pub fn alert(&mut self, alert: &Alert, wanted_s: Option<Tick>) -> Verdict {
         let first = *self.first.get_or_insert(alert.tick);
-        let key = (alert.subject(), alert.rule);
-        let pair = self.pairs.entry(key).or_default();
-        let active = pair.hours.before(alert.tick);
-        let onset = pair.last.is_none_or(|last| alert.tick - last.tick > 3600);
+        let place = self.pairs.place((alert.subject(), alert.rule));
+        let pair = self.pairs.at_mut(place);
+        let (active, last) = (pair.hours.before(alert.tick), pair.last);
         pair.hours.mark(alert.tick);
         let surprise = surprise(first, alert.tick, active);
+        let strong = surprise >= self.settings.surprise_strong;
         let mut verdict = Verdict::default();
-        self.find_own(alert, surprise, &mut verdict);
-        if surprise >= self.settings.surprise_strong {
-            self.find_strong(alert, surprise, &mut verdict);
-            if onset {
+        if let Some(last) = last.filter(|last| Self::fresh(alert, last, self.settings.pair_gap_s)) {
+            self.join(alert, &last, None, "session", surprise, &mut verdict);
+        }
+        let mut met: SmallVec<[(Entity, Place); 4]> = SmallVec::new();
+        if strong {
+            met.extend(linking(&self.settings, alert).map(|entity| (entity, self.entities.place(entity))));
+            self.find_strong(alert, &met, surprise, &mut verdict);
+            if last.is_none_or(|last| alert.tick - last.tick > 3600) {
                 self.onsets.count(alert.tick);
             }
         } else if verdict.evidence.is_empty() {
             self.find_weak(alert, surprise, &mut verdict);
         }
-        self.settle_home(alert, surprise, active, &mut verdict);
-        self.remember(alert, surprise, verdict.home);
+        self.settle_home(alert, surprise, (active, last), &mut verdict);
+        let pointer = Pointer { home: verdict.home, time: alert.time, tick: alert.tick, alert: alert.id };
+        self.pairs.at_mut(place).last = Some(pointer);
+        if strong {
+            self.remember(alert, &met, pointer);
+        }
         if let (Some(wanted_s), Some(bond)) = (wanted_s, self.bonds.get_mut(&verdict.home)) {
             bond.wanted_until = bond.wanted_until.max(alert.tick + wanted_s);
         }
@@ -158,13 +168,17 @@ impl Links {
         }
         self.swept = settled;
         let longest = self.settings.background_gap_s.max(self.settings.entity_gap_s);
-        self.pairs.retain(|_, pair| {
+        self.pairs.retain(|pair| {
             !pair.hours.forgettable(settled) || pair.last.is_some_and(|last| settled - last.tick <= longest)
         });
-        self.entities.retain(|_, meeting| !meeting.novelty.forgettable(settled));
+        self.entities.retain(|meeting| !meeting.novelty.forgettable(settled));
         self.rules.retain(|_, meeting| !meeting.novelty.forgettable(settled));
-        let bonds = &self.bonds;
-        self.strong.retain(|number| bonds.contains_key(number));
+        let mut strong = std::mem::take(&mut self.strong);
+        strong.retain(|_, numbers| {
+            numbers.retain(|number| self.resolve(*number).is_some());
+            !numbers.is_empty()
+        });
+        self.strong = strong;
         let merged: Vec<Number> = self.merged.keys().copied().collect();
         for number in merged {
             if self.resolve(number).is_none() {
@@ -176,30 +190,23 @@ impl Links {
     /// How many entries its tables have, for the test that they stay bounded.
     #[must_use]
     pub fn entries(&self) -> usize {
-        self.pairs.len() + self.entities.len() + self.rules.len() + self.bonds.len() + self.merged.len()
+        let tables = [self.pairs.len(), self.entities.len(), self.rules.len(), self.bonds.len()];
+        tables.into_iter().sum::<usize>() + self.merged.len() + self.strong.len()
     }
 
     /// The incident that `number` has become part of; none where it has closed.
     pub fn resolve(&self, mut number: Number) -> Option<Number> {
-        while let Some(into) = self.merged.get(&number) {
-            number = *into;
+        // Most are still themselves: a number is in one of the two tables.
+        while !self.bonds.contains_key(&number) {
+            number = *self.merged.get(&number)?;
         }
-        self.bonds.contains_key(&number).then_some(number)
+        Some(number)
     }
 
-    fn find_own(&self, alert: &Alert, surprise: i32, verdict: &mut Verdict) {
-        let Some(last) = self.pairs.get(&(alert.subject(), alert.rule)).and_then(|pair| pair.last) else {
-            return;
-        };
-        if Self::fresh(alert, &last, self.settings.pair_gap_s) {
-            self.join(alert, &last, None, "session", surprise, verdict);
-        }
-    }
-
-    fn find_strong(&self, alert: &Alert, surprise: i32, verdict: &mut Verdict) {
+    fn find_strong(&self, alert: &Alert, met: &[(Entity, Place)], surprise: i32, verdict: &mut Verdict) {
         let first = self.first.unwrap_or(alert.tick);
-        for entity in self.linking(alert) {
-            let Some(meeting) = self.entities.get(&entity) else { continue };
+        for (entity, place) in met.iter().copied() {
+            let meeting = self.entities.at(place);
             if self.selective(meeting, first, alert.tick, self.settings.entity_novelty)
                 && let Some(last) = meeting.last
                 && Self::fresh(alert, &last, self.settings.entity_gap_s)
@@ -225,7 +232,7 @@ impl Links {
     fn find_weak(&self, alert: &Alert, surprise: i32, verdict: &mut Verdict) {
         let gap = self.settings.entity_gap_s;
         if surprise >= self.settings.surprise_entity {
-            for entity in self.linking(alert) {
+            for entity in linking(&self.settings, alert) {
                 if let Some(last) = self.entities.get(&entity).and_then(|meeting| meeting.last)
                     && self.strong_home(last.home)
                     && Self::fresh(alert, &last, gap)
@@ -270,12 +277,18 @@ impl Links {
     }
 
     /// Decides the alert's home from the candidates that `join` noted.
-    fn settle_home(&mut self, alert: &Alert, surprise: i32, active: f64, verdict: &mut Verdict) {
+    fn settle_home(
+        &mut self,
+        alert: &Alert,
+        surprise: i32,
+        (active, last): (f64, Option<Pointer>),
+        verdict: &mut Verdict,
+    ) {
         let candidates = std::mem::take(&mut verdict.absorbed);
         if candidates.is_empty() {
             let strong = surprise >= self.settings.surprise_strong;
             let kind = if strong { IncidentKind::Linked } else { IncidentKind::Background };
-            match self.session(alert, active).filter(|_| !strong) {
+            match self.session(alert, active, last).filter(|_| !strong) {
                 Some(home) => verdict.home = home,
                 None => self.open(alert, kind, verdict),
             }
@@ -287,32 +300,39 @@ impl Links {
         let home = verdict.home;
         let Some(bond) = self.bonds.get_mut(&home) else { return };
         bond.last = bond.last.max(alert.tick);
+        bond.latest = alert.id;
         // The next hour will count this one: what it may take for common must still be open then.
         bond.common = active + 1.0 >= self.settings.background_common_hours;
         if surprise >= self.settings.surprise_strong && bond.kind == IncidentKind::Linked {
             raise(bond, alert.rule, surprise);
-            if let Some(subject) = alert.subject().filter(|subject| !bond.subjects.contains(subject)) {
-                bond.subjects.push(subject);
+            if let Some(subject) = alert.subject().filter(|subject| bond.subjects.insert(*subject))
+                && bond.is_known_strong
+            {
+                self.note_strong(subject, home);
             }
         }
+        let Some(bond) = self.bonds.get(&home) else { return };
         verdict.strength = bond.strength;
         if bond.strength >= self.settings.strong {
-            self.join_campaign(alert.tick, verdict);
+            self.join_campaign(alert, verdict);
         }
     }
 
     fn open(&mut self, alert: &Alert, kind: IncidentKind, verdict: &mut Verdict) {
         verdict.home = self.next;
-        verdict.opened = Some(kind);
+        verdict.opened = Some((verdict.home, kind));
         self.next += 1;
         let bond = Bond {
             kind,
             start: alert.tick,
             first: alert.tick,
             last: alert.tick,
+            latest: alert.id,
             rules: SmallVec::new(),
             strength: 0,
-            subjects: SmallVec::new(),
+            subjects: FxHashSet::default(),
+            is_known_strong: false,
+            near: SmallVec::new(),
             wanted_until: Tick::MIN,
             common: false,
         };
@@ -320,8 +340,8 @@ impl Links {
     }
 
     /// The running background session of the alert's pair.
-    fn session(&self, alert: &Alert, active: f64) -> Option<Number> {
-        let last = self.pairs.get(&(alert.subject(), alert.rule))?.last?;
+    fn session(&self, alert: &Alert, active: f64, last: Option<Pointer>) -> Option<Number> {
+        let last = last?;
         let home = self.resolve(last.home)?;
         let bond = self.bonds.get(&home).filter(|bond| bond.kind == IncidentKind::Background)?;
         let common = active >= self.settings.background_common_hours;
@@ -340,83 +360,100 @@ impl Links {
             let Some(bond) = self.bonds.get_mut(&verdict.home) else { continue };
             bond.start = bond.start.min(gone.start);
             bond.first = bond.first.min(gone.first);
-            bond.last = bond.last.max(gone.last);
+            if gone.last > bond.last {
+                (bond.last, bond.latest) = (gone.last, gone.latest);
+            }
             bond.wanted_until = bond.wanted_until.max(gone.wanted_until);
             for (rule, surprise) in gone.rules {
                 raise(bond, rule, surprise);
             }
-            for subject in gone.subjects {
-                if !bond.subjects.contains(&subject) {
-                    bond.subjects.push(subject);
-                }
-            }
+            bond.near.extend(gone.near);
+            // What is noted of the one that is gone leads to its new home.
+            let unnoted = bond.is_known_strong && !gone.is_known_strong;
+            let subjects: Vec<Entity> = gone.subjects.into_iter().collect();
+            bond.subjects.extend(&subjects);
             self.merged.insert(*other, verdict.home);
             verdict.absorbed.push(*other);
+            for subject in subjects.into_iter().filter(|_| unnoted) {
+                self.note_strong(subject, verdict.home);
+            }
         }
     }
 
-    fn join_campaign(&mut self, tick: Tick, verdict: &mut Verdict) {
-        let mine = verdict.home;
-        let Some(bond) = self.bonds.get(&mine) else { return };
-        let mut start = bond.start;
-        let joins: SmallVec<[Number; 2]> = self
-            .strong
-            .iter()
-            .copied()
-            .filter(|other| *other != mine)
-            .filter(|other| {
-                self.bonds.get(other).is_some_and(|other| {
-                    tick - other.last <= self.settings.campaign_gap_s
-                        && tick - other.first <= self.settings.span_max_s
-                        && bond.subjects.iter().any(|subject| other.subjects.contains(subject))
-                })
-            })
-            .collect();
-        if joins.is_empty() {
-            if !self.strong.contains(&mine) {
-                self.strong.push(mine);
-            }
+    /// Joins the strong incidents that share a subject with the verdict's home, where they are of the same time.
+    fn join_campaign(&mut self, alert: &Alert, verdict: &mut Verdict) {
+        let (tick, mine) = (alert.tick, verdict.home);
+        self.note_all_strong(mine);
+        let Some(near) = self.bonds.get_mut(&mine).map(|bond| std::mem::take(&mut bond.near)) else { return };
+        let mut near: SmallVec<[Number; 2]> =
+            near.into_iter().filter_map(|other| self.resolve(other)).collect();
+        near.sort_unstable();
+        near.dedup();
+        near.retain(|other| *other != mine);
+        let (gap, span) = (self.settings.campaign_gap_s, self.settings.span_max_s);
+        let of_now = |other: &Number| {
+            let bond = self.bonds.get(other);
+            bond.is_some_and(|bond| tick - bond.last <= gap && tick - bond.first <= span)
+        };
+        for bond in near.iter().filter(|other| of_now(other)).filter_map(|other| self.bonds.get(other)) {
+            let entity = alert.subject().filter(|subject| bond.subjects.contains(subject));
+            verdict.evidence.push(Evidence {
+                other: bond.latest,
+                entity,
+                kind: "campaign",
+                weight: bond.strength,
+            });
+        }
+        let joins: SmallVec<[Number; 4]> = near.iter().copied().filter(of_now).chain([mine]).collect();
+        let start = joins.iter().filter_map(|number| self.bonds.get(number)).map(|bond| bond.start).max();
+        if let Some(bond) = self.bonds.get_mut(&mine) {
+            bond.near = near;
+        }
+        if joins.len() == 1 {
             return;
         }
-        for other in &joins {
-            start = start.max(self.bonds.get(other).map_or(start, |other| other.start));
-        }
         verdict.home = joins.iter().copied().fold(mine, Number::min);
-        let all: SmallVec<[Number; 4]> = joins.iter().copied().chain([mine]).collect();
-        self.absorb(&all, verdict);
-        if let Some(bond) = self.bonds.get_mut(&verdict.home) {
+        self.absorb(&joins, verdict);
+        if let Some((bond, start)) = self.bonds.get_mut(&verdict.home).zip(start) {
             bond.start = start;
             verdict.strength = bond.strength;
         }
-        let bonds = &self.bonds;
-        self.strong.retain(|number| bonds.contains_key(number));
-        if !self.strong.contains(&verdict.home) {
-            self.strong.push(verdict.home);
+    }
+
+    /// Notes by its subjects that an incident is strong, once.
+    fn note_all_strong(&mut self, number: Number) {
+        let Some(bond) = self.bonds.get_mut(&number).filter(|bond| !bond.is_known_strong) else { return };
+        bond.is_known_strong = true;
+        let subjects: Vec<Entity> = bond.subjects.iter().copied().collect();
+        for subject in subjects {
+            self.note_strong(subject, number);
         }
     }
 
-    fn remember(&mut self, alert: &Alert, surprise: i32, home: Number) {
-        let pointer = Pointer { home, time: alert.time, tick: alert.tick, alert: alert.id };
-        let key = (alert.subject(), alert.rule);
-        if let Some(pair) = self.pairs.get_mut(&key) {
-            pair.last = Some(pointer);
-        }
-        if surprise < self.settings.surprise_strong {
-            return;
-        }
-        let kinds = &self.settings.entities;
-        for observable in &alert.entities {
-            if kinds.contains(&observable.entity.kind) {
-                let meeting = self.entities.entry(observable.entity).or_default();
-                meet(meeting, pointer, key, &self.settings);
+    /// Notes that a strong incident has a subject: it lies near the others that have it.
+    fn note_strong(&mut self, subject: Entity, number: Number) {
+        let numbers = self.strong.entry(subject).or_default();
+        let others = std::mem::take(numbers);
+        numbers.push(number);
+        for other in others {
+            let Some(other) = self.resolve(other).filter(|other| *other != number) else { continue };
+            for (one, of) in [(number, other), (other, number)] {
+                if let Some(bond) = self.bonds.get_mut(&one).filter(|bond| !bond.near.contains(&of)) {
+                    bond.near.push(of);
+                }
             }
+            self.strong.entry(subject).or_default().push(other);
         }
-        meet(self.rules.entry(alert.rule).or_default(), pointer, key, &self.settings);
-        self.latest = Some(pointer);
     }
 
-    fn linking<'a>(&'a self, alert: &'a Alert) -> impl Iterator<Item = Entity> + 'a {
-        alert.entities.iter().map(|o| o.entity).filter(|entity| self.settings.entities.contains(&entity.kind))
+    /// A surprise is remembered at its entities, its rule and the site.
+    fn remember(&mut self, alert: &Alert, met: &[(Entity, Place)], pointer: Pointer) {
+        let pair = (alert.subject(), alert.rule);
+        for (_, place) in met {
+            meet(self.entities.at_mut(*place), pointer, pair, &self.settings);
+        }
+        meet(self.rules.entry(alert.rule).or_default(), pointer, pair, &self.settings);
+        self.latest = Some(pointer);
     }
 
     fn selective(&self, meeting: &Meeting, first: Tick, tick: Tick, novelty: i32) -> bool {
@@ -440,3 +477,11 @@ impl Links {
         gap_s.min(self.onsets.gap_with(self.settings.coincidences_max, observed_s, tick))
     }
 }
+
+/// The alert's entities of kinds that may link.
+fn linking<'a>(settings: &'a LinkSettings, alert: &'a Alert) -> impl Iterator<Item = Entity> + 'a {
+    alert.entities.iter().map(|o| o.entity).filter(|entity| settings.entities.contains(&entity.kind))
+}
+
+#[cfg(test)]
+mod tests;

@@ -13,6 +13,7 @@ pub mod example;
 pub mod rarity;
 pub mod bond;
 pub mod link;
+mod shelf;
 pub mod summary;
 pub mod incidents;
 

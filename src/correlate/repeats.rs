@@ -3,6 +3,8 @@
 //! In: settled alerts and duplicates, by rule and subject. Out: rows for the archive, in order.
 //! State: one entry per rule and entities, for the dedup window after its last alert.
 
+use std::sync::Arc;
+
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
@@ -16,7 +18,7 @@ use crate::record::{Alert, AlertId, Duplicate, Observable, Sym, Tick};
 #[derive(Clone, Debug)]
 pub enum Seen {
     /// Alerts, with the one that each repeats.
-    Alerts(Vec<(Alert, Option<AlertId>)>),
+    Alerts(Vec<(Arc<Alert>, Option<AlertId>)>),
     /// Duplicates.
     Duplicates(Vec<Duplicate>),
 }
@@ -47,7 +49,7 @@ pub fn repeats<'scope>(
                 Admitted::Duplicate(duplicate) => duplicates.push(duplicate),
             }
         }
-        alerts.sort_unstable_by_key(Alert::order);
+        alerts.sort_unstable_by_key(|alert: &Arc<Alert>| alert.order());
         duplicates.sort_unstable_by_key(|duplicate| (duplicate.tick, duplicate.time, duplicate.position));
         let rows: Vec<_> = alerts.into_iter().map(|alert| repeat(&mut last, alert, window_s)).collect();
         if last.len() > swept_at {
@@ -67,9 +69,9 @@ pub fn repeats<'scope>(
 
 fn repeat(
     last: &mut FxHashMap<Key, (AlertId, Tick)>,
-    alert: Alert,
+    alert: Arc<Alert>,
     window_s: Tick,
-) -> (Alert, Option<AlertId>) {
+) -> (Arc<Alert>, Option<AlertId>) {
     let (tick, id) = (alert.tick, alert.id);
     let entry = last.entry((alert.tenant, alert.rule, alert.entities.clone())).or_insert((id, tick));
     let repeats = entry.0 != id && tick - entry.1 <= window_s;

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 
 use crate::record::incident::{ENTITIES_MAX, RULES_MAX};
@@ -55,6 +55,44 @@ struct Published {
     rules: usize,
     correlations: usize,
     strong: bool,
+}
+
+/// What versions are published with.
+pub struct Publishing {
+    /// The sum of surprises from which on an incident is strong.
+    pub strong: i32,
+    /// Strings.
+    pub names: Arc<Names>,
+    /// The parts of lists of ATT&CK ids: there are few, and nearly every incident has one. Emptied when it is full.
+    lists: FxHashMap<SmallVec<[Sym; 2]>, Arc<[Sym]>>,
+}
+
+impl Publishing {
+    const LISTS_MAX: usize = 4096;
+
+    /// Nothing published yet.
+    #[must_use]
+    pub fn new(strong: i32, names: Arc<Names>) -> Publishing {
+        Publishing { strong, names, lists: FxHashMap::default() }
+    }
+
+    /// The ids in these comma-separated lists, sorted by text, each once.
+    fn attacks(&mut self, lists: &SmallVec<[Sym; 2]>) -> Arc<[Sym]> {
+        if let Some(known) = self.lists.get(lists) {
+            return Arc::clone(known);
+        }
+        let split = |list: &Sym| self.names.with(*list, |text| text.split(',').map(str::to_owned).collect());
+        let mut ids: Vec<String> = lists.iter().flat_map(|list| -> Vec<String> { split(list) }).collect();
+        ids.retain(|id| !id.is_empty());
+        ids.sort_unstable();
+        ids.dedup();
+        let ids: Arc<[Sym]> = ids.iter().map(|id| self.names.intern(id)).collect();
+        if self.lists.len() >= Self::LISTS_MAX {
+            self.lists.clear();
+        }
+        self.lists.insert(lists.clone(), Arc::clone(&ids));
+        ids
+    }
 }
 
 impl Summary {
@@ -192,18 +230,11 @@ impl Summary {
         (tenant, tick): (Sym, Tick),
         state: IncidentState,
         merged_into: Option<IncidentId>,
-        strong: i32,
-        names: &Names,
+        with: &mut Publishing,
     ) -> Incident {
-        self.published = Some(self.measure(strong));
-        let mut techniques: Vec<String> = Vec::new();
-        for attacks in &self.attacks {
-            names.with(*attacks, |text| {
-                techniques.extend(text.split(',').filter(|id| !id.is_empty()).map(str::to_owned));
-            });
-        }
-        techniques.sort_unstable();
-        techniques.dedup();
+        self.published = Some(self.measure(with.strong));
+        let attacks = with.attacks(&self.attacks);
+        let names = &with.names;
         Incident {
             id: self.id,
             version: 0,
@@ -219,7 +250,7 @@ impl Summary {
             severities: self.severities,
             severity: self.severity(),
             tactics: self.tactics,
-            attacks: techniques.iter().map(|id| names.intern(id)).collect(),
+            attacks,
             entities: sorted(&self.entities, |a, b| a.compare(*b, names)),
             entity_count: u32::try_from(self.entities.len()).unwrap_or(u32::MAX),
             rules: sorted(&self.rules, |a, b| names.compare(a.0, b.0)),

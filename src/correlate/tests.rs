@@ -122,7 +122,7 @@ fn run(alerts: &[Alert], batch: usize, workers: usize, names: &Arc<Names>) -> Ou
             for (at, alert) in chunk.iter().enumerate() {
                 highest = highest.max(alert.time.div_euclid(1000));
                 if at % worker.peers() == worker.index() {
-                    input.send(alert.clone());
+                    input.send(Arc::new(alert.clone()));
                 }
             }
             let last = n + 1 == batches.len();
@@ -175,6 +175,68 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec((gap, 0u8..6, 0u8..5, vendor, late), 1..90)
 }
 
+/// Every admitted alert is in exactly one incident at the end; and linked incidents are what links join: the
+/// components of the links are the incidents, by a union-find that knows nothing of how they grew.
+fn joined_by_links(steps: &[Step], batch: usize) {
+    let names = Arc::new(Names::default());
+    let alerts = alerts(steps, &names);
+    let out = run(&alerts, batch, 1, &names);
+    let mut sums: BTreeMap<(AlertId, crate::record::IncidentId), i64> = BTreeMap::new();
+    for member in &out.members {
+        *sums.entry((member.alert_id, member.incident_id)).or_default() += member.diff;
+    }
+    sums.retain(|_, n| *n != 0);
+    let homes: BTreeMap<AlertId, crate::record::IncidentId> = sums.keys().copied().collect();
+    assert_eq!(homes.len(), sums.len(), "an alert in two incidents");
+    assert!(sums.values().all(|n| *n >= 1));
+    let mut kinds = BTreeMap::new();
+    let mut counts = BTreeMap::new();
+    let gone: BTreeSet<_> = out
+        .versions
+        .iter()
+        .filter(|version| version.state == IncidentState::Merged)
+        .map(|version| version.id)
+        .collect();
+    for version in out.versions.iter().filter(|version| !gone.contains(&version.id)) {
+        kinds.insert(version.id, version.kind);
+        let most = counts.entry(version.id).or_insert(0);
+        *most = version.alert_count.max(*most);
+    }
+    for (incident, count) in &counts {
+        let members: i64 = sums.iter().filter(|((_, id), _)| id == incident).map(|(_, n)| *n).sum();
+        assert_eq!(i64::try_from(*count).unwrap(), members, "{} says how many it has", incident);
+    }
+    let mut parents: BTreeMap<AlertId, AlertId> = homes.keys().map(|id| (*id, *id)).collect();
+    for link in &out.links {
+        assert_eq!(homes.get(&link.alert_id), homes.get(&link.other_alert_id), "a link across incidents");
+        let (one, other) = (find(&parents, link.alert_id), find(&parents, link.other_alert_id));
+        parents.insert(one, other);
+    }
+    let mut components: BTreeMap<crate::record::IncidentId, BTreeSet<AlertId>> = BTreeMap::new();
+    for (alert, home) in &homes {
+        components.entry(*home).or_default().insert(find(&parents, *alert));
+    }
+    for (home, roots) in components {
+        // A background session that a finding took in is joined as a whole: there the links join fewer.
+        if kinds.get(&home) == Some(&IncidentKind::Linked) {
+            assert!(roots.len() == 1 || !out.findings.is_empty(), "{} has {} parts", home, roots.len());
+        }
+    }
+}
+
+/// An alert of the finding lies in an incident that has closed: no link may lead there.
+#[test]
+fn a_finding_joins_what_is_open() {
+    let steps = [
+        (0, 5, 1, None, 0),
+        (19, 0, 0, None, 0),
+        (283, 0, 0, None, 0),
+        (362, 5, 2, None, 64),
+        (0, 0, 0, None, 0),
+    ];
+    joined_by_links(&steps, 1);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
 
@@ -188,53 +250,9 @@ proptest! {
         prop_assert_eq!(&whole, &run(&alerts, batch, 3, &names));
     }
 
-    /// Every admitted alert is in exactly one incident at the end; and linked incidents are what links join: the
-    /// components of the links are the incidents, by a union-find that knows nothing of how they grew.
     #[test]
     fn incidents_are_what_links_join(steps in steps(), batch in 1usize..30) {
-        let names = Arc::new(Names::default());
-        let alerts = alerts(&steps, &names);
-        let out = run(&alerts, batch, 1, &names);
-        let mut sums: BTreeMap<(AlertId, crate::record::IncidentId), i64> = BTreeMap::new();
-        for member in &out.members {
-            *sums.entry((member.alert_id, member.incident_id)).or_default() += member.diff;
-        }
-        sums.retain(|_, n| *n != 0);
-        let homes: BTreeMap<AlertId, crate::record::IncidentId> = sums.keys().copied().collect();
-        prop_assert_eq!(homes.len(), sums.len(), "an alert in two incidents");
-        prop_assert!(sums.values().all(|n| *n >= 1));
-        let mut kinds = BTreeMap::new();
-        let mut counts = BTreeMap::new();
-        let gone: BTreeSet<_> =
-            out.versions.iter().filter(|version| version.state == IncidentState::Merged).map(|version| version.id).collect();
-        for version in out.versions.iter().filter(|version| !gone.contains(&version.id)) {
-            kinds.insert(version.id, version.kind);
-            let most = counts.entry(version.id).or_insert(0);
-            *most = version.alert_count.max(*most);
-        }
-        for (incident, count) in &counts {
-            let members: i64 = sums.iter().filter(|((_, id), _)| id == incident).map(|(_, n)| *n).sum();
-            prop_assert_eq!(i64::try_from(*count).unwrap(), members, "{} says how many it has", incident);
-        }
-        let mut parents: BTreeMap<AlertId, AlertId> = homes.keys().map(|id| (*id, *id)).collect();
-        for link in &out.links {
-            prop_assert_eq!(homes.get(&link.alert_id), homes.get(&link.other_alert_id), "a link across incidents");
-            let (one, other) = (find(&parents, link.alert_id), find(&parents, link.other_alert_id));
-            parents.insert(one, other);
-        }
-        let mut components: BTreeMap<crate::record::IncidentId, BTreeSet<AlertId>> = BTreeMap::new();
-        for (alert, home) in &homes {
-            components.entry(*home).or_default().insert(find(&parents, *alert));
-        }
-        let absorbed: BTreeSet<_> =
-            out.versions.iter().filter(|version| version.state == IncidentState::Merged).filter_map(|v| v.merged_into).collect();
-        for (home, roots) in components {
-            // A background session that a finding took in, or a campaign that two strong incidents became, is joined as a
-            // whole: there the links join fewer.
-            if kinds.get(&home) == Some(&IncidentKind::Linked) && !absorbed.contains(&home) {
-                prop_assert!(roots.len() == 1 || !out.findings.is_empty(), "{} has {} parts", home, roots.len());
-            }
-        }
+        joined_by_links(&steps, batch);
     }
 
     /// State is bounded: however many new groups a flood invents, what is kept after the windows is what one alert needs.

@@ -81,6 +81,9 @@ impl Archivist {
             let hurry = match told {
                 Told::Rows(epoch, rows) => {
                     counts.add(&rows);
+                    if counts.first_incident.is_none() && counts.has_incidents() {
+                        counts.first_incident = Some(now());
+                    }
                     under_way.entry(epoch).or_default().push(rows);
                     continue;
                 }

@@ -33,7 +33,7 @@ type Handle<D> = InputHandle<Epoch, CapacityContainerBuilder<Vec<D>>>;
 /// What a worker is fed by.
 pub struct Inputs {
     /// Alerts; any worker may get any.
-    pub alerts: Handle<Alert>,
+    pub alerts: Handle<Arc<Alert>>,
     /// Turns; every worker gets every one.
     pub turns: Handle<Turn>,
     /// Changes of context tables; one worker gets them.

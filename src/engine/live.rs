@@ -301,6 +301,12 @@ impl Partition {
                 self.ready.extend(framed);
                 true
             }
+            Heard::Anew => {
+                let mut framed = Vec::new();
+                self.framer.anew(&mut framed);
+                self.ready.extend(framed);
+                true
+            }
             Heard::CaughtUp => {
                 self.caught_up = true;
                 false

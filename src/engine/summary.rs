@@ -1,5 +1,7 @@
 //! Summary: what a run adds up to, and whether its sums hold.
 
+use std::time::Instant;
+
 use serde::Serialize;
 
 use crate::archive::{DecisionRow, IncidentRow, Rows};
@@ -18,6 +20,8 @@ pub struct Counts {
     outcomes: u64,
     versions: u64,
     decisions: Decisions,
+    /// When the first incident was said; it shows in no result.
+    pub(super) first_incident: Option<Instant>,
     /// The most telling incidents, by name.
     worst: Vec<(Weight, IncidentRow)>,
 }
@@ -71,6 +75,18 @@ impl Counts {
             self.worst.insert(at, (weight, row.clone()));
             self.worst.truncate(WORST_MAX);
         }
+    }
+
+    /// Whether any incident was said yet.
+    #[must_use]
+    pub fn has_incidents(&self) -> bool {
+        self.versions > 0
+    }
+
+    /// When the first incident was said.
+    #[must_use]
+    pub fn first_incident(&self) -> Option<Instant> {
+        self.first_incident
     }
 
     /// The most telling incidents, most telling first.
@@ -134,6 +150,9 @@ pub struct Summary {
     pub outcomes: u64,
     /// Wall time.
     pub elapsed_s: f64,
+    /// Wall time until the first incident was said; none where there was none. Told to people alone: programs compare runs.
+    #[serde(skip)]
+    pub first_incident_s: Option<f64>,
     /// Alerts by wall time.
     pub alerts_per_s: f64,
     /// The process's greatest memory.

@@ -19,7 +19,7 @@ pub struct Share {
     /// The turn.
     pub turn: Turn,
     /// Its alerts.
-    pub alerts: Vec<Alert>,
+    pub alerts: Vec<Arc<Alert>>,
     /// Changes of context tables; the first worker's only.
     pub context: Vec<((Entity, ContextRow), Diff)>,
     /// People's answers; the first worker's only.
@@ -79,14 +79,16 @@ impl Workers {
     pub fn feed(
         &self,
         turn: Turn,
-        mut alerts: Vec<Alert>,
+        alerts: Vec<Alert>,
         context: Vec<((Entity, ContextRow), Diff)>,
         approvals: Vec<Approval>,
     ) -> bool {
         let (mut context, mut approvals) = (Some(context), Some(approvals));
         let each = alerts.len().div_ceil(self.shares.len()).max(1);
-        for queue in self.shares.iter().rev() {
-            let own = alerts.split_off(alerts.len().saturating_sub(each));
+        // From here on an alert is shared, not copied: stages and archive read the same one.
+        let mut alerts = alerts.into_iter().map(Arc::new);
+        for queue in &self.shares {
+            let own = alerts.by_ref().take(each).collect();
             let share = Share {
                 turn,
                 alerts: own,
@@ -152,15 +154,16 @@ fn work(
     tell(&mut under_way);
 }
 
-fn take(inputs: &mut Inputs, mut share: Share) {
+fn take(inputs: &mut Inputs, share: Share) {
     const BATCH: usize = 1024;
     let epoch = share.turn.epoch;
     inputs.alerts.advance_to(epoch);
     inputs.turns.advance_to(epoch);
     inputs.approvals.advance_to(epoch);
     inputs.context.advance_to(epoch);
-    while !share.alerts.is_empty() {
-        let mut batch = share.alerts.split_off(share.alerts.len().saturating_sub(BATCH));
+    let mut alerts = share.alerts.into_iter();
+    while alerts.len() > 0 {
+        let mut batch: Vec<Arc<Alert>> = alerts.by_ref().take(BATCH).collect();
         inputs.alerts.send_batch(&mut batch);
     }
     inputs.turns.send(share.turn);

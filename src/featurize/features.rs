@@ -6,6 +6,9 @@
 //! Counts are heavy-tailed, so they enter as `log(1 + n) / log(1 + full)`, where `full` is a count beyond which more says
 //! no more. Names are hashed by BLAKE3: equal on every machine and in every run, unlike interned numbers.
 
+use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
+
 use crate::record::features::{BUCKETS, HISTORY, NUMERIC, TOKENS};
 use crate::record::{ContextFacts, EntityKind, Features, Incident, IncidentKind, Names, Sym};
 
@@ -17,67 +20,120 @@ const _: () = assert!(RULES_MAX + CORRELATIONS_MAX + TECHNIQUES_MAX + PRODUCTS_M
 
 /// What the model sees of `incident`; nothing later than its tick enters.
 #[must_use]
-pub fn features_of(incident: &Incident, context: &ContextFacts, names: &Names) -> Features {
-    let techniques: Vec<String> =
-        incident.attacks.iter().map(|attack| names.get(*attack)).filter(|id| !id.starts_with("TA")).collect();
+pub fn features_of(
+    incident: &Incident,
+    context: &ContextFacts,
+    hashes: &mut Hashes,
+    names: &Names,
+) -> Features {
+    let is_technique = |attack: &&Sym| names.with(**attack, |id| !id.starts_with("TA"));
+    let techniques: SmallVec<[Sym; 8]> = incident.attacks.iter().filter(is_technique).copied().collect();
     let rules = commonest_first(&incident.rules);
     Features {
         numeric: numeric(incident, context, techniques.len()),
-        tokens: tokens(incident, &rules, &techniques, names),
-        history: history_keys(&incident.rules, incident.tenant, names),
+        tokens: tokens(incident, &rules, &techniques, hashes, names),
+        history: keys(rules.first().copied(), incident.tenant, hashes, names),
     }
 }
 
 /// The keys into the model's history of an incident with alerts of `rules` (sorted, with their numbers of alerts).
 #[must_use]
 pub fn history_keys(rules: &[(Sym, u32)], tenant: Sym, names: &Names) -> [u32; 3] {
-    let rule = commonest_first(rules).first().map(|rule| names.get(*rule)).unwrap_or_default();
-    let tenant = names.get(tenant);
+    keys(commonest_first(rules).first().copied(), tenant, &mut Hashes::default(), names)
+}
+
+/// Keys of 24 bits.
+fn keys(rule: Option<Sym>, tenant: Sym, hashes: &mut Hashes, names: &Names) -> [u32; 3] {
+    let rule = rule.unwrap_or(Sym::EMPTY);
     [
-        history_key("rule", &[&rule]),
-        history_key("tenant", &[&tenant]),
-        history_key("tenant-rule", &[&tenant, &rule]),
+        hashes.of(What::Rule, [Some(rule), None], names),
+        hashes.of(What::Tenant, [Some(tenant), None], names),
+        hashes.of(What::TenantRule, [Some(tenant), Some(rule)], names),
     ]
+    .map(|hash| hash & 0xFF_FFFF)
 }
 
-/// The key of a name in the model's history, 24 bits.
-fn history_key(what: &str, of: &[&str]) -> u32 {
-    hash(what, of) & 0xFF_FFFF
+/// What a hashed name is of: equal texts of two kinds are two names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum What {
+    Rule,
+    Correlation,
+    Technique,
+    Product,
+    Tenant,
+    TenantRule,
 }
 
-/// The bucket of a name, in 1..BUCKETS.
-fn bucket(what: &str, of: &str) -> u16 {
-    let within = hash(what, &[of]) % u32::from(BUCKETS - 1);
-    u16::try_from(within + 1).unwrap_or(1)
-}
-
-fn hash(what: &str, of: &[&str]) -> u32 {
-    let mut all = smallvec::SmallVec::<[u8; 256]>::from_slice(what.as_bytes());
-    for part in of {
-        all.push(0);
-        all.extend_from_slice(part.as_bytes());
+impl What {
+    /// Hashed before the name: part of what a model has learned, never to be changed.
+    fn text(self) -> &'static str {
+        match self {
+            What::Rule => "rule",
+            What::Correlation => "correlation",
+            What::Technique => "technique",
+            What::Product => "product",
+            What::Tenant => "tenant",
+            What::TenantRule => "tenant-rule",
+        }
     }
-    let [a, b, c, d, ..] = *blake3::hash(&all).as_bytes();
-    u32::from_le_bytes([a, b, c, d])
+}
+
+/// Hashes of names that were met: the same few rules and techniques come again with every incident. Emptied when it is
+/// full: it saves time and never changes a hash.
+#[derive(Debug, Default)]
+pub struct Hashes {
+    known: FxHashMap<(What, [Option<Sym>; 2]), u32>,
+}
+
+impl Hashes {
+    const MAX: usize = 1 << 16;
+
+    fn of(&mut self, what: What, of: [Option<Sym>; 2], names: &Names) -> u32 {
+        if self.known.len() >= Self::MAX {
+            self.known.clear();
+        }
+        *self.known.entry((what, of)).or_insert_with(|| {
+            let mut all = SmallVec::<[u8; 256]>::from_slice(what.text().as_bytes());
+            for part in of.into_iter().flatten() {
+                all.push(0);
+                names.with(part, |text| all.extend_from_slice(text.as_bytes()));
+            }
+            let [a, b, c, d, ..] = *blake3::hash(&all).as_bytes();
+            u32::from_le_bytes([a, b, c, d])
+        })
+    }
+
+    /// The bucket of a name, in 1..BUCKETS.
+    fn bucket(&mut self, what: What, of: Sym, names: &Names) -> u16 {
+        let within = self.of(what, [Some(of), None], names) % u32::from(BUCKETS - 1);
+        u16::try_from(within + 1).unwrap_or(1)
+    }
 }
 
 /// Rules by falling number of alerts; those of equal number stay in the order of their text.
-fn commonest_first(rules: &[(Sym, u32)]) -> Vec<Sym> {
-    let mut sorted: Vec<(Sym, u32)> = rules.to_vec();
+fn commonest_first(rules: &[(Sym, u32)]) -> SmallVec<[Sym; 4]> {
+    let mut sorted: SmallVec<[(Sym, u32); 4]> = rules.into();
     sorted.sort_by_key(|(_, alerts)| std::cmp::Reverse(*alerts));
     sorted.into_iter().map(|(rule, _)| rule).collect()
 }
 
-fn tokens(incident: &Incident, rules: &[Sym], techniques: &[String], names: &Names) -> [u16; TOKENS] {
-    let of = |what: &'static str, at: &Sym| names.with(*at, |text| bucket(what, text));
-    let rules = rules.iter().take(RULES_MAX).map(|rule| of("rule", rule));
-    let correlations =
-        incident.correlations.iter().take(CORRELATIONS_MAX).map(|name| of("correlation", name));
-    let techniques = techniques.iter().take(TECHNIQUES_MAX).map(|id| bucket("technique", id));
-    let products = incident.products.iter().take(PRODUCTS_MAX).map(|product| of("product", product));
+fn tokens(
+    incident: &Incident,
+    rules: &[Sym],
+    techniques: &[Sym],
+    hashes: &mut Hashes,
+    names: &Names,
+) -> [u16; TOKENS] {
+    fn few(what: What, of: &[Sym], most: usize) -> impl Iterator<Item = (What, Sym)> {
+        of.iter().take(most).map(move |name| (what, *name))
+    }
+    let all = few(What::Rule, rules, RULES_MAX)
+        .chain(few(What::Correlation, &incident.correlations, CORRELATIONS_MAX))
+        .chain(few(What::Technique, techniques, TECHNIQUES_MAX))
+        .chain(few(What::Product, &incident.products, PRODUCTS_MAX));
     let mut tokens = [0; TOKENS];
-    for (to, from) in tokens.iter_mut().zip(rules.chain(correlations).chain(techniques).chain(products)) {
-        *to = from;
+    for (to, (what, name)) in tokens.iter_mut().zip(all) {
+        *to = hashes.bucket(what, name, names);
     }
     tokens
 }
@@ -187,6 +243,12 @@ mod tests {
         }
     }
 
+    /// The bucket of a name among names of its own.
+    fn bucket(what: What, of: &str) -> u16 {
+        let names = Names::default();
+        Hashes::default().bucket(what, names.intern(of), &names)
+    }
+
     fn column(features: &Features, name: &str) -> f32 {
         features.numeric[NUMERIC.iter().position(|column| *column == name).expect("a column of that name")]
     }
@@ -196,7 +258,8 @@ mod tests {
     fn columns_are_where_their_names_say() {
         let names = Names::default();
         let context = ContextFacts { criticality: 4, exposed: true, ..ContextFacts::default() };
-        let features = features_of(&incident(&names, &[("a", 1), ("b", 3)]), &context, &names);
+        let features =
+            features_of(&incident(&names, &[("a", 1), ("b", 3)]), &context, &mut Hashes::default(), &names);
         let read = |name| column(&features, name);
         assert_eq!([read("share_high"), read("tactic_impact"), read("linked")], [1.0; 3]);
         assert_eq!([read("criticality"), read("exposed"), read("protected")], [1.0, 1.0, 0.0]);
@@ -213,12 +276,21 @@ mod tests {
         }
         let rules = [("a", 1), ("b", 3), ("c", 3)];
         let context = ContextFacts::default();
-        let features = features_of(&incident(&one, &rules), &context, &one);
-        assert_eq!(features, features_of(&incident(&other, &rules), &context, &other));
-        assert_eq!(features.tokens[..3], [bucket("rule", "b"), bucket("rule", "c"), bucket("rule", "a")]);
-        assert_eq!(features.tokens[3], bucket("technique", "T1486"), "a tactic is a column, not a token");
-        assert_eq!(features.history[0], history_key("rule", &["b"]));
+        let features = features_of(&incident(&one, &rules), &context, &mut Hashes::default(), &one);
+        assert_eq!(
+            features,
+            features_of(&incident(&other, &rules), &context, &mut Hashes::default(), &other)
+        );
+        assert_eq!(
+            features.tokens[..3],
+            [bucket(What::Rule, "b"), bucket(What::Rule, "c"), bucket(What::Rule, "a")]
+        );
+        assert_eq!(features.tokens[3], bucket(What::Technique, "T1486"), "a tactic is a column, not a token");
+        assert_eq!(features.history[0], history_keys(&[(one.intern("b"), 1)], Sym::EMPTY, &one)[0]);
         // Pinned: a model learned elsewhere must find the same buckets here.
-        assert_eq!((bucket("rule", "b"), history_key("rule", &["b"])), (1786, 12_422_501));
+        assert_eq!(
+            (bucket(What::Rule, "b"), history_keys(&[(one.intern("b"), 1)], Sym::EMPTY, &one)[0]),
+            (1786, 12_422_501)
+        );
     }
 }

@@ -5,9 +5,9 @@ use std::fs::File;
 use std::io::{self, BufReader, Cursor, Read};
 use std::path::{Path, PathBuf};
 
-use flate2::read::MultiGzDecoder;
-
 use super::framer::{Framed, Framer, Limits, Origin};
+use super::gzip::{Gzip, Trailing};
+use super::parquet::{ParquetReader, is_parquet};
 
 /// Bytes read at a time.
 const READ_BYTES: usize = 256 << 10;
@@ -68,7 +68,15 @@ impl Packing {
 }
 
 /// Reads one file as chunks and rejects, in its order.
-pub struct FileReader {
+pub struct FileReader(Reader);
+
+enum Reader {
+    Bytes(Box<Stream>),
+    Parquet(Box<ParquetReader>),
+}
+
+/// A stream of bytes that is unpacked and cut into records.
+struct Stream {
     bytes: Box<dyn Read + Send>,
     packing: Packing,
     framer: Framer,
@@ -83,12 +91,17 @@ impl FileReader {
     /// Opens the file at `path`, whose records are `origin`'s.
     pub fn open(path: &Path, origin: Origin, limits: Limits) -> Result<FileReader, IngestError> {
         let open = |source| IngestError::Open { path: path.to_owned(), source };
-        let file = File::open(path).map_err(open)?;
-        if file.metadata().map_err(open)?.is_dir() {
+        let read = |source| IngestError::Read { path: path.to_owned(), source };
+        let mut file = File::open(path).map_err(open)?;
+        let kind = file.metadata().map_err(open)?.file_type();
+        if kind.is_dir() {
             return Err(IngestError::Folder { path: path.to_owned() });
         }
-        FileReader::new(Box::new(file), origin, limits)
-            .map_err(|source| IngestError::Read { path: path.to_owned(), source })
+        // Parquet is read from its end: a pipe has none, and its first bytes are there once.
+        if kind.is_file() && is_parquet(&mut file).map_err(read)? {
+            return Ok(FileReader(Reader::Parquet(Box::new(ParquetReader::new(file, origin, limits)))));
+        }
+        FileReader::new(Box::new(file), origin, limits).map_err(read)
     }
 
     /// Reads any stream of bytes as if it were a file.
@@ -98,12 +111,12 @@ impl FileReader {
         let packing = Packing::of(&magic);
         let whole = BufReader::with_capacity(READ_BYTES / 4, Cursor::new(magic).chain(bytes));
         let bytes: Box<dyn Read + Send> = match packing {
-            Packing::Gzip => Box::new(MultiGzDecoder::new(whole)),
+            Packing::Gzip => Box::new(Gzip::new(whole)),
             Packing::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(whole)?),
             Packing::None => Box::new(whole),
         };
         let framer = Framer::new(origin, limits);
-        Ok(FileReader {
+        Ok(FileReader(Reader::Bytes(Box::new(Stream {
             bytes,
             packing,
             framer,
@@ -111,9 +124,11 @@ impl FileReader {
             offset: 0,
             ready: VecDeque::new(),
             done: false,
-        })
+        }))))
     }
+}
 
+impl Stream {
     fn read(&mut self) {
         let mut framed = Vec::new();
         match self.bytes.read(&mut self.buf) {
@@ -124,8 +139,14 @@ impl FileReader {
             Ok(length) => {
                 self.offset += length as u64;
                 self.framer.feed(&self.buf[..length], &mut framed);
+                self.done = self.framer.is_foreign();
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if is_trailing(&error) => {
+                self.done = true;
+                self.framer.finish(&mut framed);
+                self.framer.cut(error.to_string(), &mut framed);
+            }
             Err(error) => {
                 self.done = true;
                 let reason = format!(
@@ -140,7 +161,23 @@ impl FileReader {
     }
 }
 
+/// Whether the stream was whole before this.
+fn is_trailing(error: &io::Error) -> bool {
+    error.get_ref().and_then(|error| error.downcast_ref::<Trailing>()).is_some()
+}
+
 impl Iterator for FileReader {
+    type Item = Framed;
+
+    fn next(&mut self) -> Option<Framed> {
+        match &mut self.0 {
+            Reader::Bytes(bytes) => bytes.next(),
+            Reader::Parquet(parquet) => parquet.next(),
+        }
+    }
+}
+
+impl Iterator for Stream {
     type Item = Framed;
 
     fn next(&mut self) -> Option<Framed> {

@@ -10,6 +10,7 @@ use super::objects::Objects;
 use super::rows::Rows;
 use super::sniff::{Sniffed, sniff};
 use super::tape::Tape;
+use super::utf16::Decoder;
 use crate::record::{Reject, Sym};
 
 /// Whose records they are, for those that are rejected here.
@@ -47,6 +48,7 @@ pub enum Framed {
 
 /// Cuts a stream of bytes into records.
 pub struct Framer {
+    decoder: Decoder,
     tape: Tape,
     scanner: Scanner,
     piece_bytes: usize,
@@ -61,6 +63,8 @@ enum Scanner {
     Lines(Lines),
     Objects(Objects),
     Rows(Rows),
+    /// No records; that was said.
+    Foreign,
 }
 
 impl Framer {
@@ -68,13 +72,18 @@ impl Framer {
     #[must_use]
     pub fn new(origin: Origin, limits: Limits) -> Framer {
         let piece_bytes = limits.chunk_bytes.max(1);
-        Framer { tape: Tape::new(origin, limits), scanner: Scanner::Unknown { bom: true }, piece_bytes }
+        Framer {
+            decoder: Decoder::Unknown(None),
+            tape: Tape::new(origin, limits),
+            scanner: Scanner::Unknown { bom: true },
+            piece_bytes,
+        }
     }
 
     /// Takes the next bytes and appends the chunks that they fill to `out`.
     pub fn feed(&mut self, bytes: &[u8], out: &mut Vec<Framed>) {
         for piece in bytes.chunks(self.piece_bytes) {
-            self.tape.buf.extend_from_slice(piece);
+            self.decoder.feed(piece, &mut self.tape.buf);
             self.step(false);
             self.tape.emit_full();
         }
@@ -89,8 +98,18 @@ impl Framer {
 
     /// The source has ended: what is left is its last record.
     pub fn finish(&mut self, out: &mut Vec<Framed>) {
+        self.decoder.finish(&mut self.tape.buf);
         self.step(true);
         self.flush(out);
+    }
+
+    /// What the source gave so far has ended, and what comes next begins anew, in whatever format: a file was replaced.
+    /// Lines and records go on being counted.
+    pub fn anew(&mut self, out: &mut Vec<Framed>) {
+        self.finish(out);
+        self.tape.anew();
+        self.decoder = Decoder::Unknown(None);
+        self.scanner = Scanner::Unknown { bom: true };
     }
 
     /// The source broke off for `reason`: the record under way, whole or not, is a reject that says so.
@@ -105,6 +124,12 @@ impl Framer {
         self.tape.line
     }
 
+    /// Whether the source holds what cannot be cut into records, so that reading on is in vain.
+    #[must_use]
+    pub fn is_foreign(&self) -> bool {
+        matches!(self.scanner, Scanner::Foreign)
+    }
+
     fn step(&mut self, done: bool) {
         if let Scanner::Unknown { bom } = self.scanner {
             self.tell(bom, done);
@@ -114,6 +139,10 @@ impl Framer {
             Scanner::Lines(lines) => lines.step(&mut self.tape, done),
             Scanner::Objects(objects) => objects.step(&mut self.tape, done),
             Scanner::Rows(rows) => rows.step(&mut self.tape, done),
+            Scanner::Foreign => {
+                self.tape.scan = self.tape.buf.len();
+                self.tape.skip();
+            }
         }
     }
 
@@ -139,11 +168,18 @@ impl Framer {
             Sniffed::Wait => return,
             Sniffed::Lines => Scanner::Lines(Lines::default()),
             Sniffed::Objects => Scanner::Objects(Objects::default()),
+            Sniffed::Foreign { what, magic_bytes } => {
+                tape.buf.truncate(magic_bytes);
+                tape.broke(format!("the source is {what}; not one record of it was read"));
+                Scanner::Foreign
+            }
             Sniffed::Rows { header, length } => {
-                tape.line += u64::from(tape.buf[..length].ends_with(b"\n"));
+                tape.line += memchr::memchr_iter(b'\n', &tape.buf[..length]).count() as u64;
+                let line = tape.buf[..length].trim_ascii_end();
+                let line = line.rsplit(|byte| *byte == b'\n').next().unwrap_or_default().to_vec();
                 tape.scan = length;
                 tape.skip();
-                let rows = Rows::new(header.columns.len(), header.delimiter);
+                let rows = Rows::new(header.columns.len(), header.delimiter, line);
                 tape.framing = Framing::Csv(Arc::new(header));
                 Scanner::Rows(rows)
             }

@@ -7,8 +7,9 @@
 
 use super::tape::Tape;
 
-/// `serde_json` reads no deeper either.
-const DEPTH_MAX: usize = 128;
+/// Brackets remembered at most. What is too deep to be read is its parser's to say: given up here, it would take the
+/// records behind it on its line with it.
+const DEPTH_MAX: usize = 16 << 20;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {

@@ -2,6 +2,7 @@
 //!
 //! A quote that is never closed would swallow the rows behind it. So where a row of several lines has not as many
 //! fields as the header, text behind a closing quote, or no end, its first line alone is the bad row.
+//! The header again is no row: files that were put one behind the other have one each.
 //! State: the fields of the row under way.
 
 use super::tape::Tape;
@@ -25,10 +26,12 @@ pub(super) struct Rows {
     odd: bool,
     lines: u32,
     skipping: bool,
+    /// The header's line, trimmed.
+    header: Vec<u8>,
 }
 
 impl Rows {
-    pub(super) fn new(columns: usize, delimiter: u8) -> Rows {
+    pub(super) fn new(columns: usize, delimiter: u8, header: Vec<u8>) -> Rows {
         Rows {
             columns,
             delimiter,
@@ -37,6 +40,7 @@ impl Rows {
             odd: false,
             lines: 0,
             skipping: false,
+            header,
         }
     }
 
@@ -100,8 +104,12 @@ impl Rows {
     }
 
     fn end(&mut self, tape: &mut Tape) {
-        tape.record();
-        *self = Rows::new(self.columns, self.delimiter);
+        if tape.under_way().trim_ascii_end() == self.header {
+            tape.begin();
+        } else {
+            tape.record();
+        }
+        *self = Rows::new(self.columns, self.delimiter, std::mem::take(&mut self.header));
     }
 
     /// Ends the record at its first line, and goes on behind that.

@@ -19,6 +19,13 @@ pub fn raw(bytes: &[u8]) -> String {
     String::from_utf8_lossy(&bytes[..bytes.len().min(RAW_MAX)]).into_owned()
 }
 
+/// Why a record of more than `bytes` is none.
+pub(super) fn longer_than(bytes: usize) -> String {
+    format!(
+        "the record is longer than {bytes} bytes; raise the limit of its source if such records are wanted"
+    )
+}
+
 /// See the head of this file. The record under way is `buf[start..scan]`.
 pub(super) struct Tape {
     pub(super) buf: Vec<u8>,
@@ -34,6 +41,8 @@ pub(super) struct Tape {
     origin: Origin,
     spans: Vec<Span>,
     ordinal: u64,
+    /// Where the last record began.
+    last_line: u64,
     rewound: usize,
 }
 
@@ -52,6 +61,7 @@ impl Tape {
             origin,
             spans: Vec::new(),
             ordinal: 0,
+            last_line: 0,
             rewound: 0,
         }
     }
@@ -59,6 +69,11 @@ impl Tape {
     /// The byte under the head.
     pub(super) fn byte(&self) -> Option<u8> {
         self.buf.get(self.scan).copied()
+    }
+
+    /// The record under way, as far as the head.
+    pub(super) fn under_way(&self) -> &[u8] {
+        &self.buf[self.start..self.scan]
     }
 
     /// The record under way begins at the head.
@@ -81,10 +96,21 @@ impl Tape {
             if kept > 0 {
                 let at = |offset: usize| u32::try_from(offset).unwrap_or(u32::MAX);
                 let start = self.start + lead;
+                self.last_line = self.start_line;
                 self.spans.push(Span { start: at(start), end: at(start + kept), position: self.start_line });
             }
         }
         self.begin();
+    }
+
+    /// Forgets all bytes. What comes next stands on a line of its own.
+    pub(super) fn anew(&mut self) {
+        self.scan = self.buf.len();
+        self.skip();
+        self.line += u64::from(self.last_line == self.line);
+        self.begin();
+        self.framing = Framing::Json;
+        self.rewound = 0;
     }
 
     /// Whether the record under way is too long.
@@ -99,10 +125,7 @@ impl Tape {
 
     /// Gives up the record under way, and what of it is already here.
     pub(super) fn too_long(&mut self) {
-        let reason = format!(
-            "the record is longer than {} bytes; raise the limit of its source if such records are wanted",
-            self.limits.record_bytes
-        );
+        let reason = longer_than(self.limits.record_bytes);
         let shown = self.limits.record_bytes.min(RAW_MAX);
         let raw = raw(&self.buf[self.start..self.scan.min(self.start + shown)]);
         self.reject(reason, raw);
@@ -120,6 +143,7 @@ impl Tape {
     fn reject(&mut self, reason: String, raw: String) {
         self.emit();
         self.ordinal += 1;
+        self.last_line = self.start_line;
         self.out.push(Framed::Reject(Reject {
             stage: Stage::Ingest,
             reason,

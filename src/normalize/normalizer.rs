@@ -206,7 +206,10 @@ impl Normalizer {
             }
         }
         Err(match (&chunk.framing, &self.columns) {
-            (Framing::Csv(_), Some(columns)) => Refusal::unknown_keys(columns.names().iter()),
+            (Framing::Csv(_), Some(columns)) => {
+                let named = columns.names().iter().filter(|name| !name.is_empty());
+                Refusal::unknown_keys(named)
+            }
             _ => Refusal::unknown(text),
         })
     }
@@ -346,12 +349,14 @@ impl Words {
         Some(self.sym(text))
     }
 
-    /// The vendor's id: of several fields, all of which must be there.
+    /// The vendor's id: of several fields, all of which must be there. A number that lost digits when it was read names
+    /// nothing: others would share it, and be taken for copies.
     fn vendor_id(&mut self, slots: &Slots<'_>, from: &[u16]) -> Option<&str> {
         self.scratch.clear();
         for (at, slot) in from.iter().enumerate() {
             let mut digits: Digits = [0; 40];
-            let text = slots.first(&[*slot]).text(&mut digits)?;
+            let value = slots.first(&[*slot]);
+            let text = value.text(&mut digits).filter(|_| value.is_exact())?;
             if at > 0 {
                 self.scratch.push('\u{1f}');
             }

@@ -3,7 +3,7 @@
 use jiff::civil::DateTime;
 use jiff::fmt::strtime::BrokenDownTime;
 use jiff::tz::TimeZone;
-use jiff::{Timestamp, ToSpan};
+use jiff::{Timestamp, ToSpan, Zoned};
 
 use super::value::{Digits, Value};
 use crate::plan::mapping::TimeFormat;
@@ -21,31 +21,68 @@ pub(super) struct Frame {
 /// Numbers of seconds from here on are no seconds: the year would be past 5100.
 const SECONDS_MAX: f64 = 1e11;
 
+/// Numbers of smaller units from here on are those: with `SECONDS_MAX`, each number is at most one unit's, so that a
+/// mapping may name them all, and what is in seconds is not taken for a day of 1970.
+const FINE_MIN: i64 = 100_000_000_000;
+
+/// Times before 1900 are what programs write that have none: the first of January of the year 1, most often.
+const MILLIS_MIN: i64 = -2_208_988_800_000;
+
 /// The time that the first fitting format reads in `value`.
 pub(super) fn read(value: &Value<'_>, formats: &[TimeFormat], frame: &Frame) -> Option<Millis> {
     let mut digits: Digits = [0; 40];
-    formats.iter().find_map(|format| match (format, value) {
+    let times = formats.iter().filter_map(|format| match (format, value) {
         (TimeFormat::EpochSeconds, Value::Int(seconds)) => epoch_seconds_int(*seconds),
         (TimeFormat::EpochSeconds, Value::Float(seconds)) => epoch_seconds(*seconds),
-        (TimeFormat::EpochMillis, Value::Int(millis)) => in_range(*millis),
+        (TimeFormat::EpochMillis, Value::Int(millis)) => fine(*millis, 1),
         (format, value) => text(value.text(&mut digits)?, *format, frame),
-    })
+    });
+    times.into_iter().find(|time| *time >= MILLIS_MIN)
 }
 
 fn text(text: &str, format: TimeFormat, frame: &Frame) -> Option<Millis> {
     let text = text.trim();
     match format {
-        TimeFormat::Rfc3339 => fixed(text.as_bytes()).or_else(|| timestamp(text)),
-        TimeFormat::Iso8601 => {
-            fixed(text.as_bytes()).or_else(|| timestamp(text)).or_else(|| zoned(text.parse().ok()?, frame))
+        TimeFormat::Rfc3339 => instant(text),
+        // Of a time that names its zone in brackets that zone counts.
+        TimeFormat::Iso8601 if text.ends_with(']') => {
+            text.parse::<Zoned>().ok().map(|z| floor(z.timestamp()))
         }
+        TimeFormat::Iso8601 => instant(text).or_else(|| zoned(text.parse().ok()?, frame)),
         TimeFormat::EpochSeconds => match text.parse::<i64>() {
             Ok(seconds) => epoch_seconds_int(seconds),
             Err(_) => epoch_seconds(text.parse().ok()?),
         },
-        TimeFormat::EpochMillis => in_range(text.parse().ok()?),
+        TimeFormat::EpochMillis => fine(whole(text)?, 1),
+        TimeFormat::EpochMicros => fine(whole(text)?, 1_000),
+        TimeFormat::EpochNanos => fine(whole(text)?, 1_000_000),
         TimeFormat::Syslog => syslog(text, frame),
     }
+}
+
+/// A time with its zone.
+fn instant(text: &str) -> Option<Millis> {
+    fixed(text.as_bytes()).or_else(|| timestamp(text)).or_else(|| {
+        // As databases write it.
+        let bare = [" UTC", " GMT", " Z"].iter().find_map(|zone| text.strip_suffix(zone))?;
+        timestamp(&format!("{bare}Z"))
+    })
+}
+
+/// A whole number, though it be written as a double.
+fn whole(text: &str) -> Option<i64> {
+    text.parse().ok().or_else(|| {
+        let number: f64 = text.parse().ok()?;
+        #[expect(clippy::cast_possible_truncation, reason = "bounded just before")]
+        (number.abs() < 9e18).then(|| number.round() as i64)
+    })
+}
+
+/// So many units, of which a millisecond has `of_milli`.
+fn fine(units: i64, of_milli: i64) -> Option<Millis> {
+    let unit = units.unsigned_abs() / of_milli.unsigned_abs();
+    let bounded = unit >= FINE_MIN.unsigned_abs() && unit < FINE_MIN.unsigned_abs() * 1_000;
+    bounded.then(|| units.div_euclid(of_milli)).and_then(in_range)
 }
 
 fn epoch_seconds_int(seconds: i64) -> Option<Millis> {
@@ -198,6 +235,32 @@ mod tests {
         assert_eq!(of("Feb 30 00:00:00", TimeFormat::Syslog), None);
         assert_eq!(read(&Value::Float(1.001), &[TimeFormat::EpochSeconds], &frame()), Some(1001));
         assert_eq!(read(&Value::Int(-1), &[TimeFormat::EpochSeconds], &frame()), Some(-1000));
+        assert_eq!(
+            of("1583330105224.0", TimeFormat::EpochMillis),
+            at,
+            "as programs without integers write it"
+        );
+        assert_eq!(read(&Value::Float(1_583_330_105_224.4), &[TimeFormat::EpochMillis], &frame()), at);
+        assert_eq!(of("1583330105224939", TimeFormat::EpochMicros), at);
+        assert_eq!(of("1583330105224939000", TimeFormat::EpochNanos), at);
+        let epochs = [
+            TimeFormat::EpochMillis,
+            TimeFormat::EpochMicros,
+            TimeFormat::EpochNanos,
+            TimeFormat::EpochSeconds,
+        ];
+        for text in ["1583330105.224", "1583330105224", "1583330105224000", "1583330105224000000"] {
+            assert_eq!(
+                read(&Value::Text(text.into()), &epochs, &frame()),
+                at,
+                "a number is of one unit: {text}"
+            );
+        }
+        assert_eq!(of("0", TimeFormat::EpochMillis), None, "no time, as programs write it");
+        assert_eq!(of("0001-01-01T00:00:00Z", TimeFormat::Rfc3339), None, "likewise");
+        assert_eq!(of("2020-03-04 13:55:05.224 UTC", TimeFormat::Rfc3339), at);
+        assert_eq!(of("2020-03-04T13:55:05,224Z", TimeFormat::Rfc3339), at);
+        assert_eq!(of("2020-03-04T14:55:05.224[Europe/Vienna]", TimeFormat::Iso8601), at);
         for none in ["", "-", "1e300", "nan", "inf", "9999999999999999"] {
             assert_eq!(of(none, TimeFormat::EpochSeconds), None, "{none}");
         }

@@ -15,7 +15,7 @@ pub(super) fn unmapped(mut record: Value, taken: &[FieldPath]) -> Option<Box<str
 
 /// A CSV row as a record.
 pub(super) fn of_row(pairs: Vec<(String, String)>) -> Value {
-    let fields = pairs.into_iter().filter(|(_, text)| !text.is_empty());
+    let fields = pairs.into_iter().filter(|(column, text)| !column.is_empty() && !text.is_empty());
     Value::Object(fields.map(|(column, text)| (column, Value::String(text))).collect())
 }
 

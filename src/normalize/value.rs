@@ -38,6 +38,16 @@ impl Value<'_> {
         std::str::from_utf8(&digits[..used]).ok()
     }
 
+    /// Whether it says all that was written; a number beyond 64 bits does not.
+    pub(super) fn is_exact(&self) -> bool {
+        /// Doubles hold every whole number up to here.
+        const WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
+        match self {
+            Value::Float(number) => number.abs() <= WHOLE_MAX,
+            Value::Absent | Value::Text(_) | Value::Int(_) | Value::Uint(_) | Value::Bool(_) => true,
+        }
+    }
+
     pub(super) fn is_present(&self) -> bool {
         *self != Value::Absent
     }

@@ -141,8 +141,12 @@ pub enum TimeFormat {
     Iso8601,
     /// Seconds since 1970, with or without a fraction, as number or text.
     EpochSeconds,
-    /// Milliseconds since 1970.
+    /// Milliseconds since 1970. A number that would be a time before 1973 is none: it is seconds, or nothing.
     EpochMillis,
+    /// Microseconds since 1970, likewise.
+    EpochMicros,
+    /// Nanoseconds since 1970, likewise.
+    EpochNanos,
     /// `Mar  4 14:14:57`: the source's zone, and the last such day that is not after tomorrow.
     Syslog,
 }

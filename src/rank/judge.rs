@@ -19,7 +19,7 @@ use super::ranker::Case;
 use super::recall::Opinion;
 use super::service::RankService;
 use crate::enrich::facts::Enriched;
-use crate::featurize::features::features_of;
+use crate::featurize::features::{Hashes, features_of};
 use crate::flow::Stream;
 use crate::plan::playbook::Playbook;
 use crate::plan::policy::Policy;
@@ -75,12 +75,14 @@ pub fn judge<'scope>(
         let client = service.client(Box::new(move || {
             let _ = activator.activate();
         }));
+        let mut hashes = Hashes::default();
         let mut waiting: BTreeMap<u64, Waiting> = BTreeMap::new();
         let mut next = 0;
         move |input, output| {
             input.for_each(|cap, data| {
                 let Some(right) = cap.retain_least(0) else { return };
-                let cases: Vec<_> = data.drain(..).map(|version| prepare(version, &with)).collect();
+                let cases: Vec<_> =
+                    data.drain(..).map(|version| prepare(version, &with, &mut hashes)).collect();
                 let asked = cases.iter().map(|(version, features, proposals)| {
                     let playbooks = proposals.iter().filter_map(|p| u16::try_from(p.playbook).ok());
                     let case = Case { features: Arc::clone(features), playbooks: playbooks.collect() };
@@ -105,9 +107,13 @@ pub fn judge<'scope>(
     })
 }
 
-fn prepare(version: Enriched, with: &Proposing) -> (Enriched, Arc<Features>, Arc<[Proposal]>) {
+fn prepare(
+    version: Enriched,
+    with: &Proposing,
+    hashes: &mut Hashes,
+) -> (Enriched, Arc<Features>, Arc<[Proposal]>) {
     let incident = &version.incident;
-    let features = Arc::new(features_of(incident, &version.facts, &with.names));
+    let features = Arc::new(features_of(incident, &version.facts, hashes, &with.names));
     let proposals = if is_ranked(incident, &with.policy) {
         propose(incident, &version.facts, &with.playbooks, &with.policy, &with.names).into()
     } else {

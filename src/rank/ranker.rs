@@ -152,28 +152,36 @@ fn remembered(
     memo: &mut FxHashMap<[u8; 32], Judgement>,
     cases: &[Case],
 ) -> Vec<Judgement> {
-    let keys: Vec<[u8; 32]> = cases.iter().map(key).collect();
+    // What a model says of rules or a tenant that it has no verdict on is not believed: "no attack" would then be no more
+    // than a guess that nobody is asked about. So it is not asked.
+    let asks = |case: &Case| trained.history.knows(&case.features).then(|| key(case));
+    let keys: Vec<Option<[u8; 32]>> = cases.iter().map(asks).collect();
     let mut answers: FxHashMap<[u8; 32], Option<Judgement>> = FxHashMap::default();
-    let mut asked: Vec<usize> = Vec::new();
+    let mut asked: Vec<(usize, [u8; 32])> = Vec::new();
     for (at, key) in keys.iter().enumerate() {
+        let Some(key) = key else { continue };
         answers.entry(*key).or_insert_with(|| {
             let known = memo.get(key).cloned();
             if known.is_none() {
-                asked.push(at);
+                asked.push((at, *key));
             }
             known
         });
     }
     for batch in asked.chunks(trained.placed.rows) {
-        for (at, judgement) in batch.iter().zip(trained.ask(batch.iter().map(|at| &cases[*at]))) {
+        for ((_, key), judgement) in batch.iter().zip(trained.ask(batch.iter().map(|(at, _)| &cases[*at]))) {
             if memo.len() >= MEMO_MAX {
                 memo.clear();
             }
-            memo.insert(keys[*at], judgement.clone());
-            answers.insert(keys[*at], Some(judgement));
+            memo.insert(*key, judgement.clone());
+            answers.insert(*key, Some(judgement));
         }
     }
-    keys.iter().map(|key| answers[key].clone().expect("every key was remembered or asked")).collect()
+    let answer = |(case, key): (&Case, Option<[u8; 32]>)| match key {
+        Some(key) => answers[&key].clone().expect("every key was remembered or asked"),
+        None => by_severity(case),
+    };
+    cases.iter().zip(keys).map(answer).collect()
 }
 
 /// All that an answer depends on, beside the model.
@@ -205,11 +213,6 @@ impl Trained {
     fn read(&self, case: &Case, logits: &[f32]) -> Judgement {
         // A maximum swallows what is no number, so the logits of such a row look like any others: it is not believed at all.
         if !case.features.numeric.iter().chain(logits).all(|value| value.is_finite()) {
-            return by_severity(case);
-        }
-        // Nor is what a model says of rules or a tenant that it has no verdict on: "no attack" would then be no more than a
-        // guess that nobody is asked about.
-        if !self.history.knows(&case.features) {
             return by_severity(case);
         }
         let (triage, rest) = logits.split_at(TRIAGES);
@@ -355,7 +358,7 @@ mod tests {
         let mut ranker = ranker();
         let cases: Vec<Case> = (0..40).map(case).collect();
         let first = ranker.judge(&cases);
-        assert_eq!(ranker.memo.len(), 40);
+        assert_eq!(ranker.memo.len(), 32);
         assert_eq!(ranker.judge(&cases), first);
         ranker.memo.clear();
         assert_eq!(ranker.judge(&cases), first);

@@ -199,7 +199,7 @@ fn sorted(reader: &Reader, folder: &Path) -> Result<(Sorted, u64, Tick), FeedErr
     while lines.peek().is_some() {
         let mut some = Vec::with_capacity(READ);
         for line in lines.by_ref().take(READ) {
-            let alert = line.map_err(FeedError::Archive)?.row(reader.names()).alert;
+            let alert = Arc::unwrap_or_clone(line.map_err(FeedError::Archive)?.row(reader.names()).alert);
             some.extend(copies.remove(&alert.id).into_iter().flatten().map(|copy| again(&alert, &copy)));
             some.push(alert);
         }

@@ -25,9 +25,15 @@ pub enum InputError {
     },
     /// A folder has nothing.
     #[error(
-        "{path} holds no readable file; name files of alerts (JSON lines, JSON arrays, CSV; plain, gzip or zstd)"
+        "{path} holds no readable file; name files of alerts (JSON lines, JSON arrays, CSV; plain, gzip or zstd; Parquet)"
     )]
     Empty {
+        /// It.
+        path: PathBuf,
+    },
+    /// A path is named twice, or what it names.
+    #[error("{path} is among the inputs twice; name it once")]
+    Again {
         /// It.
         path: PathBuf,
     },
@@ -49,22 +55,27 @@ pub enum InputError {
     },
 }
 
-/// The files that `paths` name; a folder stands for the readable files in it and below, by path. Hidden files and those
-/// in folders that begin with an underscore are passed over.
+/// The files that `paths` name; a folder stands for the files in it and below, by path: each must be readable, since
+/// one left out unsaid would be missed by nobody. Hidden files, those in folders that begin with an underscore, pipes
+/// and devices are passed over, and so is a link to a folder that it lies in.
 pub fn files(paths: &[PathBuf], name: Option<&str>) -> Result<Vec<InputFile>, InputError> {
     let mut files = Vec::new();
     for path in paths {
         let failed = |source| InputError::Path { path: path.clone(), source };
-        if std::fs::metadata(path).map_err(failed)?.is_dir() {
+        let kind = std::fs::metadata(path).map_err(failed)?;
+        if kind.is_dir() {
             let mut found = Vec::new();
-            walk(path, &mut found).map_err(failed)?;
+            walk(path, &mut Vec::new(), &mut found)?;
             if found.is_empty() {
                 return Err(InputError::Empty { path: path.clone() });
             }
             found.sort();
             files.extend(found.into_iter().map(|file| (named(&file, Some(path)), file)));
         } else {
-            std::fs::File::open(path).map_err(failed)?;
+            // What writes to a pipe must find it opened once.
+            if kind.is_file() {
+                std::fs::File::open(path).map_err(failed)?;
+            }
             files.push((named(path, None), path.clone()));
         }
     }
@@ -75,6 +86,9 @@ pub fn files(paths: &[PathBuf], name: Option<&str>) -> Result<Vec<InputFile>, In
     for (own, path) in files {
         let name = name.map_or(own, str::to_owned);
         if let Some(other) = inputs.iter().find(|input| input.name == name) {
+            if other.path == path {
+                return Err(InputError::Again { path });
+            }
             return Err(InputError::Twice { name, one: other.path.clone(), other: path });
         }
         inputs.push(InputFile { path, name });
@@ -90,18 +104,31 @@ fn named(file: &Path, folder: Option<&Path>) -> String {
     name.replace('\\', "/")
 }
 
-fn walk(folder: &Path, found: &mut Vec<PathBuf>) -> std::io::Result<()> {
-    for entry in std::fs::read_dir(folder)? {
-        let path = entry?.path();
+/// `above` are the folders that this one lies in, by what they really are.
+fn walk(folder: &Path, above: &mut Vec<PathBuf>, found: &mut Vec<PathBuf>) -> Result<(), InputError> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        |source| InputError::Path { path, source }
+    };
+    let real = folder.canonicalize().map_err(failed(folder))?;
+    if above.contains(&real) {
+        return Ok(());
+    }
+    above.push(real);
+    for entry in std::fs::read_dir(folder).map_err(failed(folder))? {
+        let path = entry.map_err(failed(folder))?.path();
         let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(['.', '_']));
         if hidden {
             continue;
         }
-        if path.is_dir() {
-            walk(&path, found)?;
-        } else if std::fs::File::open(&path).is_ok() {
+        let kind = std::fs::metadata(&path).map_err(failed(&path))?;
+        if kind.is_dir() {
+            walk(&path, above, found)?;
+        } else if kind.is_file() {
+            std::fs::File::open(&path).map_err(failed(&path))?;
             found.push(path);
         }
     }
+    above.pop();
     Ok(())
 }

@@ -119,7 +119,7 @@ pub(crate) fn alert(dice: &mut Dice, names: &Names) -> AlertRow {
             .into(),
         unmapped: dice.maybe(|dice| dice.text().into()),
     };
-    AlertRow { alert, repeat_of: dice.maybe(|dice| AlertId(dice.id())) }
+    AlertRow { alert: Arc::new(alert), repeat_of: dice.maybe(|dice| AlertId(dice.id())) }
 }
 
 /// A change of membership.

@@ -126,6 +126,12 @@ pub fn heard(archive: &Path, kind: &str) -> usize {
 
 /// Posts, and gives the status and the body; no status where the connection broke.
 pub fn post(address: &str, path: &str, headers: &[(&str, &str)], body: &str) -> (u16, String) {
+    let (status, _, body) = posted(address, path, headers, body);
+    (status, body)
+}
+
+/// Posts, and gives the status, the head and the body.
+pub fn posted(address: &str, path: &str, headers: &[(&str, &str)], body: &str) -> (u16, String, String) {
     let mut request = format!("POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n");
     write!(request, "Content-Length: {}\r\n", body.len()).expect("memory");
     for (name, value) in headers {
@@ -143,7 +149,8 @@ pub fn post(address: &str, path: &str, headers: &[(&str, &str)], body: &str) -> 
     };
     let answer = talk().unwrap_or_default();
     let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
-    (status, answer.split("\r\n\r\n").nth(1).unwrap_or_default().to_owned())
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    (status, head.to_owned(), body.to_owned())
 }
 
 /// The header of newline-delimited JSON.
