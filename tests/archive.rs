@@ -77,7 +77,7 @@ fn decision_agrees(line: &DecisionLine, row: &DecisionRow) -> bool {
         && (line.ruling, line.score, line.confidence)
             == (decision.ruling, decision.score, decision.confidence)
         && (line.superseded_by, line.supersedes) == (row.superseded_by, decision.supersedes)
-        && (line.model_version, line.plan_hash) == (row.model_version, row.plan_hash)
+        && (line.model_version, line.plan_hash) == (row.decision.model_version, row.plan_hash)
 }
 
 fn links_come_back(reader: &Reader, names: &Names, rows: &[Link]) {

@@ -4,58 +4,15 @@
 
 mod common;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
-use std::thread;
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::live::{Live, taken, until};
-use common::{acting_plan, count, edges, site};
+use common::world::{calling, world};
+use common::{acting_plan, agrees, count, digest, edges, replay, site};
 use quell::archive::Reader;
 use quell::record::{ActionStatus, Names};
-
-/// Orders carried out, by `Idempotency-Key`.
-type Done = Arc<Mutex<BTreeMap<String, u32>>>;
-
-/// A system that does what it is told, slowly enough to be met in the middle.
-fn world() -> (SocketAddr, Done) {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
-    let address = listener.local_addr().expect("an address");
-    let done = Done::default();
-    let counts = Arc::clone(&done);
-    // It lives as long as the test's process.
-    thread::spawn(move || {
-        for stream in listener.incoming().filter_map(Result::ok) {
-            let counts = Arc::clone(&counts);
-            thread::spawn(move || carry_out(&stream, &counts));
-        }
-    });
-    (address, done)
-}
-
-fn carry_out(stream: &TcpStream, done: &Done) -> Option<()> {
-    let mut reader = BufReader::new(stream);
-    let (mut key, mut length) = (String::new(), 0);
-    loop {
-        let mut line = String::new();
-        if reader.read_line(&mut line).ok()? <= 2 {
-            break;
-        }
-        let (name, value) = line.split_once(':').unwrap_or_default();
-        match name.to_ascii_lowercase().as_str() {
-            "idempotency-key" => value.trim().clone_into(&mut key),
-            "content-length" => length = value.trim().parse().ok()?,
-            _ => {}
-        }
-    }
-    reader.read_exact(&mut vec![0; length]).ok()?;
-    *done.lock().ok()?.entry(key).or_default() += 1;
-    thread::sleep(Duration::from_millis(2));
-    let mut answer = stream;
-    answer.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").ok()
-}
 
 #[test]
 fn an_order_is_given_once_whatever_is_killed() {
@@ -65,10 +22,7 @@ fn an_order_is_given_once_whatever_is_killed() {
     site(&days, 300, 5);
     let flow = acting_plan(&plans, &days, &["edges.jsonl"]);
     let (address, done) = world();
-    let text = std::fs::read_to_string(&flow).expect("the plan");
-    let webhook = format!("executor: {{type: webhook, url: 'http://{address}/orders'}}");
-    let lines = text.lines().map(|line| if line.starts_with("executor:") { webhook.as_str() } else { line });
-    std::fs::write(&flow, lines.collect::<Vec<_>>().join("\n")).expect("room");
+    calling(&flow, address);
     std::fs::write(plans.join("edges.jsonl"), edges(600)).expect("room");
     let given = || done.lock().expect("no panic").len();
     let mut kills = 0;
@@ -88,6 +42,11 @@ fn an_order_is_given_once_whatever_is_killed() {
     taken(&archive, 600);
     let summary = live.stop();
     assert_eq!(count(&summary, "divergences"), 0, "{summary}");
+    let calls = || done.lock().expect("no panic").values().sum::<u32>();
+    let (before, again) = (calls(), folder.path().join("again"));
+    agrees(&common::summary(&mut replay(&flow, &[&archive], &again, &[])), &again);
+    assert_eq!(digest(&again), digest(&archive), "the log tells how it went");
+    assert_eq!(calls(), before, "a replay calls nobody");
     let done = done.lock().expect("no panic").clone();
     // What was in flight at a kill is asked for again, with the same key.
     let again = done.values().filter(|times| **times > 1).count();

@@ -14,7 +14,7 @@ use std::time::Duration;
 use common::live::{Live, NDJSON, heard, post, posted, taken, until};
 use common::{acting_plan, agrees, copy, count, digest, done, edges, held, quell, replay, root, said, site};
 use quell::archive::{DecisionLine, IncidentLine, Reader};
-use quell::record::{IncidentId, IncidentState, Names, Ruling};
+use quell::record::{IncidentId, IncidentState, InputKind, Names, Ruling};
 
 fn text(path: &Path) -> String {
     std::fs::read_to_string(path).expect("a file of the test")
@@ -147,6 +147,13 @@ fn pushes_are_taken_once_and_only_as_json() {
     let summary = live.stop();
     assert_eq!(count(&summary, "records"), 15, "{summary}");
     agrees(&summary, &archive);
+    let reader = Reader::open(&archive, Arc::new(Names::default())).expect("an archive");
+    let inputs = reader.inputs(None).expect("inputs").map(|line| line.expect("one"));
+    let pushed: Vec<String> =
+        inputs.filter(|line| line.kind == InputKind::Push).map(|line| line.body).collect();
+    let told =
+        |key: &str, records: u8| format!("{{\"source\":\"edge\",\"key\":{key},\"records\":{records}}}");
+    assert_eq!(pushed, [told("\"one\"", 10), told("null", 5)], "once each, without what was in them");
 }
 
 #[test]

@@ -17,6 +17,7 @@ use super::effects::{Effects, Key};
 use super::executor::{Answer, Executor};
 use super::ledger::{Known, Ledger, LedgerError};
 use super::order::Order;
+use super::receipt::Receipt;
 use super::stepper::Walk;
 use crate::decide::Ruled;
 use crate::plan::playbook::Playbook;
@@ -57,6 +58,8 @@ pub struct Rows {
     pub outcomes: Vec<Outcome>,
     /// What simulated analysts said.
     pub verdicts: Vec<Verdict>,
+    /// What was heard from outside the process, in order, with whose it is.
+    pub receipts: Vec<(Receipt, Sym)>,
 }
 
 /// An event's place: its tick, its kind, an id, a step.
@@ -69,7 +72,7 @@ enum Event {
     Heard { id: ActionId, what: Heard },
     Expiry { id: ActionId },
     Review { incident: IncidentId, tenant: Sym },
-    Verdict { verdict: Verdict, tenant: Sym },
+    Verdict { verdict: Verdict, tenant: Sym, tick: Tick },
 }
 
 /// How an action went.
@@ -149,6 +152,9 @@ pub struct Desk {
     members: BTreeMap<Tick, Vec<Member>>,
     held_back: Vec<(Place, Event)>,
     halted: bool,
+    /// What is computed again must be in the ledger: nothing new is intended or called.
+    closed: bool,
+    unexpected: u64,
     now: Tick,
     epoch: Epoch,
     rows: Rows,
@@ -169,7 +175,37 @@ impl Desk {
         playbooks: Arc<[Playbook]>,
         names: Arc<Names>,
     ) -> Result<Desk, DeskError> {
-        let mut desk = Desk {
+        let mut desk = Desk::new(state_dir, executor, playbooks, names)?;
+        desk.recover()?;
+        Ok(desk)
+    }
+
+    /// Opens the desk of a run that is over, to have it computed again: until [`Desk::go_on`] it calls nothing, and what
+    /// the ledger does not have counts as a divergence.
+    ///
+    /// # Errors
+    /// Where the ledger can't be used.
+    pub fn reopen(
+        state_dir: &Path,
+        executor: Executor,
+        playbooks: Arc<[Playbook]>,
+        names: Arc<Names>,
+    ) -> Result<Desk, DeskError> {
+        Ok(Desk { closed: true, ..Desk::new(state_dir, executor, playbooks, names)? })
+    }
+
+    /// What is handed over from now on is new.
+    pub fn go_on(&mut self) {
+        self.closed = false;
+    }
+
+    fn new(
+        state_dir: &Path,
+        executor: Executor,
+        playbooks: Arc<[Playbook]>,
+        names: Arc<Names>,
+    ) -> Result<Desk, DeskError> {
+        Ok(Desk {
             executor,
             playbooks,
             names,
@@ -184,15 +220,15 @@ impl Desk {
             members: BTreeMap::new(),
             held_back: Vec::new(),
             halted: false,
+            closed: false,
+            unexpected: 0,
             now: Tick::MIN / 2,
             epoch: 0,
             rows: Rows::default(),
             pending: Pending::default(),
             calls: Vec::new(),
             dropped: 0,
-        };
-        desk.recover()?;
-        Ok(desk)
+        })
     }
 
     /// Resolves intents without an outcome, by class, before anything is recomputed. What stays unknown is met again
@@ -234,7 +270,7 @@ impl Desk {
     /// Where the ledger can't be written.
     pub fn finish(&mut self, settled: Tick) -> Result<Rows, DeskError> {
         self.turn(settled, false)?;
-        if !matches!(self.executor, Executor::Webhook(_)) {
+        if !self.executor.is_outside() {
             self.turn(settled, true)?;
         }
         Ok(std::mem::take(&mut self.rows))
@@ -299,7 +335,7 @@ impl Desk {
     /// Recomputed rows that differ from those in the ledger: must be zero.
     #[must_use]
     pub fn divergences(&self) -> u64 {
-        self.ledger.divergences
+        self.ledger.divergences + self.unexpected
     }
 
     /// Runs under way, actions under way or holding, standing effects: what memory is bounded by.
@@ -317,7 +353,7 @@ impl Desk {
             // Several people may speak of one incident in one second: the order is that of their names.
             let id =
                 ActionId::of(&[&verdict.incident_id.0, verdict.by.as_bytes(), &verdict.time.to_le_bytes()]);
-            self.queue.insert((tick, 4, id.0, 0), Event::Verdict { verdict, tenant });
+            self.queue.insert((tick, 4, id.0, 0), Event::Verdict { verdict, tenant, tick });
         }
         let Executor::Simulate(environment) = &self.executor else { return };
         for member in handed.members.into_iter().filter(|member| environment.knows(member.alert_id)) {
@@ -389,7 +425,17 @@ impl Desk {
 
     /// Intents before calls, outcomes before the next intents.
     fn commit(&mut self) -> Result<(), DeskError> {
-        let pending = std::mem::take(&mut self.pending);
+        let mut pending = std::mem::take(&mut self.pending);
+        if self.closed {
+            self.calls.clear();
+            let mut known = Vec::with_capacity(pending.intents.len());
+            for order in pending.intents {
+                let intended = self.ledger.intended(order.action_id)?;
+                self.unexpected += u64::from(!intended);
+                known.extend(intended.then_some(order));
+            }
+            pending.intents = known;
+        }
         self.ledger.intend(self.epoch, &pending.intents.iter().collect::<Vec<_>>())?;
         self.ledger.record(&pending.outcomes)?;
         self.ledger.note_effects(&pending.held, &pending.ended)?;

@@ -1,6 +1,7 @@
 //! Executors: what carries orders out. A closed set; a new one is a variant here.
 
 use super::order::Order;
+use super::receipt::Recorded;
 use super::simulate::Environment;
 use super::webhook::Webhook;
 
@@ -12,6 +13,8 @@ pub enum Executor {
     Simulate(Box<Environment>),
     /// A service of the site that takes orders over HTTP.
     Webhook(Webhook),
+    /// What such a service answered, as a log has it.
+    Recorded(Recorded),
 }
 
 /// What an executor said.
@@ -45,7 +48,16 @@ impl Executor {
         match self {
             Executor::DryRun => "dry_run",
             Executor::Simulate(_) => "simulation",
-            Executor::Webhook(_) => "webhook",
+            Executor::Webhook(_) | Executor::Recorded(_) => "webhook",
+        }
+    }
+
+    /// Whether its answers are inputs of the run: what answers within the process is a function of other inputs.
+    #[must_use]
+    pub fn is_outside(&self) -> bool {
+        match self {
+            Executor::Webhook(_) | Executor::Recorded(_) => true,
+            Executor::DryRun | Executor::Simulate(_) => false,
         }
     }
 
@@ -55,8 +67,8 @@ impl Executor {
     pub fn resolve(&self, orders: &[Order]) -> Vec<Answer> {
         match self {
             Executor::Webhook(webhook) => webhook.resolve(orders),
-            // Nothing left the process: recomputation says what came of it.
-            Executor::DryRun | Executor::Simulate(_) => orders
+            // Nothing leaves the process: recomputation says what came of it.
+            Executor::DryRun | Executor::Simulate(_) | Executor::Recorded(_) => orders
                 .iter()
                 .map(|_| Answer::Unknown { attempts: 0, what: "will be recomputed".to_owned() })
                 .collect(),

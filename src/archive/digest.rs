@@ -53,8 +53,8 @@ fn left_out(table: &str, column: &str) -> bool {
 
 /// The digest of each table of the archive at `dir`, in the tables' order; a table without rows has one too.
 ///
-/// With `include_log`, everything that is written counts. Otherwise it is the meaning alone: `epochs` and moves of
-/// the clock in `inputs` are no part of it, nor are the columns of `left_out`.
+/// With `include_log`, everything that is written counts. Otherwise it is the meaning alone: `epochs` is no part of it, nor
+/// in `inputs` what tells only of delivery (moves of the clock, pushed batches), nor are the columns of `left_out`.
 pub fn digest(dir: &Path, include_log: bool) -> io::Result<Vec<TableDigest>> {
     let listed = std::fs::read_dir(dir);
     listed.map_err(|error| about(dir, "cannot read the archive", &error))?;
@@ -128,7 +128,7 @@ impl Sum {
                     }
                 }
             }
-            if inputs.as_ref().is_none_or(|inputs| inputs.kind(at) != "tick") {
+            if inputs.as_ref().is_none_or(|inputs| !matches!(inputs.kind(at), "tick" | "push")) {
                 self.add(&row, diffs.map_or(1, |diffs| diffs.value(at)));
             }
         }
@@ -155,12 +155,16 @@ impl<'a> Inputs<'a> {
         self.kinds.value(at)
     }
 
-    /// The body without the wall-clock `time` that a person's or an executor's word carries.
+    /// The body without the wall-clock `time` that a person's word carries, and without how often an executor was called.
     fn body(&self, at: usize) -> String {
         let body = self.bodies.value(at);
-        if matches!(self.kind(at), "approval" | "verdict" | "receipt")
-            && let Ok(serde_json::Value::Object(mut fields)) = serde_json::from_str(body)
-            && fields.remove("time").is_some()
+        let left_out = match self.kind(at) {
+            "approval" | "verdict" => "time",
+            "receipt" => "attempts",
+            _ => return body.to_owned(),
+        };
+        if let Ok(serde_json::Value::Object(mut fields)) = serde_json::from_str(body)
+            && fields.remove(left_out).is_some()
         {
             return serde_json::Value::Object(fields).to_string();
         }

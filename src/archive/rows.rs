@@ -45,8 +45,6 @@ pub struct DecisionRow {
     pub decision: Decision,
     /// The decision that replaced it. Of two rows of one decision, the one that has this is the last word.
     pub superseded_by: Option<DecisionId>,
-    /// The model that scored it.
-    pub model_version: Sym,
     /// The plan that ruled.
     pub plan_hash: Sym,
 }

@@ -248,7 +248,7 @@ table! {
     /// The triage's confidence, 0 to 1.
     confidence: Score = row.decision.confidence;
     /// The model that scored it.
-    model_version: Sym = row.model_version;
+    model_version: Sym = row.decision.model_version;
     /// The plan that ruled.
     plan_hash: Sym = row.plan_hash;
     /// The later decision that replaced it.

@@ -103,13 +103,18 @@ fn sink(log: Log, bell: Bell) -> Sink {
     let log = Mutex::new(log);
     Arc::new(move |source, text, key| {
         let body = serde_json::json!({ "source": source, "text": text }).to_string();
-        let key = key.map(|key| format!("push/{source}/{key}"));
+        let key = key.map(|key| push_key(source, key));
         let log = log.lock().map_err(|_| "the log is not usable".to_owned())?;
         let new =
             log.append(InputKind::Push.name(), &body, key.as_deref()).map_err(|error| error.to_string())?;
         bell.ring();
         Ok(new)
     })
+}
+
+/// An `Idempotency-Key` as the log has it: each source has its own.
+pub(crate) fn push_key(source: &str, key: &str) -> String {
+    format!("push/{source}/{key}")
 }
 
 /// A pushed batch as the log has it: its source and text.

@@ -42,6 +42,9 @@ enum Command {
     Verdict(verdict::Args),
     /// Let an escalated decision be carried out.
     ///
+    /// A run that is going on takes the answer; where it is over, it is carried out at once, by the plan and the executor of
+    /// that run. A replay calls nobody outside the process.
+    ///
     /// Example: quell approve 0123456789abcdef0123456789abcdef --by ada --archive archive/
     Approve(verdict::AnswerArgs),
     /// Let an escalated decision rest.

@@ -6,14 +6,19 @@ use std::time::Duration;
 
 use super::report::{Progress, Stopwatch, measured, tell, tell_difference};
 use super::{Failure, Output, setup};
-use crate::archive::recover;
+use crate::act::Executor;
+use crate::archive::{Reader, recover};
+use crate::engine::answers::EXECUTOR;
+use crate::engine::journal::{Effects, Said, recorded};
 use crate::engine::log::{Log, STATE_FOLDER};
 use crate::engine::run::{Batch, Run, Settings, has_log};
+use crate::engine::scores;
 use crate::engine::summary::{Counts, Summary};
 use crate::ingest::Limits;
 use crate::plan::catalog::Plan;
 use crate::plan::pipeline::{Context, ExecutorSpec};
-use crate::record::{Epoch, Millis, Names};
+use crate::rank::Recall;
+use crate::record::{Epoch, Millis, NOTHING_SETTLED, Names};
 use crate::replay::again::{self, AgainFeed};
 use crate::replay::arrival::ArrivalFeed;
 use crate::replay::diff::compare;
@@ -25,9 +30,11 @@ use crate::replay::sorted::Sorter;
 /// Replay historical alerts from files into an archive.
 ///
 /// Files may be JSON lines, JSON arrays, concatenated JSON objects or CSV, plain, gzip or zstd, in UTF-8 or UTF-16; or
-/// Parquet (pages plain, or packed by zstd, snappy, gzip or lz4). What they are is told by content. A folder stands for all files in it.
-/// What reads them is in dataflows/mappings/. An archive of quell as the input is replayed from its own
-/// record, as it came in then. No executor outside the process is ever called.
+/// Parquet (pages plain, or packed by zstd, snappy, gzip or lz4). What they are is told by content. A folder stands for
+/// all files in it.
+/// What reads them is in dataflows/mappings/. An archive of quell as the input is replayed from its own record, as it came
+/// in then: with what people, context tables and the model said, unless --context or --rescore says otherwise. No executor
+/// outside the process is ever called.
 ///
 /// Example: quell replay --input alerts.jsonl.gz --archive archive/
 /// What another plan would have done: quell replay --input archive/ --flow new/pipeline.yml --archive new-archive/
@@ -67,6 +74,9 @@ pub(crate) struct Args {
     /// A version of the model other than the promoted one.
     #[arg(long)]
     model: Option<String>,
+    /// Ask the model again for everything: an archive's own scores are not taken from its record.
+    #[arg(long)]
+    rescore: bool,
     /// Let a simulated environment answer instead of the plan's executor: an environment.json of `quell generate`.
     #[arg(long, value_name = "FILE")]
     environment: Option<PathBuf>,
@@ -99,22 +109,48 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let Some((committed, as_of)) = committed else {
         return finished(args);
     };
-    let executor = setup::executor(&plan, &plan.pipeline.executor, true, &names)?;
+    let executor = executor(&plan, &input, &names)?;
     let settings = Settings {
         plan: Arc::clone(&plan),
         names: Arc::clone(&names),
         archive: args.archive.clone(),
         workers: usize::from(args.workers),
         ranker: setup::ranker(&plan, args.model.as_deref())?,
+        recall: recall(args, &plan, &input, &names)?,
         executor,
         committed,
     };
-    let context = setup::context(&plan, &names).map_err(Failure::Plan)?;
+    let tables = tables(&plan, &names)?;
     let mut run = Run::start_committing(settings, Duration::from_millis(args.commit_every_ms))?;
-    let fed = feed(args, &plan, input, as_of, &mut run, setup::all_new(&context));
+    let fed = feed(args, &plan, input, as_of, tables.as_ref(), &mut run);
     let (summary, counts) = run.finish()?;
     fed?;
     report(args, &measured(summary, &counts, &watch), &counts, &names)
+}
+
+/// Orders that would leave the process are answered as they were then; where files are replayed they are told, not done.
+fn executor(plan: &Plan, input: &Input, names: &Arc<Names>) -> Result<Executor, Failure> {
+    match (&plan.pipeline.executor, input) {
+        (ExecutorSpec::Webhook { .. }, Input::Archive(archive)) => {
+            Ok(Executor::Recorded(recorded(&Reader::open(archive, Arc::clone(names))?)?))
+        }
+        (spec, _) => setup::executor(plan, spec, true, names),
+    }
+}
+
+/// What an archive's model said, unless it is to be asked again.
+fn recall(args: &Args, plan: &Plan, input: &Input, names: &Arc<Names>) -> Result<Option<Recall>, Failure> {
+    let Input::Archive(archive) = input else { return Ok(None) };
+    if args.rescore {
+        return Ok(None);
+    }
+    if args.model.is_some() {
+        eprintln!(
+            "quell: --model is asked only for what the archive has no score of; --rescore asks it for everything"
+        );
+    }
+    let reader = Reader::open(archive, Arc::clone(names))?;
+    Ok(Some(scores::recall(&reader, &plan.playbooks)?))
 }
 
 /// Puts what the command line says in the place of the plan's executor and tables.
@@ -156,6 +192,9 @@ fn input(args: &Args) -> Result<Input, Failure> {
         .into());
     }
     match again::archive_of(&args.input).map_err(Failure::Usage)? {
+        None if args.rescore => Err(Failure::Usage(
+            "--rescore is for an archive: where files are replayed the model is always asked".to_owned(),
+        )),
         Some(_) if args.arrival || args.name.is_some() => Err(Failure::Usage(
             "--arrival and --name are for files: an archive is replayed in its own order, with its own sources".to_owned(),
         )),
@@ -196,6 +235,9 @@ fn prepare(args: &Args, plan: &Plan, input: &Input) -> Result<Option<(Epoch, Mil
         }
         Some(_) => {}
     }
+    if args.environment.is_some() {
+        log.set_meta(EXECUTOR, &serde_json::to_string(&plan.pipeline.executor)?)?;
+    }
     let as_of = match log.meta("as_of")?.and_then(|as_of| as_of.parse().ok()) {
         Some(as_of) => as_of,
         None => {
@@ -225,6 +267,7 @@ fn identity(args: &Args, plan: &Plan, input: &Input) -> Result<String, Failure> 
         "arrival": args.arrival,
         "batch": args.batch,
         "model": args.model,
+        "rescore": args.rescore,
         "record_bytes_max": args.record_bytes_max,
         "environment": args.environment,
         "truth": args.truth,
@@ -238,19 +281,16 @@ fn feed(
     plan: &Plan,
     input: Input,
     as_of: Millis,
+    tables: Option<&Said>,
     run: &mut Run,
-    context: Vec<((crate::record::Entity, crate::record::ContextRow), crate::record::Diff)>,
 ) -> Result<(), FeedError> {
-    // The tables stand before the first alert comes.
-    if !context.is_empty()
-        && !run.take(Batch { context, settled: crate::record::NOTHING_SETTLED, ..Batch::default() })
-    {
-        return Ok(());
-    }
     let inputs = match input {
-        Input::Archive(archive) => return feed_archive(args, &archive, run),
+        Input::Archive(archive) => return feed_archive(args, tables, &archive, run),
         Input::Files(inputs) => inputs,
     };
+    if !feed_tables(tables, run) {
+        return Ok(());
+    }
     let bytes: u64 =
         inputs.iter().filter_map(|input| std::fs::metadata(&input.path).ok()).map(|m| m.len()).sum();
     let names = Arc::clone(run.names());
@@ -295,9 +335,32 @@ fn feed_set(args: &Args, parsing: &Parsing, run: &mut Run, progress: &Progress) 
     Ok(())
 }
 
-fn feed_archive(args: &Args, archive: &Path, run: &mut Run) -> Result<(), FeedError> {
-    let folder = args.archive.join(STATE_FOLDER);
-    let mut feed = AgainFeed::open(archive, &folder, run.names(), args.batch as usize)?;
+/// How the plan's tables stand; none where it names none.
+fn tables(plan: &Plan, names: &Names) -> Result<Option<Said>, Failure> {
+    let Context { assets, identities, indicators } = &plan.pipeline.context;
+    if assets.is_empty() && identities.is_empty() && indicators.is_empty() {
+        return Ok(None);
+    }
+    let rows = setup::context(plan, names).map_err(Failure::Plan)?;
+    Ok(Some(Said::context(&setup::all_new(&rows), true, names)))
+}
+
+/// The tables stand before the first alert comes; false where the run has failed.
+fn feed_tables(tables: Option<&Said>, run: &mut Run) -> bool {
+    let Some(tables) = tables else { return true };
+    let mut batch = Batch { settled: NOTHING_SETTLED, ..Batch::default() };
+    Effects::of(std::slice::from_ref(tables), run.names()).fill(&mut batch);
+    run.take(batch)
+}
+
+fn feed_archive(args: &Args, tables: Option<&Said>, archive: &Path, run: &mut Run) -> Result<(), FeedError> {
+    let (folder, own) = (args.archive.join(STATE_FOLDER), args.context.is_none());
+    let mut feed = AgainFeed::open(archive, &folder, run.names(), args.batch as usize, own)?;
+    // What the archive recorded of tables goes before what the plan's files say by now.
+    let recorded = own && feed.has_context;
+    if !recorded && !feed_tables(tables, run) {
+        return Ok(());
+    }
     let progress = Progress::start(feed.records);
     progress.phase("replaying", feed.records);
     let mut taken = 0;

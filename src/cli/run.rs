@@ -91,6 +91,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         archive: args.archive.clone(),
         workers: usize::from(args.workers),
         ranker: setup::ranker(&plan, args.model.as_deref())?,
+        recall: None,
         executor: setup::executor(&plan, &plan.pipeline.executor, false, &names)?,
         committed,
     };

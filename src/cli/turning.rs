@@ -11,7 +11,7 @@ use anyhow::anyhow;
 use crossbeam_channel::Receiver;
 
 use super::Failure;
-use super::doors::{Doors, pushed};
+use super::doors::{Doors, push_key, pushed};
 use super::setup;
 use super::watch::Watch;
 use crate::engine::journal::{Effects, Journal, Said};
@@ -143,7 +143,7 @@ impl Turning {
         let now = self.clock.now();
         self.looked = [now, now, now];
         let mut said = vec![Said::as_of(now)];
-        if !changes.is_empty() {
+        if !changes.is_empty() || (fresh && self.watch.has_tables()) {
             said.push(Said::context(&changes, fresh, &self.names));
         }
         self.epoch_of(&said, 0)
@@ -214,7 +214,9 @@ impl Turning {
         let now = self.clock.now();
         for batch in &batches {
             let (source, text) = pushed(&batch.body)?;
-            self.live.push(&source, &text, now);
+            let prefix = push_key(&source, "");
+            let key = batch.key.as_deref().and_then(|key| key.strip_prefix(&prefix));
+            self.live.push(&source, &text, key, now);
             self.at.0 = batch.id;
         }
         Ok(batches.len())

@@ -1,13 +1,20 @@
 //! `quell verdict`, `quell approve`, `quell deny`: what the console does, from the shell.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::anyhow;
 
 use super::{Failure, setup};
-use crate::engine::answers::{Taken, answer, say};
+use crate::act::Executor;
+use crate::archive::Reader;
+use crate::engine::answers::{Answered, EXECUTOR, LIVE, Taken, answer, say};
+use crate::engine::journal::recorded;
+use crate::engine::log::Log;
+use crate::engine::reopen::Means;
+use crate::plan::pipeline::ExecutorSpec;
 use crate::record::input::Approval;
-use crate::record::{DecisionId, IncidentId, Triage, Verdict};
+use crate::record::{DecisionId, IncidentId, Names, Triage, Verdict};
 
 /// Say what an incident was.
 ///
@@ -32,6 +39,9 @@ pub(crate) struct Args {
 
 /// Answer a decision on which people are asked.
 ///
+/// A run that is going on takes the answer. Where it is over, what is approved is carried out at once by the executor that
+/// the run had; a replay calls nobody outside the process.
+///
 /// Example: quell approve 0123456789abcdef0123456789abcdef --by ada --archive archive/
 #[derive(clap::Args)]
 pub(crate) struct AnswerArgs {
@@ -44,6 +54,9 @@ pub(crate) struct AnswerArgs {
     /// The archive.
     #[arg(long, default_value = setup::ARCHIVE)]
     archive: PathBuf,
+    /// The plan that made the archive; read where its run is over, to carry out what is approved.
+    #[arg(long, default_value = setup::FLOW)]
+    flow: PathBuf,
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
@@ -62,17 +75,47 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
 pub(crate) fn approve(args: &AnswerArgs, approved: bool) -> Result<(), Failure> {
     let approval = Approval { decision_id: args.decision, approved, by: args.by.clone(), time: setup::now() };
     let word = if approved { "approved" } else { "denied" };
-    match answer(&args.archive, &approval)? {
-        Taken::ByRun => println!("{} {word} by {}: the run takes it", args.decision, args.by),
-        Taken::Later | Taken::Now | Taken::Before => {
-            println!("{} {word} by {}, and logged", args.decision, args.by);
+    let said = format!("{} {word} by {}", args.decision, args.by);
+    match answer(&args.archive, &approval, |log, names| means(args, log, names))? {
+        Answered::ByRun => println!("{said}: the run takes it"),
+        Answered::Later => {
+            println!("{said}, and logged");
             println!(
-                "No run is going on, and only a run carries anything out: go on with `quell run --archive {}`",
+                "No run is going on, and this one is not over: go on with `quell run --archive {}`",
                 args.archive.display()
             );
         }
+        Answered::Before => println!("{said}: said before, nothing changes"),
+        Answered::Waiting { approved, people } => {
+            println!("{said}, and logged: {approved} of {people} people so far, nothing is done yet");
+        }
+        Answered::Now { decision, actions } => {
+            let actions: Vec<String> =
+                actions.iter().map(|(status, count)| format!("{count} {status}")).collect();
+            let done = if actions.is_empty() { "nothing is done".to_owned() } else { actions.join(", ") };
+            println!("{said}: the archive tells it as decision {decision} ({done})");
+        }
     }
     Ok(())
+}
+
+/// What the archive was made by: the plan, and the executor that the run had. A replay calls nobody outside.
+fn means(args: &AnswerArgs, log: &Log, names: &Arc<Names>) -> Result<Means, Failure> {
+    let mut plan = setup::plan(&args.flow)?;
+    if let Some(executor) = log.meta(EXECUTOR)? {
+        plan.pipeline.executor = serde_json::from_str(&executor)?;
+    }
+    let live = log.meta(LIVE)?.is_some();
+    let executor = match &plan.pipeline.executor {
+        ExecutorSpec::Webhook { .. } if !live => {
+            Executor::Recorded(recorded(&Reader::open(&args.archive, Arc::clone(names))?)?)
+        }
+        spec @ (ExecutorSpec::DryRun | ExecutorSpec::Simulate { .. } | ExecutorSpec::Webhook { .. }) => {
+            setup::executor(&plan, spec, !live, names)?
+        }
+    };
+    let ranker = setup::ranker(&plan, None)?;
+    Ok(Means { plan: Arc::new(plan), names: Arc::clone(names), ranker, executor })
 }
 
 fn incident(text: &str) -> anyhow::Result<IncidentId> {

@@ -31,6 +31,11 @@ impl Watch {
         Watch { plan: Arc::clone(plan), names: Arc::clone(names), files, rows: Rows::new() }
     }
 
+    /// Whether the plan names any.
+    pub(crate) fn has_tables(&self) -> bool {
+        !self.files.is_empty()
+    }
+
     /// The run took changes: they are known.
     pub(crate) fn know(&mut self, changes: &Changes) {
         for (row, diff) in changes {

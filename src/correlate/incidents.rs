@@ -126,6 +126,7 @@ fn tenant<'a>(tenants: &'a mut FxHashMap<Sym, Tenant>, name: Sym, settings: &Set
         dirty: Vec::new(),
         tick: Tick::MIN,
         recent_swept: 1024,
+        worded: FxHashMap::default(),
     })
 }
 
@@ -160,6 +161,8 @@ struct Tenant {
     dirty: Vec<Number>,
     tick: Tick,
     recent_swept: usize,
+    /// What open incidents said at the end of the input, where it went on after that.
+    worded: FxHashMap<IncidentId, Incident>,
 }
 
 impl Tenant {
@@ -312,13 +315,20 @@ impl Tenant {
         }
     }
 
-    /// The input has ended: incidents that are still open say how they stand.
+    /// The input has ended: incidents that are still open say how they stand. Where it ended before and nothing came since,
+    /// they have said so.
     fn last_words(&mut self, now: &mut Now<'_>) {
         let mut open: Vec<&mut Box<Summary>> = self.open.values_mut().collect();
         open.sort_unstable_by_key(|home| home.id);
+        let mut worded = FxHashMap::default();
         for home in open {
             let at = (self.name, home.last_tick);
-            now.versions.push(Arc::new(home.publish(at, IncidentState::Open, None, now.with)));
+            let word = home.publish(at, IncidentState::Open, None, now.with);
+            if self.worded.get(&home.id) != Some(&word) {
+                now.versions.push(Arc::new(word.clone()));
+            }
+            worded.insert(home.id, word);
         }
+        self.worded = worded;
     }
 }

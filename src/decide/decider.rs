@@ -41,6 +41,8 @@ pub struct Case<'a> {
     pub proposals: &'a [Proposal],
     /// The model's answer, a score a proposal.
     pub judgement: &'a Judgement,
+    /// The model that gave it.
+    pub model: Sym,
 }
 
 /// A ruling, and what it lets `act` do.
@@ -252,6 +254,7 @@ impl Decider {
             reason,
             score,
             confidence: case.judgement.confidence,
+            model_version: case.model,
             supersedes: None,
         }
     }

@@ -99,7 +99,8 @@ impl Plan {
             next_tactics: [0, 1, 2],
             scores: proposals.iter().map(|it| Score::of(score(&self.playbooks[it.playbook].name))).collect(),
         };
-        let case = Case { incident, context, proposals: &proposals, judgement: &judgement };
+        let (judgement, model) = (&judgement, Sym::EMPTY);
+        let case = Case { incident, context, proposals: &proposals, judgement, model };
         decider.decide(case, self.rules())
     }
 

@@ -48,6 +48,7 @@ pub fn ruling<'scope>(
                 context: &judged.facts,
                 proposals: &judged.proposals,
                 judgement: &judged.judgement,
+                model: judged.model,
             };
             let rulings = decider.decide(case, rules);
             candidates.extend(rulings.candidates);

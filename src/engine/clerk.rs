@@ -13,6 +13,7 @@ use rustc_hash::FxHashMap;
 
 use super::archivist::Told;
 use super::dataflow::Output;
+use super::journal::received;
 use crate::act::{Desk, DeskError, Handed};
 use crate::archive::{DecisionRow, Rows, VerdictRow};
 use crate::decide::Ruled;
@@ -28,14 +29,22 @@ pub struct Clerk {
     pub desk: Desk,
     /// To the archivist.
     pub archive: Sender<Told>,
-    /// The model in force.
-    pub model_version: Sym,
     /// The plan in force.
     pub plan_hash: Sym,
     /// Whether the desk wants memberships.
     pub simulated: bool,
     /// While this file stands, nothing is begun.
     pub kill: PathBuf,
+    /// What is known of the epochs under way.
+    pub under_way: UnderWay,
+}
+
+/// What the clerk has been handed, and the decisions that may still be superseded.
+#[derive(Default)]
+pub struct UnderWay {
+    handed: BTreeMap<Epoch, Handed>,
+    decisions: FxHashMap<DecisionId, Decision>,
+    swept_at: usize,
 }
 
 /// What the clerk knows when all is done.
@@ -59,59 +68,45 @@ impl Clerk {
     /// Works until nobody sends any more.
     pub fn run(mut self, inbox: &Receiver<Output>) -> Result<Report, DeskError> {
         let _ending = Ending(self.archive.clone());
-        let mut handed: BTreeMap<Epoch, Handed> = BTreeMap::new();
-        let mut decisions: FxHashMap<DecisionId, Decision> = FxHashMap::default();
-        let mut swept_at = 4096;
         for output in inbox {
-            match output {
-                Output::Rows(epoch, rows) => {
-                    self.note(&rows, handed.entry(epoch).or_default());
-                    self.tell(epoch, rows);
-                }
-                Output::Ruled(epoch, ruled) => {
-                    let ruled = Arc::unwrap_or_clone(ruled);
-                    handed.entry(epoch).or_default().ruled.push(ruled);
-                }
-                Output::Verdicts(epoch, verdicts) => {
-                    let entry = handed.entry(epoch).or_default();
-                    entry.verdicts.extend(verdicts.into_iter().map(|(verdict, tenant)| (verdict, tenant, 0)));
-                }
-                Output::Done(turn) => {
-                    let now = handed.remove(&turn.epoch).unwrap_or_default();
-                    self.turn(turn, now, &mut decisions)?;
-                    if decisions.len() > swept_at {
-                        decisions.retain(|_, decision| decision.tick + REMEMBERED_S >= turn.settled);
-                        swept_at = (decisions.len() * 2).max(4096);
-                    }
-                }
-            }
+            self.hear(output)?;
         }
         let in_doubt = self.desk.decisions_in_doubt().len() as u64;
         Ok(Report { divergences: self.desk.divergences(), in_doubt })
     }
 
-    /// Copies what a simulated environment looks at.
-    fn note(&self, rows: &Rows, handed: &mut Handed) {
-        if !self.simulated {
-            return;
+    /// Takes one thing that left the dataflow.
+    pub fn hear(&mut self, output: Output) -> Result<(), DeskError> {
+        match output {
+            Output::Rows(epoch, rows) => {
+                let simulated = self.simulated;
+                note(simulated, &rows, self.under_way.handed.entry(epoch).or_default());
+                self.tell(epoch, rows);
+            }
+            Output::Ruled(epoch, ruled) => {
+                let ruled = Arc::unwrap_or_clone(ruled);
+                self.under_way.handed.entry(epoch).or_default().ruled.push(ruled);
+            }
+            Output::Verdicts(epoch, verdicts) => {
+                let entry = self.under_way.handed.entry(epoch).or_default();
+                entry.verdicts.extend(verdicts.into_iter().map(|(verdict, tenant)| (verdict, tenant, 0)));
+            }
+            Output::Done(turn) => {
+                let now = self.under_way.handed.remove(&turn.epoch).unwrap_or_default();
+                self.turn(turn, now)?;
+                let UnderWay { decisions, swept_at, .. } = &mut self.under_way;
+                if decisions.len() > (*swept_at).max(4096) {
+                    decisions.retain(|_, decision| decision.tick + REMEMBERED_S >= turn.settled);
+                    *swept_at = decisions.len() * 2;
+                }
+            }
         }
-        if let Rows::Members(members) = rows {
-            handed.members.extend(members.iter().cloned());
-        } else if let Rows::Incidents(versions) = rows {
-            let closed =
-                versions.iter().map(|row| &row.incident).filter(|i| i.state == IncidentState::Closed);
-            handed.closed.extend(closed.map(|incident| (incident.id, incident.tenant, incident.tick)));
-        }
+        Ok(())
     }
 
-    fn turn(
-        &mut self,
-        turn: Turn,
-        mut handed: Handed,
-        decisions: &mut FxHashMap<DecisionId, Decision>,
-    ) -> Result<(), DeskError> {
+    fn turn(&mut self, turn: Turn, mut handed: Handed) -> Result<(), DeskError> {
         handed.ruled.sort_unstable_by_key(|ruled| (ruled.decision.tick, ruled.decision.id));
-        let rows = self.decision_rows(&handed.ruled, decisions);
+        let rows = self.decision_rows(&handed.ruled);
         self.tell(turn.epoch, Rows::Decisions(rows));
         for (_, _, tick) in &mut handed.verdicts {
             *tick = turn.settled;
@@ -135,17 +130,10 @@ impl Clerk {
         Ok(())
     }
 
-    fn decision_rows(
-        &self,
-        ruled: &[Ruled],
-        decisions: &mut FxHashMap<DecisionId, Decision>,
-    ) -> Vec<DecisionRow> {
-        let row = |decision: Decision, superseded_by| DecisionRow {
-            decision,
-            superseded_by,
-            model_version: self.model_version,
-            plan_hash: self.plan_hash,
-        };
+    fn decision_rows(&mut self, ruled: &[Ruled]) -> Vec<DecisionRow> {
+        let plan_hash = self.plan_hash;
+        let row = |decision: Decision, superseded_by| DecisionRow { decision, superseded_by, plan_hash };
+        let decisions = &mut self.under_way.decisions;
         let mut rows = Vec::new();
         for Ruled { decision, .. } in ruled {
             if let Some(before) = decision.supersedes.and_then(|id| decisions.remove(&id)) {
@@ -163,6 +151,7 @@ impl Clerk {
             Some(VerdictRow { tenant: outcome.tenant, tick: outcome.tick, verdict })
         });
         let verdicts = verdicts.collect();
+        self.tell(epoch, Rows::Inputs(done.receipts.iter().map(received).collect()));
         self.tell(epoch, Rows::Actions(done.actions));
         self.tell(epoch, Rows::Verdicts(verdicts));
         self.tell(epoch, Rows::Outcomes(done.outcomes));
@@ -172,5 +161,18 @@ impl Clerk {
         if !rows.is_empty() {
             let _ = self.archive.send(Told::Rows(epoch, rows));
         }
+    }
+}
+
+/// Copies what a simulated environment looks at.
+fn note(simulated: bool, rows: &Rows, handed: &mut Handed) {
+    if !simulated {
+        return;
+    }
+    if let Rows::Members(members) = rows {
+        handed.members.extend(members.iter().cloned());
+    } else if let Rows::Incidents(versions) = rows {
+        let closed = versions.iter().map(|row| &row.incident).filter(|i| i.state == IncidentState::Closed);
+        handed.closed.extend(closed.map(|incident| (incident.id, incident.tenant, incident.tick)));
     }
 }

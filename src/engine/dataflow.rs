@@ -11,6 +11,7 @@ use timely::dataflow::operators::generic::operator::Operator;
 use timely::dataflow::{InputHandle, ProbeHandle};
 use timely::worker::Worker;
 
+use super::scores;
 use crate::archive::{AlertRow, FindingRow, IncidentRow, Rows};
 use crate::correlate::dedup::dedup;
 use crate::correlate::findings::findings;
@@ -85,7 +86,7 @@ pub fn build(
         let clock = inputs.turns.to_stream(scope);
         let context = inputs.context.to_collection(scope);
         let approvals = inputs.approvals.to_stream(scope);
-        let with = wiring.proposing.clone();
+        let (with, told) = (wiring.proposing.clone(), wiring.proposing.clone());
         let solo = with.policy.solo_severity;
 
         let wanted = move |alert: &Alert| rules.iter().any(|rule| rule.concerns(alert));
@@ -105,23 +106,25 @@ pub fn build(
         let judged = judge(enriched, ranker, with.clone());
         let (ruled, weighed) = ruling(judged, approvals, clock, with);
 
-        leave(seen, outputs, &probe, |epoch, seen| Output::Rows(epoch, seen_rows(seen)));
+        leave(seen, outputs, &probe, |epoch, seen| [Output::Rows(epoch, seen_rows(seen))]);
         leave(matches, outputs, &probe, |epoch, (finding, diff)| {
-            Output::Rows(epoch, Rows::Matches(vec![FindingRow { finding, diff }]))
+            [Output::Rows(epoch, Rows::Matches(vec![FindingRow { finding, diff }]))]
         });
-        leave(gathered, outputs, &probe, |epoch, gathered| Output::Rows(epoch, gathered_rows(gathered)));
-        leave(weighed, outputs, &probe, |epoch, weighed| Output::Rows(epoch, weighed_rows(weighed)));
-        leave(ruled, outputs, &probe, Output::Ruled);
+        leave(gathered, outputs, &probe, |epoch, gathered| [Output::Rows(epoch, gathered_rows(gathered))]);
+        leave(weighed, outputs, &probe, move |epoch, weighed| {
+            weighed_rows(weighed, &told).map(move |rows| Output::Rows(epoch, rows))
+        });
+        leave(ruled, outputs, &probe, |epoch, ruled| [Output::Ruled(epoch, ruled)]);
     });
     (inputs, probe)
 }
 
 /// Sends a stream's records out of the dataflow.
-fn leave<D: Clone + 'static>(
+fn leave<D: Clone + 'static, O: IntoIterator<Item = Output>>(
     stream: Stream<'_, D>,
     outputs: &Sender<Output>,
     probe: &ProbeHandle<Epoch>,
-    output: impl Fn(Epoch, D) -> Output + 'static,
+    output: impl Fn(Epoch, D) -> O + 'static,
 ) {
     let outputs = outputs.clone();
     stream
@@ -129,9 +132,9 @@ fn leave<D: Clone + 'static>(
             move |input, _| {
                 input.for_each(|cap, data| {
                     let Some(epoch) = cap.least().copied() else { return };
-                    for record in data.drain(..) {
+                    for output in data.drain(..).flat_map(|record| output(epoch, record)) {
                         // Where nobody listens any more the run has failed, and said why.
-                        let _ = outputs.send(output(epoch, record));
+                        let _ = outputs.send(output);
                     }
                 });
             }
@@ -155,11 +158,17 @@ fn gathered_rows(gathered: Gathered) -> Rows {
     }
 }
 
-fn weighed_rows(weighed: Weighed) -> Rows {
-    match weighed {
-        Weighed::Versions(versions) => Rows::Incidents(versions.into_iter().map(incident_row).collect()),
-        Weighed::Candidates(candidates) => Rows::Candidates(candidates),
-    }
+fn weighed_rows(weighed: Weighed, with: &Proposing) -> impl Iterator<Item = Rows> + use<> {
+    let (rows, scores) = match weighed {
+        Weighed::Versions(versions) => {
+            let scores =
+                versions.iter().filter_map(|judged| scores::row(judged, &with.playbooks, &with.names));
+            let scores = scores.collect();
+            (Rows::Incidents(versions.into_iter().map(incident_row).collect()), scores)
+        }
+        Weighed::Candidates(candidates) => (Rows::Candidates(candidates), Vec::new()),
+    };
+    [rows, Rows::Inputs(scores)].into_iter().filter(|rows| !rows.is_empty())
 }
 
 fn incident_row(judged: Judged) -> IncidentRow {

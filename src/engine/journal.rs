@@ -3,12 +3,15 @@
 //! In: clocks' moves, changes of context, verdicts, approvals: JSON of one shape each, live or from the log.
 //! Out: their effects on a batch. State: epochs that are not in the log yet.
 
+use std::io;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::log::{Heard, Log, LogError, LoggedEpoch, LoggedInput};
 use super::run::Batch;
+use crate::act::{Receipt, Recorded};
+use crate::archive::Reader;
 use crate::record::input::Approval;
 use crate::record::{
     ContextRow, ContextTable, Diff, Entity, Epoch, InputKind, InputRow, Millis, Names, Sym, Verdict,
@@ -36,7 +39,7 @@ struct Moved {
     time: Millis,
 }
 
-/// A change of context tables; the first one is not a change of anything.
+/// A change of context tables; the first one is how they stood.
 #[derive(Serialize, Deserialize)]
 struct Changed {
     first: bool,
@@ -67,7 +70,7 @@ impl Said {
         Said::of(InputKind::Tick, &Moved { source: None, time })
     }
 
-    /// Context tables changed; with `first`, this is how they stand.
+    /// Context tables changed; with `first`, this is how they stand. In the order of what they say.
     #[must_use]
     pub fn context(changes: &[((Entity, ContextRow), Diff)], first: bool, names: &Names) -> Said {
         let row = |((entity, row), diff): &((Entity, ContextRow), Diff)| ChangedRow {
@@ -79,7 +82,9 @@ impl Said {
             tenant: names.get(row.tenant),
             diff: *diff,
         };
-        Said::of(InputKind::Context, &Changed { first, rows: changes.iter().map(row).collect() })
+        let mut rows: Vec<ChangedRow> = changes.iter().map(row).collect();
+        rows.sort_by(|a, b| a.order().cmp(&b.order()));
+        Said::of(InputKind::Context, &Changed { first, rows })
     }
 
     fn of(kind: InputKind, body: &impl Serialize) -> Said {
@@ -133,9 +138,6 @@ impl Effects {
             InputKind::Context => {
                 let changed: Changed = serde_json::from_str(&said.body)?;
                 self.context.extend(changed.rows.iter().filter_map(|row| row.read(names)));
-                if changed.first {
-                    return Ok(());
-                }
             }
             InputKind::Verdict => {
                 let (verdict, whose) = worded(&said.body)?;
@@ -158,12 +160,19 @@ impl Effects {
         batch.context = self.context;
         batch.approvals = self.approvals;
         batch.verdicts = self.verdicts;
-        let tick = batch.settled;
-        batch.inputs = self.rows.into_iter().map(|row| InputRow { tick, ..row }).collect();
+        // Before anything is settled there is no date that the row would lie at.
+        let tick = batch.settled.max(0);
+        batch.inputs.extend(self.rows);
+        batch.inputs.iter_mut().for_each(|row| row.tick = tick);
     }
 }
 
 impl ChangedRow {
+    fn order(&self) -> impl Ord {
+        let whose = (self.entity.as_str(), self.tenant.as_str(), self.table as u8);
+        (whose, self.grade, self.exposed, self.protected, self.diff)
+    }
+
     fn read(&self, names: &Names) -> Option<((Entity, ContextRow), Diff)> {
         let entity = Entity::parse(&self.entity, names)?;
         let ChangedRow { table, grade, exposed, protected, diff, .. } = *self;
@@ -182,10 +191,55 @@ pub fn word(word: &impl Serialize, tenant: &str) -> String {
     body.to_string()
 }
 
-fn worded<T: serde::de::DeserializeOwned>(body: &str) -> Result<(T, String), serde_json::Error> {
+/// A person's word of JSON, and whose matter it is on.
+pub(super) fn worded<T: serde::de::DeserializeOwned>(body: &str) -> Result<(T, String), serde_json::Error> {
     let mut fields: serde_json::Map<String, serde_json::Value> = serde_json::from_str(body)?;
     let tenant = fields.remove("tenant").and_then(|tenant| tenant.as_str().map(str::to_owned));
     Ok((serde_json::from_value(fields.into())?, tenant.unwrap_or_default()))
+}
+
+/// A pushed batch, without what was in it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Pushed {
+    /// To which source.
+    pub source: String,
+    /// Its `Idempotency-Key`.
+    pub key: Option<String>,
+    /// How many records.
+    pub records: u64,
+}
+
+impl Pushed {
+    /// Its row.
+    #[must_use]
+    pub fn row(&self) -> InputRow {
+        let body = serde_json::to_string(self).unwrap_or_default();
+        InputRow { epoch: 0, tick: 0, tenant: Sym::EMPTY, kind: InputKind::Push, body }
+    }
+}
+
+/// The row of a receipt.
+#[must_use]
+pub fn received((receipt, tenant): &(Receipt, Sym)) -> InputRow {
+    let body = serde_json::to_string(receipt).unwrap_or_default();
+    InputRow { epoch: 0, tick: receipt.tick, tenant: *tenant, kind: InputKind::Receipt, body }
+}
+
+/// An archive's receipts, as an executor that calls nobody.
+pub fn recorded(archive: &Reader) -> io::Result<Recorded> {
+    let mut receipts: Vec<(Epoch, Receipt)> = Vec::new();
+    for line in archive.inputs(None)? {
+        let line = line?;
+        if line.kind == InputKind::Receipt {
+            let receipt = serde_json::from_str(&line.body).map_err(|error| {
+                io::Error::other(format!("a recorded receipt cannot be understood: {error}"))
+            })?;
+            receipts.push((line.epoch, receipt));
+        }
+    }
+    // Within an epoch they were heard in the order of their ticks, as they lie.
+    receipts.sort_by_key(|(epoch, _)| *epoch);
+    Ok(Recorded::of(receipts.into_iter().map(|(_, receipt)| receipt)))
 }
 
 /// Writes epochs to the log ahead of the archive, where they take more than records.
@@ -258,8 +312,8 @@ mod tests {
         let kinds: Vec<_> = batch.inputs.iter().map(|row| (row.kind, row.tick)).collect();
         assert_eq!(
             kinds,
-            [(InputKind::Tick, 4), (InputKind::Tick, 4), (InputKind::Context, 4), (InputKind::Verdict, 4)],
-            "how tables stood at first is no change"
+            [InputKind::Tick, InputKind::Tick, InputKind::Context, InputKind::Context, InputKind::Verdict]
+                .map(|kind| (kind, 4)),
         );
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
-use super::journal::Effects;
+use super::journal::{Effects, Pushed};
 use super::log::LoggedEpoch;
 use super::run::Batch;
 use crate::ingest::live::Heard;
@@ -55,6 +55,10 @@ struct Partition {
     quiet_since: Millis,
     /// Lines and records of the batches pushed before.
     pushed: (u64, u64),
+    /// Pushed batches of which no record is taken yet, each with the records before it.
+    untold: VecDeque<(u64, Pushed)>,
+    /// Records taken.
+    taken: u64,
 }
 
 /// All sources of a run.
@@ -97,6 +101,8 @@ impl Live {
                 caught_up: false,
                 quiet_since: 0,
                 pushed: (0, 0),
+                untold: VecDeque::new(),
+                taken: 0,
             }
         };
         Live {
@@ -124,10 +130,13 @@ impl Live {
     }
 
     /// A batch was pushed to a source, and is durable; nothing where the plan has no such source any more.
-    pub fn push(&mut self, source: &str, text: &str, now: Millis) {
+    pub fn push(&mut self, source: &str, text: &str, key: Option<&str>, now: Millis) {
         let name = self.names.intern(source);
         if let Some(partition) = self.partitions.iter_mut().find(|partition| partition.name == name) {
-            partition.push(text);
+            let before = partition.pushed.1;
+            let records = partition.push(text);
+            let (source, key) = (source.to_owned(), key.map(str::to_owned));
+            partition.untold.push_back((before, Pushed { source, key, records }));
             partition.quiet_since = now;
         }
     }
@@ -338,8 +347,8 @@ impl Partition {
         }
     }
 
-    /// A pushed batch has a framer of its own: a broken one costs its neighbours nothing.
-    fn push(&mut self, text: &str) {
+    /// A pushed batch has a framer of its own: a broken one costs its neighbours nothing. How many records it has.
+    fn push(&mut self, text: &str) -> u64 {
         let (lines, records) = self.pushed;
         let mut framer = Framer::new(self.origin, self.limits);
         let mut framed = Vec::new();
@@ -357,10 +366,20 @@ impl Partition {
         }
         self.pushed.0 += text.lines().count() as u64;
         self.ready.extend(framed);
+        self.pushed.1 - records
     }
 
-    /// Takes up to `most` records, at least one where there is any; how many.
+    /// Takes up to `most` records, at least one where there is any; how many. A pushed batch is told with its first.
     fn take(&mut self, most: usize, floor: Tick, taken: &mut Taken) -> usize {
+        let count = self.take_ready(most, floor, taken);
+        self.taken += count as u64;
+        while let Some((_, pushed)) = self.untold.pop_front_if(|(before, _)| *before < self.taken) {
+            taken.batch.inputs.push(pushed.row());
+        }
+        count
+    }
+
+    fn take_ready(&mut self, most: usize, floor: Tick, taken: &mut Taken) -> usize {
         let (name, tick) = (self.name, |clock: &PartitionClock| clock.tick().max(0));
         match self.ready.pop_front() {
             None => 0,

@@ -73,8 +73,10 @@ pub struct LoggedInput {
     pub id: i64,
     /// Its kind, as [`crate::record::InputKind::name`] says it.
     pub kind: String,
-    /// JSON, or a pushed batch as it came.
+    /// JSON.
     pub body: String,
+    /// What it was told apart by, where its sender said so.
+    pub key: Option<String>,
     /// The epoch that took it, once one has.
     pub epoch: Option<Epoch>,
 }
@@ -216,6 +218,32 @@ impl Log {
         self.sql(read())
     }
 
+    /// The published epochs at which the input ended, each with its settled tick: a run's end, and each word said after it.
+    pub fn ends(&self) -> Result<Vec<(Epoch, Tick)>, LogError> {
+        let read = || -> rusqlite::Result<Vec<(Epoch, Tick)>> {
+            let said = "select epoch, settled from epoch where last and epoch <= (select epoch from committed) order by epoch";
+            let row = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)?.cast_unsigned(), row.get(1)?));
+            self.db.prepare(said)?.query_map([], row)?.collect()
+        };
+        self.sql(read())
+    }
+
+    /// Epochs after `epoch`, each with its settled tick: in the log, and not published yet.
+    pub fn beyond(&self, epoch: Epoch) -> Result<Vec<(Epoch, Tick)>, LogError> {
+        let read = || -> rusqlite::Result<Vec<(Epoch, Tick)>> {
+            let said = "select epoch, settled from epoch where epoch > ?1 order by epoch";
+            let row = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)?.cast_unsigned(), row.get(1)?));
+            self.db.prepare(said)?.query_map([epoch.cast_signed()], row)?.collect()
+        };
+        self.sql(read())
+    }
+
+    /// The tick below which all was settled at an epoch's end; none where the log has no such epoch.
+    pub fn settled(&self, epoch: Epoch) -> Result<Option<Tick>, LogError> {
+        let said = "select settled from epoch where epoch = ?1";
+        self.sql(self.db.query_row(said, [epoch.cast_signed()], |row| row.get(0)).optional())
+    }
+
     /// Appends an input, durably. With a key, the same key again changes nothing; tells whether it is new.
     pub fn append(&self, kind: &str, body: &str, key: Option<&str>) -> Result<bool, LogError> {
         let said = "insert into input (kind, body, key) values (?1, ?2, ?3) on conflict (key) do nothing";
@@ -253,12 +281,14 @@ impl Log {
 
     fn inputs_where(&self, which: &str, with: &[&dyn rusqlite::ToSql]) -> Result<Vec<LoggedInput>, LogError> {
         let read = || -> rusqlite::Result<Vec<LoggedInput>> {
-            let mut rows =
-                self.db.prepare_cached(&format!("select id, kind, body, epoch from input where {which}"))?;
+            let mut rows = self
+                .db
+                .prepare_cached(&format!("select id, kind, body, epoch, key from input where {which}"))?;
             let input = |row: &rusqlite::Row<'_>| {
                 let epoch: Option<i64> = row.get(3)?;
                 let epoch = epoch.map(i64::cast_unsigned);
-                Ok(LoggedInput { id: row.get(0)?, kind: row.get(1)?, body: row.get(2)?, epoch })
+                let (id, kind, body) = (row.get(0)?, row.get(1)?, row.get(2)?);
+                Ok(LoggedInput { id, kind, body, key: row.get(4)?, epoch })
             };
             rows.query_map(with, input)?.collect()
         };

@@ -5,6 +5,8 @@ pub mod lock;
 pub mod journal;
 pub mod live;
 pub mod answers;
+pub mod scores;
+pub mod reopen;
 pub mod dataflow;
 pub mod workers;
 pub mod archivist;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use super::archivist::{ArchiveError, Archivist, COMMIT_EVERY, Told};
-use super::clerk::{Clerk, Report};
+use super::clerk::{Clerk, Report, UnderWay};
 use super::dataflow::{Output, Wiring};
 use super::log::{Log, LogError, LoggedEpoch, LoggedPart, STATE_FOLDER};
 use super::summary::{Counts, Summary};
@@ -21,7 +21,7 @@ use crate::correlate::group::Compiled;
 use crate::flow::Turn;
 use crate::plan::catalog::Plan;
 use crate::rank::judge::Proposing;
-use crate::rank::{RankService, Ranker};
+use crate::rank::{RankService, Ranker, Recall};
 use crate::record::input::Approval;
 use crate::record::{
     Alert, ContextRow, Diff, Entity, Epoch, EpochRow, InputRow, Names, Reject, Sym, Tick, Verdict,
@@ -97,6 +97,8 @@ pub struct Settings {
     pub workers: usize,
     /// The model.
     pub ranker: Ranker,
+    /// What an earlier run's model said, which is not asked again.
+    pub recall: Option<Recall>,
     /// What carries out actions.
     pub executor: Executor,
     /// How far an earlier process has published.
@@ -126,7 +128,7 @@ impl Run {
 
     /// As `start`, where what is written shows after `commit_every` at the latest.
     pub fn start_committing(settings: Settings, commit_every: Duration) -> Result<Run, RunError> {
-        let Settings { plan, names, archive, workers, ranker, executor, committed } = settings;
+        let Settings { plan, names, archive, workers, ranker, recall, executor, committed } = settings;
         let stamp = RunStamp { plan_hash: plan.hash.clone(), model_version: ranker.version() };
         let (plan_hash, model_version) = (names.intern(&stamp.plan_hash), names.intern(&stamp.model_version));
         let writer = Writer::new(&archive, 0, Arc::clone(&names), &stamp, committed);
@@ -145,14 +147,14 @@ impl Run {
         let clerk = Clerk {
             desk,
             archive: to_archive.clone(),
-            model_version,
             plan_hash,
             simulated,
             kill: kill_switch(&archive),
+            under_way: UnderWay::default(),
         };
         let (outputs, inbox) = unbounded();
         let clerk = thread::Builder::new().name("act".into()).spawn(move || clerk.run(&inbox))?;
-        let service = RankService::start(ranker)?;
+        let service = RankService::start(ranker, model_version, recall)?;
         let workers = Workers::start(workers, &wiring, service, &outputs).map_err(RunError::Worker)?;
         Ok(Run {
             workers,
@@ -260,7 +262,7 @@ impl Run {
     }
 }
 
-fn wiring(plan: &Plan, names: &Arc<Names>) -> Wiring {
+pub(super) fn wiring(plan: &Plan, names: &Arc<Names>) -> Wiring {
     Wiring {
         link: plan.pipeline.link.clone(),
         correlations: plan.correlations.iter().map(|rule| Compiled::of(rule, names)).collect(),

@@ -16,13 +16,16 @@ use timely::dataflow::operators::generic::operator::Operator;
 
 use super::propose::{Proposal, propose};
 use super::ranker::Case;
+use super::recall::Opinion;
 use super::service::RankService;
 use crate::enrich::facts::Enriched;
 use crate::featurize::features::{Hashes, features_of};
 use crate::flow::Stream;
 use crate::plan::playbook::Playbook;
 use crate::plan::policy::Policy;
-use crate::record::{ContextFacts, Epoch, Features, Incident, IncidentKind, IncidentState, Judgement, Names};
+use crate::record::{
+    ContextFacts, Epoch, Features, Incident, IncidentKind, IncidentState, Judgement, Names, Sym,
+};
 
 /// A version with all that bears on the ruling.
 #[derive(Clone, Debug)]
@@ -37,6 +40,10 @@ pub struct Judged {
     pub proposals: Arc<[Proposal]>,
     /// What the model said.
     pub judgement: Judgement,
+    /// Which model that was.
+    pub model: Sym,
+    /// Whether it was asked to rank playbooks, beside triage.
+    pub ranked: bool,
 }
 
 /// What proposals are made from.
@@ -76,9 +83,10 @@ pub fn judge<'scope>(
                 let Some(right) = cap.retain_least(0) else { return };
                 let cases: Vec<_> =
                     data.drain(..).map(|version| prepare(version, &with, &mut hashes)).collect();
-                let asked = cases.iter().map(|(_, features, proposals)| Case {
-                    features: Arc::clone(features),
-                    playbooks: proposals.iter().filter_map(|p| u16::try_from(p.playbook).ok()).collect(),
+                let asked = cases.iter().map(|(version, features, proposals)| {
+                    let playbooks = proposals.iter().filter_map(|p| u16::try_from(p.playbook).ok());
+                    let case = Case { features: Arc::clone(features), playbooks: playbooks.collect() };
+                    (version.incident.id, case)
                 });
                 client.ask(next, asked.collect()).expect("the ranker's thread outlives the dataflow");
                 waiting.insert(next, Waiting { right, cases });
@@ -87,14 +95,11 @@ pub fn judge<'scope>(
             while let Some(answer) = client.poll() {
                 let Some(Waiting { right, cases }) = waiting.remove(&answer.id) else { continue };
                 let judged =
-                    cases.into_iter().zip(answer.judgements).map(|((version, features, proposals), said)| {
-                        Judged {
-                            incident: version.incident,
-                            facts: version.facts,
-                            features,
-                            proposals,
-                            judgement: said,
-                        }
+                    cases.into_iter().zip(answer.opinions).map(|((version, features, proposals), said)| {
+                        let ranked = is_ranked(&version.incident, &with.policy);
+                        let Enriched { incident, facts, .. } = version;
+                        let Opinion { judgement, model } = said;
+                        Judged { incident, facts, features, proposals, judgement, model, ranked }
                     });
                 output.session(&right).give_iterator(judged);
             }
@@ -109,12 +114,16 @@ fn prepare(
 ) -> (Enriched, Arc<Features>, Arc<[Proposal]>) {
     let incident = &version.incident;
     let features = Arc::new(features_of(incident, &version.facts, hashes, &with.names));
-    let ranked = incident.kind == IncidentKind::Linked || incident.severity >= with.policy.solo_severity;
-    let alive = matches!(incident.state, IncidentState::Open | IncidentState::Closed);
-    let proposals = if ranked && alive {
+    let proposals = if is_ranked(incident, &with.policy) {
         propose(incident, &version.facts, &with.playbooks, &with.policy, &with.names).into()
     } else {
         Arc::default()
     };
     (version, features, proposals)
+}
+
+/// Whether playbooks are ranked for a version: not for background below the policy's severity, nor for what is no more.
+fn is_ranked(incident: &Incident, policy: &Policy) -> bool {
+    let worth = incident.kind == IncidentKind::Linked || incident.severity >= policy.solo_severity;
+    worth && matches!(incident.state, IncidentState::Open | IncidentState::Closed)
 }

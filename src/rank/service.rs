@@ -2,7 +2,7 @@
 //!
 //! In: requests, each some cases with an id, from any number of clients (one a worker). Out: each client's answers, by id, in
 //! the order of its requests; its `wake` is called after each. What waits is judged together, up to [`BATCH`] cases at a time.
-//! State: the ranker. The thread ends when the service and all of its clients are gone.
+//! State: the ranker, and in a replay of a log what was said then. The thread ends when the service and all of its clients are gone.
 
 use std::sync::Arc;
 use std::thread;
@@ -10,7 +10,8 @@ use std::thread;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use super::ranker::{Case, Ranker};
-use crate::record::Judgement;
+use super::recall::{Opinion, Recall};
+use crate::record::{IncidentId, Sym};
 
 /// Cases that are judged at once.
 pub const BATCH: usize = 256;
@@ -37,7 +38,7 @@ pub struct Answer {
     /// The request's id.
     pub id: u64,
     /// In the order of its cases.
-    pub judgements: Vec<Judgement>,
+    pub opinions: Vec<Opinion>,
 }
 
 /// The ranker's thread is gone: it panicked, and said so on standard error.
@@ -47,21 +48,22 @@ pub struct Gone;
 
 enum Message {
     Ask(Request),
-    Promote(Box<Ranker>),
+    Promote(Box<Ranker>, Sym),
 }
 
 struct Request {
     id: u64,
-    cases: Vec<Case>,
+    cases: Vec<(IncidentId, Case)>,
     reply: Sender<Answer>,
     wake: Wake,
 }
 
 impl RankService {
-    /// Starts the thread.
-    pub fn start(ranker: Ranker) -> std::io::Result<RankService> {
+    /// Starts the thread. `model` is the ranker's version; what `recall` knows is not asked again.
+    pub fn start(ranker: Ranker, model: Sym, recall: Option<Recall>) -> std::io::Result<RankService> {
         let (messages, inbox) = unbounded();
-        thread::Builder::new().name("rank".to_owned()).spawn(move || serve(ranker, &inbox))?;
+        let bench = Bench { ranker, model, recall };
+        thread::Builder::new().name("rank".to_owned()).spawn(move || serve(bench, &inbox))?;
         Ok(RankService { messages })
     }
 
@@ -73,14 +75,15 @@ impl RankService {
     }
 
     /// Replaces the model: requests sent from now on are judged by `ranker`, those sent before by the old one.
-    pub fn promote(&self, ranker: Ranker) -> Result<(), Gone> {
-        self.messages.send(Message::Promote(Box::new(ranker))).map_err(|_| Gone)
+    pub fn promote(&self, ranker: Ranker, model: Sym) -> Result<(), Gone> {
+        self.messages.send(Message::Promote(Box::new(ranker), model)).map_err(|_| Gone)
     }
 }
 
 impl RankClient {
-    /// Asks; returns at once. What is under way is bounded by the caller's epochs, so the channel is not.
-    pub fn ask(&self, id: u64, cases: Vec<Case>) -> Result<(), Gone> {
+    /// Asks, each case with whose it is; returns at once. What is under way is bounded by the caller's epochs, so the channel
+    /// is not.
+    pub fn ask(&self, id: u64, cases: Vec<(IncidentId, Case)>) -> Result<(), Gone> {
         let request = Request { id, cases, reply: self.reply.clone(), wake: Arc::clone(&self.wake) };
         self.messages.send(Message::Ask(request)).map_err(|_| Gone)
     }
@@ -92,34 +95,48 @@ impl RankClient {
     }
 }
 
-fn serve(mut ranker: Ranker, inbox: &Receiver<Message>) {
+/// Who answers.
+struct Bench {
+    ranker: Ranker,
+    model: Sym,
+    recall: Option<Recall>,
+}
+
+fn serve(mut bench: Bench, inbox: &Receiver<Message>) {
     let mut waiting: Vec<Request> = Vec::new();
     while let Ok(message) = inbox.recv() {
         let mut next = Some(message);
         while let Some(message) = next {
             match message {
                 Message::Ask(request) => waiting.push(request),
-                Message::Promote(promoted) => {
-                    answer(&mut ranker, &mut waiting);
-                    ranker = *promoted;
+                Message::Promote(ranker, model) => {
+                    answer(&mut bench, &mut waiting);
+                    (bench.ranker, bench.model) = (*ranker, model);
                 }
             }
             if waiting.iter().map(|request| request.cases.len()).sum::<usize>() >= BATCH {
-                answer(&mut ranker, &mut waiting);
+                answer(&mut bench, &mut waiting);
             }
             next = inbox.try_recv().ok();
         }
-        answer(&mut ranker, &mut waiting);
+        answer(&mut bench, &mut waiting);
     }
 }
 
-fn answer(ranker: &mut Ranker, waiting: &mut Vec<Request>) {
-    let cases: Vec<Case> = waiting.iter().flat_map(|request| request.cases.iter().cloned()).collect();
-    let mut judgements = ranker.judge(&cases).into_iter();
+fn answer(bench: &mut Bench, waiting: &mut Vec<Request>) {
+    let cases = waiting.iter().flat_map(|request| request.cases.iter().cloned());
+    let model = bench.model;
+    let opinions = if let Some(recall) = &bench.recall {
+        recall.judge(&cases.collect::<Vec<_>>(), &mut bench.ranker, model)
+    } else {
+        let judged = bench.ranker.judge(&cases.map(|(_, case)| case).collect::<Vec<_>>());
+        judged.into_iter().map(|judgement| Opinion { judgement, model }).collect()
+    };
+    let mut opinions = opinions.into_iter();
     for Request { id, cases, reply, wake } in waiting.drain(..) {
-        let judgements = judgements.by_ref().take(cases.len()).collect();
+        let opinions = opinions.by_ref().take(cases.len()).collect();
         // A client that has gone wants no answer.
-        if reply.send(Answer { id, judgements }).is_ok() {
+        if reply.send(Answer { id, opinions }).is_ok() {
             wake();
         }
     }
@@ -135,7 +152,7 @@ mod tests {
 
     #[test]
     fn every_client_gets_its_own_answers_in_order_and_is_woken() {
-        let service = RankService::start(Ranker::untrained(&[])).expect("a thread");
+        let service = RankService::start(Ranker::untrained(&[]), Sym::EMPTY, None).expect("a thread");
         let woken = Arc::new(AtomicUsize::new(0));
         let clients: Vec<RankClient> = (0..3)
             .map(|_| {
@@ -148,17 +165,19 @@ mod tests {
         let cases = |id: u64| usize::try_from(id % 7).unwrap_or(0);
         for id in 0..100 {
             for client in &clients {
-                client.ask(id, vec![case.clone(); cases(id)]).expect("the thread lives");
+                client
+                    .ask(id, vec![(IncidentId::default(), case.clone()); cases(id)])
+                    .expect("the thread lives");
             }
             if id == 50 {
-                service.promote(Ranker::untrained(&[])).expect("the thread lives");
+                service.promote(Ranker::untrained(&[]), Sym::EMPTY).expect("the thread lives");
             }
         }
         drop(service);
         for client in &clients {
             for id in 0..100 {
                 let answer = client.answers.recv().expect("an answer");
-                assert_eq!((answer.id, answer.judgements.len()), (id, cases(id)));
+                assert_eq!((answer.id, answer.opinions.len()), (id, cases(id)));
             }
             assert_eq!(client.poll(), None);
         }

@@ -198,6 +198,8 @@ pub struct Decision {
     pub score: Score,
     /// The triage's confidence.
     pub confidence: Score,
+    /// The model that said both.
+    pub model_version: Sym,
     /// The earlier decision on this incident that this one replaces: the archive writes it as that one's
     /// `superseded_by`.
     pub supersedes: Option<DecisionId>,

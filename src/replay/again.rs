@@ -1,11 +1,13 @@
 //! An archive as input: its alerts, duplicates, rejects and what else came in, fed back in the order of their ticks.
 //!
 //! In: the published parts of an archive. Out: epochs of N records whose settled rows, under the same plan and model, are those
-//! of the first run: ticks are as recorded, so what was late is late again, and a person's word comes when the settled
-//! tick is what it was then. A duplicate comes back as a copy of its alert, which is all that it was.
+//! of the first run: ticks are as recorded, so what was late is late again, a person's word comes when the settled tick
+//! is what it was then, and the input ends where it ended, also when the run went on after that. A duplicate comes back as
+//! a copy of its alert, which is all that it was. Scores and receipts are not fed, but given to who asks for them; pushed
+//! batches are alerts by now.
 //! State: duplicates and inputs; alerts in sorted runs.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,14 +15,11 @@ use rustc_hash::FxHashMap;
 
 use super::set::{FeedError, REJECTS_MAX, parts};
 use super::sorted::{Sorted, Sorter};
-use crate::archive::{AlertLine, DuplicateLine, InputLine, Lines, Reader, RejectLine};
+use crate::archive::{DuplicateLine, InputLine, Lines, Reader, RejectLine};
+use crate::engine::journal::{Effects, Said};
 use crate::engine::log::Log;
 use crate::engine::run::Batch;
-use crate::record::input::Approval;
-use crate::record::{
-    Alert, AlertId, ContextRow, ContextTable, Diff, Entity, Epoch, InputKind, InputRow, NOTHING_SETTLED,
-    Names, Reject, Sym, Tick, Verdict, attack, tick_of,
-};
+use crate::record::{Alert, AlertId, Epoch, InputKind, NOTHING_SETTLED, Names, Reject, Sym, Tick, tick_of};
 
 /// Alerts that are handed to the sorter at once.
 const READ: usize = 8_192;
@@ -46,10 +45,20 @@ pub fn identity(path: &Path) -> Result<serde_json::Value, crate::engine::log::Lo
     )
 }
 
-/// What came in beside records at one epoch, with the tick that was settled then.
+/// What came in beside records at one epoch, with the tick that was settled then, and whether that was the end.
 struct Taken {
     tick: Tick,
+    /// The tick that was settled before it: what settled in the same epoch did so together with what came in.
+    /// Where nothing came in, the same tick: it makes no difference.
+    before: Tick,
     lines: Vec<InputLine>,
+    last: bool,
+}
+
+impl Taken {
+    fn new(tick: Tick) -> Taken {
+        Taken { tick, before: tick, lines: Vec::new(), last: false }
+    }
 }
 
 /// A feed over an archive.
@@ -62,20 +71,21 @@ pub struct AgainFeed {
     taken: VecDeque<Taken>,
     batch_records: usize,
     settled: Tick,
-    /// The tick that was settled when the first run ended.
-    end: Tick,
-    ended: bool,
     /// Alerts and their copies.
     pub records: u64,
+    /// Whether the archive has recorded how its tables of context stood.
+    pub has_context: bool,
 }
 
 impl AgainFeed {
-    /// Reads what `archive` holds; alerts are sorted in `folder`.
+    /// Reads what `archive` holds; alerts are sorted in `folder`. Its tables of context are left out where others take
+    /// their place.
     pub fn open(
         archive: &Path,
         folder: &Path,
         names: &Arc<Names>,
         batch_records: usize,
+        with_context: bool,
     ) -> Result<AgainFeed, FeedError> {
         let reader = Reader::open(archive, Arc::clone(names)).map_err(FeedError::Archive)?;
         let (mut end, mut ignored) = (NOTHING_SETTLED, FxHashMap::<Sym, u64>::default());
@@ -87,48 +97,59 @@ impl AgainFeed {
         let mut ignored: Vec<(Sym, u64)> = ignored.into_iter().filter(|(_, n)| *n > 0).collect();
         ignored.sort_by_cached_key(|(source, _)| names.get(*source));
         let (mut alerts, records, last) = sorted(&reader, folder)?;
+        let mut taken = taken(&reader, archive)?;
+        if !taken.back().is_some_and(|taken| taken.last) {
+            // It was cut, or has no log beside it: it ends with what it holds.
+            let before = taken.back().map_or(end, |taken| taken.tick.max(end));
+            let tick = before.max(last.saturating_add(1));
+            taken.push_back(Taken { last: true, ..Taken::new(tick) });
+        }
+        let tables = |line: &InputLine| line.kind == InputKind::Context;
+        let has_context = taken.iter().any(|taken| taken.lines.iter().any(tables));
+        if !with_context {
+            for taken in &mut taken {
+                taken.lines.retain(|line| !tables(line));
+            }
+        }
         Ok(AgainFeed {
             names: Arc::clone(names),
             rejects: Some(reader.rejects(None).map_err(FeedError::Archive)?),
             ignored,
             ahead: alerts.pull().map_err(FeedError::Sort)?,
             alerts,
-            taken: taken(&reader)?,
+            taken,
             batch_records,
             settled: NOTHING_SETTLED,
-            end: end.max(last.saturating_add(1)),
-            ended: false,
             records,
+            has_context,
         })
     }
 
     /// The next epoch; none after the last.
     pub fn pull(&mut self) -> Result<Option<Batch>, FeedError> {
-        if self.ended {
-            return Ok(None);
-        }
         if let Some(batch) = self.rejects()? {
             return Ok(Some(batch));
         }
-        let mut batch = Batch::default();
         // An input speaks when the tick that was settled then is settled again, and not an alert later.
-        let stop = self.taken.front().map(|taken| taken.tick.min(self.end));
+        let Some((stop, before)) = self.taken.front().map(|taken| (taken.tick, taken.before)) else {
+            return Ok(None);
+        };
+        let mut batch = Batch::default();
         while batch.alerts.len() < self.batch_records
-            && let Some(alert) = self.ahead.take_if(|alert| stop.is_none_or(|stop| alert.tick < stop))
+            && let Some(alert) = self.ahead.take_if(|alert| alert.tick < stop)
         {
-            self.settled = self.settled.max(alert.tick);
+            self.settled = self.settled.max(alert.tick.min(before));
             batch.late += u64::from(alert.tick > tick_of(alert.time));
             batch.alerts.push(alert);
             self.ahead = self.alerts.pull().map_err(FeedError::Sort)?;
         }
-        let reached = self.ahead.as_ref().is_none_or(|alert| stop.is_some_and(|stop| alert.tick >= stop));
-        if reached && let Some(taken) = self.taken.pop_front() {
-            self.settled = self.settled.max(taken.tick.min(self.end));
-            batch.settled = self.settled;
+        let reached = self.ahead.as_ref().is_none_or(|alert| alert.tick >= stop);
+        if reached && self.settled < before {
+            self.settled = before;
+        } else if let Some(taken) = reached.then(|| self.taken.pop_front()).flatten() {
+            self.settled = self.settled.max(taken.tick);
+            (batch.settled, batch.last) = (self.settled, taken.last);
             self.fill(&mut batch, taken)?;
-        } else if self.ahead.is_none() {
-            self.settled = self.settled.max(self.end);
-            (batch.last, self.ended) = (true, true);
         }
         batch.settled = self.settled;
         batch.parts = parts(&batch.alerts, &[], self.settled);
@@ -139,7 +160,7 @@ impl AgainFeed {
         let Some(lines) = &mut self.rejects else { return Ok(None) };
         let rejects: Vec<Reject> = lines
             .take(REJECTS_MAX)
-            .map(|line| line.map(reject))
+            .map(|line| line.map(Reject::from))
             .collect::<Result<_, _>>()
             .map_err(FeedError::Archive)?;
         if rejects.len() < REJECTS_MAX {
@@ -155,26 +176,13 @@ impl AgainFeed {
 
     /// Puts what was said into the batch, and its rows into the new archive's inputs.
     fn fill(&self, batch: &mut Batch, taken: Taken) -> Result<(), FeedError> {
-        for line in taken.lines {
-            let InputLine { tenant, kind, body, .. } = line;
-            let understood = match kind {
-                InputKind::Verdict => {
-                    word::<Verdict>(&body).map(|verdict| batch.verdicts.push((verdict, tenant)))
-                }
-                InputKind::Approval => word::<Approval>(&body).map(|approval| batch.approvals.push(approval)),
-                InputKind::Context => serde_json::from_str::<Changed>(&body).map(|changed| {
-                    batch.context.extend(changed.rows.iter().filter_map(|row| row.read(&self.names)));
-                }),
-                // Clocks are in the ticks of alerts; the others are recorded, and change nothing here.
-                InputKind::Tick
-                | InputKind::Receipt
-                | InputKind::Score
-                | InputKind::Promotion
-                | InputKind::Push => Ok(()),
-            };
-            understood.map_err(|error| FeedError::Input { kind: kind.name(), error })?;
-            batch.inputs.push(InputRow { epoch: 0, tick: batch.settled, tenant, kind, body });
+        let said = taken.lines.into_iter().map(|line| Said { id: None, kind: line.kind, body: line.body });
+        // Clocks are in the ticks of alerts: their moves are recorded, and change nothing here.
+        let effects = Effects::of(&said.collect::<Vec<_>>(), &self.names);
+        if let Some(what) = effects.strange.first() {
+            return Err(FeedError::Input(what.clone()));
         }
+        effects.fill(batch);
         Ok(())
     }
 }
@@ -191,7 +199,7 @@ fn sorted(reader: &Reader, folder: &Path) -> Result<(Sorted, u64, Tick), FeedErr
     while lines.peek().is_some() {
         let mut some = Vec::with_capacity(READ);
         for line in lines.by_ref().take(READ) {
-            let alert = alert(line.map_err(FeedError::Archive)?, reader.names());
+            let alert = Arc::unwrap_or_clone(line.map_err(FeedError::Archive)?.row(reader.names()).alert);
             some.extend(copies.remove(&alert.id).into_iter().flatten().map(|copy| again(&alert, &copy)));
             some.push(alert);
         }
@@ -202,35 +210,26 @@ fn sorted(reader: &Reader, folder: &Path) -> Result<(Sorted, u64, Tick), FeedErr
     Ok((sorter.finish().map_err(FeedError::Sort)?, records, last))
 }
 
-fn taken(reader: &Reader) -> Result<VecDeque<Taken>, FeedError> {
-    let mut by_epoch: std::collections::BTreeMap<Epoch, Taken> = std::collections::BTreeMap::new();
+fn taken(reader: &Reader, archive: &Path) -> Result<VecDeque<Taken>, FeedError> {
+    let mut by_epoch: BTreeMap<(Tick, Epoch), Taken> = BTreeMap::new();
     for line in reader.inputs(None).map_err(FeedError::Archive)? {
         let line = line.map_err(FeedError::Archive)?;
-        let taken = by_epoch.entry(line.epoch).or_insert(Taken { tick: line.tick, lines: Vec::new() });
-        taken.lines.push(line);
+        if !matches!(line.kind, InputKind::Score | InputKind::Receipt | InputKind::Push) {
+            let (tick, epoch) = (line.tick, line.epoch);
+            by_epoch.entry((tick, epoch)).or_insert_with(|| Taken::new(tick)).lines.push(line);
+        }
+    }
+    if Log::path_of(archive).is_file() {
+        let log = Log::open(archive).map_err(FeedError::Log)?;
+        for (epoch, tick) in log.ends().map_err(FeedError::Log)? {
+            by_epoch.entry((tick, epoch)).or_insert_with(|| Taken::new(tick)).last = true;
+        }
+        for ((tick, epoch), taken) in by_epoch.iter_mut().filter(|(_, taken)| !taken.lines.is_empty()) {
+            let before = log.settled(epoch.saturating_sub(1)).map_err(FeedError::Log)?;
+            taken.before = before.unwrap_or(NOTHING_SETTLED).min(*tick);
+        }
     }
     Ok(by_epoch.into_values().collect())
-}
-
-fn alert(line: AlertLine, names: &Names) -> Alert {
-    let attacks = line.attacks.0;
-    Alert {
-        id: line.alert_id,
-        time: line.time.0,
-        tick: line.tick,
-        tenant: line.tenant,
-        source: line.source,
-        position: line.position,
-        product: line.product,
-        rule: line.rule,
-        title: line.title,
-        severity: line.severity_id,
-        identified: line.identified,
-        tactics: names.with(attacks, attack::tactics_of),
-        attacks,
-        entities: line.entities.into(),
-        unmapped: line.unmapped,
-    }
 }
 
 fn again(alert: &Alert, copy: &DuplicateLine) -> Alert {
@@ -241,44 +240,6 @@ fn again(alert: &Alert, copy: &DuplicateLine) -> Alert {
         source: copy.source,
         position: copy.position,
         ..alert.clone()
-    }
-}
-
-fn reject(line: RejectLine) -> Reject {
-    let RejectLine { tenant, tick, stage, reason, source, position, raw, .. } = line;
-    Reject { stage, reason, tick, tenant, source, position, raw }
-}
-
-/// A person's word; whose matter it is on stands beside it.
-fn word<T: serde::de::DeserializeOwned>(body: &str) -> Result<T, serde_json::Error> {
-    let mut fields: serde_json::Map<String, serde_json::Value> = serde_json::from_str(body)?;
-    fields.remove("tenant");
-    serde_json::from_value(fields.into())
-}
-
-/// A change of context tables as it is recorded.
-#[derive(serde::Deserialize)]
-struct Changed {
-    rows: Vec<ChangedRow>,
-}
-
-#[derive(serde::Deserialize)]
-struct ChangedRow {
-    entity: String,
-    table: ContextTable,
-    grade: u8,
-    exposed: bool,
-    protected: bool,
-    tenant: String,
-    diff: Diff,
-}
-
-impl ChangedRow {
-    fn read(&self, names: &Names) -> Option<((Entity, ContextRow), Diff)> {
-        let entity = Entity::parse(&self.entity, names)?;
-        let ChangedRow { table, grade, exposed, protected, diff, .. } = *self;
-        let tenant = names.intern(&self.tenant);
-        Some(((entity, ContextRow { table, grade, exposed, protected, tenant }), diff))
     }
 }
 

@@ -25,17 +25,14 @@ pub enum FeedError {
     /// The archive that is the input.
     #[error("the archive to be replayed cannot be read: {0}")]
     Archive(#[source] std::io::Error),
+    /// Its log.
+    #[error(transparent)]
+    Log(crate::engine::log::LogError),
     /// Something that it recorded.
     #[error(
-        "a recorded {kind} cannot be understood: {error}; was the archive written by a later version of quell?"
+        "the archive records {0}, which cannot be understood; was it written by a later version of quell?"
     )]
-    Input {
-        /// What it is.
-        kind: &'static str,
-        /// Why.
-        #[source]
-        error: serde_json::Error,
-    },
+    Input(String),
 }
 
 /// Rejects of one epoch at most while reading.

@@ -228,12 +228,12 @@ pub(crate) fn decision(dice: &mut Dice, names: &Names) -> DecisionRow {
         reason,
         score: dice.score(),
         confidence: dice.score(),
+        model_version: dice.sym(names, "v"),
         supersedes: dice.maybe(|dice| DecisionId(dice.id())),
     };
     DecisionRow {
         decision,
         superseded_by: dice.maybe(|dice| DecisionId(dice.id())),
-        model_version: dice.sym(names, "v"),
         plan_hash: dice.sym(names, "plan"),
     }
 }

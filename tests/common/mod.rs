@@ -4,6 +4,7 @@
 
 pub mod days;
 pub mod live;
+pub mod world;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -8,6 +8,7 @@ use crate::act::effects::{Found, Key};
 use crate::act::executor::{Answer, Executor};
 use crate::act::ledger::Known;
 use crate::act::order::{Order, action_id};
+use crate::act::receipt::Receipt;
 use crate::act::stepper::{Due, Walk};
 use crate::decide::{Approved, Ruled};
 use crate::plan::openc2;
@@ -27,8 +28,9 @@ impl Desk {
             Event::Heard { id, what } => self.heard(id, what),
             Event::Expiry { id } => self.expire(id)?,
             Event::Review { incident, tenant } => self.review(incident, tenant),
-            Event::Verdict { verdict, tenant } => {
-                self.rows.outcomes.extend(self.labels.verdict(&verdict, tenant, self.now));
+            // At the end answers that are still to come are heard before their time: a word after it has a tick of its own.
+            Event::Verdict { verdict, tenant, tick } => {
+                self.rows.outcomes.extend(self.labels.verdict(&verdict, tenant, tick));
             }
         }
         Ok(())
@@ -151,6 +153,12 @@ impl Desk {
                 self.hear_later(id, Heard::Joined { stands: true }, self.now);
             }
             Found::InFlight => self.row(id, ActionStatus::Joined, false),
+            // Nobody answered it then: it was not given.
+            Found::Call if matches!(&self.executor, Executor::Recorded(log) if log.known(id).is_empty()) => {
+                self.effects.called(&live.key, false, false);
+                self.row(id, ActionStatus::DryRun, true);
+                self.hear_later(id, Heard::Told, self.now);
+            }
             Found::Call => {
                 self.row(id, ActionStatus::Requested, false);
                 let Some(live) = self.actions.get(&id) else { return Ok(()) };
@@ -174,6 +182,13 @@ impl Desk {
                 self.pending.intents.push(order);
                 self.hear_later(id, Heard::Answer(answer), tick);
             }
+            Executor::Recorded(log) => {
+                let known = log.known(id).to_vec();
+                self.pending.intents.push(order);
+                for known in known {
+                    self.hear_again(id, known);
+                }
+            }
             Executor::Webhook(_) => {
                 let known = self.ledger.known(id)?;
                 if known.is_empty() && !self.ledger.intended(id)? {
@@ -196,7 +211,9 @@ impl Desk {
             Heard::Told => self.end(id, true),
             Heard::Joined { stands } => self.end(id, stands),
             Heard::Answer(answer) => {
-                self.record(id, &known_of(&answer, self.now));
+                let known = known_of(&answer, self.now);
+                self.record(id, &known);
+                self.receive(id, &known);
                 match answer {
                     Answer::Done { .. } => self.called(id, true, None),
                     Answer::Refused { .. } => self.called(id, false, None),
@@ -223,6 +240,16 @@ impl Desk {
         live.attempts = live.attempts.max(known.attempts);
         live.outcomes += 1;
         self.pending.outcomes.push((id, live.outcomes, known.clone()));
+    }
+
+    /// What came from outside the process is an input of the run.
+    fn receive(&mut self, id: ActionId, known: &Known) {
+        let order = self.actions.get(&id).map(|live| &live.order);
+        let order = order.or_else(|| self.undos.get(&id).map(|undo| &undo.order));
+        if let Some(order) = order.filter(|_| self.executor.is_outside()) {
+            let tenant = self.names.intern(&order.tenant);
+            self.rows.receipts.push((Receipt::of(id, known), tenant));
+        }
     }
 
     /// A call has ended: the action's row and outcome, and those who joined it in flight.
@@ -314,8 +341,10 @@ impl Desk {
         let undo = Undo { order: order.clone(), key, parties: effect.parties, outcomes: 0, in_doubt: false };
         let id = order.action_id;
         self.undos.insert(id, undo);
-        if matches!(self.executor, Executor::Webhook(_)) {
-            return self.issue(order);
+        match &self.executor {
+            Executor::Webhook(_) => return self.issue(order),
+            Executor::Recorded(log) if !log.known(id).is_empty() => return self.issue(order),
+            Executor::DryRun | Executor::Simulate(_) | Executor::Recorded(_) => {}
         }
         // Within the process an undo is done at once.
         self.pending.intents.push(order);
@@ -324,8 +353,10 @@ impl Desk {
     }
 
     fn heard_undo(&mut self, id: ActionId, what: &Heard) {
-        let (Heard::Answer(answer), Some(undo)) = (what, self.undos.get_mut(&id)) else { return };
+        let Heard::Answer(answer) = what else { return };
         let known = known_of(answer, self.now);
+        self.receive(id, &known);
+        let Some(undo) = self.undos.get_mut(&id) else { return };
         let status = known.status;
         undo.outcomes += 1;
         undo.in_doubt = status == ActionStatus::InDoubt;

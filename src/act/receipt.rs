@@ -1,0 +1,56 @@
+//! Receipts: what an executor outside the process answered, as inputs of a run; and a log's receipts as an executor that
+//! calls nobody.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::ledger::Known;
+use crate::record::{ActionId, ActionStatus, Tick};
+
+/// One answer, as the table `inputs` keeps it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Receipt {
+    /// To which order: an action's, or the one that undoes it.
+    pub action_id: ActionId,
+    /// Succeeded, failed or in doubt.
+    pub status: ActionStatus,
+    /// Calls made so far.
+    pub attempts: u32,
+    /// The tick at which it was heard.
+    pub tick: Tick,
+    /// What the executor said of it.
+    pub detail: String,
+}
+
+impl Receipt {
+    pub(super) fn of(action_id: ActionId, known: &Known) -> Receipt {
+        let Known { status, attempts, tick, detail, .. } = known.clone();
+        Receipt { action_id, status, attempts, tick, detail }
+    }
+}
+
+/// All receipts of a log. An order that has none was not given then: it is told, not done.
+#[derive(Debug, Default)]
+pub struct Recorded {
+    answers: BTreeMap<ActionId, Vec<Known>>,
+}
+
+impl Recorded {
+    /// The receipts in the order in which they were heard.
+    #[must_use]
+    pub fn of(receipts: impl IntoIterator<Item = Receipt>) -> Recorded {
+        let mut answers: BTreeMap<ActionId, Vec<Known>> = BTreeMap::new();
+        for (place, receipt) in (1..).zip(receipts) {
+            let Receipt { action_id, status, attempts, tick, detail } = receipt;
+            answers.entry(action_id).or_default().push(Known { status, attempts, tick, detail, place });
+        }
+        Recorded { answers }
+    }
+
+    /// What was answered to an order, in order.
+    pub(super) fn known(&self, id: ActionId) -> &[Known] {
+        self.answers.get(&id).map_or(&[], Vec::as_slice)
+    }
+}

@@ -1,0 +1,142 @@
+//! Reopen: a run that is over takes one epoch more, in which people are heard and what they approved is carried out.
+//!
+//! In: a finished archive, what it was made by, and epochs to add. Out: the rows of those epochs.
+//! All that was is computed again first, from the archive's own record: nothing of it is written or called, and what does not
+//! come out as the ledger and the decisions have it is counted.
+//! State: that of a run of one worker, with one epoch under way.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+
+use super::archivist::Told;
+use super::clerk::{Clerk, UnderWay};
+use super::dataflow::Output;
+use super::log::STATE_FOLDER;
+use super::run::{Batch, RunError, kill_switch, wiring};
+use super::scores;
+use super::workers::Workers;
+use crate::act::{Desk, Executor};
+use crate::archive::{Reader, Rows};
+use crate::flow::Turn;
+use crate::plan::catalog::Plan;
+use crate::rank::{RankService, Ranker};
+use crate::record::{DecisionId, Epoch, Names};
+use crate::replay::again::AgainFeed;
+use crate::replay::set::FeedError;
+
+/// Records of an epoch, while what was is computed again.
+const BATCH: usize = 10_000;
+
+/// What a finished archive was made by.
+pub struct Means {
+    /// The plan, its executor as the run had it.
+    pub plan: Arc<Plan>,
+    /// Strings.
+    pub names: Arc<Names>,
+    /// Any model: what was asked then is not asked again.
+    pub ranker: Ranker,
+    /// What carries out actions.
+    pub executor: Executor,
+}
+
+/// Why a finished run could not be taken up.
+#[derive(Debug, thiserror::Error)]
+pub enum ReopenError {
+    /// Its threads or its ledger.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// Its archive.
+    #[error(transparent)]
+    Feed(#[from] FeedError),
+}
+
+/// A finished run, computed again to where it ended.
+pub struct Reopened {
+    workers: Workers,
+    outputs: Sender<Output>,
+    inbox: Receiver<Output>,
+    clerk: Clerk,
+    told: Receiver<Told>,
+    epoch: Epoch,
+}
+
+impl Reopened {
+    /// Computes a run again; also whether `decision` stands at its end.
+    pub fn open(archive: &Path, means: Means, decision: DecisionId) -> Result<(Reopened, bool), ReopenError> {
+        let Means { plan, names, ranker, executor } = means;
+        let state = archive.join(STATE_FOLDER);
+        let reader = Reader::open(archive, Arc::clone(&names)).map_err(FeedError::Archive)?;
+        let recall = scores::recall(&reader, &plan.playbooks).map_err(FeedError::Archive)?;
+        let wiring = wiring(&plan, &names);
+        let simulated = matches!(executor, Executor::Simulate(_));
+        let playbooks = Arc::clone(&wiring.proposing.playbooks);
+        let desk = Desk::reopen(&state, executor, playbooks, Arc::clone(&names)).map_err(RunError::Desk)?;
+        let (to_archive, told) = unbounded();
+        let clerk = Clerk {
+            desk,
+            archive: to_archive,
+            plan_hash: names.intern(&plan.hash),
+            simulated,
+            kill: kill_switch(archive),
+            under_way: UnderWay::default(),
+        };
+        let model = names.intern(&ranker.version());
+        let service = RankService::start(ranker, model, Some(recall)).map_err(RunError::Thread)?;
+        let (outputs, inbox) = unbounded();
+        let workers = Workers::start(1, &wiring, service, &outputs).map_err(RunError::Worker)?;
+        let mut run = Reopened { workers, outputs, inbox, clerk, told, epoch: 0 };
+        let mut feed = AgainFeed::open(archive, &state, &names, BATCH, true)?;
+        let mut stands = false;
+        while let Some(batch) = feed.pull()? {
+            for rows in run.turn(batch)? {
+                if let Rows::Decisions(rows) = rows {
+                    let said = rows.iter().rfind(|row| row.decision.id == decision);
+                    stands = said.map_or(stands, |row| row.superseded_by.is_none());
+                }
+            }
+        }
+        run.clerk.desk.go_on();
+        Ok((run, stands))
+    }
+
+    /// What came out otherwise than it is recorded.
+    #[must_use]
+    pub fn divergences(&self) -> u64 {
+        self.clerk.desk.divergences()
+    }
+
+    /// Takes an epoch; its rows.
+    pub fn turn(&mut self, batch: Batch) -> Result<Vec<Rows>, ReopenError> {
+        self.epoch += 1;
+        let epoch = self.epoch;
+        let ended = || RunError::Worker("the worker ended".to_owned());
+        if !batch.verdicts.is_empty() {
+            self.outputs.send(Output::Verdicts(epoch, batch.verdicts)).map_err(|_| ended())?;
+        }
+        let turn = Turn { epoch, settled: batch.settled, last: batch.last };
+        if !self.workers.feed(turn, batch.alerts, batch.context, batch.approvals) {
+            return Err(ended().into());
+        }
+        loop {
+            let output = self.inbox.recv().map_err(|_| ended())?;
+            let done = matches!(&output, Output::Done(turn) if turn.epoch == epoch);
+            self.clerk.hear(output).map_err(RunError::Desk)?;
+            if done {
+                break;
+            }
+        }
+        let rows = self.told.try_iter().filter_map(|told| match told {
+            Told::Rows(_, rows) => Some(rows),
+            Told::Took(_) | Told::Done(_) | Told::Flush | Told::End => None,
+        });
+        let inputs = Some(Rows::Inputs(batch.inputs)).filter(|rows| !rows.is_empty());
+        Ok(rows.chain(inputs).collect())
+    }
+
+    /// Ends in order.
+    pub fn finish(self) -> Result<(), ReopenError> {
+        Ok(self.workers.finish().map_err(RunError::Worker)?)
+    }
+}
