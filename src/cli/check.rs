@@ -122,7 +122,7 @@ fn context(pipeline: &Pipeline, folder: &Path, faults: &mut Vec<Fault>) -> usize
         // One that is not there was told already.
         for file in files.iter().map(|file| folder.join(file)).filter(|file| file.is_file()) {
             match tables::read(table, &file, &names) {
-                Ok(read) => rows += read.len(),
+                Ok(read) => rows += read.rows.len(),
                 Err(more) => faults.extend(more),
             }
         }

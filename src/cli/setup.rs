@@ -110,7 +110,15 @@ pub(crate) fn context(plan: &Plan, names: &Names) -> Result<tables::Rows, Vec<Fa
     ] {
         for file in files {
             match tables::read(table, &plan.path(file), names) {
-                Ok(more) => rows.extend(more),
+                Ok(more) => {
+                    if let Some(first) = more.left_out.first() {
+                        let (file, n) = (file.display(), more.left_out.len());
+                        eprintln!(
+                            "quell: {file}: {n} indicators name no entity and are left out; the first: {first}"
+                        );
+                    }
+                    rows.extend(more.rows);
+                }
                 Err(more) => faults.extend(more),
             }
         }

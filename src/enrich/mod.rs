@@ -1,5 +1,6 @@
 //! Alerts' incidents meet what is known of their entities: context tables that change while the run goes on.
 
+pub mod stix;
 pub mod tables;
 pub mod watch;
 pub mod facts;

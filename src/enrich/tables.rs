@@ -1,4 +1,5 @@
-//! Context tables: CSV or JSON-lines files of assets, identities and indicators, read and compared with what stood.
+//! Context tables: CSV or JSON-lines files of assets, identities and indicators, or a STIX 2.1 bundle of indicators, read
+//! and compared with what stood.
 //!
 //! CSV columns (JSON keys): `entity` (`host:web-01`); assets `criticality` 0-4, `exposed`, `protected`; identities
 //! `privilege` 0-2, `protected`; indicators `confidence` 0-100. `tenant` is optional. Further columns are ignored.
@@ -6,10 +7,13 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use csv_core::ReadRecordResult;
 use serde::Deserialize;
 
+use super::stix;
+use crate::normalize::canonical::canonical;
 use crate::plan::Fault;
-use crate::record::{ContextRow, ContextTable, Diff, Entity, Names, Sym};
+use crate::record::{ContextRow, ContextTable, Diff, Entity, EntityKind, Names, Sym};
 
 /// A line of any of the tables.
 #[derive(Debug, Deserialize)]
@@ -55,8 +59,17 @@ impl Loose {
 /// A table's rows.
 pub type Rows = BTreeSet<(Entity, ContextRow)>;
 
+/// A table as a file tells it.
+#[derive(Debug, Default)]
+pub struct Table {
+    /// Its rows.
+    pub rows: Rows,
+    /// What the file holds that is no row, and why: indicators whose patterns name no entity.
+    pub left_out: Vec<String>,
+}
+
 /// Reads a table; every bad line is a fault with its number.
-pub fn read(table: ContextTable, path: &Path, names: &Names) -> Result<Rows, Vec<Fault>> {
+pub fn read(table: ContextTable, path: &Path, names: &Names) -> Result<Table, Vec<Fault>> {
     let text = std::fs::read_to_string(path).map_err(|error| {
         vec![Fault::of(
             path,
@@ -64,42 +77,103 @@ pub fn read(table: ContextTable, path: &Path, names: &Names) -> Result<Rows, Vec
             "make it readable, or take it out of the plan",
         )]
     })?;
+    let text = text.trim_start_matches('\u{feff}');
+    if table == ContextTable::Indicators && stix::is_bundle(text) {
+        return bundle(path, text, names);
+    }
     let (mut rows, mut faults) = (Rows::new(), Vec::new());
-    let csv = !text.trim_start().starts_with('{');
-    let mut header: Vec<String> = Vec::new();
-    for (n, line) in text.lines().enumerate() {
-        if line.trim().is_empty() {
-            continue;
-        }
-        if csv && header.is_empty() {
-            header = line.split(',').map(|name| name.trim().to_owned()).collect();
-            continue;
-        }
-        let parsed =
-            if csv { from_csv(&header, line) } else { serde_json::from_str(line).map_err(|e| e.to_string()) };
-        match parsed.and_then(|line| row(table, &line, names)) {
+    let lines = if text.trim_start().starts_with('{') { json_lines(text) } else { csv_lines(text) };
+    for (line, parsed) in lines {
+        match parsed.and_then(|parsed| row(table, &parsed, names)) {
             Ok(row) => drop(rows.insert(row)),
             Err(what) => faults.push(Fault {
                 file: path.to_owned(),
-                line: Some(n as u64 + 1),
+                line: Some(line),
                 what,
                 cure: "write entity as kind:value and numbers within their range".to_owned(),
             }),
         }
     }
-    if faults.is_empty() { Ok(rows) } else { Err(faults) }
+    if faults.is_empty() { Ok(Table { rows, left_out: Vec::new() }) } else { Err(faults) }
 }
 
-fn from_csv(header: &[String], line: &str) -> Result<Line, String> {
-    // Context tables are our own simple format: no field of theirs needs a comma or a quote.
-    let object: serde_json::Map<String, serde_json::Value> =
-        header.iter().cloned().zip(line.split(',').map(|field| field.trim().into())).collect();
-    serde_json::from_value(object.into()).map_err(|error| error.to_string())
+fn bundle(path: &Path, text: &str, names: &Names) -> Result<Table, Vec<Fault>> {
+    let found = stix::read(text).map_err(|error| {
+        vec![Fault::of(path, format!("is no STIX 2.1 bundle: {error}"), "export it again, as JSON")]
+    })?;
+    let mut table = Table { rows: Rows::new(), left_out: found.left_out };
+    for (kind, value, confidence) in found.entities {
+        let line = Line {
+            entity: format!("{}:{value}", kind.name()),
+            tenant: String::new(),
+            grade: Loose::Number(u64::from(confidence)),
+            exposed: Loose::Absent,
+            protected: Loose::Absent,
+        };
+        match row(ContextTable::Indicators, &line, names) {
+            Ok(row) => drop(table.rows.insert(row)),
+            Err(why) => table.left_out.push(why),
+        }
+    }
+    Ok(table)
+}
+
+/// Lines with their numbers.
+type Lines = Vec<(u64, Result<Line, String>)>;
+
+fn json_lines(text: &str) -> Lines {
+    let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
+    lines.map(|(n, line)| (n, serde_json::from_str(line).map_err(|error| error.to_string()))).collect()
+}
+
+fn newlines(bytes: &[u8]) -> u64 {
+    bytes.iter().filter(|byte| **byte == b'\n').count() as u64
+}
+
+/// CSV as spreadsheets write it: fields may be quoted, and hold commas and line ends then.
+fn csv_lines(text: &str) -> Lines {
+    let mut reader = csv_core::ReaderBuilder::new().build();
+    let (mut rest, mut header, mut lines) = (text.as_bytes(), None, Lines::new());
+    let mut fields = vec![0; text.len()];
+    let mut ends = vec![0; text.len() + 1];
+    let mut line = 1;
+    loop {
+        // What ended the record before, and empty lines, belong to none.
+        let blank = rest.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+        line += newlines(&rest[..blank]);
+        rest = &rest[blank..];
+        let (result, read, _, n) = reader.read_record(rest, &mut fields, &mut ends);
+        let own = line;
+        line += newlines(&rest[..read]);
+        rest = &rest[read..];
+        if matches!(result, ReadRecordResult::End) {
+            return lines;
+        }
+        let starts = std::iter::once(0).chain(ends[..n].iter().copied());
+        let record: Vec<&str> = starts
+            .zip(&ends[..n])
+            .map(|(start, end)| std::str::from_utf8(&fields[start..*end]).unwrap_or_default().trim())
+            .collect();
+        if record.iter().all(|field| field.is_empty()) {
+            continue;
+        }
+        let Some(names) = &header else {
+            header = Some(record.into_iter().map(str::to_owned).collect::<Vec<String>>());
+            continue;
+        };
+        let object: serde_json::Map<String, serde_json::Value> =
+            names.iter().cloned().zip(record.into_iter().map(Into::into)).collect();
+        lines.push((own, serde_json::from_value(object.into()).map_err(|error| error.to_string())));
+    }
 }
 
 fn row(table: ContextTable, line: &Line, names: &Names) -> Result<(Entity, ContextRow), String> {
-    let entity =
-        Entity::parse(&line.entity, names).ok_or_else(|| format!("{:?} is not an entity", line.entity))?;
+    // In the spelling that alerts have: WEB-01 in a spreadsheet is web-01 in an alert.
+    let spelt = line.entity.split_once(':').and_then(|(kind, value)| {
+        let kind = EntityKind::parse(kind.trim())?;
+        Some(Entity { kind, value: names.intern(&canonical(kind, &[], &[], value.trim())?) })
+    });
+    let entity = spelt.ok_or_else(|| format!("{:?} is not an entity", line.entity))?;
     let max = match table {
         ContextTable::Assets => 4,
         ContextTable::Identities => 2,
@@ -133,11 +207,41 @@ mod tests {
         let (csv, json) = (folder.path().join("a.csv"), folder.path().join("a.jsonl"));
         std::fs::write(&csv, "entity,criticality,exposed,protected\nhost:web-01,3,true,false\n").unwrap();
         std::fs::write(&json, "{\"entity\":\"host:web-01\",\"criticality\":3,\"exposed\":true}\n").unwrap();
-        let read = |path: &Path| read(ContextTable::Assets, path, &names).unwrap();
+        let read = |path: &Path| read(ContextTable::Assets, path, &names).unwrap().rows;
         assert_eq!(read(&csv), read(&json));
         assert!(changes(&read(&csv), &read(&json)).is_empty());
         std::fs::write(&csv, "entity,criticality\nweb-01,3\nhost:a,9\nhost:b,1\n").unwrap();
         let faults = super::read(ContextTable::Assets, &csv, &names).unwrap_err();
         assert_eq!(faults.iter().map(|fault| fault.line).collect::<Vec<_>>(), [Some(2), Some(3)]);
+    }
+
+    #[test]
+    fn entities_are_spelt_as_alerts_spell_them() {
+        let names = Names::default();
+        let folder = tempfile::tempdir().unwrap();
+        let csv = folder.path().join("a.csv");
+        let text = "\u{feff}entity,owner,criticality\r\nhost:WEB-01.,\"Ada, Lovelace\r\n(ops)\",3\r\n\r\nip:::FFFF:10.0.0.1,x,1\r\nip:nowhere,x,1\r\n";
+        std::fs::write(&csv, text).unwrap();
+        let faults = super::read(ContextTable::Assets, &csv, &names).unwrap_err();
+        assert_eq!(faults.iter().map(|fault| fault.line).collect::<Vec<_>>(), [Some(6)]);
+        std::fs::write(&csv, text.replace("ip:nowhere,x,1\r\n", "")).unwrap();
+        let table = super::read(ContextTable::Assets, &csv, &names).unwrap();
+        let texts: BTreeSet<String> = table.rows.iter().map(|(entity, _)| entity.text(&names)).collect();
+        assert_eq!(texts, BTreeSet::from(["host:web-01".to_owned(), "ip:10.0.0.1".to_owned()]));
+    }
+
+    #[test]
+    fn a_bundle_is_a_table_of_indicators() {
+        let names = Names::default();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("feed.json");
+        let bundle = r#"{"type": "bundle", "objects": [
+            {"type": "indicator", "id": "indicator--1", "confidence": 85, "pattern": "[domain-name:value = 'Bad.Example']"},
+            {"type": "indicator", "id": "indicator--2", "pattern": "[ipv4-addr:value = 'none']"},
+            {"type": "indicator", "id": "indicator--3", "pattern": "[mutex:name = 'x']"}]}"#;
+        std::fs::write(&path, bundle).unwrap();
+        let table = super::read(ContextTable::Indicators, &path, &names).unwrap();
+        let rows: Vec<_> = table.rows.iter().map(|(entity, row)| (entity.text(&names), row.grade)).collect();
+        assert_eq!((rows, table.left_out.len()), (vec![("domain:bad.example".to_owned(), 85)], 2));
     }
 }

@@ -100,7 +100,7 @@ pub enum Clock {
     Wall,
 }
 
-/// Tables of context: CSV or JSON lines.
+/// Tables of context: CSV or JSON lines; indicators also as STIX 2.1 bundles.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Context {
