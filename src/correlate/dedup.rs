@@ -36,16 +36,24 @@ impl Machine for FirstOfItsName {
     type Change = Kept;
     /// The tick of the copy that was admitted.
     type State = Option<Tick>;
+    /// What the state was.
+    type Undo = Option<Tick>;
 
     fn order(record: &Alert) -> Order {
         record.order()
     }
 
-    fn step(&self, state: &mut Option<Tick>, record: &Alert, changes: &mut Vec<Kept>) {
+    fn step(&self, state: &mut Option<Tick>, record: &Alert, changes: &mut Vec<Kept>) -> Option<Tick> {
+        let before = *state;
         if state.is_none_or(|first| record.tick - first >= SAME_ALERT_S) {
             *state = Some(record.tick);
             changes.push(Kept);
         }
+        before
+    }
+
+    fn undo(&self, state: &mut Option<Tick>, _: &Alert, before: Option<Tick>) {
+        *state = before;
     }
 
     fn dies(&self, state: &Option<Tick>) -> Tick {

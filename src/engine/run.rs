@@ -263,7 +263,7 @@ impl Run {
 fn wiring(plan: &Plan, names: &Arc<Names>) -> Wiring {
     Wiring {
         link: plan.pipeline.link.clone(),
-        correlations: plan.correlations.iter().map(|rule| Compiled::of(rule, names)).collect(),
+        correlations: Compiled::all(&plan.correlations, names),
         dedup_s: plan.dedup_s,
         proposing: Proposing {
             playbooks: plan.playbooks.clone().into(),
