@@ -90,7 +90,7 @@ fn level<'scope>(
             let position = behind(&rules[event.rule as usize], event.rule);
             tails.update(group.clone(), event, diff, |event, ids, diff| {
                 let order = Order { position, ..event.order };
-                out.push((Found { order, group: group.clone(), ids: Arc::from(ids) }, diff));
+                out.push((Found { order, group: group.clone(), ids: Arc::new(ids) }, diff));
             });
         }
         tails.settle(work.turn.settled, |_, _| ());

@@ -97,7 +97,7 @@ pub struct Found {
     /// Of which rule and whom.
     pub group: Group,
     /// Its alerts, in order.
-    pub ids: Arc<[AlertId]>,
+    pub ids: Arc<Vec<AlertId>>,
 }
 
 impl Compiled {

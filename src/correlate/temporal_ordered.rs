@@ -26,7 +26,7 @@ pub struct Sequence {
 #[derive(Clone, Debug)]
 struct Begun {
     time: Millis,
-    alerts: SmallVec<[(AlertId, Option<Arc<[AlertId]>>); 3]>,
+    alerts: SmallVec<[(AlertId, Option<Arc<Vec<AlertId>>>); 3]>,
 }
 
 /// What takes a step back: stages as they were, in the order in which they were changed.

@@ -35,7 +35,7 @@ pub struct Event {
     /// What the rule counts or adds up.
     pub value: Value,
     /// The alerts of a finding; none where it is an alert.
-    pub ids: Option<Arc<[AlertId]>>,
+    pub ids: Option<Arc<Vec<AlertId>>>,
 }
 
 /// What a rule counts or adds up of an alert.
@@ -65,10 +65,9 @@ impl Event {
 /// What counts.
 #[derive(Clone, Debug)]
 pub struct Entry<V> {
-    tick: Tick,
     time: Millis,
     id: AlertId,
-    ids: Option<Arc<[AlertId]>>,
+    ids: Option<Arc<Vec<AlertId>>>,
     /// Its value.
     pub value: V,
 }
@@ -109,12 +108,17 @@ impl<T: Tally> Default for Windowed<T> {
     }
 }
 
-/// What takes a step back.
+/// What takes a step back. Every unsettled event holds one, so it is small: what is rare lies apart.
 #[derive(Debug)]
 pub struct Undo<V> {
     expired: SmallVec<[Entry<V>; 1]>,
-    late: Vec<((Millis, Order), Entry<V>)>,
+    rare: Option<Box<Rare<V>>>,
     held: bool,
+}
+
+#[derive(Debug)]
+struct Rare<V> {
+    late: Vec<((Millis, Order), Entry<V>)>,
     session: (Millis, Millis),
 }
 
@@ -133,16 +137,15 @@ impl<T: Tally> Windowed<T> {
         if extent.window != Window::Session && event.order.time < from {
             return (None, false);
         }
-        let undo = self.expire(from);
-        if self.is_empty() {
-            // Nothing of the group is left: it begins anew.
-            self.held = false;
-            self.session.0 = now;
+        let undo = self.expire(from, extent.window);
+        let anew = self.is_empty();
+        self.held &= !anew;
+        if extent.window == Window::Session {
+            self.session = (if anew { now } else { self.session.0 }, now);
         }
-        self.session.1 = now;
         self.tally.add(&value);
-        let Order { tick, time, id, .. } = event.order;
-        let entry = Entry { tick, time, id, ids: event.ids.clone(), value };
+        let Order { time, id, .. } = event.order;
+        let entry = Entry { time, id, ids: event.ids.clone(), value };
         if event.late() {
             self.late.insert((time, event.order), entry);
         } else {
@@ -168,12 +171,14 @@ impl<T: Tally> Windowed<T> {
             self.tally.add(&entry.value);
             self.on_time.push_front(entry);
         }
-        for (key, entry) in undo.late {
-            self.tally.add(&entry.value);
-            self.late.insert(key, entry);
+        if let Some(rare) = undo.rare {
+            for (key, entry) in rare.late {
+                self.tally.add(&entry.value);
+                self.late.insert(key, entry);
+            }
+            self.session = rare.session;
         }
         self.held = undo.held;
-        self.session = undo.session;
     }
 
     /// The event time from which on alerts count at `now`.
@@ -189,19 +194,20 @@ impl<T: Tally> Windowed<T> {
         }
     }
 
-    fn expire(&mut self, from: Millis) -> Undo<T::Value> {
-        let mut undo =
-            Undo { expired: SmallVec::new(), late: Vec::new(), held: self.held, session: self.session };
+    fn expire(&mut self, from: Millis, window: Window) -> Undo<T::Value> {
+        let (mut expired, mut late) = (SmallVec::new(), Vec::new());
         while let Some(entry) = self.on_time.pop_front_if(|entry| entry.time < from) {
             self.tally.remove(&entry.value);
-            undo.expired.push(entry);
+            expired.push(entry);
         }
         while let Some(first) = self.late.first_entry().filter(|first| first.key().0 < from) {
             let (key, entry) = first.remove_entry();
             self.tally.remove(&entry.value);
-            undo.late.push((key, entry));
+            late.push((key, entry));
         }
-        undo
+        let rare = window == Window::Session || !late.is_empty();
+        let rare = rare.then(|| Box::new(Rare { late, session: self.session }));
+        Undo { expired, rare, held: self.held }
     }
 
     fn is_empty(&self) -> bool {
@@ -213,10 +219,14 @@ impl<T: Tally> Windowed<T> {
         if self.late.is_empty() {
             return Box::new(self.on_time.iter().rev());
         }
-        let mut all: Vec<&Entry<T::Value>> = self.on_time.iter().rev().take(LATEST_MAX).collect();
-        all.extend(self.late.values().rev().take(1000));
-        all.sort_by_key(|entry| std::cmp::Reverse((entry.tick, entry.time, entry.id)));
-        Box::new(all.into_iter())
+        let on_time = self.on_time.iter().rev().take(LATEST_MAX);
+        let late = self.late.iter().rev().take(1000);
+        let mut all: Vec<_> = on_time
+            .map(|entry| ((entry.time.div_euclid(1000), entry.time, entry.id), entry))
+            .chain(late.map(|((time, order), entry)| ((order.tick, *time, order.id), entry)))
+            .collect();
+        all.sort_by_key(|(order, _)| std::cmp::Reverse(*order));
+        Box::new(all.into_iter().map(|(_, entry)| entry))
     }
 
     /// The tick from which on it is as good as new.

@@ -10,4 +10,5 @@ mod harness;
 mod oracle;
 mod conformance;
 mod reading;
+mod state;
 mod workloads;
