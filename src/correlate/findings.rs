@@ -24,6 +24,7 @@ use crate::record::{Alert, AlertId, Diff, Finding, Names, Order};
 type Change = (Group, Event, Diff);
 
 /// Builds the operators for all correlation rules.
+#[expect(clippy::needless_pass_by_value, reason = "streams are handed over, as to every operator")]
 pub fn findings<'scope>(
     alerts: Stream<'scope, (Alert, Diff)>,
     clock: Stream<'scope, Turn>,

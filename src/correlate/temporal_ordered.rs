@@ -23,10 +23,13 @@ pub struct Sequence {
     stages: SmallVec<[Option<Begun>; 4]>,
 }
 
+/// An alert, or a finding's alerts.
+type Link = (AlertId, Option<Arc<Vec<AlertId>>>);
+
 #[derive(Clone, Debug)]
 struct Begun {
     time: Millis,
-    alerts: SmallVec<[(AlertId, Option<Arc<Vec<AlertId>>>); 3]>,
+    alerts: SmallVec<[Link; 3]>,
 }
 
 /// What takes a step back: stages as they were, in the order in which they were changed.

@@ -228,7 +228,9 @@ impl<M: Machine> Live<M> {
         } else if later.last().is_some_and(|(record, _)| M::order(record) == order)
             && let Some((gone, changes)) = later.pop()
         {
-            changes.into_iter().for_each(|change| emit(&gone, change, -1));
+            for change in changes {
+                emit(&gone, change, -1);
+            }
         }
         while let Some((record, before)) = later.pop() {
             let mut changes = Vec::new();
@@ -295,7 +297,9 @@ mod tests {
             EveryThird.step(states.entry(record.0).or_insert((0, -100)), record, &mut said);
         }
         let mut sums = BTreeMap::new();
-        said.into_iter().for_each(|change| *sums.entry(change).or_default() += 1);
+        for change in said {
+            *sums.entry(change).or_default() += 1;
+        }
         sums
     }
 

@@ -87,7 +87,7 @@ pub(crate) fn alert(
 }
 
 /// Alerts in the order of their arrival become epochs of so many: late ones are clamped, the clock settles.
-pub(crate) fn batches(alerts: Vec<(Alert, Diff)>, size: usize) -> Vec<Batch> {
+pub(crate) fn batches(alerts: &[(Alert, Diff)], size: usize) -> Vec<Batch> {
     let mut clock = Tick::MIN;
     let mut all: Vec<Batch> = Vec::new();
     for chunk in alerts.chunks(size.max(1)) {

@@ -2,7 +2,6 @@
 //! examples, and on the workloads on which rivals were measured.
 
 #[path = "../common/mod.rs"]
-#[allow(dead_code, reason = "each test needs a part of it")]
 mod common;
 
 mod definition;

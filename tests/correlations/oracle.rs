@@ -256,16 +256,31 @@ fn rule(name: &'static str, span_s: i64, asks: Asks) -> Definition {
     Definition { name, span_ms: span_s * 1000, moves: Moves::Sliding, every: false, asks }
 }
 
+/// A rule, the rules that it refers to, and what it sees of their alerts.
+type Defined = (Definition, &'static [&'static str], Take);
+
 /// The rules over alerts alone, defined once more.
-fn definitions() -> Vec<(Definition, &'static [&'static str], Take)> {
-    use Asks::{Order, Window};
+fn definitions() -> Vec<Defined> {
+    let mut all = of_counts();
+    all.extend(of_numbers());
+    all.extend(of_rules());
+    all
+}
+
+fn tumbling(definition: Definition) -> Definition {
+    Definition { moves: Moves::Tumbling, ..definition }
+}
+
+fn every(definition: Definition) -> Definition {
+    Definition { every: true, ..definition }
+}
+
+fn of_counts() -> Vec<Defined> {
+    use Asks::Window;
     let by_host: Take = |h| Some((host(h), None, None));
     let users: Take = |h| Some((host(h), Some(user(h)), None));
     let pairs: Take = |h| Some((host(h), Some(format!("{} {}", user(h), text(h)?)), None));
     let both: Take = |h| Some((format!("{} {}", host(h), user(h)), None, None));
-    let who: Take = |h| Some((if h.rule == 0 { USERS[3 - h.user].to_owned() } else { user(h) }, None, None));
-    let tumbling = |d: Definition| Definition { moves: Moves::Tumbling, ..d };
-    let every = |d: Definition| Definition { every: true, ..d };
     vec![
         (rule("gte", 10, Window(|w| w.len() >= 3)), &["a", "b"], by_host),
         (rule("lt", 10, Window(|w| w.len() < 2)), &["a"], by_host),
@@ -284,6 +299,12 @@ fn definitions() -> Vec<(Definition, &'static [&'static str], Take)> {
             users,
         ),
         (rule("pairs", 15, Window(|w| distinct(w.iter().map(|s| &s.value)) <= 2)), &["a", "b"], pairs),
+    ]
+}
+
+fn of_numbers() -> Vec<Defined> {
+    use Asks::Window;
+    vec![
         (rule("sum", 10, Window(|w| numbers(w).iter().sum::<i64>() >= 30_500)), &["a", "c"], number),
         (
             rule("avg", 10, Window(|w| numbers(w).iter().map(|n| n - 7_250).sum::<i64>() < 0)),
@@ -319,6 +340,14 @@ fn definitions() -> Vec<(Definition, &'static [&'static str], Take)> {
             &["a", "b", "c"],
             number,
         ),
+    ]
+}
+
+fn of_rules() -> Vec<Defined> {
+    use Asks::{Order, Window};
+    let by_host: Take = |h| Some((host(h), None, None));
+    let who: Take = |h| Some((if h.rule == 0 { USERS[3 - h.user].to_owned() } else { user(h) }, None, None));
+    vec![
         (rule("together", 6, Window(|w| places(w) == 3)), &["a", "b", "c"], by_host),
         (every(rule("two", 3, Window(|w| places(w) == 2))), &["a", "b", "c"], |_| {
             Some((String::new(), None, None))
@@ -409,7 +438,7 @@ proptest! {
         let names = Arc::new(Names::default());
         let rules = rules(RULES);
         let (stream, all) = world(&steps, &names);
-        let epochs = batches(stream.clone(), size);
+        let epochs = batches(&stream, size);
         let stands = run(&rules, &names, &epochs, 1);
         for (n, stands) in stands.iter().enumerate().rev().step_by(3) {
             let until = stream.len().min((n + 1) * size);
@@ -417,7 +446,7 @@ proptest! {
         }
         let several = run(&rules, &names, &epochs, 3);
         prop_assert_eq!(several.last(), stands.last(), "the number of workers does not show");
-        let whole = run(&rules, &names, &batches(epochs.into_iter().flat_map(|(changes, _)| changes).collect(), 1_000), 1);
+        let whole = run(&rules, &names, &batches(&stream, 1_000), 1);
         prop_assert_eq!(whole.last(), stands.last(), "nor do epochs");
     }
 }
@@ -434,7 +463,7 @@ fn every_rule_finds_something() {
         for (name, _, _) in must(&there(&stream, &all)) {
             *found.entry(name).or_default() += 1;
         }
-        let stands = run(&rules(RULES), &names, &batches(stream, 5), 1);
+        let stands = run(&rules(RULES), &names, &batches(&stream, 5), 1);
         for pair in stands.windows(2) {
             withdrawn += pair[0].iter().filter(|told| !pair[1].contains(told)).count();
         }

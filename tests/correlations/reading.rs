@@ -14,8 +14,8 @@ fn found(rules: &Correlations, alerts: &[Brief<'_>]) -> Vec<String> {
     let one = |(n, (second, rule, entities)): (usize, &Brief<'_>)| -> (Alert, i64) {
         (alert(&names, n as u64, second * 1_000, tick_of(second * 1_000), rule, entities, ""), 1)
     };
-    let stream = alerts.iter().enumerate().map(one).collect();
-    let last = run(rules, &names, &batches(stream, 3), 1).pop().unwrap_or_default();
+    let stream: Vec<_> = alerts.iter().enumerate().map(one).collect();
+    let last = run(rules, &names, &batches(&stream, 3), 1).pop().unwrap_or_default();
     last.into_iter()
         .map(|(rule, group, time, _, ids)| format!("{rule} {group} {time} {}", ids.len()))
         .collect()
@@ -84,8 +84,8 @@ filter:
   selection: {User|startswith: adm_}
   condition: not selection
 ";
-    let (kim, adm): (&[(&str, &str)], &[(&str, &str)]) =
-        (&[("user", "kim"), ("host", "h")], &[("user", "adm_kim"), ("host", "h")]);
+    let kim: &[(&str, &str)] = &[("user", "kim"), ("host", "h")];
+    let adm: &[(&str, &str)] = &[("user", "adm_kim"), ("host", "h")];
     assert_eq!(found(&rules(text), &[(0, "failed", kim), (1, "failed", adm)]), Vec::<String>::new());
     assert_eq!(found(&rules(text), &[(0, "failed", kim), (1, "failed", kim)]).len(), 1);
 }
@@ -104,7 +104,7 @@ correlation: {type: temporal_ordered, rules: [a, b], group-by: [host], timespan:
         |n: u64, ms: i64, rule: &str| (alert(&names, n, ms, tick_of(ms), rule, &[("host", "h")], ""), 1);
     let early = [one(0, 0, "a"), one(1, 2_000, "b"), one(2, 3_000, "a"), one(3, 5_000, "b")];
     let late = [one(4, 4_000, "c")];
-    let stands = run(&rules, &names, &batches([&early[..], &late[..]].concat(), 4), 1);
+    let stands = run(&rules, &names, &batches(&[&early[..], &late[..]].concat(), 4), 1);
     let rules_of =
         |told: &[super::harness::Told]| told.iter().map(|(rule, ..)| rule.clone()).collect::<Vec<_>>();
     assert_eq!(rules_of(&stands[0]), ["inner", "inner", "twice"]);

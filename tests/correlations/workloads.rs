@@ -48,11 +48,12 @@ fn correlations(serious: &BTreeSet<String>) -> String {
         all.join(", ")
     );
     for field in ["host", "user", "hash"] {
-        text += &format!(
+        let links = format!(
             "---\ntitle: w3_{field}\ncorrelation: {{type: event_count, rules: [{}], group-by: [{field}], timespan: 1h, \
              condition: {{gte: 2}}, fires: every}}\n",
             serious.join(", ")
         );
+        text.push_str(&links);
     }
     text
 }
@@ -95,7 +96,9 @@ fn components(found: &Found, vendor: impl Fn(AlertId) -> String) -> BTreeSet<(St
         members.entry(root_of(&mut of, id)).or_default().push(vendor(id));
     }
     let large = members.into_values().filter(|all| all.len() >= 3);
-    large.map(|all| (all.iter().min().cloned().unwrap_or_default(), all.len() as i64)).collect()
+    large
+        .map(|all| (all.iter().min().cloned().unwrap_or_default(), i64::try_from(all.len()).unwrap_or(0)))
+        .collect()
 }
 
 #[test]

@@ -26,7 +26,7 @@ pub enum Kind {
     /// A detection rule that correlations refer to.
     Base(BaseRule),
     /// A filter.
-    Filter(FilterFile),
+    Filter(Box<FilterFile>),
 }
 
 /// What tells them apart.
@@ -86,7 +86,7 @@ fn one(file: &Path, text: &str) -> Result<Kind, Vec<Fault>> {
         }
         Peek { filter: Some(_), .. } => {
             yaml::parse(file, text, "write title, logsource and filter as Sigma's filters have them")
-                .map(Kind::Filter)
+                .map(|filter| Kind::Filter(Box::new(filter)))
         }
         Peek { detection: Some(_), .. } => {
             yaml::parse(file, text, "give the rule a `title`, and a `name` or `id` to refer to")

@@ -142,7 +142,7 @@ pub enum ConditionFile {
     /// An expression over the rules.
     Expression(String),
     /// What is compared with what.
-    Bounds(BoundsFile),
+    Bounds(Box<BoundsFile>),
 }
 
 /// What is compared with what; of several comparisons all must hold.
@@ -203,7 +203,8 @@ impl<'de> Deserialize<'de> for ConditionFile {
                 Ok(ConditionFile::Expression(text.to_owned()))
             }
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<ConditionFile, A::Error> {
-                BoundsFile::deserialize(MapAccessDeserializer::new(map)).map(ConditionFile::Bounds)
+                let bounds = BoundsFile::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(ConditionFile::Bounds(Box::new(bounds)))
             }
         }
         from.deserialize_any(Either)

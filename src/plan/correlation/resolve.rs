@@ -39,7 +39,7 @@ pub fn resolve(documents: Vec<(PathBuf, Document)>, faults: &mut Vec<Fault>) -> 
     for (file, Document { line, kind }) in documents {
         match kind {
             Kind::Correlation(of) => all.correlations.push(Placed { file, line, of: *of }),
-            Kind::Filter(of) => all.filters.push(Placed { file, line, of }),
+            Kind::Filter(of) => all.filters.push(Placed { file, line, of: *of }),
             Kind::Base(of) => all.bases.push(of),
         }
     }
@@ -286,9 +286,9 @@ fn linked(rules: Vec<Option<Correlation>>, all: &All) -> Vec<Correlation> {
         let (lasts_ms, generate) = (rule.lasts_ms, all.correlations[at].of.correlation.generate);
         for inner in refers(rule) {
             if generate {
-                loud[inner] = true
+                loud[inner] = true;
             } else {
-                silent[inner] = true
+                silent[inner] = true;
             }
             if let Some(inner) = &mut rules[inner] {
                 inner.lasts_ms = inner.lasts_ms.max(inner.extent.span_ms + lasts_ms);

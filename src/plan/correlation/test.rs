@@ -46,7 +46,7 @@ pub fn test(spec: &CorrelationSpec, names: &[String]) -> Result<(Test, Vec<Strin
         return wrong("a temporal correlation has more than 64 rules", "chain several correlations");
     }
     let bounds = match &spec.condition {
-        Some(ConditionFile::Bounds(bounds)) => Some(bounds),
+        Some(ConditionFile::Bounds(bounds)) => Some(&**bounds),
         Some(ConditionFile::Expression(_)) if !temporal => {
             return wrong(
                 "only temporal correlations have an expression as `condition`",
