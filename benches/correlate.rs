@@ -94,7 +94,7 @@ fn alerts(groups: u64, values: u64, names: &Names) -> Vec<Alert> {
 
 fn events(alerts: &[Alert], rules: &Arc<[Compiled]>, names: &Names) -> Vec<(Group, Event)> {
     let index = Index::of(rules, None);
-    alerts.iter().flat_map(|alert| index.alert(alert, names)).collect()
+    alerts.iter().flat_map(|alert| index.alert(alert, names, 1)).collect()
 }
 
 fn step(events: &[(Group, Event)], rules: &Arc<[Compiled]>) -> usize {

@@ -59,7 +59,7 @@ fn of_alerts<'scope>(
 ) -> Stream<'scope, Change> {
     let (index, names) = (Arc::clone(index), Arc::clone(names));
     alerts.flat_map(move |(alert, diff)| {
-        index.alert(&alert, &names).into_iter().map(move |(group, event)| (group, event, diff))
+        index.alert(&alert, &names, diff).into_iter().map(move |(group, event)| (group, event, diff))
     })
 }
 
@@ -70,7 +70,7 @@ fn of_findings<'scope>(
 ) -> Stream<'scope, Change> {
     let (index, names) = (Arc::clone(index), Arc::clone(names));
     found.flat_map(move |(found, diff)| {
-        index.finding(&found, &names).into_iter().map(move |(group, event)| (group, event, diff))
+        index.finding(&found, &names, diff).into_iter().map(move |(group, event)| (group, event, diff))
     })
 }
 

@@ -1,7 +1,7 @@
 //! Groups: which alerts a correlation rule is about, what they have in its fields, and so which of its groups each is in.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use rustc_hash::FxHashSet;
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,7 @@ use super::window::Value;
 use crate::plan::correlation::{
     Correlation, Correlations, Extent, FieldName, Filter, Fires, Lookup, Source, Test,
 };
-use crate::record::{Alert, AlertId, Decimal, Names, Sym};
+use crate::record::{Alert, AlertId, Decimal, Diff, Names, Sym};
 
 pub use crate::plan::correlation::Field;
 
@@ -63,8 +63,8 @@ pub struct Compiled {
     pub told: bool,
     /// How many correlations lie below it.
     pub level: usize,
-    /// Alerts (and findings) that lacked a number where it adds up numbers; every worker adds to it.
-    pub without_number: Arc<AtomicU64>,
+    /// Alerts and findings that lack the number that it adds up; every worker adds to it.
+    without_number: Arc<AtomicI64>,
     alerts: FxHashSet<Sym>,
     filters: Arc<[Sieve]>,
     /// Whether a value that is counted is known by its interned text alone.
@@ -150,6 +150,12 @@ impl Compiled {
         self.alerts.contains(&alert.rule) || self.alerts.contains(&alert.title)
     }
 
+    /// How many standing alerts and findings lack the number that it adds up; none where it adds up none.
+    #[must_use]
+    pub fn without_number(&self) -> u64 {
+        u64::try_from(self.without_number.load(Ordering::Relaxed)).unwrap_or(0)
+    }
+
     /// Whether no filter keeps the alert from counting.
     #[must_use]
     pub fn passes(&self, sight: &Sight<'_>) -> bool {
@@ -161,9 +167,10 @@ impl Compiled {
         })
     }
 
-    /// The group that an alert of the rule at `place` counts in, and what of it counts; none where it lacks a field.
+    /// The group that an alert of the rule at `place` counts in, and what of it counts; none where it lacks a field. `diff`
+    /// says whether the alert comes or goes.
     #[must_use]
-    pub fn alert(&self, index: u32, place: usize, sight: &Sight<'_>) -> Option<(Group, Value)> {
+    pub fn alert(&self, index: u32, place: usize, sight: &Sight<'_>, diff: Diff) -> Option<(Group, Value)> {
         let Place { group, value, .. } = &self.inputs[place];
         let look = |lookup: &Lookup| match lookup {
             Lookup::Alert(field) => sight.sym(field),
@@ -171,13 +178,20 @@ impl Compiled {
         };
         let values = group.iter().map(look).collect::<Option<_>>()?;
         let group = Group { rule: index, tenant: sight.alert.tenant, values };
-        let value = self.value(value, look, sight.names)?;
+        let value = self.value(value, look, sight.names, diff)?;
         Some((group, value))
     }
 
     /// The same of a finding of the correlation at `place`.
     #[must_use]
-    pub fn finding(&self, index: u32, place: usize, found: &Found, names: &Names) -> Option<(Group, Value)> {
+    pub fn finding(
+        &self,
+        index: u32,
+        place: usize,
+        found: &Found,
+        names: &Names,
+        diff: Diff,
+    ) -> Option<(Group, Value)> {
         let Place { group, value, .. } = &self.inputs[place];
         let look = |lookup: &Lookup| match lookup {
             Lookup::Finding(at) => found.group.values.get(*at).copied(),
@@ -185,10 +199,16 @@ impl Compiled {
         };
         let values = group.iter().map(look).collect::<Option<_>>()?;
         let group = Group { rule: index, tenant: found.group.tenant, values };
-        Some((group, self.value(value, look, names)?))
+        Some((group, self.value(value, look, names, diff)?))
     }
 
-    fn value(&self, at: &[Lookup], look: impl Fn(&Lookup) -> Option<Sym>, names: &Names) -> Option<Value> {
+    fn value(
+        &self,
+        at: &[Lookup],
+        look: impl Fn(&Lookup) -> Option<Sym>,
+        names: &Names,
+        diff: Diff,
+    ) -> Option<Value> {
         match self.test {
             Test::Count(_) | Test::Together(_) | Test::Expression(_) | Test::Ordered(_) => Some(Value::None),
             Test::Distinct(_) => {
@@ -199,7 +219,7 @@ impl Compiled {
                 let text = at.first().and_then(look);
                 let number = text.and_then(|text| names.with(text, Decimal::parse));
                 if number.is_none() {
-                    self.without_number.fetch_add(1, Ordering::Relaxed);
+                    self.without_number.fetch_add(diff, Ordering::Relaxed);
                 }
                 number.map(|number| Value::Number(number.billionths()))
             }

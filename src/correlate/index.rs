@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use super::group::{Compiled, Found, Group};
 use super::sight::Sight;
 use super::window::Event;
-use crate::record::{Alert, Names, Sym};
+use crate::record::{Alert, Diff, Names, Sym};
 
 /// A rule and the place in its `rules`.
 type At = (u32, usize);
@@ -58,9 +58,9 @@ impl Index {
         !self.by_rule.is_empty()
     }
 
-    /// What the rules see of an alert.
+    /// What the rules see of an alert that comes or goes.
     #[must_use]
-    pub fn alert(&self, alert: &Alert, names: &Names) -> SmallVec<[(Group, Event); 2]> {
+    pub fn alert(&self, alert: &Alert, names: &Names, diff: Diff) -> SmallVec<[(Group, Event); 2]> {
         let (mut events, mut passes) = (SmallVec::new(), None);
         let sight = Sight::of(alert, names);
         let by_title = self.by_rule.get(&alert.title).filter(|_| alert.title != alert.rule);
@@ -69,7 +69,7 @@ impl Index {
             if !*passes.get_or_insert_with(|| rule.passes(&sight)) {
                 break;
             }
-            if let Some((group, value)) = rule.alert(*index, *place, &sight) {
+            if let Some((group, value)) = rule.alert(*index, *place, &sight, diff) {
                 let event =
                     Event { rule: *index, order: alert.order(), places: bit(*place), value, ids: None };
                 push(&mut events, group, event);
@@ -80,11 +80,11 @@ impl Index {
 
     /// What the rules see of a finding.
     #[must_use]
-    pub fn finding(&self, found: &Found, names: &Names) -> SmallVec<[(Group, Event); 2]> {
+    pub fn finding(&self, found: &Found, names: &Names, diff: Diff) -> SmallVec<[(Group, Event); 2]> {
         let mut events = SmallVec::new();
         for (index, place) in self.by_finding.get(&found.group.rule).into_iter().flatten() {
             let rule = &self.rules[*index as usize];
-            if let Some((group, value)) = rule.finding(*index, *place, found, names) {
+            if let Some((group, value)) = rule.finding(*index, *place, found, names, diff) {
                 let ids = Some(Arc::clone(&found.ids));
                 let event = Event { rule: *index, order: found.order, places: bit(*place), value, ids };
                 push(&mut events, group, event);

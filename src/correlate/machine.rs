@@ -8,7 +8,7 @@
 //! - `event_count`: how many events count.
 //! - `value_count`: how many distinct values they have; an event that lacks the field is none of the group's.
 //! - `value_sum`, `value_avg`, `value_percentile`, `value_median`: of their numbers, exact to a billionth; an event without
-//!   a number there is none of the group's, and counted in `without_number`.
+//!   a number there is none of the group's, and counted in the run's `without_number`.
 //! - `temporal`: which of the rules referred to have an event among them: all, as many as the condition says, or as its
 //!   expression says. A rule under `not` must have none among them; what comes later does not matter.
 //! - `temporal_ordered`: see [`super::temporal_ordered`].

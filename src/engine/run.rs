@@ -116,6 +116,7 @@ pub struct Run {
     epoch: Epoch,
     under_way: usize,
     late: u64,
+    correlations: Arc<[Compiled]>,
 }
 
 impl Run {
@@ -154,6 +155,7 @@ impl Run {
         let clerk = thread::Builder::new().name("act".into()).spawn(move || clerk.run(&inbox))?;
         let service = RankService::start(ranker)?;
         let workers = Workers::start(workers, &wiring, service, &outputs).map_err(RunError::Worker)?;
+        let correlations = Arc::clone(&wiring.correlations);
         Ok(Run {
             workers,
             outputs,
@@ -166,6 +168,7 @@ impl Run {
             epoch: 0,
             under_way: 0,
             late: 0,
+            correlations,
         })
     }
 
@@ -252,6 +255,7 @@ impl Run {
         };
         worked.map_err(RunError::Worker)?;
         let mut summary = Summary::of(&counts, self.late, report.divergences);
+        summary.without_number = self.correlations.iter().map(Compiled::without_number).sum();
         if summary.unaccounted() != 0 {
             // A record that is neither alert, duplicate, reject nor ignored is a divergence like any other.
             summary.divergences += summary.unaccounted().unsigned_abs();

@@ -37,7 +37,7 @@ fn a_flood_of_groups_is_forgotten_after_the_window() {
             let time = i64::try_from(n).expect("small");
             let entities = [("host", &*format!("h{n}")), ("user", "ada")];
             let one = alert(&names, n, time, tick_of(time), "a", &entities, r#"{"bytes":1}"#);
-            for (group, event) in index.alert(&one, &names) {
+            for (group, event) in index.alert(&one, &names, 1) {
                 tails.update(group, event, 1, |_, _, _| ());
             }
             if n % 500 == 0 {
@@ -50,4 +50,27 @@ fn a_flood_of_groups_is_forgotten_after_the_window() {
         tails.settle(160, |_, _| ());
         assert_eq!(tails.len(), 0, "{rule}");
     }
+}
+
+#[test]
+fn what_is_no_number_is_not_counted_but_told() {
+    let text = "title: x
+correlation: {group-by: [host], timespan: 10s, type: value_sum, rules: [a], condition: {gte: 2, field: bytes}}";
+    let names = Arc::new(Names::default());
+    let compiled = Compiled::all(&rules(text), &names);
+    let index = Index::of(&compiled, None);
+    let mut seen = 0;
+    for (n, left, diff) in [
+        (0, r#"{"bytes":1}"#, 1),
+        (1, r#"{"bytes":"1.5"}"#, 1),
+        (2, r#"{"bytes":"much"}"#, 1),
+        (3, r#"{"bytes":null}"#, 1),
+        (4, "", 1),
+        // One of them is withdrawn.
+        (4, "", -1),
+    ] {
+        let one = alert(&names, n, 0, 0, "a", &[("host", "h")], left);
+        seen += index.alert(&one, &names, diff).len();
+    }
+    assert_eq!((seen, compiled[0].without_number()), (2, 2));
 }
