@@ -60,7 +60,7 @@ impl Index {
 
     /// What the rules see of an alert that comes or goes.
     #[must_use]
-    pub fn alert(&self, alert: &Alert, names: &Names, diff: Diff) -> SmallVec<[(Group, Event); 2]> {
+    pub fn alert(&self, alert: &Alert, names: &Names, diff: Diff) -> SmallVec<[(Group, Event); 1]> {
         let (mut events, mut passes) = (SmallVec::new(), None);
         let sight = Sight::of(alert, names);
         let by_title = self.by_rule.get(&alert.title).filter(|_| alert.title != alert.rule);
@@ -80,7 +80,7 @@ impl Index {
 
     /// What the rules see of a finding.
     #[must_use]
-    pub fn finding(&self, found: &Found, names: &Names, diff: Diff) -> SmallVec<[(Group, Event); 2]> {
+    pub fn finding(&self, found: &Found, names: &Names, diff: Diff) -> SmallVec<[(Group, Event); 1]> {
         let mut events = SmallVec::new();
         for (index, place) in self.by_finding.get(&found.group.rule).into_iter().flatten() {
             let rule = &self.rules[*index as usize];
@@ -106,7 +106,7 @@ fn bit(place: usize) -> u64 {
 }
 
 /// An alert that several places of a rule refer to counts once in a group, with what counts at the first of them.
-fn push(events: &mut SmallVec<[(Group, Event); 2]>, group: Group, event: Event) {
+fn push(events: &mut SmallVec<[(Group, Event); 1]>, group: Group, event: Event) {
     match events.iter_mut().find(|(other, _)| *other == group) {
         Some((_, known)) => known.places |= event.places,
         None => events.push((group, event)),

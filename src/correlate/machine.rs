@@ -147,7 +147,7 @@ impl Machine for Matching {
                 _,
             ) => None,
         };
-        changes.extend(told.map(in_order));
+        changes.extend(told.map(|alerts| in_order(event, alerts)));
         undo.unwrap_or(Undo::Nothing)
     }
 
@@ -256,11 +256,12 @@ fn of_each_rule(group: &Windowed<Present>) -> Vec<AlertId> {
     ids
 }
 
-/// Each alert once, first to last, the latest thousand.
-fn in_order(last_first: Vec<AlertId>) -> Vec<AlertId> {
+/// Each alert once, first to last, the latest thousand; the one that completed the finding is the last.
+fn in_order(event: &Event, last_first: Vec<AlertId>) -> Vec<AlertId> {
+    let own = event.ids.as_ref().and_then(|ids| ids.last()).copied().unwrap_or(event.order.id);
     let mut seen = FxHashSet::default();
-    let mut ids: Vec<AlertId> =
-        last_first.into_iter().filter(|id| seen.insert(*id)).take(ALERTS_MAX).collect();
+    let all = std::iter::once(own).chain(last_first);
+    let mut ids: Vec<AlertId> = all.filter(|id| seen.insert(*id)).take(ALERTS_MAX).collect();
     ids.reverse();
     ids
 }
