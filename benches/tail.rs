@@ -2,9 +2,11 @@
 //! 10,000 and of 100, emitted at once and settled as the clock goes on; beside it the linking of the same records.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use quell::correlate::event_count::Counting;
 use quell::correlate::link::Links;
+use quell::correlate::tally::Count;
+use quell::correlate::window::{Event, Undo, Value, Windowed};
 use quell::flow::{Machine, Tails};
+use quell::plan::correlation::{Bounds, Extent, Fires, Window};
 use quell::plan::link::LinkSettings;
 use quell::record::{
     Alert, AlertId, Entity, EntityKind, Names, Observable, Order, Role, Severity, Sym, Tactics, Tick,
@@ -14,25 +16,40 @@ use smallvec::smallvec;
 const RECORDS: u64 = 200_000;
 const LATENESS_S: Tick = 60;
 
-struct Count;
+struct Counting(Bounds);
 
-impl Machine for Count {
+const EXTENT: Extent = Extent { window: Window::Sliding, span_ms: 300_000, gap_ms: 300_000 };
+
+impl Machine for Counting {
     type Record = (u32, Order);
     type Change = AlertId;
-    type State = Counting;
+    type State = Windowed<Count>;
+    type Undo = Option<Undo<()>>;
 
     fn order(record: &Self::Record) -> Order {
         record.1
     }
 
-    fn step(&self, state: &mut Counting, record: &Self::Record, changes: &mut Vec<AlertId>) {
-        let order = record.1;
-        changes.extend(state.step(order.time, order.tick, order.id, 300_000, 10).map(|_| order.id));
+    fn step(&self, state: &mut Self::State, record: &Self::Record, changes: &mut Vec<AlertId>) -> Self::Undo {
+        let holds = |count: &Count| count.within(&self.0);
+        let (undo, fired) = state.step(&event(record), (), EXTENT, Fires::Crossing, holds);
+        changes.extend(fired.then_some(record.1.id));
+        undo
     }
 
-    fn dies(&self, state: &Counting) -> Tick {
-        state.dies(300_000)
+    fn undo(&self, state: &mut Self::State, record: &Self::Record, undo: Self::Undo) {
+        if let Some(undo) = undo {
+            state.undo(&event(record), undo);
+        }
     }
+
+    fn dies(&self, state: &Self::State) -> Tick {
+        state.dies(EXTENT)
+    }
+}
+
+fn event(record: &(u32, Order)) -> Event {
+    Event { rule: 0, order: record.1, places: 0, value: Value::None, ids: None }
 }
 
 /// A splitmix64 step: the bench must be the same on every machine.
@@ -67,7 +84,7 @@ fn records(late_percent: u64) -> Vec<(u32, Order)> {
 }
 
 fn run(records: &[(u32, Order)], epoch: usize) -> usize {
-    let mut tails: Tails<u32, Count> = Tails::new(Count);
+    let mut tails: Tails<u32, Counting> = Tails::new(Counting(Bounds::at_least(10)));
     let (mut said, mut clock) = (0, 0);
     for records in records.chunks(epoch) {
         for record in records {

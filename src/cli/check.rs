@@ -71,15 +71,16 @@ pub(super) fn look(flow: &Path) -> Found {
     for mapping in &parts.mappings {
         faults.extend(normalize::example::check(mapping, &parts.mappings));
     }
-    for correlation in &parts.correlations {
-        faults.extend(correlate::example::check(correlation));
+    for at in 0..parts.correlations.rules.len() {
+        faults.extend(correlate::example::check(&parts.correlations, at));
     }
     let mapped = parts.mappings.iter().map(|mapping| mapping.examples.len()).sum::<usize>();
-    let correlated = parts.correlations.iter().map(|correlation| correlation.examples.len()).sum::<usize>();
+    let correlated =
+        parts.correlations.rules.iter().map(|correlation| correlation.examples.len()).sum::<usize>();
     let mut found = Found {
         flow: flow.to_owned(),
         mappings: parts.mappings.len(),
-        correlations: parts.correlations.len(),
+        correlations: parts.correlations.rules.len(),
         playbooks: parts.playbooks.len(),
         examples: mapped + correlated,
         policy: parts.policy.as_ref().map(|policy| policy.name.clone()),

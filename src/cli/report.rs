@@ -105,6 +105,9 @@ pub(crate) fn tell(summary: &Summary, counts: &Counts, archive: &Path, names: &A
         group(s.ignored),
         group(s.late)
     );
+    if s.without_number > 0 {
+        println!("  {} times an alert lacked the number that a correlation adds up", group(s.without_number));
+    }
     println!(
         "  {} incidents -> {} executed, {} escalated to people, {} declined, {} superseded",
         group(s.incidents),

@@ -52,16 +52,24 @@ impl Machine for FirstOfItsName {
     type Record = Arc<Alert>;
     type Change = Kept;
     type State = Admission;
+    /// What the state was.
+    type Undo = Admission;
 
     fn order(record: &Arc<Alert>) -> Order {
         record.order()
     }
 
-    fn step(&self, state: &mut Admission, record: &Arc<Alert>, changes: &mut Vec<Kept>) {
+    fn step(&self, state: &mut Admission, record: &Arc<Alert>, changes: &mut Vec<Kept>) -> Admission {
+        let before = *state;
         if record.tick >= state.dies() {
             state.0 = record.tick;
             changes.push(Kept);
         }
+        before
+    }
+
+    fn undo(&self, state: &mut Admission, _: &Arc<Alert>, before: Admission) {
+        *state = before;
     }
 
     fn dies(&self, state: &Admission) -> Tick {

@@ -11,32 +11,37 @@ use timely::dataflow::InputHandle;
 use timely::dataflow::operators::{Input, Inspect};
 
 use super::findings::findings;
-use super::group::{Compiled, Field};
+use super::group::Compiled;
 use crate::flow::Turn;
 use crate::normalize::canonical::canonical;
-use crate::plan::correlation::{Correlation, CorrelationExample};
+use crate::plan::correlation::{CorrelationExample, Correlations, Field, FieldName};
 use crate::plan::fault::Fault;
 use crate::record::{
     Alert, AlertId, Diff, Epoch, Millis, Names, Observable, Severity, Sym, Tactics, Tick, tick_of,
 };
 
+/// What a mapping would leave over.
+type Left = serde_json::Map<String, serde_json::Value>;
+
 /// Alerts of one example, at most: more would make a check slow and show nothing further.
 const ALERTS_MAX: u32 = 100_000;
 
-/// Runs the examples of a correlation; a rule without any is a fault too.
+/// Runs the examples of the correlation at that index; a rule that is told and has none is a fault too.
 #[must_use]
-pub fn check(correlation: &Correlation) -> Vec<Fault> {
+pub fn check(correlations: &Correlations, at: usize) -> Vec<Fault> {
+    let correlation = &correlations.rules[at];
     let fault = |line: u64, what: String| Fault {
         file: correlation.file.clone(),
         line: Some(line).filter(|line| *line > 0),
         what,
         cure: "mend the rule, or what the example expects".to_owned(),
     };
-    if correlation.examples.is_empty() {
-        let cure = "give alerts that make it fire, and alerts that must not";
-        return vec![Fault::of(&correlation.file, "`examples` is empty", cure)];
+    if correlation.examples.is_empty() && correlation.told {
+        let cure = "give alerts that make it fire, and alerts that must not".to_owned();
+        let what = format!("`examples` of {:?} is empty", correlation.name);
+        return vec![Fault { file: correlation.file.clone(), line: Some(correlation.line), what, cure }];
     }
-    let run = |example: &CorrelationExample| match fires(correlation, &example.alerts) {
+    let run = |example: &CorrelationExample| match fires(correlations, at, &example.alerts) {
         Ok(found) if found == example.fires => None,
         Ok(found) => Some(format!("an example fires {found} times, not {}", example.fires)),
         Err(what) => Some(what),
@@ -45,16 +50,17 @@ pub fn check(correlation: &Correlation) -> Vec<Fault> {
     examples.filter_map(|e| run(&e.value).map(|what| fault(e.referenced.line(), what))).collect()
 }
 
-/// How many findings the rule makes of alerts written as an example writes them.
-pub fn fires(correlation: &Correlation, lines: &[String]) -> Result<usize, String> {
+/// How many findings the correlation at that index makes of alerts written as an example writes them.
+pub fn fires(correlations: &Correlations, at: usize, lines: &[String]) -> Result<usize, String> {
     let names = Arc::new(Names::default());
     let mut alerts = Vec::new();
     for line in lines {
         let read = read(line, &names, &mut alerts);
         read.map_err(|what| format!("the example's alert {line:?}: {what}"))?;
     }
-    let rules: Arc<[Compiled]> = [Compiled::of(correlation, &names)].into();
-    if let Some(alert) = alerts.iter().find(|alert| !rules[0].concerns(alert)) {
+    let rules = Compiled::all(&correlations.alone(at), &names);
+    let concerned = |alert: &Alert| rules.iter().any(|rule| rule.concerns(alert));
+    if let Some(alert) = alerts.iter().find(|alert| !concerned(alert)) {
         let rule = names.get(alert.rule);
         return Err(format!("the example's rule {rule:?} is none of the correlation's `rules`"));
     }
@@ -104,11 +110,12 @@ fn read(line: &str, names: &Names, alerts: &mut Vec<Alert>) -> Result<(), String
         return Err("write the rule behind the second".to_owned());
     }
     let rule = names.intern(&rule.join(" "));
-    let mut alert = blank(rule, names);
+    let (mut alert, mut left) = (blank(rule, names), Left::new());
     for word in words {
         let (field, value) = word.split_once('=').ok_or_else(|| format!("{word:?} is not field=value"))?;
-        set(&mut alert, field, value, names)?;
+        set(&mut alert, field, value, &mut left, names)?;
     }
+    alert.unmapped = (!left.is_empty()).then(|| serde_json::Value::Object(left).to_string().into());
     for copy in 0..copies {
         let position = alerts.len() as u64 + 1;
         let time = (Millis::from(second) + Millis::from(copy)) * 1000;
@@ -122,24 +129,26 @@ fn read(line: &str, names: &Names, alerts: &mut Vec<Alert>) -> Result<(), String
     Ok(())
 }
 
-fn set(alert: &mut Alert, field: &str, value: &str, names: &Names) -> Result<(), String> {
-    match Field::parse(field) {
+fn set(alert: &mut Alert, field: &str, value: &str, left: &mut Left, names: &Names) -> Result<(), String> {
+    let name = FieldName::parse(field)?;
+    match name.known.first() {
         Some(Field::Entity(kind, role)) => {
-            let text = canonical(kind, &[], &[], value)
+            let text = canonical(*kind, &[], &[], value)
                 .ok_or_else(|| format!("{value:?} is no value of {field}"))?;
-            let entity = crate::record::Entity { kind, value: names.intern(&text) };
+            let entity = crate::record::Entity { kind: *kind, value: names.intern(&text) };
             alert.entities.push(Observable { entity, role: role.unwrap_or_default() });
-            Ok(())
         }
-        Some(Field::Product) => {
-            alert.product = names.intern(value);
-            Ok(())
+        Some(Field::Product) => alert.product = names.intern(value),
+        Some(Field::Severity) => {
+            let severity = Severity::ALL.into_iter().find(|severity| severity.name() == value);
+            alert.severity = severity.ok_or_else(|| format!("{value:?} is no severity"))?;
         }
-        Some(Field::Rule) => Err("the rule stands behind the second".to_owned()),
+        Some(Field::Rule | Field::Title) => return Err("the rule stands behind the second".to_owned()),
         None => {
-            Err(format!("no alert has a field {field:?}; use product or an entity kind, as src_ip or user"))
+            left.insert(field.to_owned(), value.into());
         }
     }
+    Ok(())
 }
 
 fn blank(rule: Sym, names: &Names) -> Alert {
@@ -165,33 +174,33 @@ fn blank(rule: Sym, names: &Names) -> Alert {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::correlation::CorrelationTest;
 
-    fn rule(test: CorrelationTest, rules: &[&str]) -> Correlation {
-        Correlation {
-            file: "x.yml".into(),
-            name: "x".into(),
-            title: "X".into(),
-            rules: rules.iter().map(|rule| (*rule).to_owned()).collect(),
-            group_by: vec!["user".into()],
-            timespan_ms: 60_000,
-            test,
-            examples: Vec::new(),
-        }
+    fn rules(text: &str) -> Correlations {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("x.yml");
+        std::fs::write(&file, text).expect("room for a file");
+        let mut faults = Vec::new();
+        let rules = Correlations::read(&[file], &mut faults);
+        assert_eq!(faults, []);
+        rules
     }
 
-    fn count(rule: &Correlation, lines: &[&str]) -> Result<usize, String> {
-        fires(rule, &lines.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>())
+    fn rule(correlation: &str) -> Correlations {
+        rules(&format!("title: X\ncorrelation: {{group-by: [user], timespan: 1m, {correlation}}}"))
+    }
+
+    fn count(rules: &Correlations, lines: &[&str]) -> Result<usize, String> {
+        fires(rules, rules.rules.len() - 1, &lines.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>())
     }
 
     #[test]
     fn examples_run_through_the_operator() {
-        let three = rule(CorrelationTest::EventCount { gte: 3 }, &["Sign-in failed"]);
+        let three = rule("type: event_count, rules: [Sign-in failed], condition: {gte: 3}");
         assert_eq!(count(&three, &["x3 0 Sign-in failed user=Bob"]), Ok(1));
         assert_eq!(count(&three, &["x2 0 Sign-in failed user=bob", "9 Sign-in failed user=eve"]), Ok(0));
         assert_eq!(count(&three, &["x2 0 Sign-in failed user=bob", "60 Sign-in failed user=BOB"]), Ok(1));
         assert_eq!(count(&three, &["x2 0 Sign-in failed user=bob", "61 Sign-in failed user=bob"]), Ok(0));
-        let ordered = rule(CorrelationTest::TemporalOrdered, &["a", "b"]);
+        let ordered = rule("type: temporal_ordered, rules: [a, b]");
         assert_eq!(count(&ordered, &["5 b user=x", "0 a user=x"]), Ok(1), "the order is that of time");
         assert_eq!(count(&ordered, &["0 a user=x", "0 b user=x"]), Ok(1), "in one second: that of the list");
         assert_eq!(count(&ordered, &["0 b user=x", "0 a user=x"]), Ok(0));
@@ -199,18 +208,18 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_told() {
-        let ordered = rule(CorrelationTest::TemporalOrdered, &["a", "b"]);
+        let ordered = rule("type: temporal_ordered, rules: [a, b]");
         for (line, what) in [
             ("a user=x", "write the second"),
             ("0 user=x", "write the rule"),
             ("x0 0 a user=x", "xN"),
-            ("0 a colour=red", "no alert has a field"),
+            ("0 a colour..=red", "not a field's path"),
             ("0 a src_ip=nowhere", "is no value"),
             ("0 c user=x", "none of the correlation's"),
         ] {
             let said = count(&ordered, &[line]).unwrap_err();
             assert!(said.contains(what), "{line}: {said}");
         }
-        assert_eq!(check(&ordered).len(), 1, "a rule without examples is a fault");
+        assert_eq!(check(&ordered, 0).len(), 1, "a rule without examples is a fault");
     }
 }

@@ -2,48 +2,97 @@
 //!
 //! In: admitted alerts with diffs, early. Out: findings with diffs: said at once, withdrawn only where a late alert or
 //! a withdrawn one undoes them, never by expiry.
-//! State: per rule and group what the rule's kind keeps; see [`super::event_count`] and [`super::temporal_ordered`].
+//! State: per rule and group what [`super::machine`] keeps.
+//!
+//! A rule that takes in findings of others stands one level above them: each level is an operator of its own, which gets
+//! the changes of those below in the same epoch. So a finding that is withdrawn below is withdrawn from what it made
+//! above in the same breath.
 
-use std::rc::Rc;
 use std::sync::Arc;
 
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
+use timely::dataflow::operators::Concatenate;
 use timely::dataflow::operators::vec::{Map, ToStream};
 
-use super::event_count::Counting;
-use super::group::{Compiled, Group};
-use super::temporal_ordered::Sequence;
-use crate::flow::{Machine, Stream, Tails, Turn, turns};
-use crate::plan::correlation::CorrelationTest;
-use crate::record::{Alert, Diff, Finding, Names, Order, Sym, Tick};
+use super::group::{Compiled, Found, Group};
+use super::index::Index;
+use super::machine::Matching;
+use super::window::Event;
+use crate::flow::{Stream, Tails, Turn, turns};
+use crate::record::{Alert, AlertId, Diff, Finding, Names, Order};
 
-/// Builds the operator for all correlation rules.
+type Change = (Group, Event, Diff);
+
+/// Builds the operators for all correlation rules.
+#[expect(clippy::needless_pass_by_value, reason = "streams are handed over, as to every operator")]
 pub fn findings<'scope>(
     alerts: Stream<'scope, (Alert, Diff)>,
     clock: Stream<'scope, Turn>,
     rules: &Arc<[Compiled]>,
     names: &Arc<Names>,
 ) -> Stream<'scope, (Finding, Diff)> {
-    let grouping = Arc::clone(rules);
-    let grouped = alerts.flat_map(move |(alert, diff)| {
-        let rules = grouping.iter().enumerate();
-        let groups: Vec<Group> = rules
-            .filter(|(_, rule)| rule.concerns(&alert))
-            .filter_map(|(n, rule)| rule.group(n, &alert))
-            .collect();
-        groups.into_iter().map(move |group| (group_parts(&group), alert.clone(), diff))
-    });
-    let mut tails: Tails<Group, Matching> =
-        Tails::new(Matching { rules: Arc::clone(rules), names: Arc::clone(names) });
-    let route = Exchange::new(|(group, _, _): &(Parts, Alert, Diff)| group_route(group));
+    let scope = clock.scope();
+    let top = rules.iter().map(|rule| rule.level).max().unwrap_or(0);
+    let mut found: Vec<Stream<'scope, (Found, Diff)>> = Vec::new();
+    for own in 0..=top {
+        let index = Arc::new(Index::of(rules, Some(own)));
+        let mut events = Vec::new();
+        if index.takes_alerts() {
+            events.push(of_alerts(alerts.clone(), &index, names));
+        }
+        if index.takes_findings() {
+            events.extend(found.iter().map(|below| of_findings(below.clone(), &index, names)));
+        }
+        found.push(level(scope.concatenate(events), clock.clone(), rules));
+    }
+    let (rules, names) = (Arc::clone(rules), Arc::clone(names));
+    scope.concatenate(found).flat_map(move |(found, diff)| {
+        let rule = &rules[found.group.rule as usize];
+        rule.told.then(|| (told(&found, rule, &names), diff))
+    })
+}
+
+fn of_alerts<'scope>(
+    alerts: Stream<'scope, (Alert, Diff)>,
+    index: &Arc<Index>,
+    names: &Arc<Names>,
+) -> Stream<'scope, Change> {
+    let (index, names) = (Arc::clone(index), Arc::clone(names));
+    alerts.flat_map(move |(alert, diff)| {
+        index.alert(&alert, &names, diff).into_iter().map(move |(group, event)| (group, event, diff))
+    })
+}
+
+fn of_findings<'scope>(
+    found: Stream<'scope, (Found, Diff)>,
+    index: &Arc<Index>,
+    names: &Arc<Names>,
+) -> Stream<'scope, Change> {
+    let (index, names) = (Arc::clone(index), Arc::clone(names));
+    found.flat_map(move |(found, diff)| {
+        index.finding(&found, &names, diff).into_iter().map(move |(group, event)| (group, event, diff))
+    })
+}
+
+/// One level's rules.
+fn level<'scope>(
+    events: Stream<'scope, Change>,
+    clock: Stream<'scope, Turn>,
+    rules: &Arc<[Compiled]>,
+) -> Stream<'scope, (Found, Diff)> {
+    let rules = Arc::clone(rules);
+    let mut tails: Tails<Group, Matching> = Tails::new(Matching { rules: Arc::clone(&rules) });
+    let route = Exchange::new(|(group, _, _): &Change| group.route());
     let nothing = Vec::<()>::new().to_stream(clock.scope());
-    let (out, _) = turns("findings", (grouped, route), (nothing, Pipeline), clock, move |work| {
-        work.first.sort_unstable_by(|a, b| a.1.order().cmp(&b.1.order()).then(a.2.cmp(&b.2)));
-        let out: &mut Vec<(Finding, Diff)> = work.out;
-        for (group, alert, diff) in work.first.drain(..) {
-            let group = Group { rule: group.0, tenant: group.1, values: group.2.into() };
-            let record = Rc::new((group.clone(), alert));
-            tails.update(group, record, diff, |_, finding, diff| out.push((finding, diff)));
+    let (out, _) = turns("findings", (events, route), (nothing, Pipeline), clock, move |work| {
+        in_order(work.first);
+        let out: &mut Vec<(Found, Diff)> = work.out;
+        for (group, event, diff) in work.first.drain(..) {
+            let position = behind(&rules[event.rule as usize], event.rule);
+            tails.update(group.clone(), event, diff, |event, ids, diff| {
+                let order = Order { position, ..event.order };
+                out.push((Found { order, group: group.clone(), ids: Arc::new(ids) }, diff));
+            });
         }
         tails.settle(work.turn.settled, |_, _| ());
         let _: &mut Vec<()> = work.side;
@@ -51,81 +100,40 @@ pub fn findings<'scope>(
     out
 }
 
-type Parts = (u32, Sym, Vec<Sym>);
-
-fn group_parts(group: &Group) -> Parts {
-    (group.rule, group.tenant, group.values.to_vec())
+/// A finding's position: behind the event that completed it, and behind the findings of lower levels at the same alert.
+fn behind(rule: &Compiled, index: u32) -> u64 {
+    1 << 63 | (rule.level as u64) << 32 | u64::from(index)
 }
 
-/// Where a group lives: any function of the group will do, since which worker has it shows in no result.
-fn group_route(group: &Parts) -> u64 {
-    let seed = u64::from(group.0) << 32 | u64::from(group.1.raw());
-    group.2.iter().fold(seed, |hash, value| {
-        (hash.rotate_left(5) ^ u64::from(value.raw())).wrapping_mul(0x517c_c1b7_2722_0a95)
-    })
-}
-
-/// All rules as one machine: the group says which rule.
-struct Matching {
-    rules: Arc<[Compiled]>,
-    names: Arc<Names>,
-}
-
-#[derive(Clone, Debug, Default)]
-enum State {
-    #[default]
-    New,
-    Counting(u32, Counting),
-    Sequence(u32, Box<Sequence>),
-}
-
-impl Machine for Matching {
-    type Record = Rc<(Group, Alert)>;
-    type Change = Finding;
-    type State = State;
-
-    fn order(record: &Self::Record) -> Order {
-        record.1.order()
+/// Sorted, what was taken back within the epoch left out, and what is taken back first: a record can only be taken back
+/// that is there, and one at its place only added once it is gone.
+fn in_order(changes: &mut Vec<Change>) {
+    changes.sort_unstable_by(|a, b| (a.1.order, &a.0, a.2).cmp(&(b.1.order, &b.0, b.2)));
+    if changes.iter().all(|(_, _, diff)| *diff > 0) {
+        return;
     }
-
-    fn step(&self, state: &mut State, record: &Self::Record, changes: &mut Vec<Finding>) {
-        let (group, alert) = &**record;
-        let rule = &self.rules[group.rule as usize];
-        if let State::New = state {
-            *state = match rule.test {
-                CorrelationTest::EventCount { .. } => State::Counting(group.rule, Counting::default()),
-                CorrelationTest::TemporalOrdered => State::Sequence(group.rule, Box::default()),
-            };
-        }
-        let ids = match (&mut *state, rule.test) {
-            (State::Counting(_, counting), CorrelationTest::EventCount { gte }) => {
-                counting.step(alert.time, alert.tick, alert.id, rule.timespan_ms, gte)
-            }
-            (State::Sequence(_, sequence), CorrelationTest::TemporalOrdered) => {
-                let named =
-                    |place: &usize| rule.rules[*place] == alert.rule || rule.rules[*place] == alert.title;
-                let places = (0..rule.rules.len()).filter(named);
-                sequence.step((alert.time, alert.tick, alert.id), places, rule.rules.len(), rule.timespan_ms)
-            }
-            (State::New | State::Counting(..) | State::Sequence(..), _) => None,
-        };
-        if let Some(alert_ids) = ids {
-            changes.push(Finding {
-                tick: alert.tick,
-                tenant: alert.tenant,
-                correlation: rule.name,
-                group: self.names.intern(&group.text(&self.names)),
-                time: alert.time,
-                alert_ids,
-            });
+    let mut sums: Vec<Change> = Vec::with_capacity(changes.len());
+    for (group, event, diff) in changes.drain(..) {
+        let same = |other: &&mut Change| other.0 == group && other.1 == event;
+        let near = sums.iter_mut().rev().take_while(|other| other.1.order == event.order).find(same);
+        match near {
+            Some((_, _, sum)) => *sum += diff,
+            None => sums.push((group, event, diff)),
         }
     }
+    sums.retain(|(_, _, diff)| *diff != 0);
+    sums.sort_by(|a, b| (a.1.order, &a.0, a.2).cmp(&(b.1.order, &b.0, b.2)));
+    *changes = sums;
+}
 
-    fn dies(&self, state: &State) -> Tick {
-        match state {
-            State::New => Tick::MIN,
-            State::Counting(rule, counting) => counting.dies(self.rules[*rule as usize].timespan_ms),
-            State::Sequence(rule, sequence) => sequence.dies(self.rules[*rule as usize].timespan_ms),
-        }
+fn told(found: &Found, rule: &Compiled, names: &Names) -> Finding {
+    let alert_ids: Vec<AlertId> = found.ids.to_vec();
+    Finding {
+        tick: found.order.tick,
+        tenant: found.group.tenant,
+        correlation: rule.name,
+        group: names.intern(&found.group.text(names)),
+        time: found.order.time,
+        alert_ids,
     }
 }

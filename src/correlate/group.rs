@@ -1,26 +1,23 @@
-//! Groups: what `group-by` fields an alert has, and which alerts a correlation rule is about.
+//! Groups: which alerts a correlation rule is about, what they have in its fields, and so which of its groups each is in.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use rustc_hash::FxHashSet;
+use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
-use crate::plan::correlation::{Correlation, CorrelationTest};
-use crate::record::{Alert, Names, Observable, Sym};
+use super::sight::Sight;
+use super::window::Value;
+use crate::plan::correlation::{
+    Correlation, Correlations, Extent, FieldName, Filter, Fires, Lookup, Source, Test,
+};
+use crate::record::{Alert, AlertId, Decimal, Diff, Names, Sym};
 
 pub use crate::plan::correlation::Field;
 
-/// What an alert has in a field; none where it lacks it.
-fn value(field: Field, alert: &Alert) -> Option<Sym> {
-    match field {
-        Field::Rule => Some(alert.rule),
-        Field::Product => Some(alert.product),
-        Field::Entity(kind, role) => {
-            let fits = |o: &&Observable| o.entity.kind == kind && role.is_none_or(|r| r == o.role);
-            alert.entities.iter().find(fits).map(|observable| observable.entity.value)
-        }
-    }
-}
-
 /// The rule, the tenant, and the values of the `group-by` fields: one group's identity.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Group {
     /// Index of the correlation rule.
     pub rule: u32,
@@ -30,52 +27,213 @@ pub struct Group {
     pub values: SmallVec<[Sym; 2]>,
 }
 
-/// A correlation rule with its names interned.
-#[derive(Clone, Debug)]
-pub struct Compiled {
-    /// Its name.
-    pub name: Sym,
-    /// The rules referred to, in order.
-    pub rules: Vec<Sym>,
-    /// Grouping.
-    pub group_by: Vec<Field>,
-    /// Window, in milliseconds.
-    pub timespan_ms: i64,
-    /// What it looks for.
-    pub test: CorrelationTest,
-}
-
-impl Compiled {
-    /// Interns a rule's names.
-    #[must_use]
-    pub fn of(correlation: &Correlation, names: &Names) -> Compiled {
-        Compiled {
-            name: names.intern(&correlation.name),
-            rules: correlation.rules.iter().map(|rule| names.intern(rule)).collect(),
-            group_by: correlation.group_by.iter().filter_map(|field| Field::parse(field)).collect(),
-            timespan_ms: correlation.timespan_ms,
-            test: correlation.test,
-        }
-    }
-
-    /// Whether the rule refers to the alert's rule, by id or by name.
-    #[must_use]
-    pub fn concerns(&self, alert: &Alert) -> bool {
-        self.rules.iter().any(|rule| *rule == alert.rule || *rule == alert.title)
-    }
-
-    /// The group that the alert counts in; none where it lacks one of the fields.
-    #[must_use]
-    pub fn group(&self, index: usize, alert: &Alert) -> Option<Group> {
-        let values = self.group_by.iter().map(|field| value(*field, alert)).collect::<Option<_>>()?;
-        Some(Group { rule: u32::try_from(index).ok()?, tenant: alert.tenant, values })
-    }
-}
-
 impl Group {
     /// The values as one text, for the archive.
     #[must_use]
     pub fn text(&self, names: &Names) -> String {
         self.values.iter().map(|value| names.get(*value)).collect::<Vec<_>>().join(" ")
     }
+
+    /// Where the group lives: any function of it will do, since which worker has it shows in no result.
+    #[must_use]
+    pub fn route(&self) -> u64 {
+        let seed = u64::from(self.rule) << 32 | u64::from(self.tenant.raw());
+        self.values.iter().fold(seed, |hash, value| {
+            (hash.rotate_left(5) ^ u64::from(value.raw())).wrapping_mul(0x517c_c1b7_2722_0a95)
+        })
+    }
+}
+
+/// A correlation rule with its names interned.
+#[derive(Clone, Debug)]
+pub struct Compiled {
+    /// Its name.
+    pub name: Sym,
+    /// What it takes in, by place.
+    pub inputs: Vec<Place>,
+    /// How long an alert may still be asked for: by the rule itself, or by one that takes in its findings.
+    pub timespan_ms: i64,
+    /// How far back it looks.
+    pub extent: Extent,
+    /// What it looks for.
+    pub test: Test,
+    /// When it says so.
+    pub fires: Fires,
+    /// Whether its findings are told.
+    pub told: bool,
+    /// How many correlations lie below it.
+    pub level: usize,
+    /// Alerts and findings that lack the number that it adds up; every worker adds to it.
+    without_number: Arc<AtomicI64>,
+    alerts: FxHashSet<Sym>,
+    filters: Arc<[Sieve]>,
+    /// Whether a value that is counted is known by its interned text alone.
+    interned: bool,
+}
+
+/// One of the rules that a correlation refers to.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// Rules and titles of alerts, or none where it is a correlation.
+    pub alerts: Vec<Sym>,
+    /// The correlation whose findings it takes in.
+    pub findings: Option<u32>,
+    group: Vec<Lookup>,
+    value: Vec<Lookup>,
+}
+
+/// A filter with its names interned.
+#[derive(Debug)]
+struct Sieve {
+    rules: Option<FxHashSet<Sym>>,
+    filter: Filter,
+}
+
+/// A finding of a correlation, as others see it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Found {
+    /// Where it stands among the events of others: right behind what completed it.
+    pub order: crate::record::Order,
+    /// Of which rule and whom.
+    pub group: Group,
+    /// Its alerts, in order.
+    pub ids: Arc<Vec<AlertId>>,
+}
+
+impl Compiled {
+    /// Interns the names of a plan's rules.
+    #[must_use]
+    pub fn all(correlations: &Correlations, names: &Names) -> Arc<[Compiled]> {
+        let sieves = correlations.filters.iter().map(|filter| Sieve {
+            rules: filter.rules.as_ref().map(|rules| rules.iter().map(|rule| names.intern(rule)).collect()),
+            filter: filter.clone(),
+        });
+        let sieves: Arc<[Sieve]> = sieves.collect();
+        correlations.rules.iter().map(|rule| Compiled::of(rule, &sieves, names)).collect()
+    }
+
+    fn of(rule: &Correlation, sieves: &Arc<[Sieve]>, names: &Names) -> Compiled {
+        let inputs: Vec<Place> = rule
+            .inputs
+            .iter()
+            .map(|input| {
+                let (alerts, findings) = match &input.of {
+                    Source::Alerts(rules) => (rules.iter().map(|rule| names.intern(rule)).collect(), None),
+                    Source::Findings(other) => (Vec::new(), u32::try_from(*other).ok()),
+                };
+                Place { alerts, findings, group: input.group.clone(), value: input.value.clone() }
+            })
+            .collect();
+        let with_path = |lookup: &Lookup| match lookup {
+            Lookup::Alert(FieldName { path, .. }) => path.is_some(),
+            Lookup::Finding(_) => false,
+        };
+        Compiled {
+            name: names.intern(&rule.name),
+            alerts: inputs.iter().flat_map(|place| place.alerts.iter().copied()).collect(),
+            interned: inputs.iter().all(|place| place.value.len() <= 4 && !place.value.iter().any(with_path)),
+            inputs,
+            timespan_ms: rule.lasts_ms,
+            extent: rule.extent,
+            test: rule.test.clone(),
+            fires: rule.fires,
+            told: rule.told,
+            level: rule.level,
+            without_number: Arc::default(),
+            filters: Arc::clone(sieves),
+        }
+    }
+
+    /// Whether the rule refers to the alert's rule, by id or by name.
+    #[must_use]
+    pub fn concerns(&self, alert: &Alert) -> bool {
+        self.alerts.contains(&alert.rule) || self.alerts.contains(&alert.title)
+    }
+
+    /// How many standing alerts and findings lack the number that it adds up; none where it adds up none.
+    #[must_use]
+    pub fn without_number(&self) -> u64 {
+        u64::try_from(self.without_number.load(Ordering::Relaxed)).unwrap_or(0)
+    }
+
+    /// Whether no filter keeps the alert from counting.
+    #[must_use]
+    pub fn passes(&self, sight: &Sight<'_>) -> bool {
+        let alert = sight.alert;
+        self.filters.iter().all(|sieve| {
+            let named = |rules: &FxHashSet<Sym>| rules.contains(&alert.rule) || rules.contains(&alert.title);
+            let concerned = sieve.rules.as_ref().is_none_or(named);
+            !concerned || sieve.filter.passes(|field| sight.text(field))
+        })
+    }
+
+    /// The group that an alert of the rule at `place` counts in, and what of it counts; none where it lacks a field. `diff`
+    /// says whether the alert comes or goes.
+    #[must_use]
+    pub fn alert(&self, index: u32, place: usize, sight: &Sight<'_>, diff: Diff) -> Option<(Group, Value)> {
+        let Place { group, value, .. } = &self.inputs[place];
+        let look = |lookup: &Lookup| match lookup {
+            Lookup::Alert(field) => sight.sym(field),
+            Lookup::Finding(_) => None,
+        };
+        let values = group.iter().map(look).collect::<Option<_>>()?;
+        let group = Group { rule: index, tenant: sight.alert.tenant, values };
+        let value = self.value(value, look, sight.names, diff)?;
+        Some((group, value))
+    }
+
+    /// The same of a finding of the correlation at `place`.
+    #[must_use]
+    pub fn finding(
+        &self,
+        index: u32,
+        place: usize,
+        found: &Found,
+        names: &Names,
+        diff: Diff,
+    ) -> Option<(Group, Value)> {
+        let Place { group, value, .. } = &self.inputs[place];
+        let look = |lookup: &Lookup| match lookup {
+            Lookup::Finding(at) => found.group.values.get(*at).copied(),
+            Lookup::Alert(_) => None,
+        };
+        let values = group.iter().map(look).collect::<Option<_>>()?;
+        let group = Group { rule: index, tenant: found.group.tenant, values };
+        Some((group, self.value(value, look, names, diff)?))
+    }
+
+    fn value(
+        &self,
+        at: &[Lookup],
+        look: impl Fn(&Lookup) -> Option<Sym>,
+        names: &Names,
+        diff: Diff,
+    ) -> Option<Value> {
+        match self.test {
+            Test::Count(_) | Test::Together(_) | Test::Expression(_) | Test::Ordered(_) => Some(Value::None),
+            Test::Distinct(_) => {
+                let values = at.iter().map(look).collect::<Option<SmallVec<[Sym; 4]>>>()?;
+                Some(Value::One(if self.interned { packed(&values) } else { digest(&values, names) }))
+            }
+            Test::Sum(_) | Test::Average(_) | Test::Percentile(..) | Test::Median(_) => {
+                let text = at.first().and_then(look);
+                let number = text.and_then(|text| names.with(text, Decimal::parse));
+                if number.is_none() {
+                    self.without_number.fetch_add(diff, Ordering::Relaxed);
+                }
+                number.map(|number| Value::Number(number.billionths()))
+            }
+        }
+    }
+}
+
+/// Up to four interned texts are one value by their numbers: within one process these are as good as the texts.
+fn packed(values: &[Sym]) -> u128 {
+    values.iter().fold(0, |all, value| all << 32 | u128::from(value.raw()))
+}
+
+fn digest(values: &[Sym], names: &Names) -> u128 {
+    let texts: SmallVec<[String; 4]> = values.iter().map(|value| names.get(*value)).collect();
+    let parts: SmallVec<[&[u8]; 4]> = texts.iter().map(String::as_bytes).collect();
+    u128::from_be_bytes(AlertId::of(&parts).0)
 }

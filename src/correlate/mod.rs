@@ -5,9 +5,14 @@
 
 pub mod dedup;
 pub mod repeats;
+pub mod sight;
 pub mod group;
-pub mod event_count;
+pub mod index;
+pub mod ranked;
+pub mod tally;
+pub mod window;
 pub mod temporal_ordered;
+pub mod machine;
 pub mod findings;
 pub mod example;
 pub mod rarity;

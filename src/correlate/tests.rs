@@ -12,7 +12,7 @@ use super::findings::findings;
 use super::group::Compiled;
 use super::incidents::{Settings, Told, incidents};
 use crate::flow::Turn;
-use crate::plan::correlation::CorrelationTest;
+use crate::plan::correlation::Correlations;
 use crate::plan::link::LinkSettings;
 use crate::record::{
     Alert, AlertId, Entity, EntityKind, Finding, Incident, IncidentKind, IncidentState, Link, Member, Names,
@@ -72,17 +72,20 @@ fn alerts(steps: &[Step], names: &Names) -> Vec<Alert> {
 }
 
 fn rules(names: &Names) -> Arc<[Compiled]> {
-    let rule = |name: &str, test, rules: &[&str]| Compiled {
-        name: names.intern(name),
-        rules: rules.iter().map(|rule| names.intern(rule)).collect(),
-        group_by: vec![super::group::Field::Entity(EntityKind::Host, None)],
-        timespan_ms: 600_000,
-        test,
-    };
-    Arc::new([
-        rule("count", CorrelationTest::EventCount { gte: 3 }, &["rule-0", "rule-1"]),
-        rule("order", CorrelationTest::TemporalOrdered, &["rule-1", "rule-2"]),
-    ])
+    let text = "
+title: count
+correlation: {type: event_count, rules: [rule-0, rule-1], group-by: [host], timespan: 10m, condition: {gte: 3}}
+---
+title: order
+correlation: {type: temporal_ordered, rules: [rule-1, rule-2], group-by: [host], timespan: 10m}
+";
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("x.yml");
+    std::fs::write(&file, text).unwrap();
+    let mut faults = Vec::new();
+    let rules = Correlations::read(&[file], &mut faults);
+    assert_eq!(faults, []);
+    Compiled::all(&rules, names)
 }
 
 /// Runs the stages over batches; all ticks are settled at the end.

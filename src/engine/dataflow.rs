@@ -17,6 +17,7 @@ use crate::correlate::dedup::dedup;
 use crate::correlate::findings::findings;
 use crate::correlate::group::Compiled;
 use crate::correlate::incidents::{Settings, Told as Gathered, incidents};
+use crate::correlate::index::Index;
 use crate::correlate::repeats::{Seen, repeats};
 use crate::decide::Ruled;
 use crate::decide::ruling::{Told as Weighed, ruling};
@@ -81,7 +82,7 @@ pub fn build(
         approvals: InputHandle::new(),
     };
     let probe = ProbeHandle::new();
-    let (names, rules) = (&wiring.proposing.names, Arc::clone(&wiring.correlations));
+    let (names, index) = (&wiring.proposing.names, Index::of(&wiring.correlations, None));
     worker.dataflow(|scope| {
         let clock = inputs.turns.to_stream(scope);
         let context = inputs.context.to_collection(scope);
@@ -89,7 +90,7 @@ pub fn build(
         let (with, told) = (wiring.proposing.clone(), wiring.proposing.clone());
         let solo = with.policy.solo_severity;
 
-        let wanted = move |alert: &Alert| rules.iter().any(|rule| rule.concerns(alert));
+        let wanted = move |alert: &Alert| index.wants(alert);
         let (early, admitted) = dedup(inputs.alerts.to_stream(scope), clock.clone(), wanted);
         let seen = repeats(admitted.clone(), clock.clone(), wiring.dedup_s);
         let matches = findings(early, clock.clone(), &wiring.correlations, names);

@@ -118,6 +118,7 @@ pub struct Run {
     epoch: Epoch,
     under_way: usize,
     late: u64,
+    correlations: Arc<[Compiled]>,
 }
 
 impl Run {
@@ -156,6 +157,7 @@ impl Run {
         let clerk = thread::Builder::new().name("act".into()).spawn(move || clerk.run(&inbox))?;
         let service = RankService::start(ranker, model_version, recall)?;
         let workers = Workers::start(workers, &wiring, service, &outputs).map_err(RunError::Worker)?;
+        let correlations = Arc::clone(&wiring.correlations);
         Ok(Run {
             workers,
             outputs,
@@ -168,6 +170,7 @@ impl Run {
             epoch: 0,
             under_way: 0,
             late: 0,
+            correlations,
         })
     }
 
@@ -254,6 +257,7 @@ impl Run {
         };
         worked.map_err(RunError::Worker)?;
         let mut summary = Summary::of(&counts, self.late, report.divergences);
+        summary.without_number = self.correlations.iter().map(Compiled::without_number).sum();
         if summary.unaccounted() != 0 {
             // A record that is neither alert, duplicate, reject nor ignored is a divergence like any other.
             summary.divergences += summary.unaccounted().unsigned_abs();
@@ -265,7 +269,7 @@ impl Run {
 pub(super) fn wiring(plan: &Plan, names: &Arc<Names>) -> Wiring {
     Wiring {
         link: plan.pipeline.link.clone(),
-        correlations: plan.correlations.iter().map(|rule| Compiled::of(rule, names)).collect(),
+        correlations: Compiled::all(&plan.correlations, names),
         dedup_s: plan.dedup_s,
         proposing: Proposing {
             playbooks: plan.playbooks.clone().into(),

@@ -140,6 +140,8 @@ pub struct Summary {
     pub ignored: u64,
     /// Alerts whose tick was clamped.
     pub late: u64,
+    /// Alerts, once for each correlation that adds up a number which they lack.
+    pub without_number: u64,
     /// Incidents, merged ones included.
     pub incidents: u64,
     /// Standing rulings.

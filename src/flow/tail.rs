@@ -1,15 +1,17 @@
-//! Tails: keyed state machines that emit at once and replay what a late record disturbs.
+//! Tails: keyed state machines that emit at once, and take back and say again what a late record disturbs.
 //!
 //! In: records in any order, each to be added or taken back. Out: changes, added or taken back, such that at any
 //! moment what stands is what the machine would have said of the records seen so far, in their order.
-//! State: per key the settled state, and for keys with unsettled records these records (the tail), what each
-//! of them said, and the state after them. A key's settled state dies when the machine says so.
+//! State: per key one state, after all of its records; for a key with unsettled records also these (the tail), each
+//! with what was said of it and what undoes its step. A key's state dies when the machine says so.
 //!
-//! Why it is right: settled state is the machine's state after all records below the settled tick, of which no
-//! more can come; the tail is sorted, so replaying it from there gives the state that a sorted input would
-//! have given. A record behind the tail's end (the common case) needs no replay.
+//! Why it is right: a step and its undo leave the state as it was, so undoing the tail from its end to a late record's
+//! place gives the state before that place, and stepping on from there gives what sorted input would have given. Below
+//! the settled tick no record can come, so what would undo those steps is dropped. A record behind the tail's end (the
+//! common case) costs its own step, a late one the tail behind its place, and settling costs no step at all: none of it
+//! depends on how much a state holds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::hash::Hash;
 
 use rustc_hash::FxHashMap;
@@ -19,16 +21,25 @@ use crate::record::{Diff, Order, Tick};
 /// What is done with one key's records, one after the other.
 pub trait Machine {
     /// What comes in.
-    type Record: Clone;
+    type Record;
     /// What it says of a record.
     type Change: Clone + PartialEq;
     /// What it remembers of a key.
-    type State: Clone + Default;
+    type State: Default;
+    /// What takes one step back.
+    type Undo;
 
     /// A record's place.
     fn order(record: &Self::Record) -> Order;
-    /// Takes the next record in order.
-    fn step(&self, state: &mut Self::State, record: &Self::Record, changes: &mut Vec<Self::Change>);
+    /// Takes the next record in order; answers with what undoes that.
+    fn step(
+        &self,
+        state: &mut Self::State,
+        record: &Self::Record,
+        changes: &mut Vec<Self::Change>,
+    ) -> Self::Undo;
+    /// Takes the last step back: the state is then as good as before it.
+    fn undo(&self, state: &mut Self::State, record: &Self::Record, undo: Self::Undo);
     /// The first settled tick at which the state is as good as none.
     fn dies(&self, state: &Self::State) -> Tick;
 }
@@ -37,24 +48,33 @@ struct Said<M: Machine> {
     order: Order,
     record: M::Record,
     changes: Vec<M::Change>,
+    undo: M::Undo,
 }
 
 struct Live<M: Machine> {
     /// The state after the whole tail.
-    current: M::State,
-    tail: Vec<Said<M>>,
+    state: M::State,
+    tail: VecDeque<Said<M>>,
 }
 
 /// All keys of one operator at one worker.
 pub struct Tails<K, M: Machine> {
     machine: M,
+    /// Of keys without a tail.
     settled: FxHashMap<K, M::State>,
+    /// Of keys with one.
     live: FxHashMap<K, Live<M>>,
     /// Keys with a record in the tick, so that settling touches only these.
     due: BTreeMap<Tick, Vec<K>>,
+    /// The dead are looked for when there are so many settled keys, or at the tick at which all that were alive when
+    /// they were last looked for are dead: so a flood of keys costs each its share, and leaves nothing behind.
     swept_at: usize,
+    swept_by: Tick,
     scratch: Vec<M::Change>,
 }
+
+/// Fewer settled keys than this are not worth looking through before their time.
+const SWEPT_MIN: usize = 1024;
 
 impl<K: Clone + Eq + Hash, M: Machine> Tails<K, M> {
     /// No keys yet.
@@ -64,7 +84,8 @@ impl<K: Clone + Eq + Hash, M: Machine> Tails<K, M> {
             settled: FxHashMap::default(),
             live: FxHashMap::default(),
             due: BTreeMap::new(),
-            swept_at: 1024,
+            swept_at: SWEPT_MIN,
+            swept_by: Tick::MAX,
             scratch: Vec::new(),
         }
     }
@@ -89,28 +110,13 @@ impl<K: Clone + Eq + Hash, M: Machine> Tails<K, M> {
     ) {
         let order = M::order(&record);
         let live = self.live.entry(key.clone()).or_insert_with(|| Live {
-            current: self.settled.get(&key).cloned().unwrap_or_default(),
-            tail: Vec::new(),
+            state: self.settled.remove(&key).unwrap_or_default(),
+            tail: VecDeque::new(),
         });
-        if diff > 0 && live.tail.last().is_none_or(|last| last.order < order) {
-            self.scratch.clear();
-            self.machine.step(&mut live.current, &record, &mut self.scratch);
-            for change in &self.scratch {
-                emit(&record, change.clone(), 1);
-            }
-            live.tail.push(Said { order, record, changes: self.scratch.clone() });
+        if diff > 0 && live.tail.back().is_none_or(|last| last.order < order) {
+            live.append(&self.machine, record, &mut self.scratch, &mut emit);
         } else {
-            let at = live.tail.partition_point(|said| said.order < order);
-            if diff > 0 {
-                live.tail.insert(at, Said { order, record, changes: Vec::new() });
-            } else if live.tail.get(at).is_some_and(|said| said.order == order) {
-                let taken = live.tail.remove(at);
-                for change in taken.changes {
-                    emit(&taken.record, change, -1);
-                }
-            }
-            let start = self.settled.get(&key).cloned().unwrap_or_default();
-            replay(&self.machine, live, start, at, &mut emit);
+            live.revise(&self.machine, record, diff, &mut self.scratch, &mut emit);
         }
         let due = self.due.entry(order.tick).or_default();
         if due.last() != Some(&key) {
@@ -131,7 +137,11 @@ impl<K: Clone + Eq + Hash, M: Machine> Tails<K, M> {
             return self.update(key, record, 1, emit);
         }
         self.scratch.clear();
-        self.machine.step(self.settled.entry(key).or_default(), &record, &mut self.scratch);
+        let state = self.settled.entry(key).or_default();
+        self.machine.step(state, &record, &mut self.scratch);
+        if self.swept_by == Tick::MAX {
+            self.swept_by = self.machine.dies(state);
+        }
         for change in &self.scratch {
             emit(&record, change.clone(), 1);
         }
@@ -145,55 +155,93 @@ impl<K: Clone + Eq + Hash, M: Machine> Tails<K, M> {
                 self.settle_key(&key, before, &mut tell);
             }
         }
-        if self.settled.len() > self.swept_at {
-            let machine = &self.machine;
-            self.settled.retain(|_, state| machine.dies(state) > before);
-            self.swept_at = (self.settled.len() * 2).max(1024);
+        if self.settled.len() > self.swept_at || self.swept_by <= before {
+            let (machine, mut latest) = (&self.machine, Tick::MIN);
+            self.settled.retain(|_, state| {
+                let dies = machine.dies(state);
+                latest = latest.max(dies);
+                dies > before
+            });
+            self.swept_at = (self.settled.len() * 2).max(SWEPT_MIN);
+            self.swept_by = if self.settled.is_empty() { Tick::MAX } else { latest };
+            if self.settled.capacity() > 8 * self.swept_at {
+                self.settled.shrink_to(self.swept_at);
+            }
         }
     }
 
     fn settle_key(&mut self, key: &K, before: Tick, tell: &mut impl FnMut(M::Record, Vec<M::Change>)) {
         let Some(live) = self.live.get_mut(key) else { return };
         let n = live.tail.partition_point(|said| said.order.tick < before);
-        if n == live.tail.len() {
-            let Some(live) = self.live.remove(key) else { return };
-            if self.machine.dies(&live.current) > before {
-                self.settled.insert(key.clone(), live.current);
-            } else {
-                self.settled.remove(key);
-            }
-            live.tail.into_iter().for_each(|said| tell(said.record, said.changes));
-        } else if n > 0 {
-            let state = self.settled.entry(key.clone()).or_default();
-            for said in live.tail.drain(..n) {
-                self.scratch.clear();
-                self.machine.step(state, &said.record, &mut self.scratch);
-                tell(said.record, said.changes);
-            }
+        if n < live.tail.len() {
+            live.tail.drain(..n).for_each(|said| tell(said.record, said.changes));
+            return;
         }
+        let Some(live) = self.live.remove(key) else { return };
+        let dies = self.machine.dies(&live.state);
+        if dies > before {
+            if self.settled.is_empty() {
+                self.swept_by = dies;
+            }
+            self.settled.insert(key.clone(), live.state);
+        }
+        live.tail.into_iter().for_each(|said| tell(said.record, said.changes));
     }
 }
 
-/// Runs the tail again from `start`, telling only what is said otherwise than before from place `at` on.
-fn replay<M: Machine>(
-    machine: &M,
-    live: &mut Live<M>,
-    start: M::State,
-    at: usize,
-    emit: &mut impl FnMut(&M::Record, M::Change, Diff),
-) {
-    live.current = start;
-    for (place, said) in live.tail.iter_mut().enumerate() {
-        let mut changes = Vec::new();
-        machine.step(&mut live.current, &said.record, &mut changes);
-        if place >= at && changes != said.changes {
-            for change in said.changes.iter().filter(|change| !changes.contains(change)) {
-                emit(&said.record, change.clone(), -1);
+impl<M: Machine> Live<M> {
+    /// Steps on with a record behind all others.
+    fn append(
+        &mut self,
+        machine: &M,
+        record: M::Record,
+        scratch: &mut Vec<M::Change>,
+        emit: &mut impl FnMut(&M::Record, M::Change, Diff),
+    ) {
+        scratch.clear();
+        let undo = machine.step(&mut self.state, &record, scratch);
+        for change in scratch.iter() {
+            emit(&record, change.clone(), 1);
+        }
+        self.tail.push_back(Said { order: M::order(&record), record, changes: scratch.clone(), undo });
+    }
+
+    /// Steps back to the record's place, adds it or leaves it out, and steps on; tells what is said otherwise.
+    fn revise(
+        &mut self,
+        machine: &M,
+        record: M::Record,
+        diff: Diff,
+        scratch: &mut Vec<M::Change>,
+        emit: &mut impl FnMut(&M::Record, M::Change, Diff),
+    ) {
+        let order = M::order(&record);
+        let at = self.tail.partition_point(|said| said.order < order);
+        let mut later = Vec::with_capacity(self.tail.len() - at);
+        while self.tail.len() > at {
+            let Some(said) = self.tail.pop_back() else { break };
+            machine.undo(&mut self.state, &said.record, said.undo);
+            later.push((said.record, said.changes));
+        }
+        if diff > 0 {
+            self.append(machine, record, scratch, emit);
+        } else if later.last().is_some_and(|(record, _)| M::order(record) == order)
+            && let Some((gone, changes)) = later.pop()
+        {
+            for change in changes {
+                emit(&gone, change, -1);
             }
-            for change in changes.iter().filter(|change| !said.changes.contains(change)) {
-                emit(&said.record, change.clone(), 1);
+        }
+        while let Some((record, before)) = later.pop() {
+            let mut changes = Vec::new();
+            let undo = machine.step(&mut self.state, &record, &mut changes);
+            for change in before.iter().filter(|change| !changes.contains(change)) {
+                emit(&record, change.clone(), -1);
             }
-            said.changes = changes;
+            for change in changes.iter().filter(|change| !before.contains(change)) {
+                emit(&record, change.clone(), 1);
+            }
+            self.tail.push_back(Said { order: M::order(&record), record, changes, undo });
         }
     }
 }
@@ -215,15 +263,26 @@ mod tests {
         type Record = Rec;
         type Change = (u8, Order, u32);
         type State = (u32, Tick);
+        type Undo = (u32, Tick);
         fn order(record: &Rec) -> Order {
             record.1
         }
-        fn step(&self, state: &mut (u32, Tick), record: &Rec, changes: &mut Vec<Self::Change>) {
+        fn step(
+            &self,
+            state: &mut (u32, Tick),
+            record: &Rec,
+            changes: &mut Vec<Self::Change>,
+        ) -> (u32, Tick) {
+            let before = *state;
             state.0 = if record.1.time - state.1 > 10 { 1 } else { state.0 + 1 };
             state.1 = record.1.time;
             if state.0.is_multiple_of(3) {
                 changes.push((record.0, record.1, state.0));
             }
+            before
+        }
+        fn undo(&self, state: &mut (u32, Tick), _: &Rec, undo: (u32, Tick)) {
+            *state = undo;
         }
         fn dies(&self, state: &(u32, Tick)) -> Tick {
             state.1 + 11
@@ -237,7 +296,11 @@ mod tests {
         for record in &records {
             EveryThird.step(states.entry(record.0).or_insert((0, -100)), record, &mut said);
         }
-        said.into_iter().map(|change| (change, 1)).collect()
+        let mut sums = BTreeMap::new();
+        for change in said {
+            *sums.entry(change).or_default() += 1;
+        }
+        sums
     }
 
     fn order(tick: Tick, id: usize) -> Order {
@@ -245,36 +308,57 @@ mod tests {
     }
 
     proptest! {
-        /// At any moment, what stands equals a recount of what was seen; what is settled never changes.
+        /// At any moment, what stands equals a recount of what was seen, whether records come late, twice, at equal
+        /// times, or are taken back; what is settled never changes, and keys without a living state are forgotten.
         #[test]
         fn what_stands_is_a_recount(
-            steps in prop::collection::vec((0u8..3, 0i64..12, any::<bool>(), 0usize..6), 1..120)
+            steps in prop::collection::vec((0u8..3, 0i64..12, any::<bool>(), 0usize..9, any::<prop::sample::Index>()), 1..160)
         ) {
             let mut tails: Tails<u8, EveryThird> = Tails::new(EveryThird);
             let mut seen: Vec<Rec> = Vec::new();
             let mut stands: BTreeMap<(u8, Order, u32), Diff> = BTreeMap::new();
             let (mut clock, mut settled) = (100, 0);
-            for (n, (key, back, forward, settle)) in steps.into_iter().enumerate() {
+            for (n, (key, back, forward, what, which)) in steps.into_iter().enumerate() {
                 clock += i64::from(forward) * 4;
-                let record = (key, order((clock - back).max(settled), n));
-                seen.push(record);
-                tails.update(key, record, 1, |_, change, diff| *stands.entry(change).or_default() += diff);
-                if settle == 1 && seen.len() > 2 {
-                    // An unsettled record is taken back, as an upstream revision would.
-                    if let Some(at) = seen.iter().position(|r| r.1.tick >= settled) {
-                        let gone = seen.swap_remove(at);
-                        tails.update(gone.0, gone, -1, |_, change, diff| *stands.entry(change).or_default() += diff);
-                    }
+                let open: Vec<usize> = (0..seen.len()).filter(|at| seen[*at].1.tick >= settled).collect();
+                let picked = (!open.is_empty()).then(|| open[which.index(open.len())]);
+                let (record, diff) = match (what, picked) {
+                    // An unsettled record is taken back, as an upstream revision would, or comes once more.
+                    (1 | 2, Some(at)) => (seen.swap_remove(at), -1),
+                    (3, Some(at)) => (seen[at], 1),
+                    _ => ((key, order((clock - back).max(settled), n)), 1),
+                };
+                if diff > 0 {
+                    seen.push(record);
                 }
+                tails.update(record.0, record, diff, |_, change, diff| *stands.entry(change).or_default() += diff);
                 stands.retain(|_, n| *n != 0);
                 prop_assert_eq!(&stands, &recount(seen.clone()));
-                if settle == 0 {
+                if what == 0 {
                     settled = clock - 12;
                     tails.settle(settled, |record, changes| {
                         assert!(changes.iter().all(|c| stands.contains_key(c)), "settled {record:?} was taken back");
                     });
                 }
             }
+            tails.settle(clock + 12, |_, _| ());
+            prop_assert!(tails.is_empty());
         }
+    }
+
+    #[test]
+    fn a_flood_of_keys_leaves_nothing_behind() {
+        let mut tails: Tails<usize, EveryThird> = Tails::new(EveryThird);
+        for n in 0..100_000 {
+            let record = (0, order(n / 1_000, usize::try_from(n).unwrap()));
+            tails.update(usize::try_from(n).unwrap(), record, 1, |_, _, _| ());
+            tails.settle(n / 1_000, |_, _| ());
+            assert!(tails.len() <= 26_000, "{} keys after {n}", tails.len());
+        }
+        for tick in 100..200 {
+            tails.update(0, (0, order(tick, 0)), 1, |_, _, _| ());
+            tails.settle(tick + 1, |_, _| ());
+        }
+        assert_eq!(tails.len(), 1);
     }
 }

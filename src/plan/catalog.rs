@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use super::Fault;
-use super::correlation::Correlation;
+use super::correlation::{Correlations, reach};
 use super::mapping::{self, Mapping};
 use super::pipeline::{self, Pipeline};
 use super::playbook::{self, Playbook};
@@ -20,8 +20,8 @@ pub struct Plan {
     pub pipeline: Pipeline,
     /// How bytes become alerts.
     pub mappings: Vec<Mapping>,
-    /// Correlation rules.
-    pub correlations: Vec<Correlation>,
+    /// Correlation rules, and filters.
+    pub correlations: Correlations,
     /// Responses.
     pub playbooks: Vec<Playbook>,
     /// Limits.
@@ -47,7 +47,7 @@ pub struct Parts {
     /// Those that could be read.
     pub mappings: Vec<Mapping>,
     /// Those that could be read.
-    pub correlations: Vec<Correlation>,
+    pub correlations: Correlations,
     /// All, or none where one could not be read.
     pub playbooks: Vec<Playbook>,
     /// Limits.
@@ -65,8 +65,8 @@ impl Parts {
         let mut faults = Vec::new();
         let pipeline = read_pipeline(flow, folder, &mut faults);
         let mappings = each(&folder.join("mappings"), "yml", mapping::load, &mut faults);
-        let correlations = each(&folder.join("correlations"), "yml", Correlation::load, &mut faults);
-        faults.extend(same_names(&correlations));
+        let correlations = read_correlations(&folder.join("correlations"), &mut faults);
+        faults.extend(reach::check(&correlations, &mappings));
         let playbooks = playbook::load(&folder.join("playbooks")).map_err(|more| faults.extend(more)).ok();
         let policy = pipeline.as_ref().and_then(|pipeline| {
             let policy = read_policy(&folder.join(&pipeline.policy), playbooks.as_deref());
@@ -212,15 +212,9 @@ fn files(folder: &Path, ending: &str) -> Result<Vec<PathBuf>, Fault> {
     Ok(files)
 }
 
-fn same_names(correlations: &[Correlation]) -> Vec<Fault> {
-    let mut faults = Vec::new();
-    for (n, one) in correlations.iter().enumerate() {
-        if correlations[..n].iter().any(|other| other.name == one.name) {
-            let what = format!("another file also names its correlation {:?}", one.name);
-            faults.push(Fault::of(&one.file, what, "give each its own `name`"));
-        }
-    }
-    faults
+fn read_correlations(folder: &Path, faults: &mut Vec<Fault>) -> Correlations {
+    let files = files(folder, "yml").map_err(|fault| faults.push(fault)).unwrap_or_default();
+    Correlations::read(&files, faults)
 }
 
 fn hash(flow: &Path, folder: &Path, pipeline: &Pipeline) -> Result<String, Fault> {

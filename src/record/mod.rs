@@ -3,6 +3,7 @@
 pub mod time;
 pub mod names;
 pub mod id;
+pub mod decimal;
 pub mod entity;
 pub mod attack;
 pub mod alert;
@@ -21,6 +22,7 @@ pub use action::{Action, ActionClass, ActionStatus, Target, Verb};
 pub use alert::{Alert, Duplicate, Order, Severity};
 pub use attack::Tactics;
 pub use context::{ContextFacts, ContextRow, ContextTable};
+pub use decimal::Decimal;
 pub use decision::{Candidate, Decision, Reason, Ruling};
 pub use entity::{Entity, EntityKind, Observable, Role};
 pub use features::Features;

@@ -1,0 +1,180 @@
+//! What each correlation operator costs an event: in order, 200 events a second of event time over 1,000 groups, settled a
+//! minute behind; and whether that depends on how much a window holds (10 or 100,000 distinct values, 100 or 100,000
+//! numbers). Last, all of them together in the dataflow, from alerts.
+
+use std::sync::Arc;
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use quell::correlate::findings::findings;
+use quell::correlate::group::{Compiled, Group};
+use quell::correlate::index::Index;
+use quell::correlate::machine::Matching;
+use quell::correlate::window::Event;
+use quell::flow::{Tails, Turn};
+use quell::plan::correlation::Correlations;
+use quell::record::{
+    Alert, AlertId, Entity, EntityKind, Names, Observable, Role, Severity, Sym, Tactics, Tick, tick_of,
+};
+use timely::dataflow::operators::Probe;
+use timely::dataflow::{InputHandle, ProbeHandle};
+
+const EVENTS: u64 = 200_000;
+const LATENESS_S: Tick = 60;
+
+const KINDS: [(&str, &str); 9] = [
+    ("event_count", "type: event_count, condition: {gte: 10}"),
+    ("value_count", "type: value_count, condition: {gte: 10, field: user}"),
+    ("value_sum", "type: value_sum, condition: {gte: 1000000, field: bytes}"),
+    ("value_avg", "type: value_avg, condition: {gt: 900, field: bytes}"),
+    ("value_percentile", "type: value_percentile, condition: {gt: 990, field: bytes, percentile: 95}"),
+    ("value_median", "type: value_median, condition: {gt: 900, field: bytes}"),
+    ("temporal", "type: temporal"),
+    ("temporal expression", "type: temporal, condition: a and b and not c"),
+    ("temporal_ordered", "type: temporal_ordered"),
+];
+
+fn compiled(kinds: &[&str], timespan: &str, names: &Names) -> Arc<[Compiled]> {
+    let one = |(n, kind): (usize, &&str)| {
+        format!(
+            "title: r{n}\ncorrelation: {{rules: [a, b, c], group-by: [host], timespan: {timespan}, {kind}}}\n"
+        )
+    };
+    let text = kinds.iter().enumerate().map(one).collect::<Vec<_>>().join("---\n");
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("rules.yml");
+    std::fs::write(&file, text).expect("room for a file");
+    let mut faults = Vec::new();
+    let rules = Correlations::read(&[file], &mut faults);
+    assert!(faults.is_empty(), "{faults:?}");
+    Compiled::all(&rules, names)
+}
+
+/// A splitmix64 step: the bench must be the same on every machine.
+fn dice(seed: &mut u64) -> u64 {
+    *seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut z = *seed;
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+fn alerts(groups: u64, values: u64, names: &Names) -> Vec<Alert> {
+    let mut seed = 7;
+    let rules = ["a", "b", "c"].map(|rule| names.intern(rule));
+    let entity = |kind, value: String| Observable {
+        entity: Entity { kind, value: names.intern(&value) },
+        role: Role::Related,
+    };
+    (0..EVENTS)
+        .map(|n| {
+            let time = i64::try_from(n * 5).unwrap_or(0);
+            let rule = rules[usize::try_from(dice(&mut seed) % 3).unwrap_or(0)];
+            let host = entity(EntityKind::Host, format!("h{}", dice(&mut seed) % groups));
+            let value = dice(&mut seed) % values;
+            Alert {
+                id: AlertId::of(&[&n.to_le_bytes()]),
+                time,
+                tick: tick_of(time),
+                tenant: Sym::EMPTY,
+                source: Sym::EMPTY,
+                position: n,
+                product: Sym::EMPTY,
+                rule,
+                title: rule,
+                severity: Severity::Low,
+                identified: true,
+                tactics: Tactics::default(),
+                attacks: Sym::EMPTY,
+                entities: smallvec::smallvec![host, entity(EntityKind::User, format!("u{value}"))],
+                unmapped: Some(format!("{{\"bytes\":{value}}}").into()),
+            }
+        })
+        .collect()
+}
+
+fn events(alerts: &[Alert], rules: &Arc<[Compiled]>, names: &Names) -> Vec<(Group, Event)> {
+    let index = Index::of(rules, None);
+    alerts.iter().flat_map(|alert| index.alert(alert, names, 1)).collect()
+}
+
+fn step(events: &[(Group, Event)], rules: &Arc<[Compiled]>) -> usize {
+    let mut tails: Tails<Group, Matching> = Tails::new(Matching { rules: Arc::clone(rules) });
+    let mut said = 0;
+    for events in events.chunks(10_000) {
+        for (group, event) in events {
+            tails.update(group.clone(), event.clone(), 1, |_, _, _| said += 1);
+        }
+        let clock = events.last().map_or(0, |(_, event)| event.order.tick);
+        tails.settle(clock - LATENESS_S, |_, _| ());
+    }
+    said
+}
+
+fn operators(c: &mut Criterion) {
+    let mut group = c.benchmark_group("operator");
+    group.throughput(Throughput::Elements(EVENTS)).sample_size(10);
+    for (name, kind) in KINDS {
+        let names = Names::default();
+        let rules = compiled(&[kind], "5m", &names);
+        let events = events(&alerts(1_000, 1_000, &names), &rules, &names);
+        group.bench_function(name, |b| b.iter(|| step(&events, &rules)));
+    }
+    group.finish();
+}
+
+/// One group whose window holds everything: only how many values there are differs.
+fn windows(c: &mut Criterion) {
+    let mut group = c.benchmark_group("window");
+    group.throughput(Throughput::Elements(EVENTS)).sample_size(10);
+    for values in [10, 100_000] {
+        for (name, kind) in KINDS.iter().filter(|(name, _)| name.starts_with("value_")) {
+            let kind = kind.replace("gte: 10,", "gte: 200000,");
+            let names = Names::default();
+            let rules = compiled(&[&kind], "1h", &names);
+            let events = events(&alerts(1, values, &names), &rules, &names);
+            let id = BenchmarkId::new(*name, format!("{values} values"));
+            group.bench_function(id, |b| b.iter(|| step(&events, &rules)));
+        }
+    }
+    group.finish();
+}
+
+fn flow(alerts: &[Alert], rules: &Arc<[Compiled]>, names: &Arc<Names>) {
+    let (alerts, rules, names) = (alerts.to_vec(), Arc::clone(rules), Arc::clone(names));
+    timely::execute_directly(move |worker| {
+        let mut input: InputHandle<u64, _> = InputHandle::new();
+        let mut turns: InputHandle<u64, _> = InputHandle::new();
+        let probe = ProbeHandle::new();
+        worker.dataflow(|scope| {
+            findings(input.to_stream(scope), turns.to_stream(scope), &rules, &names).probe_with(&probe);
+        });
+        for (epoch, alerts) in (0u64..).zip(alerts.chunks(10_000)) {
+            let clock = alerts.last().map_or(0, |alert| alert.tick);
+            for alert in alerts {
+                input.send((alert.clone(), 1));
+            }
+            turns.send(Turn { epoch, settled: clock - LATENESS_S, last: false });
+            input.advance_to(epoch + 1);
+            turns.advance_to(epoch + 1);
+            while probe.less_than(&(epoch + 1)) {
+                worker.step();
+            }
+        }
+    });
+}
+
+fn dataflow(c: &mut Criterion) {
+    let mut group = c.benchmark_group("dataflow");
+    group.throughput(Throughput::Elements(EVENTS)).sample_size(10);
+    let names = Arc::new(Names::default());
+    let alerts = alerts(1_000, 1_000, &names);
+    let two = [KINDS[0].1, KINDS[8].1];
+    for (name, kinds) in [("none", &[][..]), ("event_count", &two[..1]), ("and temporal_ordered", &two[..])] {
+        let rules = if kinds.is_empty() { Arc::from([]) } else { compiled(kinds, "5m", &names) };
+        group.bench_function(name, |b| b.iter(|| flow(&alerts, &rules, &names)));
+    }
+    group.finish();
+}
+
+criterion_group!(benches, operators, windows, dataflow);
+criterion_main!(benches);

@@ -1,0 +1,248 @@
+//! Windows: which of a group's alerts a rule still counts when the next one comes.
+//!
+//! An alert's *now* is its event time, or the beginning of its tick where it came later than the allowed lateness: along
+//! the order of records it never goes back. What counts at an alert, beside itself, are those before it in order that
+//!
+//! - `sliding`: happened in `[now - timespan, now]`, both ends included, to the millisecond;
+//! - `tumbling`: happened in the same multiple of the timespan since 1970, as `now` does;
+//! - `session`: came in the same session: one ends where the next alert's `now` is more than `gap` after the last one's,
+//!   or more than `timespan` after the first one's.
+//!
+//! An alert so late that it does not lie in its own sliding or tumbling window is not counted at all.
+//!
+//! State: what counts, oldest first. It leaves when an alert comes at which it no longer counts; a group dies when
+//! nothing of it can count any more.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
+
+use super::tally::Tally;
+use crate::plan::correlation::{Extent, Fires, Window};
+use crate::record::{AlertId, Millis, Order, Tick};
+
+/// An alert, or a finding of another rule, as a rule's operator sees it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// Index of the correlation rule.
+    pub rule: u32,
+    /// Its place: a finding's is right behind that of the alert that completed it.
+    pub order: Order,
+    /// Which of the rules referred to it is of, one bit each.
+    pub places: u64,
+    /// What the rule counts or adds up.
+    pub value: Value,
+    /// The alerts of a finding; none where it is an alert.
+    pub ids: Option<Arc<Vec<AlertId>>>,
+}
+
+/// What a rule counts or adds up of an alert.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Value {
+    /// The alert alone.
+    #[default]
+    None,
+    /// One of many; equal values are the same.
+    One(u128),
+    /// A number, in billionths.
+    Number(i128),
+}
+
+impl Event {
+    /// The time at which it counts: see the head of this file.
+    #[must_use]
+    pub fn now(&self) -> Millis {
+        self.order.time.max(self.order.tick.saturating_mul(1000))
+    }
+
+    fn late(&self) -> bool {
+        self.order.tick != self.order.time.div_euclid(1000)
+    }
+}
+
+/// What counts.
+#[derive(Clone, Debug)]
+pub struct Entry<V> {
+    time: Millis,
+    id: AlertId,
+    ids: Option<Arc<Vec<AlertId>>>,
+    /// Its value.
+    pub value: V,
+}
+
+impl<V> Entry<V> {
+    /// Adds the alerts behind it to a list that is built from its end.
+    pub fn tell(&self, ids: &mut Vec<AlertId>) {
+        match &self.ids {
+            Some(own) => ids.extend(own.iter().rev()),
+            None => ids.push(self.id),
+        }
+    }
+}
+
+/// One group's state: what counts, what it adds up to, and whether the condition held.
+#[derive(Debug)]
+pub struct Windowed<T: Tally> {
+    /// By event time, which is their order.
+    on_time: VecDeque<Entry<T::Value>>,
+    /// Those that came later than allowed, whose event time says nothing of their order.
+    late: BTreeMap<(Millis, Order), Entry<T::Value>>,
+    /// What they add up to.
+    pub tally: T,
+    held: bool,
+    /// When the session began, and when its last alert was.
+    session: (Millis, Millis),
+}
+
+impl<T: Tally> Default for Windowed<T> {
+    fn default() -> Self {
+        Self {
+            on_time: VecDeque::new(),
+            late: BTreeMap::new(),
+            tally: T::default(),
+            held: false,
+            session: (0, 0),
+        }
+    }
+}
+
+/// What takes a step back. Every unsettled event holds one, so it is small: what is rare lies apart.
+#[derive(Debug)]
+pub struct Undo<V> {
+    expired: SmallVec<[Entry<V>; 1]>,
+    rare: Option<Box<Rare<V>>>,
+    held: bool,
+}
+
+#[derive(Debug)]
+struct Rare<V> {
+    late: Vec<((Millis, Order), Entry<V>)>,
+    session: (Millis, Millis),
+}
+
+impl<T: Tally> Windowed<T> {
+    /// Counts one more; whether the rule fires. None where the alert is too late for its own window.
+    pub fn step(
+        &mut self,
+        event: &Event,
+        value: T::Value,
+        extent: Extent,
+        fires: Fires,
+        holds: impl FnOnce(&T) -> bool,
+    ) -> (Option<Undo<T::Value>>, bool) {
+        let now = event.now();
+        let from = self.from(now, extent);
+        if extent.window != Window::Session && event.order.time < from {
+            return (None, false);
+        }
+        let undo = self.expire(from, extent.window);
+        let anew = self.is_empty();
+        self.held &= !anew;
+        if extent.window == Window::Session {
+            self.session = (if anew { now } else { self.session.0 }, now);
+        }
+        self.tally.add(&value);
+        let Order { time, id, .. } = event.order;
+        let entry = Entry { time, id, ids: event.ids.clone(), value };
+        if event.late() {
+            self.late.insert((time, event.order), entry);
+        } else {
+            self.on_time.push_back(entry);
+        }
+        let holds = holds(&self.tally);
+        let fired = holds && (fires == Fires::Every || !self.held);
+        self.held = holds;
+        (Some(undo), fired)
+    }
+
+    /// Takes the last step back.
+    pub fn undo(&mut self, event: &Event, undo: Undo<T::Value>) {
+        let own = if event.late() {
+            self.late.remove(&(event.order.time, event.order))
+        } else {
+            self.on_time.pop_back()
+        };
+        if let Some(own) = own {
+            self.tally.remove(&own.value);
+        }
+        for entry in undo.expired.into_iter().rev() {
+            self.tally.add(&entry.value);
+            self.on_time.push_front(entry);
+        }
+        if let Some(rare) = undo.rare {
+            for (key, entry) in rare.late {
+                self.tally.add(&entry.value);
+                self.late.insert(key, entry);
+            }
+            self.session = rare.session;
+        }
+        self.held = undo.held;
+    }
+
+    /// The event time from which on alerts count at `now`.
+    fn from(&self, now: Millis, extent: Extent) -> Millis {
+        match extent.window {
+            Window::Sliding => now.saturating_sub(extent.span_ms),
+            Window::Tumbling => now.div_euclid(extent.span_ms) * extent.span_ms,
+            Window::Session => {
+                let (began, last) = self.session;
+                let goes_on = now - last <= extent.gap_ms && now - began <= extent.span_ms;
+                if goes_on { Millis::MIN } else { Millis::MAX }
+            }
+        }
+    }
+
+    fn expire(&mut self, from: Millis, window: Window) -> Undo<T::Value> {
+        let (mut expired, mut late) = (SmallVec::new(), Vec::new());
+        while let Some(entry) = self.on_time.pop_front_if(|entry| entry.time < from) {
+            self.tally.remove(&entry.value);
+            expired.push(entry);
+        }
+        while let Some(first) = self.late.first_entry().filter(|first| first.key().0 < from) {
+            let (key, entry) = first.remove_entry();
+            self.tally.remove(&entry.value);
+            late.push((key, entry));
+        }
+        let rare = window == Window::Session || !late.is_empty();
+        let rare = rare.then(|| Box::new(Rare { late, session: self.session }));
+        Undo { expired, rare, held: self.held }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.on_time.is_empty() && self.late.is_empty()
+    }
+
+    /// What counts, latest first; of those that came later than allowed only the last thousand.
+    pub fn latest(&self) -> Box<dyn Iterator<Item = &Entry<T::Value>> + '_> {
+        if self.late.is_empty() {
+            return Box::new(self.on_time.iter().rev());
+        }
+        let on_time = self.on_time.iter().rev().take(LATEST_MAX);
+        let late = self.late.iter().rev().take(1000);
+        let mut all: Vec<_> = on_time
+            .map(|entry| ((entry.time.div_euclid(1000), entry.time, entry.id), entry))
+            .chain(late.map(|((time, order), entry)| ((order.tick, *time, order.id), entry)))
+            .collect();
+        all.sort_by_key(|(order, _)| std::cmp::Reverse(*order));
+        Box::new(all.into_iter().map(|(_, entry)| entry))
+    }
+
+    /// The tick from which on it is as good as new.
+    #[must_use]
+    pub fn dies(&self, extent: Extent) -> Tick {
+        let reach = match extent.window {
+            Window::Session => self.session.1.saturating_add(extent.gap_ms),
+            Window::Sliding | Window::Tumbling => {
+                let newest = self.on_time.back().map(|entry| entry.time);
+                let newest = newest.max(self.late.last_key_value().map(|(key, _)| key.0));
+                newest.unwrap_or(Millis::MIN / 4).saturating_add(extent.span_ms)
+            }
+        };
+        reach.div_euclid(1000) + 1
+    }
+}
+
+/// How many of the alerts that count are looked through for those that a finding names.
+pub const LATEST_MAX: usize = 10_000;
