@@ -144,4 +144,24 @@ mod tests {
         assert_eq!(address("[::1]:80").unwrap().to_string(), "[::1]:80");
         assert!(address("everywhere").is_err());
     }
+
+    #[test]
+    fn what_is_too_much_is_refused_until_there_is_room() {
+        let waiting = Arc::new(AtomicU64::new(WAITING_MAX));
+        let sink: Sink = Arc::new(|_, _, _| Ok(true));
+        let door = Door { sources: ["edge".to_owned()].into(), sink, waiting: Arc::clone(&waiting) };
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, axum::http::HeaderValue::from_static("application/x-ndjson"));
+        let send = || {
+            let body = Ok(Bytes::from_static(b"{}\n"));
+            runtime.block_on(push(State(door.clone()), Path("edge".to_owned()), headers.clone(), body))
+        };
+        let refused = send();
+        assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert!(refused.headers().contains_key(RETRY_AFTER));
+        assert_eq!(waiting.load(Ordering::SeqCst), WAITING_MAX, "what is refused does not wait");
+        waiting.store(0, Ordering::SeqCst);
+        assert_eq!(send().status(), StatusCode::OK);
+    }
 }
