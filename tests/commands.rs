@@ -233,3 +233,28 @@ fn a_generated_day_is_what_was_asked_for() {
     assert_eq!(absurd.status.code(), Some(2), "{}", said(&absurd));
     assert!(said(&absurd).contains("--late-share"), "{}", said(&absurd));
 }
+
+#[test]
+fn incidents_are_measured_against_a_truth() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (days, archive) = (folder.path().join("days"), folder.path().join("archive"));
+    let text = |path: &std::path::Path| path.to_str().expect("UTF-8").to_owned();
+    let (days, archive) = (text(&days), text(&archive));
+    let done = |args: &[&str]| {
+        let output =
+            std::process::Command::new(env!("CARGO_BIN_EXE_quell")).args(args).output().expect("it runs");
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("UTF-8")
+    };
+    done(&["generate", "--alerts", "4000", "--seed", "3", "--hosts", "20", "--users", "30", "--out", &days]);
+    let (alerts, truth) = (format!("{days}/alerts.jsonl"), format!("{days}/truth.jsonl"));
+    done(&["replay", "--input", &alerts, "--archive", &archive, "--output", "json"]);
+    let said = done(&["evaluate", "incidents", "--archive", &archive, "--truth", &truth, "--output", "json"]);
+    let said: serde_json::Value = serde_json::from_str(&said).expect("JSON");
+    let known = std::fs::read_to_string(&truth).expect("the truth");
+    let attacks = known.lines().filter(|line| line.contains("\"true_positive\"")).count();
+    assert_eq!(said["campaign_alerts"], attacks, "{said}");
+    assert!(said["recall"].as_f64().is_some_and(|recall| (0.0..=1.0).contains(&recall)), "{said}");
+    let told = done(&["evaluate", "incidents", "--archive", &archive, "--truth", &truth]);
+    assert!(told.contains("pairs that are right together"), "{told}");
+}

@@ -10,6 +10,7 @@ pub mod train;
 pub mod calibrate;
 pub mod evaluate;
 pub mod metrics;
+pub mod grouping;
 pub mod card;
 pub mod promote;
 #[cfg(test)]

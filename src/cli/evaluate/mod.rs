@@ -1,5 +1,7 @@
 //! `quell evaluate`: how a model does on archives, beside what does without a model.
 
+mod incidents;
+
 use std::path::{Path, PathBuf};
 
 use super::{Failure, Output, learning, setup};
@@ -12,7 +14,10 @@ use crate::rank::Model;
 ///
 /// Example: quell evaluate --archive archive/ --model v1
 #[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(crate) struct Args {
+    #[command(subcommand)]
+    what: Option<What>,
     /// Archives to measure on.
     #[arg(long, required = true, num_args = 1..)]
     archive: Vec<PathBuf>,
@@ -36,7 +41,16 @@ pub(crate) struct Args {
     output: Output,
 }
 
+/// What else can be measured.
+#[derive(clap::Subcommand)]
+enum What {
+    Incidents(incidents::Args),
+}
+
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    if let Some(What::Incidents(args)) = &args.what {
+        return incidents::run(args);
+    }
     let model = Model::load(&args.models, args.model.as_deref())?;
     let bounds = Bounds { unruled_max: args.unruled, ..Bounds::default() };
     let gathered = learning::examples(&args.flow, &args.archive, &bounds)?;
