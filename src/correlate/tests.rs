@@ -207,7 +207,7 @@ fn joined_by_links(steps: &[Step], batch: usize) {
     }
     for (incident, count) in &counts {
         let members: i64 = sums.iter().filter(|((_, id), _)| id == incident).map(|(_, n)| *n).sum();
-        assert_eq!(i64::try_from(*count).unwrap(), members, "{} says how many it has", incident);
+        assert_eq!(i64::try_from(*count).unwrap(), members, "{incident} says how many it has");
     }
     let mut parents: BTreeMap<AlertId, AlertId> = homes.keys().map(|id| (*id, *id)).collect();
     for link in &out.links {

@@ -142,7 +142,7 @@ impl ParquetReader {
     /// The rows from here to before `end` cannot be read.
     fn lost(&mut self, end: u64, why: &str) {
         let why = self
-            .packing(&why)
+            .packing(why)
             .unwrap_or_else(|| format!("{why}; fetch or write the file again, it is damaged"));
         let (first, last) = (self.row, end.saturating_sub(1).max(self.row));
         self.row = last + 1;

@@ -41,7 +41,7 @@ pub struct Grouping {
 #[must_use]
 pub fn measure(
     homes: impl Iterator<Item = (AlertId, IncidentId)>,
-    truth: &FxHashMap<AlertId, u64>,
+    truth: &BTreeMap<AlertId, u64>,
 ) -> Grouping {
     let mut all: FxHashMap<IncidentId, u64> = FxHashMap::default();
     let mut held: BTreeMap<IncidentId, BTreeMap<u64, u64>> = BTreeMap::new();

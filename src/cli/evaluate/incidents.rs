@@ -1,6 +1,6 @@
 //! `quell evaluate incidents`: whether incidents are what truly belongs together.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -70,9 +70,9 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
 }
 
 /// The campaign of each alert. A vendor's id is one of a product, with which the generator's ids begin, and a tenant.
-fn truth(file: &Path, tenants: &BTreeSet<String>) -> Result<FxHashMap<AlertId, u64>, Failure> {
+fn truth(file: &Path, tenants: &BTreeSet<String>) -> Result<BTreeMap<AlertId, u64>, Failure> {
     let text = std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))?;
-    let mut truth = FxHashMap::default();
+    let mut truth = BTreeMap::new();
     for (n, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let at = || format!("{} line {} is no truth; see --help for its form", file.display(), n + 1);
         let line: Line = serde_json::from_str(line).with_context(at)?;
