@@ -3,6 +3,8 @@
 //! In: the published parts of an archive. Out: epochs of N records whose settled rows, under the same plan and model, are those
 //! of the first run: ticks are as recorded, so what was late is late again, and a person's word comes when the settled
 //! tick is what it was then. A duplicate comes back as a copy of its alert, which is all that it was.
+//! Which alerts were further ones of their record is not in the archive, only how many there were: as many are counted
+//! as such as early as can be.
 //! State: duplicates and inputs; alerts in sorted runs.
 
 use std::collections::VecDeque;
@@ -57,6 +59,8 @@ pub struct AgainFeed {
     names: Arc<Names>,
     rejects: Option<Lines<RejectLine>>,
     ignored: Vec<(Sym, u64)>,
+    /// Per source, further alerts of records that were not counted yet.
+    further: FxHashMap<Sym, u64>,
     alerts: Sorted,
     ahead: Option<Alert>,
     taken: VecDeque<Taken>,
@@ -78,11 +82,13 @@ impl AgainFeed {
         batch_records: usize,
     ) -> Result<AgainFeed, FeedError> {
         let reader = Reader::open(archive, Arc::clone(names)).map_err(FeedError::Archive)?;
-        let (mut end, mut ignored) = (NOTHING_SETTLED, FxHashMap::<Sym, u64>::default());
+        let mut end = NOTHING_SETTLED;
+        let (mut ignored, mut further) = (FxHashMap::<Sym, u64>::default(), FxHashMap::<Sym, u64>::default());
         for turn in reader.epochs(None).map_err(FeedError::Archive)? {
             let turn = turn.map_err(FeedError::Archive)?;
             end = end.max(turn.tick);
             *ignored.entry(turn.source).or_default() += turn.ignored;
+            *further.entry(turn.source).or_default() += turn.further;
         }
         let mut ignored: Vec<(Sym, u64)> = ignored.into_iter().filter(|(_, n)| *n > 0).collect();
         ignored.sort_by_cached_key(|(source, _)| names.get(*source));
@@ -91,6 +97,7 @@ impl AgainFeed {
             names: Arc::clone(names),
             rejects: Some(reader.rejects(None).map_err(FeedError::Archive)?),
             ignored,
+            further,
             ahead: alerts.pull().map_err(FeedError::Sort)?,
             alerts,
             taken: taken(&reader)?,
@@ -132,6 +139,12 @@ impl AgainFeed {
         }
         batch.settled = self.settled;
         batch.parts = parts(&batch.alerts, &[], self.settled);
+        for part in &mut batch.parts {
+            let left = self.further.entry(part.source).or_default();
+            part.further = part.records.min(*left);
+            part.records -= part.further;
+            *left -= part.further;
+        }
         Ok(Some(batch))
     }
 
@@ -226,6 +239,7 @@ fn alert(line: AlertLine, names: &Names) -> Alert {
         title: line.title,
         severity: line.severity_id,
         identified: line.identified,
+        further: false,
         tactics: names.with(attacks, attack::tactics_of),
         attacks,
         entities: line.entities.into(),
