@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use common::live::{Live, taken};
-use common::{asking_plan, conserved, count, digest, replay, summary};
+use common::{asking_plan, conserved, count, digest, quell, replay, summary};
 use serde_json::{Value, json};
 
 const RECORDS: u64 = 600;
@@ -41,7 +41,13 @@ fn events() -> String {
                 put("@timestamp", "yesterday");
             }
             5 => {
-                lines.push("{\"broken\": ".to_owned());
+                // The second would hide from the rules, were it not refused.
+                let deep = format!(
+                    "{{\"Channel\":\"System\",\"EventID\":7045,\"x\":{}{}}}",
+                    "[".repeat(200),
+                    "]".repeat(200)
+                );
+                lines.push(if of % 20 == 5 { "{\"broken\": ".to_owned() } else { deep });
                 continue;
             }
             _ => {
@@ -87,6 +93,43 @@ fn expected() -> [u64; 6] {
     let duplicates = all.filter(|(_, n)| is_copy(*n)).map(|(kind, _)| alerts_of(*kind)).sum();
     let count = |of: &[u64]| kinds.iter().filter(|kind| of.contains(kind)).count() as u64;
     [RECORDS, alerts, duplicates, count(&[4, 5]), count(&[6, 7, 8, 9]), count(&[0, 1])]
+}
+
+#[test]
+fn rules_are_part_of_the_plan() {
+    let Setting { folder, flow, .. } = setting();
+    let look = || {
+        let output =
+            quell().args(["check", "--output", "json", "--flow"]).arg(&flow).output().expect("it starts");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        (
+            output.status.code(),
+            serde_json::from_str::<Value>(text.lines().last().unwrap_or_default()).expect("JSON"),
+        )
+    };
+    let (code, before) = look();
+    assert_eq!((code, count(&before, "rules_out_of_reach")), (Some(0), 0), "{before}");
+    assert!(count(&before, "rules") >= 15, "{before}");
+    let rule = folder.path().join("plan/rules/cloud/trail-stopped.yml");
+    let text = fs::read_to_string(&rule).expect("a rule");
+    fs::write(&rule, text.replace("level: high", "level: low")).expect("room");
+    let (code, after) = look();
+    assert_eq!(code, Some(3), "an example says how severe it is: {after}");
+    fs::write(&rule, text.replace("description: Without", "description: With")).expect("room");
+    let (code, after) = look();
+    assert_eq!(code, Some(0), "{after}");
+    assert_ne!(after["plan_hash"], before["plan_hash"], "another text is another plan");
+    fs::write(&rule, text.replace("eventName:", "eventName|resembles:")).expect("room");
+    fs::write(
+        folder.path().join("plan/rules/of-nobody.yml"),
+        text.replace("product: aws", "product: ibm").replace("d12", "dff"),
+    )
+    .expect("room");
+    let (code, after) = look();
+    let faults = after["faults"].to_string();
+    assert_eq!(code, Some(3), "{after}");
+    assert!(faults.contains("trail-stopped.yml") && faults.contains("resembles"), "{faults}");
+    assert_eq!(count(&after, "rules_out_of_reach"), 1, "{after}");
 }
 
 #[test]

@@ -112,7 +112,9 @@ fn zeek_notices_and_weirds_are_alerts_and_the_rest_is_ignored() {
     each("zeek", |file, sums| {
         let alerts = file.starts_with("notice") || file.starts_with("weird");
         assert_eq!(sums.rejects, 0, "{file}");
-        assert_eq!(if alerts { sums.alerts } else { sums.ignored }, sums.records, "{file}");
+        // An SSH connection of many tries is what a rule is about.
+        let matched = if file.starts_with("ssh") { sums.alerts } else { 0 };
+        assert_eq!(if alerts { sums.alerts } else { sums.ignored + matched }, sums.records, "{file}");
     });
 }
 

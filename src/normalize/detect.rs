@@ -56,15 +56,19 @@ impl Normalizer {
         out: &mut Parsed,
     ) -> Result<(), Refusal> {
         let mapping = &plan.mappings[at];
-        let Some(router) = &detection.router else { return self.ignore(mapping, detection, "", slots, out) };
+        let Some(router) = &detection.router else {
+            self.ignore(mapping, detection, "", slots, out);
+            return Ok(());
+        };
         let route = self.route(router, at, detection, slots);
-        let record = if router.has_rules(route) { self.record(chunk, text) } else { None };
+        let record = if router.has_rules(route) { Some(self.record(chunk, text)?) } else { None };
         let matched = record
             .as_ref()
             .map(|record| router.matches(route, &detection.layout.event(record)))
             .unwrap_or_default();
         if matched.is_empty() {
-            return self.ignore(mapping, detection, router.kind(route), slots, out);
+            self.ignore(mapping, detection, router.kind(route), slots, out);
+            return Ok(());
         }
         let kept = mapping.keep.as_ref().zip(record).and_then(|(taken, record)| unmapped(record, taken));
         for (rule, number) in matched.into_iter().zip(0..) {
@@ -93,14 +97,13 @@ impl Normalizer {
         kind: &str,
         slots: &Slots<'_>,
         out: &mut Parsed,
-    ) -> Result<(), Refusal> {
+    ) {
         let product = self.product(mapping, slots).map_or(Sym::EMPTY, |(product, _)| product);
         let mut digits: Digits = [0; 40];
         // What no rule knows is told by what it calls itself.
         let service = slots.first(&detection.service).text(&mut digits).unwrap_or_default();
         let kind = if kind.is_empty() { &service[..service.floor_char_boundary(TYPE_MAX)] } else { kind };
         *out.ignored.entry((product, self.words.sym(kind))).or_default() += 1;
-        Ok(())
     }
 }
 

@@ -195,7 +195,7 @@ impl Normalizer {
             let said = |words: &mut Words| words.said(slots, &plan.mappings[at], at);
             let mut alert = self.alert((plan, at), slots, place, said, None)?;
             if let Some(taken) = &plan.mappings[at].keep {
-                alert.unmapped = self.record(chunk, text).and_then(|record| unmapped(record, taken));
+                alert.unmapped = self.record(chunk, text).ok().and_then(|record| unmapped(record, taken));
             }
             out.alerts.push(alert);
             return Ok(());
@@ -320,11 +320,11 @@ impl Normalizer {
         Some((self.words.sym(&product), product))
     }
 
-    /// The whole record, to keep what is not taken.
-    pub(super) fn record(&mut self, chunk: &Chunk, text: &str) -> Option<serde_json::Value> {
+    /// The whole record, to keep what is not taken or to try rules. What is nested beyond reason is refused only now.
+    pub(super) fn record(&mut self, chunk: &Chunk, text: &str) -> Result<serde_json::Value, Refusal> {
         match (&chunk.framing, &mut self.columns) {
-            (Framing::Csv(_), Some(columns)) => Some(of_row(columns.pairs(text))),
-            _ => serde_json::from_str(text).ok(),
+            (Framing::Csv(_), Some(columns)) => Ok(of_row(columns.pairs(text))),
+            _ => serde_json::from_str(text).map_err(|error| Refusal::json(&error)),
         }
     }
 

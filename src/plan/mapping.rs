@@ -459,6 +459,12 @@ examples:
             ("a.b", "a..b", "x.yml:2:", "is not a field's path"),
             ("a.b", "a.*.b", "x.yml:2:", "lists are walked through"),
             ("rule: r", "rule: r\nseverity: { words: { a: low } }", "x.yml:5:", "a severity has a `field`"),
+            ("rule: r\n", "", "x.yml:", "neither `rule` nor `detection`"),
+            ("rule: r", "rule: r\ndetection: { logsource: { product: x } }", "x.yml:", "or both"),
+            ("rule: r", "title: t\ndetection: { logsource: { product: x } }", "x.yml:", "the Sigma rule's"),
+            ("rule: r", "detection: { logsource: { services: x } }", "x.yml:4:", "services"),
+            ("rule: r", "detection: { logsource: { service: {} } }", "x.yml:4:", "field"),
+            ("rule: r", "detection: { logsource: {}, roots: [a..b] }", "x.yml:4:", "a..b"),
             ("product: x", "product: { starts_with: { a: b } }", "x.yml:1:", "field"),
         ];
         for (from, to, place, what) in spoilt {

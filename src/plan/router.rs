@@ -108,7 +108,9 @@ impl Router {
         };
         let engine =
             (!tried.is_empty()).then(|| Arc::clone(engines.entry(tried.clone()).or_insert_with(make)));
-        let kind = categories.first().or(services.first()).cloned().unwrap_or_default();
+        let mut kind: Vec<String> = services.first().into_iter().chain(categories.first()).cloned().collect();
+        kind.dedup();
+        let kind = kind.join("/");
         self.by_words.insert(words, u16::try_from(self.routes.len()).expect("fewer than 65,536 log sources"));
         self.routes.push(Route { kind, engine });
     }
