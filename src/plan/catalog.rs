@@ -10,7 +10,7 @@ use super::mapping::{self, Mapping};
 use super::pipeline::{self, Pipeline};
 use super::playbook::{self, Playbook};
 use super::policy::{self, Policy};
-use super::router::{Engines, Router};
+use super::router::Router;
 use super::rule::{self, Rules};
 use crate::record::Tick;
 
@@ -136,9 +136,8 @@ fn rule_folders(folder: &Path, pipeline: Option<&Pipeline>) -> Vec<PathBuf> {
 
 /// Gives each mapping of events the rules that its events are tried against.
 fn route(mappings: &mut [Mapping], rules: &Arc<Rules>) {
-    let mut engines = Engines::new();
     for detection in mappings.iter_mut().filter_map(|mapping| mapping.detection.as_mut()) {
-        detection.router = Some(Arc::new(Router::new(&detection.logsource, rules, &mut engines)));
+        detection.router = Some(Arc::new(Router::new(&detection.logsource, rules)));
     }
 }
 

@@ -1,23 +1,20 @@
 //! Router: from an event's log source to the rules that it is tried against.
 //!
-//! For each log source that a mapping can give there is one engine of rsigma with the rules of that source alone, so
-//! that an event pays for no other rule. Log sources with the same rules share one. All threads share all.
+//! Rules lie in one engine of rsigma for each `logsource` that rules have. What engines an event is tried by is worked out
+//! beforehand for every log source that a mapping can give, so that it pays for no other rule. All threads share all.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
-use rsigma_eval::{Engine, Event};
+use rsigma_eval::{EvaluationResult, Event};
 use rustc_hash::FxHashMap;
 
 use super::detection::{LogSource, Terms};
-use super::rule::{Rule, Rules};
+use super::rule::{Rule, Rules, Source};
 
 /// Services or categories, in lower case.
 type Words = Vec<String>;
-
-/// Engines by the rules in them; kept while a plan is read.
-pub type Engines = HashMap<Vec<usize>, Arc<Engine>>;
 
 /// Which rules a mapping's events are tried against.
 pub struct Router {
@@ -32,8 +29,8 @@ pub struct Router {
 struct Route {
     /// What events without a match are counted as; empty where nothing is known of them.
     kind: String,
-    /// None where no rule is of this source.
-    engine: Option<Arc<Engine>>,
+    /// Places in [`Rules::engines`].
+    engines: Vec<usize>,
 }
 
 /// What a service or category is, ready for looking up.
@@ -51,68 +48,46 @@ impl fmt::Debug for Router {
 }
 
 impl Router {
-    /// The routes of `logsource` to `rules`; engines are taken from `engines` where they are there already.
+    /// The routes of `logsource` to `rules`.
     #[must_use]
-    pub fn new(logsource: &LogSource, rules: &Arc<Rules>, engines: &mut Engines) -> Router {
-        let named = |pick: fn(&Rule) -> Option<&String>| -> BTreeSet<String> {
-            rules.all().iter().filter_map(pick).map(|word| word.to_lowercase()).collect()
+    pub fn new(logsource: &LogSource, rules: &Arc<Rules>) -> Router {
+        let named = |pick: fn(&Source) -> Option<&String>| -> BTreeSet<String> {
+            rules.engines().iter().filter_map(|(source, _)| pick(source)).cloned().collect()
         };
-        let service = Resolver::new(logsource.service.as_ref(), || {
-            named(|rule| rule.compiled.logsource.service.as_ref())
-        });
-        let category = Resolver::new(logsource.category.as_ref(), || {
-            named(|rule| rule.compiled.logsource.category.as_ref())
-        });
+        let service = Resolver::new(logsource.service.as_ref(), || named(|source| source.service.as_ref()));
+        let category =
+            Resolver::new(logsource.category.as_ref(), || named(|source| source.category.as_ref()));
         let (routes, by_words) = (Vec::new(), FxHashMap::default());
         let mut router = Router { rules: Arc::clone(rules), service, category, routes, by_words };
         let product = logsource.product.as_ref().map(|product| product.to_lowercase());
         for services in router.service.all() {
             for categories in router.category.all_of(&services) {
-                router.add(product.as_deref(), &services, &categories, engines);
+                router.add(product.as_deref(), &services, &categories);
             }
         }
         router
     }
 
-    fn add(
-        &mut self,
-        product: Option<&str>,
-        services: &[String],
-        categories: &[String],
-        engines: &mut Engines,
-    ) {
+    fn add(&mut self, product: Option<&str>, services: &[String], categories: &[String]) {
         let words = (services.to_vec(), categories.to_vec());
         if self.by_words.contains_key(&words) {
             return;
         }
-        let of = |wanted: &Option<String>, there: &[String]| {
-            wanted.as_ref().is_none_or(|wanted| there.iter().any(|word| word.eq_ignore_ascii_case(wanted)))
+        let among = |wanted: &Option<String>, there: &[String]| {
+            wanted.as_ref().is_none_or(|wanted| there.contains(wanted))
         };
-        let product: Vec<String> = product.map(str::to_owned).into_iter().collect();
-        let is_tried = |rule: &Rule| {
-            let source = &rule.compiled.logsource;
-            of(&source.product, &product) && of(&source.service, services) && of(&source.category, categories)
+        let is_tried = |source: &Source| {
+            source.product.as_ref().is_none_or(|wanted| product == Some(wanted))
+                && among(&source.service, services)
+                && among(&source.category, categories)
         };
-        let tried: Vec<usize> = self
-            .rules
-            .all()
-            .iter()
-            .enumerate()
-            .filter(|(_, rule)| is_tried(rule))
-            .map(|(at, _)| at)
-            .collect();
-        let make = || {
-            let mut engine = Engine::new();
-            engine.extend_compiled_rules(tried.iter().map(|at| self.rules.all()[*at].compiled.clone()));
-            Arc::new(engine)
-        };
-        let engine =
-            (!tried.is_empty()).then(|| Arc::clone(engines.entry(tried.clone()).or_insert_with(make)));
+        let engines = self.rules.engines().iter().enumerate();
+        let engines = engines.filter(|(_, (source, _))| is_tried(source)).map(|(at, _)| at).collect();
         let mut kind: Vec<String> = services.first().into_iter().chain(categories.first()).cloned().collect();
         kind.dedup();
         let kind = kind.join("/");
         self.by_words.insert(words, u16::try_from(self.routes.len()).expect("fewer than 65,536 log sources"));
-        self.routes.push(Route { kind, engine });
+        self.routes.push(Route { kind, engines });
     }
 
     /// The route of events whose service field holds `service` and whose category field holds `category`.
@@ -134,17 +109,17 @@ impl Router {
     /// Whether any rule is tried.
     #[must_use]
     pub fn has_rules(&self, route: u16) -> bool {
-        self.routes[usize::from(route)].engine.is_some()
+        !self.routes[usize::from(route)].engines.is_empty()
     }
 
     /// The rules that match, by their keys.
     pub fn matches<E: Event>(&self, route: u16, event: &E) -> Vec<&Rule> {
-        let Some(engine) = &self.routes[usize::from(route)].engine else { return Vec::new() };
-        let found = engine.evaluate(event);
-        let key = |found: &rsigma_eval::EvaluationResult| {
+        let key = |found: EvaluationResult| {
             self.rules.place(found.header.rule_id.as_ref().unwrap_or(&found.header.rule_title))
         };
-        let mut matched: Vec<&Rule> = found.iter().filter_map(key).map(|at| &self.rules.all()[at]).collect();
+        let engines = self.routes[usize::from(route)].engines.iter().map(|at| &self.rules.engines()[*at].1);
+        let found = engines.flat_map(|engine| engine.evaluate(event)).filter_map(key);
+        let mut matched: Vec<&Rule> = found.map(|at| &self.rules.all()[at]).collect();
         // rsigma promises no order.
         matched.sort_unstable_by(|a, b| a.key.cmp(&b.key));
         matched
@@ -153,9 +128,10 @@ impl Router {
     /// The places in [`Rules::all`] of the rules that some event can reach.
     #[must_use]
     pub fn reached(&self) -> BTreeSet<usize> {
-        let engines = self.routes.iter().filter_map(|route| route.engine.as_ref());
-        let rules = engines.flat_map(|engine| engine.rules());
-        rules.filter_map(|rule| self.rules.place(rule.id.as_ref().unwrap_or(&rule.title))).collect()
+        let engines: BTreeSet<usize> =
+            self.routes.iter().flat_map(|route| route.engines.iter().copied()).collect();
+        let rules = self.rules.all().iter().enumerate();
+        rules.filter(|(_, rule)| engines.contains(&rule.source)).map(|(at, _)| at).collect()
     }
 }
 
@@ -217,4 +193,82 @@ impl Resolver {
 
 fn words(texts: &[String]) -> Words {
     texts.iter().map(|text| text.to_lowercase()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use rsigma_eval::JsonEvent;
+    use serde_json::json;
+
+    use super::*;
+
+    /// A rule for `x: y` of each of these log sources, named after it, and a filter that lets `by: filter` pass.
+    fn rules() -> Arc<Rules> {
+        let of = [
+            "product: windows, category: process_creation",
+            "product: windows, service: sysmon",
+            "category: process_creation",
+            "product: linux, category: process_creation",
+            "product: windows, service: security",
+            "product: Windows, category: DNS_Query",
+        ];
+        let rule = |source| {
+            format!(
+                "title: '{source}'\nlogsource: {{ {source} }}\ndetection: {{ a: {{ x: y }}, condition: a }}\n"
+            )
+        };
+        let filter = "title: f\nlogsource: { product: windows }\nfilter: { rules: any, b: { by: filter }, condition: not b }\n";
+        let folder = tempfile::tempdir().expect("a folder");
+        let all = of.map(rule).into_iter().chain([filter.to_owned()]).collect::<Vec<_>>().join("---\n");
+        std::fs::write(folder.path().join("all.yml"), all).expect("room");
+        let (rules, faults) = Rules::load(&[folder.path().to_owned()]);
+        assert_eq!(faults, []);
+        Arc::new(rules)
+    }
+
+    fn router(rules: &Arc<Rules>) -> Router {
+        let source = json!({
+            "product": "windows",
+            "service": { "field": "Channel", "table": { "Sysmon/Operational": "sysmon", "Security": "security" } },
+            "category": { "field": "EventID", "table": { "sysmon/1": "process_creation", "sysmon/22": ["dns_query", "dns"],
+                "security/4688": "process_creation" } },
+        });
+        Router::new(&serde_json::from_value(source).expect("a log source"), rules)
+    }
+
+    #[test]
+    fn an_event_is_tried_against_the_rules_of_its_log_source() {
+        let rules = rules();
+        let router = router(&rules);
+        let tried = |service: Option<&str>, category: Option<&str>| {
+            let (route, event) = (router.route(service, category), json!({ "x": "y", "by": "nobody" }));
+            let matched = router.matches(route, &JsonEvent::borrow(&event));
+            assert_eq!(router.has_rules(route), !matched.is_empty());
+            matched.iter().map(|rule| rule.key.clone()).collect::<Vec<_>>().join(" | ")
+        };
+        let (own, any) = ("product: windows, category: process_creation", "category: process_creation");
+        let (sysmon, security) = ("product: windows, service: sysmon", "product: windows, service: security");
+        assert_eq!(tried(Some("Sysmon/Operational"), Some("1")), format!("{any} | {own} | {sysmon}"));
+        assert_eq!(
+            tried(Some("SYSMON/OPERATIONAL"), Some("22")),
+            format!("product: Windows, category: DNS_Query | {sysmon}")
+        );
+        assert_eq!(tried(Some("Sysmon/Operational"), Some("4688")), sysmon);
+        assert_eq!(tried(Some("Security"), Some("4688")), format!("{any} | {own} | {security}"));
+        assert_eq!(tried(Some("Security"), Some("sysmon/1")), security, "that is how the table is written");
+        assert_eq!([tried(Some("System"), Some("1")), tried(None, None)], ["", ""]);
+        assert_eq!(router.kind(router.route(Some("Security"), Some("4688"))), "security/process_creation");
+        assert_eq!((router.reached().len(), rules.all().len()), (5, 6));
+    }
+
+    #[test]
+    fn a_filter_changes_the_rules_that_it_is_about() {
+        let rules = rules();
+        let router = router(&rules);
+        let event = json!({ "x": "y", "by": "filter" });
+        let matched =
+            router.matches(router.route(Some("Security"), Some("4688")), &JsonEvent::borrow(&event));
+        let keys: Vec<&str> = matched.iter().map(|rule| rule.key.as_str()).collect();
+        assert_eq!(keys, ["category: process_creation"], "which names no product");
+    }
 }

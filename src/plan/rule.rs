@@ -1,11 +1,12 @@
 //! Rules: the Sigma detection rules of `rules/`, read by rsigma-parser and compiled by rsigma-eval. A rule that cannot
 //! be used is a fault; none is left out silently.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use rsigma_eval::{CompiledRule, Engine, compile_rule};
-use rsigma_parser::{FilterRule, Level, SigmaCollection, SigmaRule, parse_sigma_yaml};
+use rsigma_parser::{FilterRule, Level, LogSource, SigmaCollection, SigmaRule, parse_sigma_yaml};
 use rustc_hash::FxHashMap;
 
 use super::fault::Fault;
@@ -29,13 +30,23 @@ pub struct Rule {
     pub file: PathBuf,
     /// The line on which its document begins, from 1.
     pub line: u64,
-    pub(super) compiled: CompiledRule,
+    /// The place of its log source in [`Rules::engines`].
+    pub(super) source: usize,
 }
 
-/// All rules of a plan.
+/// What a rule's `logsource` names, in lower case; what it leaves out may be anything.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Source {
+    pub(super) product: Option<String>,
+    pub(super) service: Option<String>,
+    pub(super) category: Option<String>,
+}
+
+/// All rules of a plan. Each is in one engine of rsigma, that of its log source.
 #[derive(Default)]
 pub struct Rules {
     list: Vec<Rule>,
+    engines: Vec<(Source, Engine)>,
     by_key: FxHashMap<String, usize>,
 }
 
@@ -56,6 +67,11 @@ impl Rules {
     #[must_use]
     pub fn place(&self, key: &str) -> Option<usize> {
         self.by_key.get(key).copied()
+    }
+
+    /// Log sources of rules with what tries an event against their rules.
+    pub(super) fn engines(&self) -> &[(Source, Engine)] {
+        &self.engines
     }
 
     /// Reads every file of `folders`: the rules that can be used, and what is wrong with the others.
@@ -101,6 +117,8 @@ fn walk(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> std::io::Resul
 #[derive(Default)]
 struct Reading {
     rules: Rules,
+    /// The rules compiled, in the same order.
+    compiled: Vec<CompiledRule>,
     filters: Vec<(FilterRule, PathBuf, u64)>,
     faults: Vec<Fault>,
 }
@@ -174,23 +192,39 @@ impl Reading {
         };
         self.rules.by_key.insert(key.clone(), self.rules.list.len());
         let (title, tags) = (rule.title, rule.tags.join(","));
-        self.rules.list.push(Rule { key, title, severity, tags, file: file.to_owned(), line, compiled });
+        self.rules.list.push(Rule { key, title, severity, tags, file: file.to_owned(), line, source: 0 });
+        self.compiled.push(compiled);
     }
 
-    /// Sigma filters change rules: all of them must be known first.
+    /// Puts each rule into the engine of its log source. Filters change rules: all of them must be known first.
     fn finish(mut self) -> (Rules, Vec<Fault>) {
         if !self.filters.is_empty() {
             let mut engine = Engine::new();
-            engine.extend_compiled_rules(self.rules.list.iter().map(|rule| rule.compiled.clone()));
+            engine.extend_compiled_rules(std::mem::take(&mut self.compiled));
             for (filter, file, line) in std::mem::take(&mut self.filters) {
                 if let Err(error) = engine.apply_filter(&filter) {
                     let what = format!("filter {:?}: {error}", filter.title);
                     self.fault(&file, line, what, "name rules that there are");
                 }
             }
-            for (rule, filtered) in self.rules.list.iter_mut().zip(engine.rules()) {
-                rule.compiled = filtered.clone();
+            self.compiled = engine.rules().to_vec();
+        }
+        let mut by_source: BTreeMap<Source, (Vec<usize>, Vec<CompiledRule>)> = BTreeMap::new();
+        for (at, compiled) in self.compiled.into_iter().enumerate() {
+            let word = |word: &Option<String>| word.as_ref().map(|word| word.to_lowercase());
+            let LogSource { product, service, category, .. } = &compiled.logsource;
+            let source = Source { product: word(product), service: word(service), category: word(category) };
+            let (places, rules) = by_source.entry(source).or_default();
+            places.push(at);
+            rules.push(compiled);
+        }
+        for (source, (places, rules)) in by_source {
+            for at in places {
+                self.rules.list[at].source = self.rules.engines.len();
             }
+            let mut engine = Engine::new();
+            engine.extend_compiled_rules(rules);
+            self.rules.engines.push((source, engine));
         }
         (self.rules, self.faults)
     }
