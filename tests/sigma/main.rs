@@ -268,3 +268,21 @@ fn recorded_attacks_give_the_same_for_any_workers_and_batches() {
     assert_eq!(run("two", &inputs, &["--workers", "2", "--batch", "17"]), one);
     assert_eq!(run("again", &[&folder.path().join("one")], &["--batch", "100"]), one);
 }
+
+#[test]
+fn public_cloudtrail_samples_are_events() {
+    let (Some(parts), Some(packed)) = (parts(), real("panther/rule_tests.ndjson.gz")) else { return };
+    let mut text = String::new();
+    let mut samples = flate2::read::GzDecoder::new(fs::File::open(packed).expect("it can be opened"));
+    std::io::Read::read_to_string(&mut samples, &mut text).expect("gzip");
+    let samples = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"));
+    let logs = samples.map(|mut sample| sample["log"].take());
+    let known = |log: &serde_json::Value| log["eventName"].is_string() && log["eventSource"].is_string();
+    let events: Vec<String> = logs.filter(known).map(|log| log.to_string()).collect();
+    let (rules, ignored, rejects) = detect(&parts, &events.join("\n"));
+    eprintln!("{} samples: {} alerts, {ignored} ignored, {rejects:?}", events.len(), rules.len());
+    assert!(events.len() > 200 && rules.len() > 100);
+    // Samples are cut by hand: some have no time, or `redacted` for one.
+    let untimed = rejects.iter().filter(|reason| reason.starts_with("no usable time")).count();
+    assert!(rejects.len() == untimed && untimed < 5, "{rejects:?}");
+}
