@@ -42,6 +42,7 @@ fn alerts(names: &Names) -> Rows {
             title: rule,
             severity: Severity::Medium,
             identified: false,
+            further: false,
             tactics: quell::record::attack::tactics_of("TA0008"),
             attacks,
             entities: [

@@ -83,6 +83,7 @@ fn alerts(groups: u64, values: u64, names: &Names) -> Vec<Alert> {
                 title: rule,
                 severity: Severity::Low,
                 identified: true,
+                further: false,
                 tactics: Tactics::default(),
                 attacks: Sym::EMPTY,
                 entities: smallvec::smallvec![host, entity(EntityKind::User, format!("u{value}"))],

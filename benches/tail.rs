@@ -128,6 +128,7 @@ fn link(c: &mut Criterion) {
                 title: rule,
                 severity: Severity::Low,
                 identified: false,
+                further: false,
                 tactics: Tactics::default(),
                 attacks: Sym::EMPTY,
                 entities: smallvec![Observable { entity: host, role: Role::Related }],

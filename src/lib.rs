@@ -23,7 +23,7 @@
 //! | `plan` | reads `dataflows/`, checks everything together, tells every fault at once |
 //! | `flow` | what operators stand on: turns (work per closed epoch), tails (replay of what late records disturb) |
 //! | `ingest` | bytes with a position: files of any packing, growing files, standard input, HTTP push |
-//! | `normalize` | bytes to alerts or rejects, by mapping files |
+//! | `normalize` | bytes to alerts or rejects, by mapping files; raw events by Sigma rules |
 //! | `correlate` | duplicates apart; correlation rules; alerts to incidents by evidence |
 //! | `enrich` | incidents joined with assets, identities and indicators, as these change |
 //! | `featurize` | what the model sees of an incident |

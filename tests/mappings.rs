@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use quell::ingest::{FileReader, Framed, Limits, Origin};
 use quell::normalize::{Normalizer, Parsed, SourceSettings, example};
-use quell::plan::mapping::{Mapping, load_dir};
+use quell::plan::catalog::Parts;
+use quell::plan::mapping::Mapping;
 use quell::record::Names;
 
 fn here(path: &str) -> PathBuf {
@@ -13,9 +14,10 @@ fn here(path: &str) -> PathBuf {
 }
 
 fn shipped() -> Vec<Mapping> {
-    load_dir(&here("dataflows/mappings")).unwrap_or_else(|faults| {
-        panic!("{}", faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
-    })
+    let parts = Parts::read(&here("dataflows/pipeline.yml"));
+    let faults: Vec<String> = parts.faults.iter().map(ToString::to_string).collect();
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    parts.mappings
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -110,7 +112,9 @@ fn zeek_notices_and_weirds_are_alerts_and_the_rest_is_ignored() {
     each("zeek", |file, sums| {
         let alerts = file.starts_with("notice") || file.starts_with("weird");
         assert_eq!(sums.rejects, 0, "{file}");
-        assert_eq!(if alerts { sums.alerts } else { sums.ignored }, sums.records, "{file}");
+        // An SSH connection of many tries is what a rule is about.
+        let matched = if file.starts_with("ssh") { sums.alerts } else { 0 };
+        assert_eq!(if alerts { sums.alerts } else { sums.ignored + matched }, sums.records, "{file}");
     });
 }
 

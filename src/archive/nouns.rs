@@ -30,6 +30,7 @@ impl AlertLine {
             title: self.title,
             severity: self.severity_id,
             identified: self.identified,
+            further: false,
             tactics: names.with(self.attacks.0, tactics_of),
             attacks: self.attacks.0,
             entities: self.entities.into(),
@@ -139,6 +140,7 @@ impl From<EpochLine> for TurnRow {
             to: line.to,
             records: line.records,
             ignored: line.ignored,
+            further: line.further,
         };
         TurnRow { turn, plan_hash: line.plan_hash, model_version: line.model_version }
     }

@@ -341,6 +341,8 @@ table! {
     records: u64 = row.turn.records;
     /// Of these, ignored ones.
     ignored: u64 = row.turn.ignored;
+    /// Alerts and duplicates beyond the first of their record: an event may match several rules.
+    further: u64 = row.turn.further;
     /// The plan in force.
     plan_hash: Sym = row.plan_hash;
     /// The model in force.

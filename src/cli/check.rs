@@ -1,5 +1,6 @@
 //! `quell check`: everything in `dataflows/` is loaded, cross-checked, its examples run; every fault is told at once.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -39,6 +40,10 @@ pub(super) struct Found {
     /// None where there are faults.
     pub(super) plan_hash: Option<String>,
     pub(super) mappings: usize,
+    /// Detection rules for raw events.
+    pub(super) rules: usize,
+    /// Of these, rules of log sources that no mapping gives: no event is tried against them.
+    pub(super) rules_out_of_reach: usize,
     pub(super) correlations: usize,
     pub(super) playbooks: usize,
     /// Examples that were run.
@@ -80,6 +85,8 @@ pub(super) fn look(flow: &Path) -> Found {
     let mut found = Found {
         flow: flow.to_owned(),
         mappings: parts.mappings.len(),
+        rules: parts.rules.all().len(),
+        rules_out_of_reach: parts.rules.all().len() - reached(&parts),
         correlations: parts.correlations.rules.len(),
         playbooks: parts.playbooks.len(),
         examples: mapped + correlated,
@@ -106,6 +113,12 @@ pub(super) fn look(flow: &Path) -> Found {
         Err(faults) => found.faults = faults,
     }
     found
+}
+
+/// How many rules some event can reach.
+fn reached(parts: &Parts) -> usize {
+    let routers = parts.mappings.iter().filter_map(|mapping| mapping.detection.as_ref()?.router.as_ref());
+    routers.flat_map(|router| router.reached()).collect::<BTreeSet<usize>>().len()
 }
 
 fn fault(flow: &Path, what: String, key: &str) -> Fault {
@@ -160,8 +173,13 @@ fn tell(found: &Found) {
     let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
     println!("{}", found.flow.display());
     println!(
-        "  {}, {}, {}, policy {}",
+        "  {}, {}{}, {}, {}, policy {}",
         count(found.mappings, "mapping"),
+        count(found.rules, "rule"),
+        match found.rules_out_of_reach {
+            0 => String::new(),
+            out => format!(" ({out} of log sources that no mapping gives)"),
+        },
         count(found.correlations, "correlation"),
         count(found.playbooks, "playbook"),
         found.policy.as_deref().unwrap_or("unreadable")

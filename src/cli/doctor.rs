@@ -98,8 +98,8 @@ fn plan(flow: &Path) -> Vec<Finding> {
         (Some(hash), _) => findings.push(fine(
             "plan",
             format!(
-                "{hash}: {} mappings, {} correlations, {} playbooks; {} examples hold",
-                found.mappings, found.correlations, found.playbooks, found.examples
+                "{hash}: {} mappings, {} rules, {} correlations, {} playbooks; {} examples hold",
+                found.mappings, found.rules, found.correlations, found.playbooks, found.examples
             ),
         )),
         (None, first) => {

@@ -98,8 +98,9 @@ pub(crate) fn tell(summary: &Summary, counts: &Counts, archive: &Path, names: &A
         s.first_incident_s.map_or_else(String::new, |after| format!(", first incident after {after:.2} s"))
     );
     println!(
-        "  {} alerts   {} duplicates   {} rejects   {} ignored   {} late",
+        "  {} alerts{}   {} duplicates   {} rejects   {} ignored   {} late",
         group(s.alerts),
+        if s.further == 0 { String::new() } else { format!(" ({} further of an event)", group(s.further)) },
         group(s.duplicates),
         group(s.rejects),
         group(s.ignored),

@@ -164,6 +164,7 @@ fn blank(rule: Sym, names: &Names) -> Alert {
         title: rule,
         severity: Severity::Unknown,
         identified: true,
+        further: false,
         tactics: Tactics::default(),
         attacks: Sym::EMPTY,
         entities: SmallVec::new(),

@@ -59,6 +59,7 @@ fn alerts(steps: &[Step], names: &Names) -> Vec<Alert> {
             title: rule,
             severity: Severity::ALL[usize::from(host % 6)],
             identified: vendor.is_some(),
+            further: false,
             tactics: Tactics::default(),
             attacks: names.intern(""),
             entities: smallvec::smallvec![

@@ -14,6 +14,7 @@ pub struct Counts {
     duplicates: u64,
     rejects: u64,
     ignored: u64,
+    further: u64,
     records: u64,
     incidents: u64,
     actions: u64,
@@ -42,6 +43,7 @@ impl Counts {
             Rows::Epochs(rows) => {
                 self.records += rows.iter().map(|row| row.turn.records).sum::<u64>();
                 self.ignored += rows.iter().map(|row| row.turn.ignored).sum::<u64>();
+                self.further += rows.iter().map(|row| row.turn.further).sum::<u64>();
             }
             Rows::Incidents(rows) => rows.iter().for_each(|row| self.version(row)),
             Rows::Decisions(rows) => rows.iter().for_each(|row| self.decisions.add(row)),
@@ -130,7 +132,7 @@ impl Decisions {
 pub struct Summary {
     /// Records taken.
     pub records: u64,
-    /// Records that became alerts.
+    /// Alerts. A record that is an event may have become several; see `further`.
     pub alerts: u64,
     /// The same alert again.
     pub duplicates: u64,
@@ -138,6 +140,8 @@ pub struct Summary {
     pub rejects: u64,
     /// Records of no concern by name.
     pub ignored: u64,
+    /// Alerts and duplicates beyond the first of their record.
+    pub further: u64,
     /// Alerts whose tick was clamped.
     pub late: u64,
     /// Alerts, once for each correlation that adds up a number which they lack.
@@ -173,6 +177,7 @@ impl Summary {
             duplicates: counts.duplicates,
             rejects: counts.rejects,
             ignored: counts.ignored,
+            further: counts.further,
             late,
             incidents: counts.incidents,
             decisions: counts.decisions,
@@ -183,10 +188,10 @@ impl Summary {
         }
     }
 
-    /// `records = alerts + duplicates + rejects + ignored`: what is missing, if anything.
+    /// `records = alerts + duplicates - further + rejects + ignored`: what is missing, if anything.
     #[must_use]
     pub fn unaccounted(&self) -> i64 {
         let sum = self.alerts + self.duplicates + self.rejects + self.ignored;
-        self.records.cast_signed() - sum.cast_signed()
+        self.records.cast_signed() + self.further.cast_signed() - sum.cast_signed()
     }
 }

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 
+use super::compile::Cleaning;
 use crate::plan::mapping::Transform;
 use crate::record::EntityKind;
 
@@ -14,6 +15,17 @@ pub(super) const VALUE_MAX: usize = 1024;
 pub(super) fn capped(text: &str) -> &str {
     let text = text.trim();
     &text[..text.floor_char_boundary(VALUE_MAX)]
+}
+
+/// The canonical value of an entity in `text`; none if it says nothing.
+pub(super) fn clean(cleaning: &Cleaning, text: &str) -> Option<String> {
+    let Cleaning { kind, after, transform, skip } = cleaning;
+    if after.is_empty() {
+        return canonical(*kind, transform, skip, text);
+    }
+    // Free text names the source last; what comes before it, a user's name say, is chosen by who is told of.
+    let found = after.iter().filter_map(|mark| text.rfind(mark.as_str()).map(|at| at + mark.len())).max()?;
+    canonical(*kind, transform, skip, text[found..].split_whitespace().next()?)
 }
 
 /// The canonical value of an entity of `kind`; none if it says nothing.
@@ -29,6 +41,8 @@ pub(crate) fn canonical(
             Transform::Lower => Cow::Owned(value.to_lowercase()),
             Transform::StripPort => Cow::Owned(strip_port(&value).to_owned()),
             Transform::Unquote => Cow::Owned(unquote(&value).to_owned()),
+            Transform::StripDomain => Cow::Owned(strip_domain(&value).to_owned()),
+            Transform::StrongestHash => Cow::Owned(strongest_hash(&value).to_owned()),
         };
     }
     if value.is_empty() || skip.iter().any(|word| word.to_lowercase() == value.to_lowercase()) {
@@ -68,6 +82,24 @@ fn strip_port(text: &str) -> &str {
     }
 }
 
+fn strip_domain(text: &str) -> &str {
+    let name = text.rsplit('\\').next().unwrap_or(text);
+    name.split('@').next().unwrap_or(name)
+}
+
+/// Of `MD5=...,SHA256=...,IMPHASH=...` one hash of the file itself; of a hash alone that hash.
+fn strongest_hash(text: &str) -> &str {
+    if !text.contains('=') {
+        return text;
+    }
+    let named = |name: &str| {
+        let of =
+            |part: &&str| part.split_once('=').is_some_and(|(key, _)| key.trim().eq_ignore_ascii_case(name));
+        text.split(',').find(of).and_then(|part| part.split_once('=')).map(|(_, hash)| hash.trim())
+    };
+    ["SHA256", "SHA1", "MD5"].into_iter().find_map(named).unwrap_or_default()
+}
+
 fn unquote(text: &str) -> &str {
     let pairs = [('<', '>'), ('"', '"'), ('\'', '\'')];
     let inner = |(open, close)| text.strip_prefix(open).and_then(|rest: &str| rest.strip_suffix(close));
@@ -90,6 +122,38 @@ mod tests {
         assert_eq!(ip("[2001:db8::1]:443").as_deref(), Some("2001:db8::1"));
         assert_eq!(ip("fe80::1%eth0").as_deref(), Some("fe80::1"));
         assert_eq!([ip("0.0.0.0"), ip("mail"), ip(""), ip("10.0.0.1.2")], [None, None, None, None]);
+    }
+
+    #[test]
+    fn users_and_hashes_are_found_within_what_windows_writes() {
+        let of = |kind, transform, text: &str| canonical(kind, &[transform], &[], text);
+        let user = |text| of(EntityKind::User, Transform::StripDomain, text);
+        assert_eq!(
+            [user("CORP\\Ada"), user("ada@corp.example"), user("Ada")],
+            [const { "ada" }; 3].map(|u| Some(u.to_owned()))
+        );
+        let hash = |text| of(EntityKind::Hash, Transform::StrongestHash, text);
+        assert_eq!(hash("MD5=0A,SHA256=0B,IMPHASH=0C").as_deref(), Some("0b"));
+        assert_eq!(hash("SHA1=0D, MD5=0A").as_deref(), Some("0d"));
+        assert_eq!((hash("IMPHASH=0C"), hash("0E").as_deref()), (None, Some("0e")));
+    }
+
+    #[test]
+    fn a_word_is_found_in_free_text_after_its_last_mark() {
+        let cleaning = Cleaning {
+            kind: EntityKind::Ip,
+            after: vec![" from ".into(), "rhost=".into()],
+            transform: Vec::new(),
+            skip: Vec::new(),
+        };
+        let of = |text| clean(&cleaning, text);
+        let lie = "Failed password for invalid user x from 192.0.2.1 from 203.0.113.9 port 4242 ssh2";
+        assert_eq!(of(lie).as_deref(), Some("203.0.113.9"));
+        assert_eq!(
+            of("authentication failure; rhost=203.0.113.9  user=root").as_deref(),
+            Some("203.0.113.9")
+        );
+        assert_eq!([of("Accepted"), of("ends from "), of("away from home")], [None, None, None]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Compile: mapping files with every path replaced by its slot.
 
+use super::detect::DetectionPlan;
 use super::paths::Paths;
 use crate::plan::mapping::{
     Condition, EntityField, FieldPath, Mapping, Product, ProductField, SeverityField, Test, TimeFormat,
@@ -22,11 +23,12 @@ pub(super) struct Plan {
     pub(super) product: ProductPlan,
     pub(super) detect: Vec<Check>,
     pub(super) ignore: Vec<(Vec<Check>, Box<[u16]>)>,
-    pub(super) id: Box<[u16]>,
+    pub(super) id: Vec<Box<[u16]>>,
     pub(super) tenant: Box<[u16]>,
     pub(super) time: Box<[u16]>,
     pub(super) formats: Vec<TimeFormat>,
     pub(super) rule: Box<[u16]>,
+    pub(super) detection: Option<DetectionPlan>,
     pub(super) title: Box<[u16]>,
     pub(super) severity: SeverityField,
     pub(super) severity_slots: Box<[u16]>,
@@ -50,6 +52,7 @@ pub(super) struct EntityPlan {
 #[derive(Clone, PartialEq)]
 pub(super) struct Cleaning {
     pub(super) kind: EntityKind,
+    pub(super) after: Vec<String>,
     pub(super) transform: Vec<crate::plan::mapping::Transform>,
     pub(super) skip: Vec<String>,
 }
@@ -79,7 +82,10 @@ impl Check {
 impl Compiled {
     pub(super) fn new(mappings: &[Mapping], names: &Names) -> Self {
         let mut compiled = Compiled { paths: Paths::new(), mappings: Vec::new(), cleanings: Vec::new() };
-        for mapping in mappings {
+        // Alerts first: they pay for no mapping of events.
+        let (events, alerts): (Vec<&Mapping>, Vec<&Mapping>) =
+            mappings.iter().partition(|mapping| mapping.detection.is_some());
+        for mapping in alerts.into_iter().chain(events) {
             let plan = compiled.plan(mapping, names);
             compiled.mappings.push(plan);
         }
@@ -94,9 +100,10 @@ impl Compiled {
         };
         let mut optional =
             |field: &Option<_>| field.as_ref().map(|field| paths.slots(field)).unwrap_or_default();
-        let (id, tenant, title) =
-            (optional(&mapping.id), optional(&mapping.tenant), optional(&mapping.title));
-        let severity_slots = optional(&mapping.severity.field);
+        let (tenant, title) = (optional(&mapping.tenant), optional(&mapping.title));
+        let (rule, severity_slots) = (optional(&mapping.rule), optional(&mapping.severity.field));
+        let id = mapping.id.iter().flat_map(|id| &id.0).map(|part| paths.slots(part)).collect();
+        let detection = mapping.detection.as_ref().map(|detection| DetectionPlan::new(detection, paths));
         let mut checks = |conditions: &[Condition]| -> Vec<Check> {
             let check = |c: &Condition| Check { slots: paths.slots(&c.field), test: c.test.clone() };
             conditions.iter().map(check).collect()
@@ -113,7 +120,8 @@ impl Compiled {
             tenant,
             time: paths.slots(&mapping.time.field),
             formats: mapping.time.formats.clone(),
-            rule: paths.slots(&mapping.rule),
+            rule,
+            detection,
             title,
             severity: mapping.severity.clone(),
             severity_slots,
@@ -124,8 +132,8 @@ impl Compiled {
     }
 
     fn entity(&mut self, entity: &EntityField) -> EntityPlan {
-        let cleaning =
-            Cleaning { kind: entity.kind, transform: entity.transform.clone(), skip: entity.skip.clone() };
+        let EntityField { kind, after, transform, skip, .. } = entity.clone();
+        let cleaning = Cleaning { kind, after, transform, skip };
         let known = self.cleanings.iter().position(|other| *other == cleaning);
         let at = known.unwrap_or_else(|| {
             self.cleanings.push(cleaning);
@@ -142,8 +150,12 @@ fn taken(mapping: &Mapping) -> Vec<FieldPath> {
         Product::Constant(_) => None,
         Product::Field(field) => Some(&field.field),
     };
-    let single = [product, mapping.id.as_ref(), mapping.tenant.as_ref(), mapping.title.as_ref()];
-    let single = single.into_iter().flatten().chain([&mapping.time.field, &mapping.rule]);
+    let single = [product, mapping.rule.as_ref(), mapping.tenant.as_ref(), mapping.title.as_ref()];
+    let single = single
+        .into_iter()
+        .flatten()
+        .chain([&mapping.time.field])
+        .chain(mapping.id.iter().flat_map(|id| &id.0));
     let more = mapping.severity.field.iter().chain(mapping.entities.iter().map(|entity| &entity.field));
     single.chain(more).flat_map(|paths| &paths.0).chain(&mapping.attacks).cloned().collect()
 }

@@ -53,6 +53,12 @@ fn run(example: &Example, mappings: &[Mapping]) -> Result<(), String> {
     }
     match (&example.expect, parsed.alerts.first(), parsed.rejects.first()) {
         (Expect::Alert(expected), Some(alert), _) => compare(expected, alert, &names),
+        (Expect::Alerts(expected), _, None) => expected.iter().try_for_each(|one| {
+            let rule = one.rule.as_deref().ok_or("each of its `alerts` must name a `rule`")?;
+            let found = parsed.alerts.iter().find(|alert| names.get(alert.rule) == rule);
+            let found = found.ok_or_else(|| unmatched(rule, &parsed.alerts, &names))?;
+            compare(one, found, &names).map_err(|what| format!("of rule {rule:?}, {what}"))
+        }),
         (Expect::Ignored(kind), None, None) => {
             let found = parsed.ignored.keys().next().map(|(_, kind)| names.get(*kind)).unwrap_or_default();
             if found == *kind { Ok(()) } else { Err(format!("ignored as {found:?}, not as {kind:?}")) }
@@ -62,6 +68,16 @@ fn run(example: &Example, mappings: &[Mapping]) -> Result<(), String> {
         (Expect::Ignored(_) | Expect::Rejected(_), Some(_), _) => Err("it became an alert".into()),
         (Expect::Alert(_) | Expect::Rejected(_), None, None) => Err("it was ignored".into()),
     }
+}
+
+fn unmatched(rule: &str, alerts: &[Alert], names: &Names) -> String {
+    let others: Vec<String> = alerts.iter().map(|alert| names.get(alert.rule)).collect();
+    let others = if others.is_empty() {
+        "no rule does".to_owned()
+    } else {
+        format!("these do: {}", others.join(", "))
+    };
+    format!("the rule {rule:?} does not match it, or no rule file has it; {others}")
 }
 
 fn compare(expected: &ExpectAlert, alert: &Alert, names: &Names) -> Result<(), String> {

@@ -1,6 +1,9 @@
 //! Normalize: records become alerts, as the mapping files say. What cannot is a reject with its reason; what is of no
 //! concern by name is counted. It reads no clock and does no IO.
 //!
+//! A record that is an event is tried against the Sigma rules of its log source (`detect`), of which it may match several:
+//! only then is its JSON read into a tree (`event`).
+//!
 //! All mappings' field paths are one trie (`paths`), through which a record's JSON is read once, in place
 //! (`extract`); what the mappings may want lies in slots then (`value`). Everything that recurs (names, addresses,
 //! severities, ATT&CK lists) is worked out once and remembered per thread (`memo`).
@@ -9,6 +12,8 @@ pub mod example;
 
 pub(crate) mod canonical;
 mod compile;
+mod detect;
+mod event;
 mod extract;
 mod memo;
 mod paths;

@@ -8,8 +8,9 @@ use jiff::tz::TimeZone;
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
-use super::canonical::{canonical, capped};
+use super::canonical::{capped, clean};
 use super::compile::{Compiled, Plan, ProductPlan};
+use super::detect::Said;
 use super::extract::extract;
 use super::memo::Memo;
 use super::refusal::Refusal;
@@ -27,7 +28,7 @@ use crate::record::{
 const ENTITIES_MAX: usize = 64;
 
 /// The longest name by which ignored records are counted, in bytes.
-const TYPE_MAX: usize = 64;
+pub(super) const TYPE_MAX: usize = 64;
 
 /// What a source says of its records.
 #[derive(Clone, Debug)]
@@ -46,7 +47,7 @@ pub struct SourceSettings {
     pub future_max_ms: Millis,
 }
 
-/// What came of chunks. `records = alerts + rejects + ignored`.
+/// What came of chunks. `records = alerts that are not further ones + rejects + ignored`.
 #[derive(Debug, Default)]
 pub struct Parsed {
     /// Detections.
@@ -83,22 +84,23 @@ pub struct Normalizer {
     source: String,
     tenant: String,
     columns: Option<Columns>,
-    words: Words,
+    pub(super) words: Words,
 }
 
 /// What was worked out of texts.
-struct Words {
+pub(super) struct Words {
     names: Arc<Names>,
     syms: Memo<Sym>,
     entities: Memo<Option<Sym>>,
     severities: Memo<Severity>,
     attacks: Memo<(Tactics, Sym)>,
+    routes: Memo<u16>,
     scratch: String,
 }
 
 /// One record and where it stood.
 #[derive(Clone, Copy)]
-struct Place<'a> {
+pub(super) struct Place<'a> {
     position: u64,
     ordinal: u64,
     bytes: &'a [u8],
@@ -117,6 +119,7 @@ impl Normalizer {
             entities: Memo::new(18),
             severities: Memo::new(10),
             attacks: Memo::new(10),
+            routes: Memo::new(10),
             scratch: String::new(),
         };
         Normalizer { plan, settings, frame, source, tenant, columns: None, words }
@@ -186,9 +189,13 @@ impl Normalizer {
     ) -> Result<(), Refusal> {
         let holds = |checks: &[super::compile::Check]| checks.iter().all(|check| check.holds(slots));
         if let Some(at) = plan.mappings.iter().position(|mapping| holds(&mapping.detect)) {
-            let mut alert = self.alert(plan, at, slots, place)?;
+            if let Some(detection) = &plan.mappings[at].detection {
+                return self.detect((plan, at, detection), (chunk, text), slots, place, out);
+            }
+            let said = |words: &mut Words| words.said(slots, &plan.mappings[at], at);
+            let mut alert = self.alert((plan, at), slots, place, said, None)?;
             if let Some(taken) = &plan.mappings[at].keep {
-                alert.unmapped = self.record(chunk, text).and_then(|record| unmapped(record, taken));
+                alert.unmapped = self.record(chunk, text).ok().and_then(|record| unmapped(record, taken));
             }
             out.alerts.push(alert);
             return Ok(());
@@ -214,29 +221,32 @@ impl Normalizer {
         })
     }
 
-    fn alert(
+    /// The alert of a record by the mapping at `at`; an event's is one of the Sigma `rule` that matched.
+    pub(super) fn alert(
         &mut self,
-        plan: &Compiled,
-        at: usize,
+        (plan, at): (&Compiled, usize),
         slots: &Slots<'_>,
         place: Place<'_>,
+        said: impl FnOnce(&mut Words) -> Result<Said, Refusal>,
+        rule: Option<&str>,
     ) -> Result<Alert, Refusal> {
         let mapping = &plan.mappings[at];
         let time = self.time(mapping, slots)?;
         let (tenant, tenant_text) = self.tenant(mapping, slots)?;
         let (product, product_text) = self.product(mapping, slots).ok_or(Refusal::NoProduct)?;
-        let rule = self.words.first(slots, &mapping.rule).ok_or(Refusal::NoRule)?;
-        let title = self.words.first(slots, &mapping.title).unwrap_or(rule);
+        let Said { rule: rule_sym, title, severity, tactics, attacks } = said(&mut self.words)?;
         let vendor = self.words.vendor_id(slots, &mapping.id);
         let tenant_bytes = tenant_text.as_deref().unwrap_or(&self.tenant).as_bytes();
-        let id = match vendor {
-            Some(vendor) => AlertId::of(&[tenant_bytes, product_text.as_bytes(), vendor.as_bytes()]),
-            None => AlertId::of(&[tenant_bytes, self.source.as_bytes(), &place.ordinal.to_le_bytes()]),
+        let ordinal = place.ordinal.to_le_bytes();
+        let (of, name) = match vendor {
+            Some(vendor) => (product_text.as_bytes(), vendor.as_bytes()),
+            None => (self.source.as_bytes(), &ordinal[..]),
+        };
+        let id = match rule {
+            Some(rule) => AlertId::of(&[tenant_bytes, of, name, rule.as_bytes()]),
+            None => AlertId::of(&[tenant_bytes, of, name]),
         };
         let identified = vendor.is_some();
-        let tag = u32::try_from(at).unwrap_or(u32::MAX);
-        let severity = self.words.severity(slots, mapping, tag);
-        let (tactics, attacks) = self.words.attacks(slots, &mapping.attacks);
         Ok(Alert {
             id,
             time,
@@ -245,10 +255,11 @@ impl Normalizer {
             source: self.settings.name,
             position: place.position,
             product,
-            rule,
+            rule: rule_sym,
             title,
             severity,
             identified,
+            further: false,
             tactics,
             attacks,
             entities: self.words.entities(slots, plan, mapping),
@@ -290,7 +301,7 @@ impl Normalizer {
         }
     }
 
-    fn product<'p>(
+    pub(super) fn product<'p>(
         &mut self,
         mapping: &'p Plan,
         slots: &'p Slots<'_>,
@@ -312,11 +323,11 @@ impl Normalizer {
         Some((self.words.sym(&product), product))
     }
 
-    /// The whole record, to keep what is not taken.
-    fn record(&mut self, chunk: &Chunk, text: &str) -> Option<serde_json::Value> {
+    /// The whole record, to keep what is not taken or to try rules. What is nested beyond reason is refused only now.
+    pub(super) fn record(&mut self, chunk: &Chunk, text: &str) -> Result<serde_json::Value, Refusal> {
         match (&chunk.framing, &mut self.columns) {
-            (Framing::Csv(_), Some(columns)) => Some(of_row(columns.pairs(text))),
-            _ => serde_json::from_str(text).ok(),
+            (Framing::Csv(_), Some(columns)) => Ok(of_row(columns.pairs(text))),
+            _ => serde_json::from_str(text).map_err(|error| Refusal::json(&error)),
         }
     }
 
@@ -338,7 +349,7 @@ impl Normalizer {
 }
 
 impl Words {
-    fn sym(&mut self, text: &str) -> Sym {
+    pub(super) fn sym(&mut self, text: &str) -> Sym {
         let names = &self.names;
         self.syms.get(0, text, |text| names.intern(text))
     }
@@ -349,13 +360,37 @@ impl Words {
         Some(self.sym(text))
     }
 
+    /// What a record that is an alert says of itself.
+    fn said(&mut self, slots: &Slots<'_>, mapping: &Plan, at: usize) -> Result<Said, Refusal> {
+        let rule = self.first(slots, &mapping.rule).ok_or(Refusal::NoRule)?;
+        let title = self.first(slots, &mapping.title).unwrap_or(rule);
+        let severity = self.severity(slots, mapping, u32::try_from(at).unwrap_or(u32::MAX));
+        let (tactics, attacks) = self.attacks(slots, &mapping.attacks);
+        Ok(Said { rule, title, severity, tactics, attacks })
+    }
+
+    /// What `make` says of an event's service and category, remembered.
+    pub(super) fn route(
+        &mut self,
+        tag: u32,
+        service: Option<&str>,
+        category: Option<&str>,
+        make: impl FnOnce() -> u16,
+    ) -> u16 {
+        self.scratch.clear();
+        self.scratch.push_str(service.unwrap_or_default());
+        self.scratch.push('\u{1f}');
+        self.scratch.push_str(category.unwrap_or_default());
+        self.routes.get(tag, &self.scratch, |_| make())
+    }
+
     /// The vendor's id: of several fields, all of which must be there. A number that lost digits when it was read names
     /// nothing: others would share it, and be taken for copies.
-    fn vendor_id(&mut self, slots: &Slots<'_>, from: &[u16]) -> Option<&str> {
+    fn vendor_id(&mut self, slots: &Slots<'_>, from: &[Box<[u16]>]) -> Option<&str> {
         self.scratch.clear();
-        for (at, slot) in from.iter().enumerate() {
+        for (at, part) in from.iter().enumerate() {
             let mut digits: Digits = [0; 40];
-            let value = slots.first(&[*slot]);
+            let value = slots.first(part);
             let text = value.text(&mut digits).filter(|_| value.is_exact())?;
             if at > 0 {
                 self.scratch.push('\u{1f}');
@@ -389,11 +424,19 @@ impl Words {
             self.scratch.push_str(value.text(&mut digits).map(capped).unwrap_or_default());
             self.scratch.push(',');
         }
-        if self.scratch.is_empty() {
+        let tags = std::mem::take(&mut self.scratch);
+        let attacks = self.tags(&tags);
+        self.scratch = tags;
+        attacks
+    }
+
+    /// What comma-separated tags say of ATT&CK.
+    pub(super) fn tags(&mut self, tags: &str) -> (Tactics, Sym) {
+        if tags.is_empty() {
             return (Tactics::default(), Sym::EMPTY);
         }
         let names = &self.names;
-        self.attacks.get(0, &self.scratch, |tags| {
+        self.attacks.get(0, tags, |tags| {
             let (tactics, attacks) = attack::canonical(tags.split(','));
             (tactics, names.intern(&attacks))
         })
@@ -412,8 +455,7 @@ impl Words {
                 let Some(text) = value.text(&mut digits) else { continue };
                 let names = &self.names;
                 let value = self.entities.get(entity.cleaning, text, |text| {
-                    let value = canonical(cleaning.kind, &cleaning.transform, &cleaning.skip, text)?;
-                    Some(names.intern(&value))
+                    clean(cleaning, text).map(|value| names.intern(&value))
                 });
                 let Some(value) = value else { continue };
                 let observable =

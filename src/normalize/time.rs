@@ -230,6 +230,7 @@ mod tests {
         assert_eq!(of("2020-03-04 13:55:05.224939", TimeFormat::Iso8601), at);
         assert_eq!(of("1583330105.224939", TimeFormat::EpochSeconds), at);
         assert_eq!(of("1583330105224", TimeFormat::EpochMillis), at);
+        assert_eq!(of("1583330105224939", TimeFormat::EpochMicros), at);
         assert_eq!(of("Mar  4 13:55:05", TimeFormat::Syslog), Some(1_583_330_105_000));
         assert_eq!(of("Dec 31 00:00:00", TimeFormat::Syslog), Some(1_577_750_400_000), "the year before");
         assert_eq!(of("Feb 30 00:00:00", TimeFormat::Syslog), None);
@@ -286,7 +287,7 @@ mod tests {
 
         #[test]
         fn any_text_is_read_or_not(written in ".{0,40}") {
-            for format in [TimeFormat::Rfc3339, TimeFormat::Iso8601, TimeFormat::EpochSeconds, TimeFormat::EpochMillis, TimeFormat::Syslog] {
+            for format in [TimeFormat::Rfc3339, TimeFormat::Iso8601, TimeFormat::EpochSeconds, TimeFormat::EpochMillis, TimeFormat::EpochMicros, TimeFormat::Syslog] {
                 let _ = of(&written, format);
             }
         }

@@ -2,6 +2,7 @@
 //! under one hash.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::Fault;
 use super::correlation::{Correlations, reach};
@@ -9,6 +10,8 @@ use super::mapping::{self, Mapping};
 use super::pipeline::{self, Pipeline};
 use super::playbook::{self, Playbook};
 use super::policy::{self, Policy};
+use super::router::Router;
+use super::rule::{self, Rules};
 use crate::record::Tick;
 
 /// A plan that passed its checks.
@@ -20,6 +23,8 @@ pub struct Plan {
     pub pipeline: Pipeline,
     /// How bytes become alerts.
     pub mappings: Vec<Mapping>,
+    /// Detection rules for raw events.
+    pub rules: Arc<Rules>,
     /// Correlation rules, and filters.
     pub correlations: Correlations,
     /// Responses.
@@ -46,6 +51,8 @@ pub struct Parts {
     pub pipeline: Option<Pipeline>,
     /// Those that could be read.
     pub mappings: Vec<Mapping>,
+    /// Those that can be used.
+    pub rules: Arc<Rules>,
     /// Those that could be read.
     pub correlations: Correlations,
     /// All, or none where one could not be read.
@@ -64,7 +71,11 @@ impl Parts {
         let folder = flow.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let mut faults = Vec::new();
         let pipeline = read_pipeline(flow, folder, &mut faults);
-        let mappings = each(&folder.join("mappings"), "yml", mapping::load, &mut faults);
+        let mut mappings = each(&folder.join("mappings"), "yml", mapping::load, &mut faults);
+        let (rules, refused) = Rules::load(&rule_folders(folder, pipeline.as_ref()));
+        faults.extend(refused);
+        let rules = Arc::new(rules);
+        route(&mut mappings, &rules);
         let correlations = read_correlations(&folder.join("correlations"), &mut faults);
         faults.extend(reach::check(&correlations, &mappings));
         let playbooks = playbook::load(&folder.join("playbooks")).map_err(|more| faults.extend(more)).ok();
@@ -76,12 +87,12 @@ impl Parts {
         faults.dedup();
         let (folder, flow) = (folder.to_owned(), flow.to_owned());
         let playbooks = playbooks.unwrap_or_default();
-        Parts { folder, pipeline, mappings, correlations, playbooks, policy, faults, flow }
+        Parts { folder, pipeline, mappings, rules, correlations, playbooks, policy, faults, flow }
     }
 
     /// The plan that they make, or their faults.
     pub fn plan(self) -> Result<Plan, Vec<Fault>> {
-        let Parts { folder, pipeline, mappings, correlations, playbooks, policy, faults, flow } = self;
+        let Parts { folder, pipeline, mappings, rules, correlations, playbooks, policy, faults, flow } = self;
         let (Some(pipeline), Some(policy), true) = (pipeline, policy, faults.is_empty()) else {
             return Err(faults);
         };
@@ -94,6 +105,7 @@ impl Parts {
             future_max_s: span(&pipeline.future_max),
             pipeline,
             mappings,
+            rules,
             correlations,
             playbooks,
             policy,
@@ -111,6 +123,21 @@ impl Plan {
     #[must_use]
     pub fn path(&self, path: &Path) -> PathBuf {
         self.folder.join(path)
+    }
+}
+
+/// Where detection rules lie; none where the pipeline names none and `rules` is not there.
+fn rule_folders(folder: &Path, pipeline: Option<&Pipeline>) -> Vec<PathBuf> {
+    match pipeline.and_then(|pipeline| pipeline.rules.as_ref()) {
+        Some(named) => named.iter().map(|path| folder.join(path)).collect(),
+        None => Some(folder.join("rules")).filter(|rules| rules.is_dir()).into_iter().collect(),
+    }
+}
+
+/// Gives each mapping of events the rules that its events are tried against.
+fn route(mappings: &mut [Mapping], rules: &Arc<Rules>) {
+    for detection in mappings.iter_mut().filter_map(|mapping| mapping.detection.as_mut()) {
+        detection.router = Some(Arc::new(Router::new(&detection.logsource, rules)));
     }
 }
 
@@ -221,6 +248,9 @@ fn hash(flow: &Path, folder: &Path, pipeline: &Pipeline) -> Result<String, Fault
     let mut all = vec![flow.to_owned(), folder.join(&pipeline.policy)];
     for (name, ending) in [("mappings", "yml"), ("correlations", "yml"), ("playbooks", "json")] {
         all.extend(files(&folder.join(name), ending)?);
+    }
+    for rules in rule_folders(folder, Some(pipeline)) {
+        all.extend(rule::files(&rules)?);
     }
     let mut hasher = blake3::Hasher::new();
     for file in all {

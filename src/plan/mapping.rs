@@ -1,4 +1,5 @@
-//! Mapping: a file of `dataflows/mappings/` that says how one product's records become alerts.
+//! Mapping: a file of `dataflows/mappings/` that says how one product's records become alerts. They are alerts
+//! themselves and name their `rule`; or they are events, and `detection` says how Sigma rules find alerts in them.
 //!
 //! A field is named by its dotted path. A path means nested objects as well as a literal key with dots (Zeek's
 //! `id.orig_h`), and it walks through lists: `rule.mitre.id` is every id of the list. Where a list of fields is
@@ -14,6 +15,7 @@ use serde::de::{MapAccess, Visitor, value};
 use serde::{Deserialize, Deserializer};
 use serde_saphyr::Spanned;
 
+use super::detection::Detection;
 use super::fault::Fault;
 pub use super::field::{Condition, FieldPath, OneOrMany, Test};
 use crate::record::{EntityKind, Role, Severity};
@@ -30,21 +32,27 @@ pub struct Mapping {
     pub description: String,
     /// Who raised the alert.
     pub product: Product,
-    /// All must hold for a record to be this mapping's; of several mappings the first in order of file names takes it.
+    /// All must hold for a record to be this mapping's; of several mappings the first in order of file names takes it,
+    /// those of alerts before those of events.
     pub detect: Vec<Condition>,
     /// Records of no concern: told by name and counted, neither alert nor reject.
     #[serde(default)]
     pub ignore: Vec<Ignore>,
-    /// The vendor's name for the alert; several fields are one id together.
+    /// The vendor's name for the record; several fields are one id together, each of which may be a list of
+    /// alternatives.
     #[serde(default)]
-    pub id: Option<OneOrMany<FieldPath>>,
+    pub id: Option<OneOrMany<OneOrMany<FieldPath>>>,
     /// Whose it is, where the source lets a field say so.
     #[serde(default)]
     pub tenant: Option<OneOrMany<FieldPath>>,
     /// When it happened.
     pub time: Time,
-    /// The rule's id at the product, or its name where it has none.
-    pub rule: OneOrMany<FieldPath>,
+    /// The rule's id at the product, or its name where it has none; for alerts.
+    #[serde(default)]
+    pub rule: Option<OneOrMany<FieldPath>>,
+    /// How Sigma rules find alerts in the records; for events. Rule, title, severity and ATT&CK are then the Sigma rule's.
+    #[serde(default)]
+    pub detection: Option<Detection>,
     /// The rule's name; the rule's id where this is absent.
     #[serde(default)]
     pub title: Option<OneOrMany<FieldPath>>,
@@ -248,6 +256,9 @@ pub struct EntityField {
     pub role: Role,
     /// The field.
     pub field: OneOrMany<FieldPath>,
+    /// Within free text: the word after the last place where it says one of these, as in `... from 192.0.2.1 port ...`.
+    #[serde(default)]
+    pub after: Vec<String>,
     /// What is done to the value first, in this order.
     #[serde(default)]
     pub transform: Vec<Transform>,
@@ -266,6 +277,10 @@ pub enum Transform {
     StripPort,
     /// `<ada>`, `"ada"` and `'ada'` without what stands around.
     Unquote,
+    /// `CORP\ada` and `ada@corp.example` without the domain.
+    StripDomain,
+    /// Of Sysmon's `MD5=...,SHA256=...` the strongest hash of the file.
+    StrongestHash,
 }
 
 /// What becomes of fields that are not taken.
@@ -297,6 +312,8 @@ pub struct Example {
 pub enum Expect {
     /// An alert.
     Alert(ExpectAlert),
+    /// Of an event: at least these alerts, told apart by their rules.
+    Alerts(Vec<ExpectAlert>),
     /// No concern: the type by which it is counted.
     Ignored(String),
     /// A reject whose reason contains this.
@@ -363,6 +380,19 @@ pub fn load(path: &Path) -> Result<Mapping, Vec<Fault>> {
         mapping.ignore.iter().all(|i| !i.when.is_empty()),
         "an `ignore` without `when`",
         "say which records it ignores",
+    );
+    need(
+        mapping.rule.is_some() != mapping.detection.is_some(),
+        "it has neither `rule` nor `detection`, or both",
+        "name the `rule` where records are alerts, and write `detection` where they are events",
+    );
+    let of_rule = mapping.title.is_some()
+        || mapping.severity != SeverityField::default()
+        || !mapping.attacks.is_empty();
+    need(
+        mapping.detection.is_none() || !of_rule,
+        "`title`, `severity` and `attacks` of events are the Sigma rule's",
+        "take them out",
     );
     if faults.is_empty() { Ok(mapping) } else { Err(faults) }
 }
@@ -431,6 +461,12 @@ examples:
             ("a.b", "a..b", "x.yml:2:", "is not a field's path"),
             ("a.b", "a.*.b", "x.yml:2:", "lists are walked through"),
             ("rule: r", "rule: r\nseverity: { words: { a: low } }", "x.yml:5:", "a severity has a `field`"),
+            ("rule: r\n", "", "x.yml:", "neither `rule` nor `detection`"),
+            ("rule: r", "rule: r\ndetection: { logsource: { product: x } }", "x.yml:", "or both"),
+            ("rule: r", "title: t\ndetection: { logsource: { product: x } }", "x.yml:", "the Sigma rule's"),
+            ("rule: r", "detection: { logsource: { services: x } }", "x.yml:4:", "services"),
+            ("rule: r", "detection: { logsource: { service: {} } }", "x.yml:4:", "field"),
+            ("rule: r", "detection: { logsource: {}, roots: [a..b] }", "x.yml:4:", "a..b"),
             ("product: x", "product: { starts_with: { a: b } }", "x.yml:1:", "field"),
         ];
         for (from, to, place, what) in spoilt {

@@ -47,6 +47,9 @@ pub struct Pipeline {
     /// The policy's file under `policies/`.
     #[serde(default = "default_policy")]
     pub policy: PathBuf,
+    /// Folders of Sigma rules by which alerts are found in raw events; where this is absent, `rules` if it is there.
+    #[serde(default)]
+    pub rules: Option<Vec<PathBuf>>,
     /// What carries out actions.
     #[serde(default)]
     pub executor: ExecutorSpec,

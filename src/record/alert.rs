@@ -98,6 +98,8 @@ pub struct Alert {
     pub severity: Severity,
     /// Whether the vendor named it: only then can it be a duplicate of another.
     pub identified: bool,
+    /// Whether its record became another alert before: an event may match several rules. Only ingest counts by this.
+    pub further: bool,
     /// The tactics among `attacks`.
     pub tactics: Tactics,
     /// ATT&CK ids, canonical: see [`super::attack`].

@@ -23,6 +23,9 @@ pub const TACTICS: [(&str, &str); 14] = [
     ("TA0040", "impact"),
 ];
 
+/// What ATT&CK 19 split defense evasion into: alerts and rules of both ages must meet, so it stays one tactic here.
+const PARTS_OF_EVASION: [&str; 2] = ["stealth", "defense-impairment"];
+
 /// A set of tactics: bit i is `TACTICS[i]`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Tactics(pub u16);
@@ -32,6 +35,7 @@ impl Tactics {
     #[must_use]
     pub fn parse(text: &str) -> Option<Tactics> {
         let wanted = text.trim().to_ascii_lowercase().replace([' ', '_'], "-");
+        let wanted = if PARTS_OF_EVASION.contains(&wanted.as_str()) { "defense-evasion" } else { &wanted };
         let at = TACTICS.iter().position(|(id, name)| wanted == *name || wanted.eq_ignore_ascii_case(id))?;
         Some(Tactics(1 << at))
     }
@@ -105,5 +109,6 @@ mod tests {
         ]);
         assert_eq!(text, "TA0001,TA0008,T1021,T1021.002");
         assert_eq!(tactics_of(&text), tactics);
+        assert_eq!(canonical(["attack.stealth", "attack.defense-impairment"]).1, "TA0005");
     }
 }

@@ -77,10 +77,12 @@ pub struct EpochRow {
     pub from: u64,
     /// Position of the last record taken.
     pub to: u64,
-    /// Records taken: alerts, duplicates, rejects and ignored ones.
+    /// Records taken: those that became alerts or duplicates, rejects and ignored ones.
     pub records: u64,
     /// Of these, ignored ones.
     pub ignored: u64,
+    /// Alerts and duplicates beyond the first of their record: an event may match several rules.
+    pub further: u64,
 }
 
 /// An analyst's word on an incident.

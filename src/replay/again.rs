@@ -5,6 +5,8 @@
 //! is what it was then, and the input ends where it ended, also when the run went on after that. A duplicate comes back as
 //! a copy of its alert, which is all that it was. Scores and receipts are not fed, but given to who asks for them; pushed
 //! batches are alerts by now.
+//! Which alerts were further ones of their record is not in the archive, only how many there were: as many are counted
+//! as such as early as can be.
 //! State: duplicates and inputs; alerts in sorted runs.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -66,6 +68,8 @@ pub struct AgainFeed {
     names: Arc<Names>,
     rejects: Option<Lines<RejectLine>>,
     ignored: Vec<(Sym, u64)>,
+    /// Per source, further alerts of records that were not counted yet.
+    further: FxHashMap<Sym, u64>,
     alerts: Sorted,
     ahead: Option<Alert>,
     taken: VecDeque<Taken>,
@@ -88,11 +92,13 @@ impl AgainFeed {
         with_context: bool,
     ) -> Result<AgainFeed, FeedError> {
         let reader = Reader::open(archive, Arc::clone(names)).map_err(FeedError::Archive)?;
-        let (mut end, mut ignored) = (NOTHING_SETTLED, FxHashMap::<Sym, u64>::default());
+        let mut end = NOTHING_SETTLED;
+        let (mut ignored, mut further) = (FxHashMap::<Sym, u64>::default(), FxHashMap::<Sym, u64>::default());
         for turn in reader.epochs(None).map_err(FeedError::Archive)? {
             let turn = turn.map_err(FeedError::Archive)?;
             end = end.max(turn.tick);
             *ignored.entry(turn.source).or_default() += turn.ignored;
+            *further.entry(turn.source).or_default() += turn.further;
         }
         let mut ignored: Vec<(Sym, u64)> = ignored.into_iter().filter(|(_, n)| *n > 0).collect();
         ignored.sort_by_cached_key(|(source, _)| names.get(*source));
@@ -115,6 +121,7 @@ impl AgainFeed {
             names: Arc::clone(names),
             rejects: Some(reader.rejects(None).map_err(FeedError::Archive)?),
             ignored,
+            further,
             ahead: alerts.pull().map_err(FeedError::Sort)?,
             alerts,
             taken,
@@ -153,6 +160,12 @@ impl AgainFeed {
         }
         batch.settled = self.settled;
         batch.parts = parts(&batch.alerts, &[], self.settled);
+        for part in &mut batch.parts {
+            let left = self.further.entry(part.source).or_default();
+            part.further = part.records.min(*left);
+            part.records -= part.further;
+            *left -= part.further;
+        }
         Ok(Some(batch))
     }
 

@@ -185,7 +185,7 @@ pub fn add_ignored(parts: &mut Vec<EpochRow>, ignored: &[(Sym, u64)], tick: Tick
         match parts.iter_mut().find(|row| row.source == *source) {
             Some(row) => (row.records, row.ignored) = (row.records + n, row.ignored + n),
             None => {
-                let (epoch, partition, from, to) = (0, 0, 0, 0);
+                let (epoch, partition, from, to, further) = (0, 0, 0, 0, 0);
                 parts.push(EpochRow {
                     epoch,
                     tick,
@@ -195,6 +195,7 @@ pub fn add_ignored(parts: &mut Vec<EpochRow>, ignored: &[(Sym, u64)], tick: Tick
                     to,
                     records: *n,
                     ignored: *n,
+                    further,
                 });
             }
         }

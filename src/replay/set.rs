@@ -159,17 +159,20 @@ pub(super) fn of_no_alert(rejects: &[Reject], ignored: &[(Sym, u64)]) -> Vec<Epo
     rows
 }
 
-/// What an epoch took of each source.
+/// What an epoch took of each source. Of a record's alerts the first counts as the record, the others as further ones,
+/// also where they come in a later epoch.
 #[must_use]
 pub fn parts(alerts: &[Alert], rejects: &[Reject], tick: Tick) -> Vec<EpochRow> {
     let mut rows: Vec<EpochRow> = Vec::new();
-    let positions = alerts.iter().map(|alert| (alert.source, alert.position));
-    for (source, position) in positions.chain(rejects.iter().map(|reject| (reject.source, reject.position))) {
+    let alerts = alerts.iter().map(|alert| (alert.source, alert.position, alert.further));
+    let rejects = rejects.iter().map(|reject| (reject.source, reject.position, false));
+    for (source, position, further) in alerts.chain(rejects) {
         match rows.iter_mut().find(|row| row.source == source) {
             Some(row) => {
                 row.from = row.from.min(position);
                 row.to = row.to.max(position);
-                row.records += 1;
+                row.records += u64::from(!further);
+                row.further += u64::from(further);
             }
             None => {
                 let (epoch, partition, ignored) = (0, 0, 0);
@@ -180,8 +183,9 @@ pub fn parts(alerts: &[Alert], rejects: &[Reject], tick: Tick) -> Vec<EpochRow> 
                     partition,
                     from: position,
                     to: position,
-                    records: 1,
+                    records: u64::from(!further),
                     ignored,
+                    further: u64::from(further),
                 });
             }
         }

@@ -138,6 +138,7 @@ mod tests {
             title: Sym::EMPTY,
             severity: Severity::Low,
             identified: false,
+            further: false,
             tactics: Tactics::default(),
             attacks: Sym::EMPTY,
             entities: smallvec::SmallVec::new(),

@@ -109,6 +109,7 @@ pub(crate) fn alert(dice: &mut Dice, names: &Names) -> AlertRow {
         title: dice.sym(names, "title"),
         severity: dice.pick(&Severity::ALL),
         identified: dice.coin(),
+        further: false,
         tactics: tactics_of(&attacks),
         attacks: names.intern(&attacks),
         entities: dice
@@ -294,6 +295,7 @@ fn turn(dice: &mut Dice, names: &Names, epoch: u64) -> TurnRow {
         to: i64::MAX.cast_unsigned(),
         records: dice.below(100),
         ignored: dice.below(100),
+        further: dice.below(100),
     };
     TurnRow { turn, plan_hash: dice.sym(names, "plan"), model_version: dice.sym(names, "v") }
 }

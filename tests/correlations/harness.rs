@@ -79,6 +79,7 @@ pub(crate) fn alert(
         title: rule,
         severity: Severity::Low,
         identified: true,
+        further: false,
         tactics: Tactics::default(),
         attacks: names.intern(""),
         entities: entities.iter().map(entity).collect(),

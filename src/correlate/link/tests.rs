@@ -21,6 +21,7 @@ fn alert(n: u64, tick: Tick, (host, rule): (u8, u8), names: &Names) -> Alert {
         title: rule,
         severity: Severity::Low,
         identified: false,
+        further: false,
         tactics: Tactics::default(),
         attacks: Sym::EMPTY,
         entities: smallvec![Observable { entity: host, role: Role::Related }],
