@@ -239,3 +239,141 @@ fn an_alert_that_is_not_related_parts_two_hosts() {
     assert_eq!(digest(&world.live("killed", &[], true, by_alert)), first);
     world.says_the_same(&world.path("again"), "and again");
 }
+
+#[test]
+fn an_entity_or_a_link_parts_them_too() {
+    let world = World::new();
+    let entity = |_: &Path| vec!["--entity".to_owned(), "user:mallory".to_owned()];
+    let link = |archive: &Path| {
+        let ends = ["dump", "login"].map(|rule| alert_id(archive, rule).to_string());
+        [vec!["--link".to_owned()], ends.to_vec()].concat()
+    };
+    let by_entity = world.live("entity", &[], false, entity);
+    let by_link = world.live("link", &[], true, link);
+    for archive in [&by_entity, &by_link] {
+        let homes = homes(archive);
+        let (web, db) = (home(archive, "web-1 scan 0"), home(archive, "db-2 copy 300"));
+        let kept = ["web-1 scan 0", "web-1 shell 60", "web-1 root 120", "web-1 login 180"];
+        assert_eq!(homes[&web], [&kept[..], &["web-1 root 1000", "web-1 wipe 1060"]].concat());
+        assert_eq!(homes[&db], ["db-2 dump 240", "db-2 copy 300", "db-2 dump 960"]);
+        let states: Vec<_> = versions(archive, web).iter().map(|line| line.state).collect();
+        assert!(states.contains(&IncidentState::Split), "{states:?}");
+        world.says_the_same(archive, &format!("{}-again", archive.file_name().expect("a name").display()));
+    }
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_and_what_is_over_is_taken_apart_at_once() {
+    let world = World::new();
+    world.write(&(before() + &after()));
+    let archive = world.path("over");
+    done(&mut replay(&world.flow, &[&world.path("plan/hand.jsonl")], &archive, &[]));
+    let id = home(&archive, "web-1 scan 0");
+    let untouched = digest(&archive);
+    let (login, dump, noise) =
+        (alert_id(&archive, "login"), alert_id(&archive, "dump"), alert_id(&archive, "hourly"));
+    let far = alert_id(&archive, "scan").to_string();
+    let refused = |id: IncidentId, what: &[&str], says: &str| {
+        let (code, text) = world.unlink(&archive, id, what);
+        assert_eq!((code, text.contains(says)), (Some(1), true), "{what:?}: {text}");
+    };
+    refused(IncidentId::of(&[b"no"]), &["--entity", "host:web-1"], "no incident");
+    refused(id, &["--alert", &noise.to_string()], "is not in it");
+    refused(id, &["--entity", "host:noisy"], "no link in it is by that entity");
+    refused(id, &["--entity", "nonsense"], "is no entity");
+    refused(id, &["--link", &far, &dump.to_string()], "no link joins");
+    let alone = home(&archive, "noisy hourly 900");
+    if homes(&archive)[&alone].len() == 1 {
+        refused(alone, &["--alert", &noise.to_string()], "is not in it");
+    }
+    let (code, text) = world.unlink(&archive, id, &[]);
+    assert_eq!((code, text.contains("--alert")), (Some(2), true), "{text}");
+    assert_eq!(digest(&archive), untouched, "what was refused left nothing");
+
+    let (code, text) = world.unlink(&archive, id, &["--alert", &login.to_string()]);
+    assert_eq!((code, text.contains("the archive tells its parts")), (Some(0), true), "{text}");
+    held(&archive);
+    let states: Vec<_> = versions(&archive, id).iter().map(|line| (line.version, line.state)).collect();
+    assert!(states.iter().any(|(_, state)| *state == IncidentState::Split), "{states:?}");
+    assert!(states.last().is_some_and(|(_, state)| *state != IncidentState::Split), "{states:?}");
+    assert_eq!(homes(&archive)[&home(&archive, "web-1 login 180")], ["web-1 login 180"]);
+    world.says_the_same(&archive, "again");
+    let (code, text) = world.unlink(&archive, id, &["--alert", &login.to_string()]);
+    assert_eq!((code, text.contains("said before")), (Some(0), true), "{text}");
+    // Once more, on what is left of it; as JSON.
+    let mut command = quell();
+    command.args(["unlink", &id.to_string(), "--alert", &far, "--by", "bo", "--output", "json", "--archive"]);
+    let said = done(command.arg(&archive).arg("--flow").arg(&world.flow));
+    let told: serde_json::Value = serde_json::from_slice(&said.stdout).expect("JSON");
+    assert_eq!((told["taken"].as_str(), told["parts"].as_array().map(Vec::len)), (Some("now"), Some(2)));
+    world.says_the_same(&archive, "and again");
+}
+
+#[test]
+fn words_that_wait_are_taken_one_by_one() {
+    let world = World::new();
+    let archive = world.path("live");
+    world.write(&before());
+    let live = Live::start(&world.flow, &archive, &[]);
+    taken(&archive, 37);
+    let id = home(&archive, "web-1 scan 0");
+    live.kill();
+    let (scan, login) = (alert_id(&archive, "scan").to_string(), alert_id(&archive, "login").to_string());
+    for alert in [&login, &scan] {
+        let (code, text) = world.unlink(&archive, id, &["--alert", alert]);
+        assert_eq!((code, text.contains("when it goes on")), (Some(0), true), "{text}");
+    }
+    let verdict = ["verdict", &id.to_string(), "true_positive", "--by", "ada", "--archive"];
+    done(quell().args(verdict).arg(&archive));
+    let live = Live::start(&world.flow, &archive, &[]);
+    until("it goes on", || live.told().contains("Ctrl-C").then_some(()));
+    assert_eq!(count(&live.stop(), "divergences"), 0);
+    held(&archive);
+    assert_eq!(homes(&archive)[&home(&archive, "web-1 root 120")], ["web-1 shell 60", "web-1 root 120"]);
+    assert_eq!(homes(&archive)[&home(&archive, "web-1 scan 0")], ["web-1 scan 0"]);
+    world.says_the_same(&archive, "again");
+    // A run that is over goes on with what it was told.
+    let live = Live::start(&world.flow, &archive, &[]);
+    until("it goes on", || live.told().contains("Ctrl-C").then_some(()));
+    assert_eq!(count(&live.stop(), "divergences"), 0);
+    held(&archive);
+}
+
+#[test]
+fn what_was_done_stays_and_says_where_its_ground_is_gone() {
+    let world = World::new();
+    // The other side becomes the greater one, and keeps the name.
+    let more = [("sell", 310), ("send", 320), ("wipe", 330)];
+    let more: String = more.iter().map(|(rule, at)| line(ATTACK + at, "db-2", rule, "")).collect();
+    world.write(&(before() + &more));
+    let archive = world.path("over");
+    done(&mut replay(&world.flow, &[&world.path("plan/hand.jsonl")], &archive, &[]));
+    let id = home(&archive, "web-1 scan 0");
+    let asked = decisions(&archive, id).remove(0);
+    assert_eq!(asked.ruling, Ruling::Escalate);
+    let approve = ["approve", &asked.decision_id.to_string(), "--by", "ada", "--archive"];
+    done(quell().args(approve).arg(&archive).arg("--flow").arg(&world.flow));
+    let actions = || {
+        let lines = reader(&archive).actions(Some(Only::incidents([id]))).expect("actions");
+        lines.map(|line| line.expect("one")).collect::<Vec<_>>()
+    };
+    let before = actions();
+    let told = |what: &[&str]| {
+        let mut explain = quell();
+        explain.args(["explain", &id.to_string(), "--archive"]).arg(&archive).args(what);
+        String::from_utf8(done(&mut explain).stdout).expect("text")
+    };
+    assert!(!told(&[]).contains("withdrawn ground"));
+    let what = by_alert(&archive);
+    let (code, text) = world.unlink(&archive, id, &[&what[0], &what[1]]);
+    assert_eq!(code, Some(0), "{text}");
+    assert_eq!(actions(), before, "what was done is not taken back");
+    let gone: Vec<_> = before.iter().filter(|line| line.target == "host:web-1" && line.seq == 0).collect();
+    assert!(!gone.is_empty(), "{before:?}");
+    assert!(homes(&archive)[&id].iter().all(|alert| alert.starts_with("db-2")), "{:?}", homes(&archive)[&id]);
+    assert_eq!(told(&[]).matches("withdrawn ground").count(), gone.len(), "{}", told(&[]));
+    assert!(told(&[]).contains("an analyst parted from it"), "{}", told(&[]));
+    let json: serde_json::Value = serde_json::from_str(&told(&["--output", "json"])).expect("JSON");
+    assert_eq!(json["withdrawn"].as_array().map(Vec::len), Some(gone.len()), "{json}");
+    world.says_the_same(&archive, "again");
+}
