@@ -88,7 +88,6 @@ pub fn incidents<'scope>(
         for beside in work.second.drain(..) {
             match beside {
                 Beside::Finding(finding, diff) => add(&mut waiting, finding, diff),
-                // It comes in an epoch of its own.
                 Beside::Revision(revision) => {
                     tenant(&mut tenants, revision.known.tenant, &settings)
                         .revise(&revision, settled, &mut now);

@@ -8,9 +8,9 @@
 //! 5. A surprising alert that joins none opens an incident; any other goes to the background session of its pair.
 //! 6. Strong incidents on a shared subject within a day are one campaign and join.
 //!
-//! What keeps incidents from percolating: an entity or rule that surprises in many hours, or has met many pairs within
-//! the window, does not link; where a site surprises often, the gaps of rule and site shrink until
-//! only few coincidences are to be expected within them; an incident's age and span are bounded.
+//! What keeps incidents from percolating: an entity or rule that surprises in many hours, or has met many pairs within the
+//! window, does not link; where a site surprises often, the gaps of rule and site shrink until only few coincidences are
+//! to be expected within them; an incident's age and span are bounded.
 //!
 //! State: pairs (see [`super::rarity`]), a pointer per entity and rule until the longest gap has passed, and what linking
 //! must know of each incident until it closes.
@@ -26,7 +26,6 @@ use crate::record::{Alert, AlertId, Entity, Finding, IncidentKind, Sym, Tick};
 
 pub use super::bond::Number;
 pub use revise::Judged;
-
 mod revise;
 
 /// Why an alert joins.
@@ -478,11 +477,6 @@ impl Links {
     fn strong_home(&self, number: Number) -> bool {
         let bond = self.resolve(number).and_then(|home| self.bonds.get(&home));
         bond.is_some_and(|bond| bond.strength >= self.settings.strong)
-    }
-
-    fn bars(&self, number: Number, entity: Entity) -> bool {
-        let bond = self.resolve(number).and_then(|home| self.bonds.get(&home));
-        bond.is_some_and(|bond| bond.bars(entity))
     }
 
     /// Within the gap by event time, and by ticks too: what a sweep may have dropped must not link.

@@ -132,7 +132,9 @@ impl Summary {
         succeeds: Option<IncidentId>,
     ) -> Self {
         let mut home = Self { id, ..Self::open(&alerts[0], kind, succeeds) };
-        alerts.iter().for_each(|alert| home.add(alert));
+        for alert in alerts {
+            home.add(alert);
+        }
         home
     }
 

@@ -13,7 +13,7 @@ use super::findings::findings;
 use super::group::Compiled;
 use super::incidents::{Settings, Told, incidents};
 use super::revision::{Known, Revision};
-use crate::flow::Turn;
+use crate::flow::{Stream, Turn};
 use crate::plan::correlation::CorrelationTest;
 use crate::plan::link::LinkSettings;
 use crate::record::{
@@ -104,37 +104,19 @@ fn run_with(alerts: &[Alert], batch: usize, workers: usize, words: &[Word], name
     let words = words.to_vec();
     let config = if workers == 1 { timely::Config::thread() } else { timely::Config::process(workers) };
     timely::execute(config, move |worker| {
-        let settings = Settings {
-            link: LinkSettings::default(),
-            solo: Severity::High,
-            correlations: rules(&names),
-            names: Arc::clone(&names),
-        };
+        let settings = settings(&names);
         let mut input: InputHandle<u64, _> = InputHandle::new();
         let mut turns: InputHandle<u64, _> = InputHandle::new();
         let mut revisions: InputHandle<u64, _> = InputHandle::new();
         let probe = ProbeHandle::new();
-        let (a, b, c, d) = (Arc::clone(&out), Arc::clone(&out), Arc::clone(&out), Arc::clone(&out));
-        let so_far = Arc::clone(&out);
+        let (into, so_far) = (Arc::clone(&out), Arc::clone(&out));
         worker.dataflow(|scope| {
             let clock = turns.to_stream(scope);
             let (early, admitted) = dedup(input.to_stream(scope), clock.clone(), |_| true);
             let found = findings(early, clock.clone(), &settings.correlations, &settings.names);
             let (versions, told) =
                 incidents(admitted, found.clone(), revisions.to_stream(scope), clock, settings);
-            found.inspect(move |found| a.lock().unwrap().findings.push(found.clone())).probe_with(&probe);
-            versions
-                .inspect(move |version| {
-                    let mut out = b.lock().unwrap();
-                    out.versions.push((**version).clone());
-                    out.last.insert(version.id, (**version).clone());
-                })
-                .probe_with(&probe);
-            told.inspect(move |told| match told {
-                Told::Members(members) => c.lock().unwrap().members.extend(members.iter().cloned()),
-                Told::Links(links) => d.lock().unwrap().links.extend(links.iter().cloned()),
-            })
-            .probe_with(&probe);
+            listen(found, versions, told, &into, &probe);
         });
         let first = worker.index() == 0;
         let (mut epoch, mut highest) = (0, Tick::MIN);
@@ -163,7 +145,9 @@ fn run_with(alerts: &[Alert], batch: usize, workers: usize, words: &[Word], name
             for word in words.iter().filter(|word| word.0 % batches.len() == n && !last) {
                 if first {
                     let revision = revision(&so_far.lock().unwrap(), &alerts, *word, settled, &names);
-                    revision.into_iter().for_each(|revision| revisions.send(Arc::new(revision)));
+                    if let Some(revision) = revision {
+                        revisions.send(Arc::new(revision));
+                    }
                 }
                 turns.send(Turn { epoch, settled, last });
                 epoch = step(&mut turns, &mut revisions);
@@ -173,6 +157,39 @@ fn run_with(alerts: &[Alert], batch: usize, workers: usize, words: &[Word], name
     .unwrap();
     let out = result.lock().unwrap().clone();
     in_order(out)
+}
+
+fn settings(names: &Arc<Names>) -> Settings {
+    Settings {
+        link: LinkSettings::default(),
+        solo: Severity::High,
+        correlations: rules(names),
+        names: Arc::clone(names),
+    }
+}
+
+/// Notes what comes out.
+fn listen(
+    found: Stream<'_, (Finding, i64)>,
+    versions: Stream<'_, Arc<Incident>>,
+    told: Stream<'_, Told>,
+    out: &Arc<Mutex<Out>>,
+    probe: &ProbeHandle<u64>,
+) {
+    let (a, b, c, d) = (Arc::clone(out), Arc::clone(out), Arc::clone(out), Arc::clone(out));
+    found.inspect(move |found| a.lock().unwrap().findings.push(found.clone())).probe_with(probe);
+    versions
+        .inspect(move |version| {
+            let mut out = b.lock().unwrap();
+            out.versions.push((**version).clone());
+            out.last.insert(version.id, (**version).clone());
+        })
+        .probe_with(probe);
+    told.inspect(move |told| match told {
+        Told::Members(members) => c.lock().unwrap().members.extend(members.iter().cloned()),
+        Told::Links(links) => d.lock().unwrap().links.extend(links.iter().cloned()),
+    })
+    .probe_with(probe);
 }
 
 /// A word on an incident as it stands, with what an archive would have of it.
@@ -330,19 +347,6 @@ proptest! {
         joined_by_links(&steps, batch, &[]);
     }
 
-    /// Whatever analysts say is not related: each alert is in one incident, and what links join is one.
-    #[test]
-    fn incidents_that_are_taken_apart_are_what_links_join(
-        steps in steps(),
-        batch in 1usize..12,
-        words in prop::collection::vec((0usize..90, 0usize..20, 0usize..50, 0u8..3), 1..12),
-    ) {
-        let out = joined_by_links(&steps, batch, &words);
-        let names = Arc::new(Names::default());
-        let alerts = alerts(&steps, &names);
-        prop_assert_eq!(out, run_with(&alerts, batch, 3, &words, &names));
-    }
-
     /// State is bounded: however many new groups a flood invents, what is kept after the windows is what one alert needs.
     #[test]
     fn tables_forget(count in 50usize..200) {
@@ -361,5 +365,22 @@ proptest! {
         prop_assert!(links.entries() >= count);
         links.sweep(last + 4 * 86_400);
         prop_assert_eq!(links.entries(), 0);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 20, ..ProptestConfig::default() })]
+
+    /// Whatever analysts say is not related: each alert is in one incident, and what links join is one.
+    #[test]
+    fn incidents_that_are_taken_apart_are_what_links_join(
+        steps in steps(),
+        batch in 1usize..12,
+        words in prop::collection::vec((0usize..90, 0usize..20, 0usize..50, 0u8..3), 1..12),
+    ) {
+        let out = joined_by_links(&steps, batch, &words);
+        let names = Arc::new(Names::default());
+        let alerts = alerts(&steps, &names);
+        prop_assert_eq!(out, run_with(&alerts, batch, 3, &words, &names));
     }
 }

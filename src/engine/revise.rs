@@ -146,7 +146,7 @@ fn links(reader: &Reader, own: &BTreeSet<AlertId>, epoch: Epoch) -> io::Result<V
         let Some(evidence) = evidence_of(&names.get(line.evidence)) else { continue };
         if line.epoch < epoch && own.contains(&line.other_alert_id) {
             let diff = line.diff;
-            let link = link(line, evidence);
+            let link = link(&line, evidence);
             let what = link.entity.map(|entity| entity.text(names));
             let key = (link.alert_id, link.other_alert_id, evidence, what, link.incident_id, link.weight);
             sums.entry(key).or_insert((0, link)).0 += diff;
@@ -155,8 +155,8 @@ fn links(reader: &Reader, own: &BTreeSet<AlertId>, epoch: Epoch) -> io::Result<V
     Ok(sums.into_values().filter(|(sum, _)| *sum > 0).map(|(_, link)| link).collect())
 }
 
-fn link(line: LinkLine, evidence: &'static str) -> Link {
-    let LinkLine { tenant, tick, incident_id, alert_id, other_alert_id, entity, weight, .. } = line;
+fn link(line: &LinkLine, evidence: &'static str) -> Link {
+    let &LinkLine { tenant, tick, incident_id, alert_id, other_alert_id, entity, weight, .. } = line;
     Link { tick, tenant, incident_id, alert_id, other_alert_id, entity, evidence, weight, diff: 1 }
 }
 

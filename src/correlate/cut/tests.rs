@@ -132,7 +132,9 @@ proptest! {
             }
             reached.sort_unstable();
             prop_assert_eq!(&reached, part);
-            part.iter().for_each(|at| seen[*at] += 1);
+            for at in part {
+                seen[*at] += 1;
+            }
         }
         prop_assert!(seen.iter().all(|n| *n == 1));
         let most = cut.parts.iter().map(Vec::len).max().unwrap();

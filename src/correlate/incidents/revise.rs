@@ -58,7 +58,9 @@ impl Tenant {
 fn rebuilt(part: &Part, judged: Judged, succeeds: Option<IncidentId>, tick: Tick) -> Summary {
     let mut home = Summary::rebuild(part.id, &part.alerts, judged.kind, succeeds);
     home.strength = judged.strength;
-    part.correlations.iter().for_each(|correlation| home.found(*correlation, tick));
+    for correlation in &part.correlations {
+        home.found(*correlation, tick);
+    }
     home.last_tick = tick;
     home
 }
@@ -69,6 +71,8 @@ fn whole(revision: &Revision) -> Summary {
     let kind: IncidentKind = known.kind;
     let mut home = Summary::rebuild(known.incident, &known.alerts, kind, known.succeeds);
     home.strength = known.evidence;
-    known.findings.iter().for_each(|finding| home.found(finding.correlation, finding.tick));
+    for finding in &known.findings {
+        home.found(finding.correlation, finding.tick);
+    }
     home
 }

@@ -143,6 +143,12 @@ impl Links {
         replace(&mut self.latest, &|_| true);
     }
 
+    /// Whether a revision said that the entity carries no link into the incident.
+    pub(super) fn bars(&self, number: Number, entity: Entity) -> bool {
+        let bond = self.resolve(number).and_then(|home| self.bonds.get(&home));
+        bond.is_some_and(|bond| bond.bars(entity))
+    }
+
     /// Whether a revision keeps two incidents apart.
     pub(super) fn apart(&self, one: Number, other: Number) -> bool {
         let from = |one: Number, other: Number| {
