@@ -19,6 +19,7 @@ mod replay;
 mod run;
 mod schema;
 mod train;
+mod unlink;
 mod verdict;
 
 use std::process::ExitCode;
@@ -51,6 +52,7 @@ enum Command {
     ///
     /// Example: quell deny 0123456789abcdef0123456789abcdef --by ada --archive archive/
     Deny(verdict::AnswerArgs),
+    Unlink(unlink::Args),
     Check(check::Args),
     Generate(generate::Args),
     Train(train::Args),
@@ -102,6 +104,7 @@ pub fn main() -> ExitCode {
         Command::Verdict(args) => verdict::run(&args),
         Command::Approve(args) => verdict::approve(&args, true),
         Command::Deny(args) => verdict::approve(&args, false),
+        Command::Unlink(args) => unlink::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Generate(args) => generate::run(&args),
         Command::Train(args) => train::run(&args),

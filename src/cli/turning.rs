@@ -16,7 +16,6 @@ use super::setup;
 use super::watch::Watch;
 use crate::engine::journal::{Effects, Journal, Said};
 use crate::engine::live::Live;
-use crate::engine::log::LoggedInput;
 use crate::engine::run::{Batch, Run};
 use crate::ingest::live::Bell;
 use crate::record::{Millis, Names};
@@ -155,9 +154,11 @@ impl Turning {
         let [people, looked, as_of] = &mut self.looked;
         if now - *people >= PEOPLE_MS {
             *people = now;
-            let words: Vec<LoggedInput> = self.journal.log().waiting(self.at.1)?;
-            self.at.1 = words.last().map_or(self.at.1, |word| word.id);
-            said.extend(words.into_iter().filter_map(Said::logged));
+            said.extend(words(&self.journal, &mut self.at.1)?);
+            if said.iter().any(Said::is_unlink) {
+                *people = 0;
+                return Ok(said);
+            }
         }
         if now - *looked >= LOOK_MS {
             *looked = now;
@@ -182,7 +183,9 @@ impl Turning {
     }
 
     fn epoch(&mut self, said: &[Said]) -> Result<bool, Failure> {
-        self.epoch_of(said, self.most)
+        // An incident is taken apart as it was written: no record may come between.
+        let most = if said.iter().any(Said::is_unlink) { 0 } else { self.most };
+        self.epoch_of(said, most)
     }
 
     /// One epoch of up to `most` records; false where the run has failed.
@@ -252,8 +255,17 @@ impl Turning {
                 return Ok(());
             }
         }
-        let words = self.journal.log().waiting(self.at.1)?;
-        let mut said: Vec<Said> = words.into_iter().filter_map(Said::logged).collect();
+        let mut said = words(&self.journal, &mut self.at.1)?;
+        loop {
+            let next = words(&self.journal, &mut self.at.1)?;
+            if next.is_empty() && !said.iter().any(Said::is_unlink) {
+                break;
+            }
+            if !self.epoch(&said)? {
+                return Ok(());
+            }
+            said = next;
+        }
         self.live.close();
         loop {
             let effects = self.effects(&said);
@@ -265,4 +277,23 @@ impl Turning {
             said.clear();
         }
     }
+}
+
+/// What people said since: up to one that takes an incident apart, or that one alone.
+fn words(journal: &Journal, at: &mut i64) -> Result<Vec<Said>, Failure> {
+    let mut said: Vec<Said> = Vec::new();
+    for word in journal.log().waiting(*at)? {
+        let id = word.id;
+        let word = Said::logged(word);
+        let is_unlink = word.as_ref().is_some_and(Said::is_unlink);
+        if is_unlink && !said.is_empty() {
+            break;
+        }
+        *at = id;
+        said.extend(word);
+        if is_unlink {
+            break;
+        }
+    }
+    Ok(said)
 }

@@ -1,6 +1,6 @@
 //! `quell verdict`, `quell approve`, `quell deny`: what the console does, from the shell.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::anyhow;
@@ -76,7 +76,7 @@ pub(crate) fn approve(args: &AnswerArgs, approved: bool) -> Result<(), Failure> 
     let approval = Approval { decision_id: args.decision, approved, by: args.by.clone(), time: setup::now() };
     let word = if approved { "approved" } else { "denied" };
     let said = format!("{} {word} by {}", args.decision, args.by);
-    match answer(&args.archive, &approval, |log, names| means(args, log, names))? {
+    match answer(&args.archive, &approval, |log, names| means(&args.archive, &args.flow, log, names))? {
         Answered::ByRun => println!("{said}: the run takes it"),
         Answered::Later => {
             println!("{said}, and logged");
@@ -100,15 +100,15 @@ pub(crate) fn approve(args: &AnswerArgs, approved: bool) -> Result<(), Failure> 
 }
 
 /// What the archive was made by: the plan, and the executor that the run had. A replay calls nobody outside.
-fn means(args: &AnswerArgs, log: &Log, names: &Arc<Names>) -> Result<Means, Failure> {
-    let mut plan = setup::plan(&args.flow)?;
+pub(super) fn means(archive: &Path, flow: &Path, log: &Log, names: &Arc<Names>) -> Result<Means, Failure> {
+    let mut plan = setup::plan(flow)?;
     if let Some(executor) = log.meta(EXECUTOR)? {
         plan.pipeline.executor = serde_json::from_str(&executor)?;
     }
     let live = log.meta(LIVE)?.is_some();
     let executor = match &plan.pipeline.executor {
         ExecutorSpec::Webhook { .. } if !live => {
-            Executor::Recorded(recorded(&Reader::open(&args.archive, Arc::clone(names))?)?)
+            Executor::Recorded(recorded(&Reader::open(archive, Arc::clone(names))?)?)
         }
         spec @ (ExecutorSpec::DryRun | ExecutorSpec::Simulate { .. } | ExecutorSpec::Webhook { .. }) => {
             setup::executor(&plan, spec, !live, names)?
@@ -118,7 +118,7 @@ fn means(args: &AnswerArgs, log: &Log, names: &Arc<Names>) -> Result<Means, Fail
     Ok(Means { plan: Arc::new(plan), names: Arc::clone(names), ranker, executor })
 }
 
-fn incident(text: &str) -> anyhow::Result<IncidentId> {
+pub(super) fn incident(text: &str) -> anyhow::Result<IncidentId> {
     IncidentId::parse(text).ok_or_else(|| anyhow!("an incident's id is 32 hex digits"))
 }
 
@@ -130,7 +130,7 @@ fn triage(text: &str) -> anyhow::Result<Triage> {
     Triage::parse(text).ok_or_else(|| anyhow!("write true_positive, benign_positive or false_positive"))
 }
 
-fn person(text: &str) -> anyhow::Result<String> {
+pub(super) fn person(text: &str) -> anyhow::Result<String> {
     let name = text.trim();
     if name.is_empty() || name.len() > 200 {
         return Err(anyhow!("a name is 1 to 200 characters"));

@@ -63,6 +63,28 @@ pub(super) struct Bond {
     /// Whether its pair was common at its last alert, so that its background session lasts long. Kept here, since the
     /// pair's own hours go on after the session has ended.
     pub(super) common: bool,
+    /// What analysts said does not belong to it; few incidents have that.
+    pub(super) parted: Option<Box<Parted>>,
+}
+
+/// What revisions said of an incident, which evidence must not undo.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Parted {
+    /// Incidents that it never becomes one with.
+    pub(super) apart: Vec<Number>,
+    /// Entities that carry no link into it.
+    pub(super) barred: Vec<Entity>,
+}
+
+impl Parted {
+    /// Both.
+    pub(super) fn and(mut self, other: Option<Parted>) -> Parted {
+        if let Some(other) = other {
+            self.apart.extend(other.apart);
+            self.barred.extend(other.barred);
+        }
+        self
+    }
 }
 
 /// How many pairs began to surprise lately: a count that halves in a day.

@@ -1,8 +1,9 @@
 //! `incidents`: settled alerts and findings to incidents, their members, links and versions.
 //!
-//! In: admitted alerts and the findings of correlation rules, by tenant. Out: versions of incidents (at ticks where
-//! something material changed, at the end of an incident, and its last word at the end of the input), memberships
-//! and links. All of it is settled: nothing here is taken back, but a merge moves members.
+//! In: admitted alerts and the findings of correlation rules, by tenant; revisions, as of the epoch before theirs. Out:
+//! versions of incidents (at ticks where something material changed, at the end of an incident, and its last word at the
+//! end of the input), memberships and links. All of it is settled: nothing here is taken back, but a merge moves members,
+//! and a revision takes back what an analyst says does not belong.
 //! State: per tenant what [`super::link`] keeps; a summary per open incident; findings until they are settled; the home
 //! of alerts that a correlation may still ask for, until its timespan has passed.
 
@@ -10,18 +11,24 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
 use timely::dataflow::channels::pact::Exchange;
+use timely::dataflow::operators::Concat;
+use timely::dataflow::operators::vec::Map;
 
 use super::dedup::Admitted;
 use super::group::Compiled;
 use super::link::{Links, Number, Verdict};
+use super::revision::Revision;
 use super::summary::{Publishing, Summary};
 use crate::flow::{Stream, Turn, route, turns};
 use crate::plan::link::LinkSettings;
 use crate::record::{
-    Alert, AlertId, Diff, Finding, Incident, IncidentId, IncidentState, Link, Member, Names, Severity, Sym,
-    Tick,
+    Alert, AlertId, Diff, Finding, Incident, IncidentId, IncidentState, Link, Member, NOTHING_SETTLED, Names,
+    Severity, Sym, Tick,
 };
+
+mod revise;
 
 /// What is told beside the incidents' versions.
 #[derive(Clone, Debug)]
@@ -45,10 +52,18 @@ pub struct Settings {
     pub names: Arc<Names>,
 }
 
+/// What comes in beside alerts.
+#[derive(Clone, Serialize, Deserialize)]
+enum Beside {
+    Finding(Finding, Diff),
+    Revision(Arc<Revision>),
+}
+
 /// Builds the operator.
 pub fn incidents<'scope>(
     alerts: Stream<'scope, Admitted>,
     findings: Stream<'scope, (Finding, Diff)>,
+    revisions: Stream<'scope, Arc<Revision>>,
     clock: Stream<'scope, Turn>,
     settings: Settings,
 ) -> (Stream<'scope, Arc<Incident>>, Stream<'scope, Told>) {
@@ -56,21 +71,30 @@ pub fn incidents<'scope>(
         Admitted::Alert(alert) => route(alert.tenant),
         Admitted::Duplicate(duplicate) => route(duplicate.tenant),
     });
-    let by_tenant_too = Exchange::new(|(finding, _): &(Finding, Diff)| route(finding.tenant));
+    let by_tenant_too = Exchange::new(|beside: &Beside| match beside {
+        Beside::Finding(finding, _) => route(finding.tenant),
+        Beside::Revision(revision) => route(revision.known.tenant),
+    });
+    let findings = findings.map(|(finding, diff)| Beside::Finding(finding, diff));
+    let beside = findings.concat(revisions.map(Beside::Revision));
     let mut tenants: FxHashMap<Sym, Tenant> = FxHashMap::default();
     let mut waiting: BTreeMap<(Tick, Finding), Diff> = BTreeMap::new();
     let mut publishing = Publishing::new(settings.link.strong, Arc::clone(&settings.names));
-    turns("incidents", (alerts, by_tenant), (findings, by_tenant_too), clock, move |work| {
+    let mut settled = NOTHING_SETTLED;
+    turns("incidents", (alerts, by_tenant), (beside, by_tenant_too), clock, move |work| {
         let with = &mut publishing;
         let (versions, members, links) = (work.out, Vec::new(), Vec::new());
         let mut now = Now { settings: &settings, with, versions, members, links };
-        for (finding, diff) in work.second.drain(..) {
-            let sum = waiting.entry((finding.tick, finding.clone())).or_default();
-            *sum += diff;
-            if *sum == 0 {
-                waiting.remove(&(finding.tick, finding));
+        for beside in work.second.drain(..) {
+            match beside {
+                Beside::Finding(finding, diff) => add(&mut waiting, finding, diff),
+                Beside::Revision(revision) => {
+                    tenant(&mut tenants, revision.known.tenant, &settings)
+                        .revise(&revision, settled, &mut now);
+                }
             }
         }
+        settled = work.turn.settled;
         let later = waiting.split_off(&(work.turn.settled, Finding::default()));
         let due = std::mem::replace(&mut waiting, later);
         let mut alerts: Vec<Arc<Alert>> = work.first.drain(..).filter_map(only_alert).collect();
@@ -102,6 +126,15 @@ pub fn incidents<'scope>(
             work.side.push(Told::Links(links));
         }
     })
+}
+
+/// Notes a finding until it is settled, or its withdrawal.
+fn add(waiting: &mut BTreeMap<(Tick, Finding), Diff>, finding: Finding, diff: Diff) {
+    let sum = waiting.entry((finding.tick, finding.clone())).or_default();
+    *sum += diff;
+    if *sum == 0 {
+        waiting.remove(&(finding.tick, finding));
+    }
 }
 
 fn only_alert(admitted: Admitted) -> Option<Arc<Alert>> {

@@ -8,9 +8,9 @@
 //! 5. A surprising alert that joins none opens an incident; any other goes to the background session of its pair.
 //! 6. Strong incidents on a shared subject within a day are one campaign and join.
 //!
-//! What keeps incidents from percolating: an entity or rule that surprises in many hours, or has met many pairs within
-//! the window, does not link; where a site surprises often, the gaps of rule and site shrink until
-//! only few coincidences are to be expected within them; an incident's age and span are bounded.
+//! What keeps incidents from percolating: an entity or rule that surprises in many hours, or has met many pairs within the
+//! window, does not link; where a site surprises often, the gaps of rule and site shrink until only few coincidences are
+//! to be expected within them; an incident's age and span are bounded.
 //!
 //! State: pairs (see [`super::rarity`]), a pointer per entity and rule until the longest gap has passed, and what linking
 //! must know of each incident until it closes.
@@ -25,6 +25,8 @@ use crate::plan::link::LinkSettings;
 use crate::record::{Alert, AlertId, Entity, Finding, IncidentKind, Sym, Tick};
 
 pub use super::bond::Number;
+pub use revise::Judged;
+mod revise;
 
 /// Why an alert joins.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -130,7 +132,7 @@ impl Links {
 
     /// A finding joins the incidents of its alerts into one; none where they are not known any more.
     pub fn finding(&mut self, finding: &Finding, homes: impl Iterator<Item = Number>) -> Option<Verdict> {
-        let homes: SmallVec<[Number; 4]> = homes.filter_map(|home| self.resolve(home)).collect();
+        let homes = self.together(homes.filter_map(|home| self.resolve(home)));
         let home = homes.iter().copied().min()?;
         let mut verdict = Verdict { home, ..Verdict::default() };
         self.absorb(&homes, &mut verdict);
@@ -235,6 +237,7 @@ impl Links {
             for entity in linking(&self.settings, alert) {
                 if let Some(last) = self.entities.get(&entity).and_then(|meeting| meeting.last)
                     && self.strong_home(last.home)
+                    && !self.bars(last.home, entity)
                     && Self::fresh(alert, &last, gap)
                 {
                     return self.join(alert, &last, Some(entity), "entity", surprise, verdict);
@@ -264,6 +267,10 @@ impl Links {
         let Some(bond) = self.bonds.get(&home).filter(|bond| bond.kind == IncidentKind::Linked) else {
             return;
         };
+        let parted = verdict.absorbed.iter().any(|other| self.apart(home, *other));
+        if parted || entity.is_some_and(|entity| bond.bars(entity)) {
+            return;
+        }
         if alert.tick - bond.start > self.settings.age_max_s
             || alert.tick - bond.first > self.settings.span_max_s
         {
@@ -305,7 +312,8 @@ impl Links {
         bond.common = active + 1.0 >= self.settings.background_common_hours;
         if surprise >= self.settings.surprise_strong && bond.kind == IncidentKind::Linked {
             raise(bond, alert.rule, surprise);
-            if let Some(subject) = alert.subject().filter(|subject| bond.subjects.insert(*subject))
+            let subject = alert.subject().filter(|subject| !bond.bars(*subject));
+            if let Some(subject) = subject.filter(|subject| bond.subjects.insert(*subject))
                 && bond.is_known_strong
             {
                 self.note_strong(subject, home);
@@ -335,6 +343,7 @@ impl Links {
             near: SmallVec::new(),
             wanted_until: Tick::MIN,
             common: false,
+            parted: None,
         };
         self.bonds.insert(verdict.home, bond);
     }
@@ -368,6 +377,9 @@ impl Links {
                 raise(bond, rule, surprise);
             }
             bond.near.extend(gone.near);
+            if let Some(gone) = gone.parted {
+                bond.parted = Some(Box::new(gone.and(bond.parted.take().map(|parted| *parted))));
+            }
             // What is noted of the one that is gone leads to its new home.
             let unnoted = bond.is_known_strong && !gone.is_known_strong;
             let subjects: Vec<Entity> = gone.subjects.into_iter().collect();
@@ -389,13 +401,15 @@ impl Links {
             near.into_iter().filter_map(|other| self.resolve(other)).collect();
         near.sort_unstable();
         near.dedup();
-        near.retain(|other| *other != mine);
+        near.retain(|other| *other != mine && !self.apart(*other, mine));
         let (gap, span) = (self.settings.campaign_gap_s, self.settings.span_max_s);
         let of_now = |other: &Number| {
             let bond = self.bonds.get(other);
             bond.is_some_and(|bond| tick - bond.last <= gap && tick - bond.first <= span)
         };
-        for bond in near.iter().filter(|other| of_now(other)).filter_map(|other| self.bonds.get(other)) {
+        let joins = self.together(near.iter().copied().filter(of_now).chain([mine]));
+        let others = joins.iter().filter(|other| **other != mine);
+        for bond in others.filter_map(|other| self.bonds.get(other)) {
             let entity = alert.subject().filter(|subject| bond.subjects.contains(subject));
             verdict.evidence.push(Evidence {
                 other: bond.latest,
@@ -404,7 +418,6 @@ impl Links {
                 weight: bond.strength,
             });
         }
-        let joins: SmallVec<[Number; 4]> = near.iter().copied().filter(of_now).chain([mine]).collect();
         let start = joins.iter().filter_map(|number| self.bonds.get(number)).map(|bond| bond.start).max();
         if let Some(bond) = self.bonds.get_mut(&mine) {
             bond.near = near;

@@ -18,6 +18,8 @@ pub mod example;
 pub mod rarity;
 pub mod bond;
 pub mod link;
+pub mod cut;
+pub mod revision;
 mod shelf;
 pub mod summary;
 pub mod incidents;

@@ -70,6 +70,14 @@ impl<K: Eq + Hash, V: Default> Shelf<K, V> {
         &mut self.boards[board][at]
     }
 
+    /// Changes every row, in no order.
+    pub(super) fn each_mut(&mut self, mut change: impl FnMut(&K, &mut V)) {
+        for (key, place) in &self.places {
+            let (board, at) = split(*place);
+            change(key, &mut self.boards[board][at]);
+        }
+    }
+
     /// Drops the rows that are not to be kept.
     pub(super) fn retain(&mut self, keep: impl Fn(&V) -> bool) {
         let Self { places, boards, free } = self;

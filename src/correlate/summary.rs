@@ -123,6 +123,21 @@ impl Summary {
         }
     }
 
+    /// An incident of that name again, from its alerts in order.
+    #[must_use]
+    pub fn rebuild(
+        id: IncidentId,
+        alerts: &[Arc<Alert>],
+        kind: IncidentKind,
+        succeeds: Option<IncidentId>,
+    ) -> Self {
+        let mut home = Self { id, ..Self::open(&alerts[0], kind, succeeds) };
+        for alert in alerts {
+            home.add(alert);
+        }
+        home
+    }
+
     /// Adds an alert.
     pub fn add(&mut self, alert: &Alert) {
         self.members.push(alert.id);

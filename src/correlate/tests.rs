@@ -7,16 +7,18 @@ use proptest::prelude::*;
 use timely::dataflow::operators::{Inspect, Probe};
 use timely::dataflow::{InputHandle, ProbeHandle};
 
+use super::cut::Unrelated;
 use super::dedup::dedup;
 use super::findings::findings;
 use super::group::Compiled;
 use super::incidents::{Settings, Told, incidents};
-use crate::flow::Turn;
+use super::revision::{Known, Revision};
+use crate::flow::{Stream, Turn};
 use crate::plan::correlation::Correlations;
 use crate::plan::link::LinkSettings;
 use crate::record::{
-    Alert, AlertId, Entity, EntityKind, Finding, Incident, IncidentKind, IncidentState, Link, Member, Names,
-    Observable, Role, Severity, Tactics, Tick,
+    Alert, AlertId, Entity, EntityKind, Finding, Incident, IncidentId, IncidentKind, IncidentState, Link,
+    Member, Names, Observable, Role, Severity, Tactics, Tick,
 };
 
 /// What came out, in no order.
@@ -26,7 +28,12 @@ struct Out {
     members: Vec<Member>,
     links: Vec<Link>,
     findings: Vec<(Finding, i64)>,
+    /// Each incident's last version.
+    last: BTreeMap<IncidentId, Incident>,
 }
+
+/// An analyst's word: after which batch, on which incident, and on what of it.
+type Word = (usize, usize, usize, u8);
 
 /// A small world: (seconds since the last alert, host, rule, vendor id or none, lateness in seconds).
 type Step = (i64, u8, u8, Option<u8>, i64);
@@ -91,35 +98,31 @@ correlation: {type: temporal_ordered, rules: [rule-1, rule-2], group-by: [host],
 
 /// Runs the stages over batches; all ticks are settled at the end.
 fn run(alerts: &[Alert], batch: usize, workers: usize, names: &Arc<Names>) -> Out {
+    run_with(alerts, batch, workers, &[], names)
+}
+
+/// The same, with analysts' words in epochs of their own.
+fn run_with(alerts: &[Alert], batch: usize, workers: usize, words: &[Word], names: &Arc<Names>) -> Out {
     let out = Arc::new(Mutex::new(Out::default()));
     let (result, names, alerts) = (Arc::clone(&out), Arc::clone(names), alerts.to_vec());
+    let words = words.to_vec();
     let config = if workers == 1 { timely::Config::thread() } else { timely::Config::process(workers) };
     timely::execute(config, move |worker| {
-        let settings = Settings {
-            link: LinkSettings::default(),
-            solo: Severity::High,
-            correlations: rules(&names),
-            names: Arc::clone(&names),
-        };
+        let settings = settings(&names);
         let mut input: InputHandle<u64, _> = InputHandle::new();
         let mut turns: InputHandle<u64, _> = InputHandle::new();
+        let mut revisions: InputHandle<u64, _> = InputHandle::new();
         let probe = ProbeHandle::new();
-        let (a, b, c, d) = (Arc::clone(&out), Arc::clone(&out), Arc::clone(&out), Arc::clone(&out));
+        let (into, so_far) = (Arc::clone(&out), Arc::clone(&out));
         worker.dataflow(|scope| {
             let clock = turns.to_stream(scope);
             let (early, admitted) = dedup(input.to_stream(scope), clock.clone(), |_| true);
             let found = findings(early, clock.clone(), &settings.correlations, &settings.names);
-            let (versions, told) = incidents(admitted, found.clone(), clock, settings);
-            found.inspect(move |found| a.lock().unwrap().findings.push(found.clone())).probe_with(&probe);
-            versions
-                .inspect(move |version| b.lock().unwrap().versions.push((**version).clone()))
-                .probe_with(&probe);
-            told.inspect(move |told| match told {
-                Told::Members(members) => c.lock().unwrap().members.extend(members.iter().cloned()),
-                Told::Links(links) => d.lock().unwrap().links.extend(links.iter().cloned()),
-            })
-            .probe_with(&probe);
+            let (versions, told) =
+                incidents(admitted, found.clone(), revisions.to_stream(scope), clock, settings);
+            listen(found, versions, told, &into, &probe);
         });
+        let first = worker.index() == 0;
         let (mut epoch, mut highest) = (0, Tick::MIN);
         let batches: Vec<&[Alert]> = alerts.chunks(batch).collect();
         for (n, chunk) in batches.iter().enumerate() {
@@ -132,17 +135,117 @@ fn run(alerts: &[Alert], batch: usize, workers: usize, names: &Arc<Names>) -> Ou
             let last = n + 1 == batches.len();
             let settled = if last { highest + 1 } else { highest - 60 };
             turns.send(Turn { epoch, settled, last });
-            epoch += 1;
-            input.advance_to(epoch);
-            turns.advance_to(epoch);
-            while probe.less_than(&epoch) {
-                worker.step();
+            let mut step = |turns: &mut InputHandle<u64, _>, revisions: &mut InputHandle<u64, _>| {
+                epoch += 1;
+                input.advance_to(epoch);
+                turns.advance_to(epoch);
+                revisions.advance_to(epoch);
+                while probe.less_than(&epoch) {
+                    worker.step();
+                }
+                epoch
+            };
+            let mut epoch = step(&mut turns, &mut revisions);
+            for word in words.iter().filter(|word| word.0 % batches.len() == n && !last) {
+                if first {
+                    let revision = revision(&so_far.lock().unwrap(), &alerts, *word, settled, &names);
+                    if let Some(revision) = revision {
+                        revisions.send(Arc::new(revision));
+                    }
+                }
+                turns.send(Turn { epoch, settled, last });
+                epoch = step(&mut turns, &mut revisions);
             }
         }
     })
     .unwrap();
     let out = result.lock().unwrap().clone();
     in_order(out)
+}
+
+fn settings(names: &Arc<Names>) -> Settings {
+    Settings {
+        link: LinkSettings::default(),
+        solo: Severity::High,
+        correlations: rules(names),
+        names: Arc::clone(names),
+    }
+}
+
+/// Notes what comes out.
+fn listen(
+    found: Stream<'_, (Finding, i64)>,
+    versions: Stream<'_, Arc<Incident>>,
+    told: Stream<'_, Told>,
+    out: &Arc<Mutex<Out>>,
+    probe: &ProbeHandle<u64>,
+) {
+    let (a, b, c, d) = (Arc::clone(out), Arc::clone(out), Arc::clone(out), Arc::clone(out));
+    found.inspect(move |found| a.lock().unwrap().findings.push(found.clone())).probe_with(probe);
+    versions
+        .inspect(move |version| {
+            let mut out = b.lock().unwrap();
+            out.versions.push((**version).clone());
+            out.last.insert(version.id, (**version).clone());
+        })
+        .probe_with(probe);
+    told.inspect(move |told| match told {
+        Told::Members(members) => c.lock().unwrap().members.extend(members.iter().cloned()),
+        Told::Links(links) => d.lock().unwrap().links.extend(links.iter().cloned()),
+    })
+    .probe_with(probe);
+}
+
+/// A word on an incident as it stands, with what an archive would have of it.
+fn revision(out: &Out, all: &[Alert], word: Word, settled: Tick, names: &Names) -> Option<Revision> {
+    let mut of: BTreeMap<IncidentId, BTreeMap<AlertId, i64>> = BTreeMap::new();
+    for member in &out.members {
+        *of.entry(member.incident_id).or_default().entry(member.alert_id).or_default() += member.diff;
+    }
+    of.values_mut().for_each(|sums| sums.retain(|_, sum| *sum > 0));
+    of.retain(|_, sums| !sums.is_empty());
+    let (incident, sums) = of.iter().nth(word.1 % of.len().max(1))?;
+    let mut alerts: Vec<&Alert> = all.iter().filter(|alert| sums.contains_key(&alert.id)).collect();
+    alerts.sort_by_key(|alert| alert.order());
+    let mut seen = BTreeSet::new();
+    alerts.retain(|alert| seen.insert(alert.id));
+    let mut links = standing(&out.links, names);
+    links.retain(|link| sums.contains_key(&link.alert_id) && sums.contains_key(&link.other_alert_id));
+    let link = links.get(word.2 % links.len().max(1));
+    let unrelated = match (word.3, link) {
+        (0, Some(link)) => Unrelated::Link(link.other_alert_id, link.alert_id),
+        (1, Some(Link { entity: Some(entity), .. })) => Unrelated::Entity(*entity),
+        _ => Unrelated::Alert(alerts[word.2 % alerts.len()].id),
+    };
+    let found = out.findings.iter().filter(|(finding, _)| finding.tick < settled);
+    let mut findings: BTreeMap<Finding, i64> = BTreeMap::new();
+    found.for_each(|(finding, diff)| *findings.entry(finding.clone()).or_default() += diff);
+    findings.retain(|finding, n| *n > 0 && finding.alert_ids.iter().any(|id| sums.contains_key(id)));
+    let last = out.last.get(incident);
+    let known = Known {
+        incident: *incident,
+        tenant: alerts[0].tenant,
+        version: 0,
+        kind: last.map_or(IncidentKind::Background, |last| last.kind),
+        succeeds: last.and_then(|last| last.succeeds),
+        evidence: last.map_or(0, |last| last.evidence),
+        alerts: alerts.into_iter().cloned().map(Arc::new).collect(),
+        links,
+        findings: findings.into_keys().collect(),
+    };
+    Revision::of(known, unrelated, settled).ok()
+}
+
+/// Links that were not taken back.
+fn standing(links: &[Link], names: &Names) -> Vec<Link> {
+    let mut sums: BTreeMap<_, (i64, Link)> = BTreeMap::new();
+    for link in links {
+        let entity = link.entity.map(|entity| entity.text(names));
+        let key = (link.alert_id, link.other_alert_id, link.incident_id, link.evidence, entity, link.weight);
+        sums.entry(key).or_insert((0, Link { diff: 1, ..link.clone() })).0 += link.diff;
+    }
+    assert!(sums.values().all(|(sum, _)| *sum >= 0), "a link taken back that never was");
+    sums.into_values().filter(|(sum, _)| *sum > 0).map(|(_, link)| link).collect()
 }
 
 /// Sorted, and changes summed.
@@ -181,51 +284,40 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 /// Every admitted alert is in exactly one incident at the end; and linked incidents are what links join: the
 /// components of the links are the incidents, by a union-find that knows nothing of how they grew.
-fn joined_by_links(steps: &[Step], batch: usize) {
+fn joined_by_links(steps: &[Step], batch: usize, words: &[Word]) -> Out {
     let names = Arc::new(Names::default());
     let alerts = alerts(steps, &names);
-    let out = run(&alerts, batch, 1, &names);
-    let mut sums: BTreeMap<(AlertId, crate::record::IncidentId), i64> = BTreeMap::new();
+    let out = run_with(&alerts, batch, 1, words, &names);
+    let mut sums: BTreeMap<(AlertId, IncidentId), i64> = BTreeMap::new();
     for member in &out.members {
         *sums.entry((member.alert_id, member.incident_id)).or_default() += member.diff;
     }
     sums.retain(|_, n| *n != 0);
-    let homes: BTreeMap<AlertId, crate::record::IncidentId> = sums.keys().copied().collect();
+    let homes: BTreeMap<AlertId, IncidentId> = sums.keys().copied().collect();
     assert_eq!(homes.len(), sums.len(), "an alert in two incidents");
     assert!(sums.values().all(|n| *n >= 1));
-    let mut kinds = BTreeMap::new();
-    let mut counts = BTreeMap::new();
-    let gone: BTreeSet<_> = out
-        .versions
-        .iter()
-        .filter(|version| version.state == IncidentState::Merged)
-        .map(|version| version.id)
-        .collect();
-    for version in out.versions.iter().filter(|version| !gone.contains(&version.id)) {
-        kinds.insert(version.id, version.kind);
-        let most = counts.entry(version.id).or_insert(0);
-        *most = version.alert_count.max(*most);
-    }
-    for (incident, count) in &counts {
-        let members: i64 = sums.iter().filter(|((_, id), _)| id == incident).map(|(_, n)| *n).sum();
-        assert_eq!(i64::try_from(*count).unwrap(), members, "{incident} says how many it has");
+    for version in out.last.values().filter(|version| version.state != IncidentState::Merged) {
+        let members: i64 = sums.iter().filter(|((_, id), _)| *id == version.id).map(|(_, n)| *n).sum();
+        assert_ne!(version.state, IncidentState::Split, "one part keeps the name");
+        assert_eq!(i64::try_from(version.alert_count).unwrap(), members, "{} says how many", version.id);
     }
     let mut parents: BTreeMap<AlertId, AlertId> = homes.keys().map(|id| (*id, *id)).collect();
-    for link in &out.links {
+    for link in &standing(&out.links, &names) {
         assert_eq!(homes.get(&link.alert_id), homes.get(&link.other_alert_id), "a link across incidents");
         let (one, other) = (find(&parents, link.alert_id), find(&parents, link.other_alert_id));
         parents.insert(one, other);
     }
-    let mut components: BTreeMap<crate::record::IncidentId, BTreeSet<AlertId>> = BTreeMap::new();
+    let mut components: BTreeMap<IncidentId, BTreeSet<AlertId>> = BTreeMap::new();
     for (alert, home) in &homes {
         components.entry(*home).or_default().insert(find(&parents, *alert));
     }
     for (home, roots) in components {
         // A background session that a finding took in is joined as a whole: there the links join fewer.
-        if kinds.get(&home) == Some(&IncidentKind::Linked) {
+        if out.last.get(&home).is_some_and(|version| version.kind == IncidentKind::Linked) {
             assert!(roots.len() == 1 || !out.findings.is_empty(), "{} has {} parts", home, roots.len());
         }
     }
+    out
 }
 
 /// An alert of the finding lies in an incident that has closed: no link may lead there.
@@ -238,7 +330,7 @@ fn a_finding_joins_what_is_open() {
         (362, 5, 2, None, 64),
         (0, 0, 0, None, 0),
     ];
-    joined_by_links(&steps, 1);
+    joined_by_links(&steps, 1, &[]);
 }
 
 proptest! {
@@ -256,7 +348,7 @@ proptest! {
 
     #[test]
     fn incidents_are_what_links_join(steps in steps(), batch in 1usize..30) {
-        joined_by_links(&steps, batch);
+        joined_by_links(&steps, batch, &[]);
     }
 
     /// State is bounded: however many new groups a flood invents, what is kept after the windows is what one alert needs.
@@ -277,5 +369,22 @@ proptest! {
         prop_assert!(links.entries() >= count);
         links.sweep(last + 4 * 86_400);
         prop_assert_eq!(links.entries(), 0);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 20, ..ProptestConfig::default() })]
+
+    /// Whatever analysts say is not related: each alert is in one incident, and what links join is one.
+    #[test]
+    fn incidents_that_are_taken_apart_are_what_links_join(
+        steps in steps(),
+        batch in 1usize..12,
+        words in prop::collection::vec((0usize..90, 0usize..20, 0usize..50, 0u8..3), 1..12),
+    ) {
+        let out = joined_by_links(&steps, batch, &words);
+        let names = Arc::new(Names::default());
+        let alerts = alerts(&steps, &names);
+        prop_assert_eq!(out, run_with(&alerts, batch, 3, &words, &names));
     }
 }

@@ -278,6 +278,10 @@ impl Decider {
         rules: Rules<'_>,
     ) -> Ruled {
         decision.id = id_of(&decision, rules.names);
+        // At one tick it may be ruled again as before something else was ruled: an incident that was split, and its keeper.
+        while self.memories.incident_of(decision.id).is_some() {
+            decision.id = DecisionId::of(&[&decision.id.0, b"again"]);
+        }
         let now = self.now;
         let cost = undertaking.as_ref().and_then(|it| {
             let playbook = find(rules, it.playbook_id)?;
@@ -413,7 +417,8 @@ impl Decider {
 fn matters(memory: &Memory, ruling: Ruling, playbook: Sym) -> bool {
     match ruling {
         Ruling::Decline => match &memory.standing {
-            Some(standing) => standing.ruling == Ruling::Escalate,
+            // What was taken apart and goes on is ruled on anew.
+            Some(standing) => standing.ruling == Ruling::Escalate || standing.reason == Reason::Gone,
             None => memory.executed.is_empty(),
         },
         Ruling::Execute | Ruling::Escalate => {

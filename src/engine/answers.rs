@@ -13,6 +13,7 @@ use super::journal::{Effects, Said, word, worded};
 use super::lock::Lock;
 use super::log::{Heard, Log, LogError, LoggedEpoch};
 use super::reopen::{Means, ReopenError, Reopened};
+use super::revise::Unmoved;
 use super::run::{Batch, has_log, kill_switch};
 use crate::archive::{DecisionLine, Only, Reader, Rows, RunStamp, VerdictRow, Writer, recover};
 use crate::record::input::Approval;
@@ -20,6 +21,9 @@ use crate::record::{
     DecisionId, IncidentId, InputKind, InputRow, LabelSource, Names, Outcome, Ruling, Verdict,
 };
 use crate::settle::Labels;
+
+mod unlink;
+pub use unlink::{Parted, unlink};
 
 /// What became of a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +50,15 @@ pub enum AnswerError {
          its `incidents` table lists all"
     )]
     NoIncident(IncidentId),
+    /// Nothing of it would change.
+    #[error("the incident {incident} stays as it is: {why}")]
+    Unmoved {
+        /// It.
+        incident: IncidentId,
+        /// Why.
+        #[source]
+        why: Unmoved,
+    },
     /// No such decision.
     #[error(
         "no decision {0} in this archive; a run that is going on shows new ones after some seconds, and `decision_id` in \
@@ -237,7 +250,7 @@ pub fn answer<E: From<AnswerError>>(
     let over = lock.is_some() && log.meta("finished").map_err(AnswerError::Log)?.is_some();
     if over && is_cut(archive, &log)? {
         let means = checked(archive, &log, means(&log, &names)?)?;
-        carry_out(archive, &mut log, means, approval.decision_id, None)?;
+        carry_out(archive, &mut log, means, Some(approval.decision_id), None)?;
     }
     let asked = asked(archive, approval.decision_id, &names)?;
     let body = word(approval, &names.get(asked.tenant));
@@ -327,7 +340,7 @@ fn at_once(
             return Ok(Answered::Waiting { approved, people });
         }
     }
-    let rows = carry_out(archive, log, means, asked.decision_id, Some((logged, &heard)))?;
+    let rows = carry_out(archive, log, means, Some(asked.decision_id), Some((logged, &heard)))?;
     let (mut decision, mut stand) = (None, BTreeMap::new());
     for rows in &rows {
         if let Rows::Decisions(rows) = rows {
@@ -374,7 +387,7 @@ fn carry_out(
     archive: &Path,
     log: &mut Log,
     means: Means,
-    id: DecisionId,
+    id: Option<DecisionId>,
     new: Option<(LoggedEpoch, &Heard)>,
 ) -> Result<Vec<Rows>, AnswerError> {
     let names = Arc::clone(&means.names);
@@ -389,7 +402,7 @@ fn carry_out(
     for (epoch, tick) in log.beyond(log.committed()?.map_or(0, |(epoch, _)| epoch))? {
         let said = log.taken()?.into_iter().filter(|input| input.epoch == Some(epoch));
         let said: Vec<Said> = said.filter_map(Said::logged).collect();
-        let mut batch = Batch { settled: tick, last: true, ..Batch::default() };
+        let mut batch = Batch { settled: tick, last: true, was: Some(epoch), ..Batch::default() };
         Effects::of(&said, &names).fill(&mut batch);
         let rows = run.turn(batch)?;
         let logged = LoggedEpoch { epoch, settled: tick, last: true, parts: Vec::new() };

@@ -26,8 +26,8 @@ pub enum Told {
     Took(LoggedEpoch),
     /// An epoch is complete: no more rows of it will come.
     Done(Turn),
-    /// What is complete should be seen now.
-    Flush,
+    /// What is complete should be seen now, and that it is should be told where somebody waits for it.
+    Flush(Option<Sender<()>>),
     /// The clerk has ended: nothing more will ever be complete.
     End,
 }
@@ -77,7 +77,7 @@ impl Archivist {
         let mut unseen: Option<Turn> = None;
         let mut committed_at = now();
         for told in inbox {
-            let mut token = None;
+            let (mut token, mut waiting) = (None, None);
             let hurry = match told {
                 Told::Rows(epoch, rows) => {
                     counts.add(&rows);
@@ -99,7 +99,10 @@ impl Archivist {
                     unseen = token.filter(|turn| turn.epoch > self.committed);
                     turn.last || self.writer.wants_seal() || committed_at.elapsed() >= self.commit_every
                 }
-                Told::Flush => true,
+                Told::Flush(who) => {
+                    waiting = who;
+                    true
+                }
                 Told::End => break,
             };
             if let Some(turn) = unseen.filter(|_| hurry) {
@@ -112,6 +115,9 @@ impl Archivist {
                 self.commit(turn.epoch, tick, &mut epochs)?;
                 (committed_at, self.sealed_at, self.committed) = (now(), tick, turn.epoch);
                 unseen = None;
+            }
+            if let Some(who) = waiting {
+                let _ = who.send(());
             }
             if let Some(turn) = token {
                 // The feed may have ended.

@@ -19,6 +19,7 @@ use crate::correlate::group::Compiled;
 use crate::correlate::incidents::{Settings, Told as Gathered, incidents};
 use crate::correlate::index::Index;
 use crate::correlate::repeats::{Seen, repeats};
+use crate::correlate::revision::Revision;
 use crate::decide::Ruled;
 use crate::decide::ruling::{Told as Weighed, ruling};
 use crate::enrich::{facts, watch::watch};
@@ -41,6 +42,8 @@ pub struct Inputs {
     pub context: InputSession<Epoch, (Entity, ContextRow), Diff>,
     /// People's answers; one worker gets them.
     pub approvals: Handle<Approval>,
+    /// Incidents that analysts took apart; one worker gets them.
+    pub revisions: Handle<Arc<Revision>>,
 }
 
 /// What the dataflow is made from.
@@ -80,6 +83,7 @@ pub fn build(
         turns: InputHandle::new(),
         context: InputSession::new(),
         approvals: InputHandle::new(),
+        revisions: InputHandle::new(),
     };
     let probe = ProbeHandle::new();
     let (names, index) = (&wiring.proposing.names, Index::of(&wiring.correlations, None));
@@ -87,6 +91,7 @@ pub fn build(
         let clock = inputs.turns.to_stream(scope);
         let context = inputs.context.to_collection(scope);
         let approvals = inputs.approvals.to_stream(scope);
+        let revisions = inputs.revisions.to_stream(scope);
         let (with, told) = (wiring.proposing.clone(), wiring.proposing.clone());
         let solo = with.policy.solo_severity;
 
@@ -100,7 +105,7 @@ pub fn build(
             correlations: Arc::clone(&wiring.correlations),
             names: Arc::clone(names),
         };
-        let (opened, gathered) = incidents(admitted, matches.clone(), clock.clone(), settings);
+        let (opened, gathered) = incidents(admitted, matches.clone(), revisions, clock.clone(), settings);
         let (versions, watched) = watch(opened, clock.clone(), solo);
         let facts = facts::join(watched, context, names);
         let enriched = facts::attach(versions, facts, clock.clone());

@@ -14,7 +14,7 @@ use crate::act::{Receipt, Recorded};
 use crate::archive::Reader;
 use crate::record::input::Approval;
 use crate::record::{
-    ContextRow, ContextTable, Diff, Entity, Epoch, InputKind, InputRow, Millis, Names, Sym, Verdict,
+    ContextRow, ContextTable, Diff, Entity, Epoch, InputKind, InputRow, Millis, Names, Sym, Unlink, Verdict,
 };
 
 /// Epochs that may wait to be logged with others.
@@ -91,6 +91,12 @@ impl Said {
         Said { id: None, kind, body: serde_json::to_string(body).unwrap_or_default() }
     }
 
+    /// Whether it takes an incident apart, for which it needs an epoch of its own.
+    #[must_use]
+    pub fn is_unlink(&self) -> bool {
+        is_unlink(self.kind, &self.body)
+    }
+
     /// As the log has it; none for what is no such input.
     #[must_use]
     pub fn logged(input: LoggedInput) -> Option<Said> {
@@ -110,6 +116,7 @@ pub struct Effects {
     context: Vec<((Entity, ContextRow), Diff)>,
     approvals: Vec<Approval>,
     verdicts: Vec<(Verdict, Sym)>,
+    unlinks: Vec<Unlink>,
     rows: Vec<InputRow>,
     /// Inputs that say nothing that can be understood: they were not written by this program.
     pub strange: Vec<String>,
@@ -139,6 +146,11 @@ impl Effects {
                 let changed: Changed = serde_json::from_str(&said.body)?;
                 self.context.extend(changed.rows.iter().filter_map(|row| row.read(names)));
             }
+            InputKind::Verdict if said.is_unlink() => {
+                let (unlink, whose) = worded(&said.body)?;
+                tenant = names.intern(&whose);
+                self.unlinks.push(unlink);
+            }
             InputKind::Verdict => {
                 let (verdict, whose) = worded(&said.body)?;
                 tenant = names.intern(&whose);
@@ -160,6 +172,7 @@ impl Effects {
         batch.context = self.context;
         batch.approvals = self.approvals;
         batch.verdicts = self.verdicts;
+        batch.unlinks = self.unlinks;
         // Before anything is settled there is no date that the row would lie at.
         let tick = batch.settled.max(0);
         batch.inputs.extend(self.rows);
@@ -179,6 +192,13 @@ impl ChangedRow {
         let tenant = names.intern(&self.tenant);
         Some(((entity, ContextRow { table, grade, exposed, protected, tenant }), diff))
     }
+}
+
+/// Whether an input takes an incident apart.
+pub(crate) fn is_unlink(kind: InputKind, body: &str) -> bool {
+    let says =
+        |body| serde_json::from_str::<serde_json::Value>(body).is_ok_and(|it| it.get("unlink").is_some());
+    kind == InputKind::Verdict && says(body)
 }
 
 /// A person's word as JSON, with whose matter it is on.

@@ -6,6 +6,7 @@ pub mod journal;
 pub mod live;
 pub mod answers;
 pub mod scores;
+pub mod revise;
 pub mod reopen;
 pub mod dataflow;
 pub mod workers;

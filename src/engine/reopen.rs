@@ -14,6 +14,7 @@ use super::archivist::Told;
 use super::clerk::{Clerk, UnderWay};
 use super::dataflow::Output;
 use super::log::STATE_FOLDER;
+use super::revise::revisions;
 use super::run::{Batch, RunError, kill_switch, wiring};
 use super::scores;
 use super::workers::Workers;
@@ -22,7 +23,7 @@ use crate::archive::{Reader, Rows};
 use crate::flow::Turn;
 use crate::plan::catalog::Plan;
 use crate::rank::{RankService, Ranker};
-use crate::record::{DecisionId, Epoch, Names};
+use crate::record::{DecisionId, Epoch, NOTHING_SETTLED, Names, Tick};
 use crate::replay::again::AgainFeed;
 use crate::replay::set::FeedError;
 
@@ -54,6 +55,8 @@ pub enum ReopenError {
 
 /// A finished run, computed again to where it ended.
 pub struct Reopened {
+    reader: Reader,
+    settled: Tick,
     workers: Workers,
     outputs: Sender<Output>,
     inbox: Receiver<Output>,
@@ -63,8 +66,12 @@ pub struct Reopened {
 }
 
 impl Reopened {
-    /// Computes a run again; also whether `decision` stands at its end.
-    pub fn open(archive: &Path, means: Means, decision: DecisionId) -> Result<(Reopened, bool), ReopenError> {
+    /// Computes a run again; also whether `decision` stands at its end, where one is asked for.
+    pub fn open(
+        archive: &Path,
+        means: Means,
+        decision: Option<DecisionId>,
+    ) -> Result<(Reopened, bool), ReopenError> {
         let Means { plan, names, ranker, executor } = means;
         let state = archive.join(STATE_FOLDER);
         let reader = Reader::open(archive, Arc::clone(&names)).map_err(FeedError::Archive)?;
@@ -86,13 +93,14 @@ impl Reopened {
         let service = RankService::start(ranker, model, Some(recall)).map_err(RunError::Thread)?;
         let (outputs, inbox) = unbounded();
         let workers = Workers::start(1, &wiring, service, &outputs).map_err(RunError::Worker)?;
-        let mut run = Reopened { workers, outputs, inbox, clerk, told, epoch: 0 };
+        let settled = NOTHING_SETTLED;
+        let mut run = Reopened { reader, settled, workers, outputs, inbox, clerk, told, epoch: 0 };
         let mut feed = AgainFeed::open(archive, &state, &names, BATCH, true)?;
-        let mut stands = false;
+        let mut stands = decision.is_none();
         while let Some(batch) = feed.pull()? {
             for rows in run.turn(batch)? {
                 if let Rows::Decisions(rows) = rows {
-                    let said = rows.iter().rfind(|row| row.decision.id == decision);
+                    let said = rows.iter().rfind(|row| Some(row.decision.id) == decision);
                     stands = said.map_or(stands, |row| row.superseded_by.is_none());
                 }
             }
@@ -115,8 +123,13 @@ impl Reopened {
         if !batch.verdicts.is_empty() {
             self.outputs.send(Output::Verdicts(epoch, batch.verdicts)).map_err(|_| ended())?;
         }
+        // What was written before the word was taken then, in the archive itself.
+        let was = batch.was.unwrap_or(epoch);
+        let revisions =
+            revisions(&self.reader, &batch.unlinks, was, self.settled).map_err(RunError::Revise)?;
+        self.settled = batch.settled;
         let turn = Turn { epoch, settled: batch.settled, last: batch.last };
-        if !self.workers.feed(turn, batch.alerts, batch.context, batch.approvals) {
+        if !self.workers.feed(turn, batch.alerts, batch.context, batch.approvals, revisions) {
             return Err(ended().into());
         }
         loop {
@@ -129,7 +142,7 @@ impl Reopened {
         }
         let rows = self.told.try_iter().filter_map(|told| match told {
             Told::Rows(_, rows) => Some(rows),
-            Told::Took(_) | Told::Done(_) | Told::Flush | Told::End => None,
+            Told::Took(_) | Told::Done(_) | Told::Flush(_) | Told::End => None,
         });
         let inputs = Some(Rows::Inputs(batch.inputs)).filter(|rows| !rows.is_empty());
         Ok(rows.chain(inputs).collect())

@@ -13,18 +13,21 @@ use super::archivist::{ArchiveError, Archivist, COMMIT_EVERY, Told};
 use super::clerk::{Clerk, Report, UnderWay};
 use super::dataflow::{Output, Wiring};
 use super::log::{Log, LogError, LoggedEpoch, LoggedPart, STATE_FOLDER};
+use super::revise::revisions;
 use super::summary::{Counts, Summary};
 use super::workers::Workers;
 use crate::act::{Desk, DeskError, Executor};
-use crate::archive::{Rows, RunStamp, TurnRow, Writer};
+use crate::archive::{Reader, Rows, RunStamp, TurnRow, Writer};
 use crate::correlate::group::Compiled;
+use crate::correlate::revision::Revision;
 use crate::flow::Turn;
 use crate::plan::catalog::Plan;
 use crate::rank::judge::Proposing;
 use crate::rank::{RankService, Ranker, Recall};
 use crate::record::input::Approval;
 use crate::record::{
-    Alert, ContextRow, Diff, Entity, Epoch, EpochRow, InputRow, Names, Reject, Sym, Tick, Verdict,
+    Alert, ContextRow, Diff, Entity, Epoch, EpochRow, InputRow, NOTHING_SETTLED, Names, Reject, Sym, Tick,
+    Unlink, Verdict,
 };
 
 /// Epochs under way at most.
@@ -51,6 +54,10 @@ pub struct Batch {
     pub approvals: Vec<Approval>,
     /// Analysts' words, with whose incident each is on.
     pub verdicts: Vec<(Verdict, Sym)>,
+    /// What an analyst said is not related; one a batch, which takes nothing else.
+    pub unlinks: Vec<Unlink>,
+    /// Where the batch was an epoch of another archive: which.
+    pub was: Option<Epoch>,
     /// Rows for the `inputs` table; the epoch is filled in.
     pub inputs: Vec<InputRow>,
 }
@@ -80,6 +87,9 @@ pub enum RunError {
     /// A thread could not be started.
     #[error("a thread cannot be started: {0}; check the limits on processes and memory")]
     Thread(#[from] std::io::Error),
+    /// What a word is on could not be read.
+    #[error("the archive cannot be read for a word on one of its incidents: {0}")]
+    Revise(#[source] std::io::Error),
     /// A worker panicked.
     #[error("a worker failed: {0}; this is a defect of quell: please report it with the message above")]
     Worker(String),
@@ -119,6 +129,10 @@ pub struct Run {
     under_way: usize,
     late: u64,
     correlations: Arc<[Compiled]>,
+    /// The archive, and the last tick that was settled, for those who revise.
+    dir: PathBuf,
+    settled: Tick,
+    failed: Option<RunError>,
 }
 
 impl Run {
@@ -171,6 +185,9 @@ impl Run {
             under_way: 0,
             late: 0,
             correlations,
+            dir: archive,
+            settled: NOTHING_SETTLED,
+            failed: None,
         })
     }
 
@@ -213,13 +230,35 @@ impl Run {
     /// Has everything taken in so far written and seen; false where the run has failed.
     #[must_use]
     pub fn flush(&mut self) -> bool {
-        self.drain() && self.archive.send(Told::Flush).is_ok()
+        self.drain() && self.archive.send(Told::Flush(None)).is_ok()
+    }
+
+    /// Has everything taken in so far seen when this returns; false where the run has failed.
+    #[must_use]
+    pub fn show(&mut self) -> bool {
+        let (who, seen) = unbounded();
+        self.drain() && self.archive.send(Told::Flush(Some(who))).is_ok() && seen.recv().is_ok()
+    }
+
+    /// What analysts take apart, as it was written in the epochs before; none where the run has failed.
+    fn revisions(&mut self, unlinks: &[Unlink]) -> Option<Vec<Arc<Revision>>> {
+        if unlinks.is_empty() {
+            return Some(Vec::new());
+        }
+        if !self.show() {
+            return None;
+        }
+        let read = Reader::open(&self.dir, Arc::clone(&self.names))
+            .and_then(|reader| revisions(&reader, unlinks, self.epoch, self.settled));
+        read.map_err(|error| self.failed = Some(RunError::Revise(error))).ok()
     }
 
     fn begin(&mut self, batch: Batch) -> bool {
         self.epoch += 1;
+        let Some(revisions) = self.revisions(&batch.unlinks) else { return false };
         self.late += batch.late;
         let (epoch, settled) = (self.epoch, batch.settled);
+        self.settled = settled;
         let took = batch.logged(epoch, &self.names);
         let (plan_hash, model_version) = self.stamp;
         let turn_row =
@@ -238,7 +277,7 @@ impl Run {
         }
         let turn = Turn { epoch, settled, last: batch.last };
         self.under_way += 1;
-        sent && self.workers.feed(turn, batch.alerts, batch.context, batch.approvals)
+        sent && self.workers.feed(turn, batch.alerts, batch.context, batch.approvals, revisions)
     }
 
     /// Lets everything end in order; the summary, or the first thing that went wrong.
@@ -256,6 +295,9 @@ impl Run {
             Err(_) => return Err(RunError::Worker("the executors' thread panicked".to_owned())),
         };
         worked.map_err(RunError::Worker)?;
+        if let Some(failed) = self.failed {
+            return Err(failed);
+        }
         let mut summary = Summary::of(&counts, self.late, report.divergences);
         summary.without_number = self.correlations.iter().map(Compiled::without_number).sum();
         if summary.unaccounted() != 0 {

@@ -9,6 +9,7 @@ use timely::communication::WorkerGuards;
 use timely::worker::Worker;
 
 use super::dataflow::{Inputs, Output, Wiring, build};
+use crate::correlate::revision::Revision;
 use crate::flow::Turn;
 use crate::rank::RankService;
 use crate::record::input::Approval;
@@ -24,6 +25,8 @@ pub struct Share {
     pub context: Vec<((Entity, ContextRow), Diff)>,
     /// People's answers; the first worker's only.
     pub approvals: Vec<Approval>,
+    /// Incidents taken apart; the first worker's only.
+    pub revisions: Vec<Arc<Revision>>,
 }
 
 /// Epochs that may lie before a worker that has not begun them: the feed's own bound is tighter.
@@ -82,8 +85,9 @@ impl Workers {
         alerts: Vec<Alert>,
         context: Vec<((Entity, ContextRow), Diff)>,
         approvals: Vec<Approval>,
+        revisions: Vec<Arc<Revision>>,
     ) -> bool {
-        let (mut context, mut approvals) = (Some(context), Some(approvals));
+        let (mut context, mut approvals, mut revisions) = (Some(context), Some(approvals), Some(revisions));
         let each = alerts.len().div_ceil(self.shares.len()).max(1);
         // From here on an alert is shared, not copied: stages and archive read the same one.
         let mut alerts = alerts.into_iter().map(Arc::new);
@@ -94,6 +98,7 @@ impl Workers {
                 alerts: own,
                 context: context.take().unwrap_or_default(),
                 approvals: approvals.take().unwrap_or_default(),
+                revisions: revisions.take().unwrap_or_default(),
             };
             if queue.send(share).is_err() {
                 return false;
@@ -160,6 +165,7 @@ fn take(inputs: &mut Inputs, share: Share) {
     inputs.alerts.advance_to(epoch);
     inputs.turns.advance_to(epoch);
     inputs.approvals.advance_to(epoch);
+    inputs.revisions.advance_to(epoch);
     inputs.context.advance_to(epoch);
     let mut alerts = share.alerts.into_iter();
     while alerts.len() > 0 {
@@ -173,9 +179,13 @@ fn take(inputs: &mut Inputs, share: Share) {
     for approval in share.approvals {
         inputs.approvals.send(approval);
     }
+    for revision in share.revisions {
+        inputs.revisions.send(revision);
+    }
     inputs.alerts.advance_to(epoch + 1);
     inputs.turns.advance_to(epoch + 1);
     inputs.approvals.advance_to(epoch + 1);
+    inputs.revisions.advance_to(epoch + 1);
     inputs.context.advance_to(epoch + 1);
     inputs.context.flush();
 }

@@ -108,12 +108,17 @@ pub fn attach<'scope>(
         for (key, mut incident) in versions {
             let facts = said.get(&key).cloned().unwrap_or_default();
             let slot = current.entry((key.0, key.1)).or_default();
-            slot.0 += 1;
+            // An incident that has closed is forgotten here: a revision of it says how far it was counted.
+            slot.0 = slot.0.max(incident.version) + 1;
             Arc::make_mut(&mut incident).version = slot.0;
-            if incident.state == IncidentState::Open {
-                slot.1 = Some(Current { key, incident: Arc::clone(&incident), facts: Arc::clone(&facts) });
-            } else {
-                current.remove(&(key.0, key.1));
+            match incident.state {
+                IncidentState::Open => {
+                    let (incident, facts) = (Arc::clone(&incident), Arc::clone(&facts));
+                    slot.1 = Some(Current { key, incident, facts });
+                }
+                // One part of it goes on under its name.
+                IncidentState::Split => slot.1 = None,
+                IncidentState::Closed | IncidentState::Merged => drop(current.remove(&(key.0, key.1))),
             }
             out.push(Enriched { incident, facts });
         }

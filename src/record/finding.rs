@@ -39,8 +39,25 @@ pub struct Member {
     pub diff: Diff,
 }
 
+/// Kinds of evidence that join alerts.
+pub const EVIDENCE: [&str; 6] = ["session", "entity", "rule", "site", "campaign", "correlation"];
+
+/// A kind of evidence.
+pub type EvidenceKind = &'static str;
+
+/// The kind of evidence of that name.
+#[must_use]
+pub fn evidence_of(name: &str) -> Option<EvidenceKind> {
+    EVIDENCE.into_iter().find(|kind| *kind == name)
+}
+
+fn read_evidence<'de, D: serde::Deserializer<'de>>(from: D) -> Result<EvidenceKind, D::Error> {
+    let name = std::borrow::Cow::<'de, str>::deserialize(from)?;
+    evidence_of(&name).ok_or_else(|| serde::de::Error::custom(format!("{name:?} is no kind of evidence")))
+}
+
 /// Why an alert is in an incident with another.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Link {
     /// Tick of the later alert.
     pub tick: Tick,
@@ -54,8 +71,9 @@ pub struct Link {
     pub other_alert_id: AlertId,
     /// What they share; none where a correlation or the site's campaign joined them.
     pub entity: Option<Entity>,
-    /// The kind of evidence: `session`, `host`, `rule`, `site`, `campaign`, `correlation`, ...
-    pub evidence: &'static str,
+    /// The kind of evidence, one of [`EVIDENCE`].
+    #[serde(deserialize_with = "read_evidence")]
+    pub evidence: EvidenceKind,
     /// The evidence's weight in thousandths of a decade of surprise.
     pub weight: i32,
     /// Added or taken back.

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::id::{DecisionId, IncidentId};
+use super::id::{AlertId, DecisionId, IncidentId};
 use super::judgement::Triage;
 use super::names::Sym;
 use super::time::{Epoch, Millis, Tick};
@@ -97,6 +97,32 @@ pub struct Verdict {
     pub by: String,
     /// When, in wall-clock milliseconds: an input like any other.
     pub time: Millis,
+}
+
+/// An analyst's word that something does not belong in an incident.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Unlink {
+    /// In which.
+    pub incident_id: IncidentId,
+    /// What does not.
+    pub unlink: Unrelated,
+    /// Who says so.
+    pub by: String,
+    /// When, in wall-clock milliseconds.
+    pub time: Millis,
+}
+
+/// What is not related.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Unrelated {
+    /// An alert, to all others.
+    Alert(AlertId),
+    /// Alerts by an entity that they share: `host:web-1`.
+    Entity(String),
+    /// Two alerts, by a link between them.
+    Link(AlertId, AlertId),
 }
 
 /// A person's answer to an escalated decision.

@@ -29,7 +29,7 @@ pub use features::Features;
 pub use finding::{Finding, Link, Member};
 pub use id::{ActionId, AlertId, DecisionId, IncidentId};
 pub use incident::{Incident, IncidentKind, IncidentState};
-pub use input::{Approval, EpochRow, InputKind, InputRow, Verdict};
+pub use input::{Approval, EpochRow, InputKind, InputRow, Unlink, Unrelated, Verdict};
 pub use judgement::{Judgement, Score, Triage};
 pub use names::{Names, Sym};
 pub use outcome::{LabelSource, Outcome};

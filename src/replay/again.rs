@@ -18,7 +18,7 @@ use rustc_hash::FxHashMap;
 use super::set::{FeedError, REJECTS_MAX, parts};
 use super::sorted::{Sorted, Sorter};
 use crate::archive::{DuplicateLine, InputLine, Lines, Reader, RejectLine};
-use crate::engine::journal::{Effects, Said};
+use crate::engine::journal::{Effects, Said, is_unlink};
 use crate::engine::log::Log;
 use crate::engine::run::Batch;
 use crate::record::{Alert, AlertId, Epoch, InputKind, NOTHING_SETTLED, Names, Reject, Sym, Tick, tick_of};
@@ -55,11 +55,18 @@ struct Taken {
     before: Tick,
     lines: Vec<InputLine>,
     last: bool,
+    /// The epoch.
+    epoch: Epoch,
 }
 
 impl Taken {
-    fn new(tick: Tick) -> Taken {
-        Taken { tick, before: tick, lines: Vec::new(), last: false }
+    fn new(tick: Tick, epoch: Epoch) -> Taken {
+        Taken { tick, before: tick, lines: Vec::new(), last: false, epoch }
+    }
+
+    /// Whether it is on what was settled before, so that nothing may settle together with it.
+    fn stands_alone(&self) -> bool {
+        self.lines.iter().any(|line| is_unlink(line.kind, &line.body))
     }
 }
 
@@ -108,7 +115,7 @@ impl AgainFeed {
             // It was cut, or has no log beside it: it ends with what it holds.
             let before = taken.back().map_or(end, |taken| taken.tick.max(end));
             let tick = before.max(last.saturating_add(1));
-            taken.push_back(Taken { last: true, ..Taken::new(tick) });
+            taken.push_back(Taken { last: true, ..Taken::new(tick, Epoch::MAX) });
         }
         let tables = |line: &InputLine| line.kind == InputKind::Context;
         let has_context = taken.iter().any(|taken| taken.lines.iter().any(tables));
@@ -138,9 +145,8 @@ impl AgainFeed {
             return Ok(Some(batch));
         }
         // An input speaks when the tick that was settled then is settled again, and not an alert later.
-        let Some((stop, before)) = self.taken.front().map(|taken| (taken.tick, taken.before)) else {
-            return Ok(None);
-        };
+        let Some(next) = self.taken.front() else { return Ok(None) };
+        let (stop, before, alone) = (next.tick, next.before, next.stands_alone());
         let mut batch = Batch::default();
         while batch.alerts.len() < self.batch_records
             && let Some(alert) = self.ahead.take_if(|alert| alert.tick < stop)
@@ -151,11 +157,11 @@ impl AgainFeed {
             self.ahead = self.alerts.pull().map_err(FeedError::Sort)?;
         }
         let reached = self.ahead.as_ref().is_none_or(|alert| alert.tick >= stop);
-        if reached && self.settled < before {
+        if reached && (self.settled < before || (alone && !batch.alerts.is_empty())) {
             self.settled = before;
         } else if let Some(taken) = reached.then(|| self.taken.pop_front()).flatten() {
             self.settled = self.settled.max(taken.tick);
-            (batch.settled, batch.last) = (self.settled, taken.last);
+            (batch.settled, batch.last, batch.was) = (self.settled, taken.last, Some(taken.epoch));
             self.fill(&mut batch, taken)?;
         }
         batch.settled = self.settled;
@@ -229,13 +235,13 @@ fn taken(reader: &Reader, archive: &Path) -> Result<VecDeque<Taken>, FeedError> 
         let line = line.map_err(FeedError::Archive)?;
         if !matches!(line.kind, InputKind::Score | InputKind::Receipt | InputKind::Push) {
             let (tick, epoch) = (line.tick, line.epoch);
-            by_epoch.entry((tick, epoch)).or_insert_with(|| Taken::new(tick)).lines.push(line);
+            by_epoch.entry((tick, epoch)).or_insert_with(|| Taken::new(tick, epoch)).lines.push(line);
         }
     }
     if Log::path_of(archive).is_file() {
         let log = Log::open(archive).map_err(FeedError::Log)?;
         for (epoch, tick) in log.ends().map_err(FeedError::Log)? {
-            by_epoch.entry((tick, epoch)).or_insert_with(|| Taken::new(tick)).last = true;
+            by_epoch.entry((tick, epoch)).or_insert_with(|| Taken::new(tick, epoch)).last = true;
         }
         for ((tick, epoch), taken) in by_epoch.iter_mut().filter(|(_, taken)| !taken.lines.is_empty()) {
             let before = log.settled(epoch.saturating_sub(1)).map_err(FeedError::Log)?;

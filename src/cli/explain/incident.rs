@@ -12,7 +12,7 @@ use crate::archive::{
 };
 use crate::cli::Failure;
 use crate::cli::report::group;
-use crate::record::{AlertId, DecisionId, Diff, IncidentId, IncidentState, Names, Sym, Tick};
+use crate::record::{AlertId, DecisionId, Diff, Entity, IncidentId, IncidentState, Names, Sym, Tick};
 
 /// Everything that the archive says of one incident.
 pub(super) struct Story {
@@ -23,6 +23,8 @@ pub(super) struct Story {
     absorbed: Vec<IncidentId>,
     /// Incidents that go on from it.
     successors: Vec<IncidentId>,
+    /// Incidents that a revision parted it from, or from it.
+    parted: BTreeSet<IncidentId>,
     /// By time.
     pub(super) alerts: Vec<AlertLine>,
     /// Standing ones, by time.
@@ -49,6 +51,11 @@ impl Story {
         let absorbed = absorbed(source, id)?;
         let follows = all(reader.incidents(Some(Only::of("succeeds", [id.0]))))?;
         let successors: BTreeSet<IncidentId> = follows.iter().map(|line| line.incident_id).collect();
+        let before = Only::incidents(last.succeeds);
+        let before = if last.succeeds.is_some() { all(reader.incidents(Some(before)))? } else { Vec::new() };
+        let parted =
+            parted(&versions, &follows).chain(parted(&before, &versions).filter_map(|_| last.succeeds));
+        let parted = parted.collect();
         let alerts = members(source, id)?;
         // A link keeps the name that its incident had when it was made.
         let named = Only::incidents(absorbed.iter().copied().chain([id]));
@@ -61,6 +68,7 @@ impl Story {
             versions,
             absorbed,
             successors: successors.into_iter().collect(),
+            parted,
             alerts,
             links,
             matches,
@@ -90,7 +98,7 @@ impl Story {
         section(&mut lines, "Playbooks weighed, with the probability that they succeed", told);
         let told = self.decisions.iter().map(|line| words::decision(line, source)).collect();
         section(&mut lines, "Decisions", told);
-        section(&mut lines, "Actions", self.actions.iter().map(|rows| words::action(rows)).collect());
+        section(&mut lines, "Actions", self.actions.iter().map(|rows| self.action(rows, names)).collect());
         section(&mut lines, "Outcomes", self.outcomes.iter().map(words::outcome).collect());
         section(&mut lines, "Verdicts", self.verdicts.iter().map(words::verdict).collect());
         lines
@@ -149,11 +157,36 @@ impl Story {
             lines.push("was taken apart by a revision: its alerts are in other incidents now".to_owned());
         }
         if let Some(before) = self.last.succeeds {
-            lines.push(format!("goes on from {before}, which had lasted as long as an incident may"));
+            lines.push(if self.parted.contains(&before) {
+                format!("was part of {before} until an analyst said that they are not related")
+            } else {
+                format!("goes on from {before}, which had lasted as long as an incident may")
+            });
         }
-        lines.extend(self.successors.iter().map(|after| format!("is gone on with in {after}")));
+        lines.extend(self.successors.iter().map(|after| {
+            let parted = self.parted.contains(after);
+            format!("{} {after}", if parted { "an analyst parted from it" } else { "is gone on with in" })
+        }));
         lines.extend(self.absorbed.iter().map(|gone| format!("took in {gone}")));
         lines
+    }
+
+    fn action(&self, rows: &[ActionLine], names: &Names) -> String {
+        let told = words::action(rows);
+        if self.is_withdrawn(rows, names) {
+            format!("{told}; stands on withdrawn ground: its target is not the incident's any more")
+        } else {
+            told
+        }
+    }
+
+    /// Whether an action's target was an entity of the incident before it was taken apart, and is none now.
+    fn is_withdrawn(&self, rows: &[ActionLine], names: &Names) -> bool {
+        let Some(first) = rows.first() else { return false };
+        let is_target = |entity: &Entity| entity.text(names) == first.target;
+        let split = self.versions.iter().filter(|line| line.state == IncidentState::Split);
+        split.into_iter().any(|line| line.entities.iter().any(is_target))
+            && !self.alerts.iter().flat_map(|alert| &alert.entities).any(|it| is_target(&it.entity))
     }
 
     fn rules(&self, names: &Names) -> Vec<String> {
@@ -190,6 +223,9 @@ impl Story {
             "candidates": list(self.candidates.iter().map(|line| words::candidate_json(line, names)).collect()),
             "decisions": list(self.decisions.iter().map(|line| words::decision_json(line, names)).collect()),
             "actions": list(self.actions.iter().flatten().map(words::action_json).collect()),
+            "withdrawn": self.actions.iter().filter(|rows| self.is_withdrawn(rows, names))
+                .filter_map(|rows| rows.first()).map(|row| row.action_id).collect::<Vec<_>>(),
+            "parted": self.parted,
             "outcomes": list(self.outcomes.iter().map(words::outcome_json).collect()),
             "verdicts": list(self.verdicts.iter().map(words::verdict_json).collect()),
         })
@@ -207,6 +243,16 @@ fn version(line: &IncidentLine) -> String {
         line.severity_id.name(),
         words::triage(line.triage)
     )
+}
+
+/// Of the incidents that go on from one with these versions, those that a revision parted from it.
+fn parted<'a>(
+    versions: &'a [IncidentLine],
+    follows: &'a [IncidentLine],
+) -> impl Iterator<Item = IncidentId> + 'a {
+    let split = |tick| versions.iter().any(|line| line.state == IncidentState::Split && line.tick == tick);
+    let parts = follows.iter().filter(move |line| line.version == 1 && split(line.tick));
+    parts.map(|line| line.incident_id)
 }
 
 /// The incidents that became part of `id`, with what had become part of these.

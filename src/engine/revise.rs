@@ -1,0 +1,184 @@
+//! Revise: an analyst's word that something is not related, read against what was written before it.
+//!
+//! In: the archive, a word, the epoch that takes it. Out: the incident taken apart, or why it is not. Rows of that epoch and
+//! those after it are passed over: a run that is recovered, or computed again, finds what the first one found.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::sync::Arc;
+
+use crate::archive::{IncidentLine, LinkLine, MatchLine, Only, Reader};
+use crate::correlate::cut::{Unrelated, Whole};
+use crate::correlate::revision::{Known, Revision};
+use crate::record::finding::evidence_of;
+use crate::record::{
+    Alert, AlertId, Diff, Entity, Epoch, Finding, IncidentId, IncidentState, Link, Names, Tick, Unlink,
+    Unrelated as Word,
+};
+
+/// Why a word changes nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unmoved {
+    /// No such incident.
+    #[error("the incident is not known")]
+    Unknown,
+    /// It is another by now.
+    #[error("it has no alerts any more: it became part of {0}")]
+    Merged(IncidentId),
+    /// Not an entity.
+    #[error("{0:?} is no entity; write one as `quell explain` does: host:web-1")]
+    NoEntity(String),
+    /// It holds.
+    #[error(transparent)]
+    Whole(#[from] Whole),
+}
+
+/// What becomes of incidents by words that the epoch `epoch` takes; below `settled` all was settled before it. Words
+/// that change nothing were refused when they were said, or are of another plan's incidents: they are told, and passed over.
+pub(super) fn revisions(
+    reader: &Reader,
+    words: &[Unlink],
+    epoch: Epoch,
+    settled: Tick,
+) -> io::Result<Vec<Arc<Revision>>> {
+    let mut revisions = Vec::new();
+    for word in words {
+        match revision(reader, word, epoch, settled)? {
+            Ok(revision) => revisions.push(Arc::new(revision)),
+            Err(why) => {
+                eprintln!(
+                    "quell: the word of {} on the incident {} changes nothing: {why}",
+                    word.by, word.incident_id
+                );
+            }
+        }
+    }
+    Ok(revisions)
+}
+
+/// What becomes of an incident by a word.
+pub fn revision(
+    reader: &Reader,
+    word: &Unlink,
+    epoch: Epoch,
+    settled: Tick,
+) -> io::Result<Result<Revision, Unmoved>> {
+    let unrelated = match &word.unlink {
+        Word::Alert(id) => Unrelated::Alert(*id),
+        Word::Link(one, other) => Unrelated::Link(*one, *other),
+        Word::Entity(text) => match Entity::parse(text, reader.names()) {
+            Some(entity) => Unrelated::Entity(entity),
+            None => return Ok(Err(Unmoved::NoEntity(text.clone()))),
+        },
+    };
+    let known = match known(reader, word.incident_id, epoch, settled)? {
+        Ok(known) => known,
+        Err(why) => return Ok(Err(why)),
+    };
+    Ok(Revision::of(known, unrelated, settled).map_err(Unmoved::Whole))
+}
+
+/// What the archive has of an incident before an epoch.
+fn known(reader: &Reader, id: IncidentId, epoch: Epoch, settled: Tick) -> io::Result<Result<Known, Unmoved>> {
+    let mut last: Option<IncidentLine> = None;
+    for line in reader.incidents(Some(Only::incidents([id])))? {
+        let line = line?;
+        if line.epoch < epoch && last.as_ref().is_none_or(|last| line.version > last.version) {
+            last = Some(line);
+        }
+    }
+    let Some(last) = last else { return Ok(Err(Unmoved::Unknown)) };
+    if let (IncidentState::Merged, Some(into)) = (last.state, last.merged_into) {
+        return Ok(Err(Unmoved::Merged(into)));
+    }
+    let alerts = alerts(reader, id, epoch)?;
+    let own: BTreeSet<AlertId> = alerts.iter().map(|alert| alert.id).collect();
+    Ok(Ok(Known {
+        incident: id,
+        tenant: last.tenant,
+        version: last.version,
+        kind: last.kind,
+        succeeds: last.succeeds,
+        evidence: last.evidence,
+        links: links(reader, &own, epoch)?,
+        findings: findings(reader, &own, epoch, settled)?,
+        alerts,
+    }))
+}
+
+/// The incident's alerts in order.
+fn alerts(reader: &Reader, id: IncidentId, epoch: Epoch) -> io::Result<Vec<Arc<Alert>>> {
+    let mut sums: BTreeMap<AlertId, (Diff, BTreeSet<Tick>)> = BTreeMap::new();
+    for line in reader.members(Some(Only::incidents([id])))? {
+        let line = line?;
+        if line.epoch < epoch {
+            let (sum, ticks) = sums.entry(line.alert_id).or_default();
+            *sum += line.diff;
+            ticks.extend((line.diff > 0).then_some(line.tick));
+        }
+    }
+    sums.retain(|_, (sum, _)| *sum > 0);
+    let mut found: BTreeMap<AlertId, Vec<Arc<Alert>>> = BTreeMap::new();
+    for line in reader.alerts(Some(Only::alerts(sums.keys().copied())))? {
+        let line = line?;
+        if line.epoch < epoch {
+            let alert = line.row(reader.names()).alert;
+            found.entry(alert.id).or_default().push(alert);
+        }
+    }
+    let mut alerts = Vec::new();
+    for (id, mut copies) in found {
+        // An id that a vendor used again names several alerts: those of the ticks at which it came in here.
+        let (sum, ticks) = &sums[&id];
+        copies.sort_unstable_by_key(|alert| (!ticks.contains(&alert.tick), alert.order()));
+        alerts.extend(copies.into_iter().take(usize::try_from(*sum).unwrap_or(0)));
+    }
+    alerts.sort_unstable_by_key(|alert| alert.order());
+    Ok(alerts)
+}
+
+/// Links that stand between these alerts, each once.
+fn links(reader: &Reader, own: &BTreeSet<AlertId>, epoch: Epoch) -> io::Result<Vec<Link>> {
+    let names = reader.names();
+    let mut sums: BTreeMap<_, (Diff, Link)> = BTreeMap::new();
+    for line in reader.links(Some(Only::alerts(own.iter().copied())))? {
+        let line = line?;
+        let Some(evidence) = evidence_of(&names.get(line.evidence)) else { continue };
+        if line.epoch < epoch && own.contains(&line.other_alert_id) {
+            let diff = line.diff;
+            let link = link(&line, evidence);
+            let what = link.entity.map(|entity| entity.text(names));
+            let key = (link.alert_id, link.other_alert_id, evidence, what, link.incident_id, link.weight);
+            sums.entry(key).or_insert((0, link)).0 += diff;
+        }
+    }
+    Ok(sums.into_values().filter(|(sum, _)| *sum > 0).map(|(_, link)| link).collect())
+}
+
+fn link(line: &LinkLine, evidence: &'static str) -> Link {
+    let &LinkLine { tenant, tick, incident_id, alert_id, other_alert_id, entity, weight, .. } = line;
+    Link { tick, tenant, incident_id, alert_id, other_alert_id, entity, evidence, weight, diff: 1 }
+}
+
+/// Settled findings that stand and have one of these alerts, in order.
+fn findings(
+    reader: &Reader,
+    own: &BTreeSet<AlertId>,
+    epoch: Epoch,
+    settled: Tick,
+) -> io::Result<Vec<Finding>> {
+    let names: &Names = reader.names();
+    let mut sums: BTreeMap<_, (Diff, Finding)> = BTreeMap::new();
+    for line in reader.matches(None)? {
+        let line: MatchLine = line?;
+        let settled = line.epoch < epoch && line.tick < settled;
+        if settled && line.alert_ids.iter().any(|id| own.contains(id)) {
+            let text = (names.get(line.correlation), names.get(line.group));
+            let key = (line.tick, line.time.0, text, line.alert_ids.clone());
+            let MatchLine { tenant, tick, correlation, group, time, alert_ids, diff, .. } = line;
+            let finding = Finding { tick, tenant, correlation, group, time: time.0, alert_ids };
+            sums.entry(key).or_insert((0, finding)).0 += diff;
+        }
+    }
+    Ok(sums.into_values().filter(|(sum, _)| *sum > 0).map(|(_, finding)| finding).collect())
+}
