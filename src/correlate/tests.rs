@@ -202,7 +202,9 @@ fn revision(out: &Out, all: &[Alert], word: Word, settled: Tick, names: &Names) 
     for member in &out.members {
         *of.entry(member.incident_id).or_default().entry(member.alert_id).or_default() += member.diff;
     }
-    of.values_mut().for_each(|sums| sums.retain(|_, sum| *sum > 0));
+    for sums in of.values_mut() {
+        sums.retain(|_, sum| *sum > 0);
+    }
     of.retain(|_, sums| !sums.is_empty());
     let (incident, sums) = of.iter().nth(word.1 % of.len().max(1))?;
     let mut alerts: Vec<&Alert> = all.iter().filter(|alert| sums.contains_key(&alert.id)).collect();
