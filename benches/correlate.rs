@@ -141,7 +141,8 @@ fn windows(c: &mut Criterion) {
 }
 
 fn flow(alerts: &[Alert], rules: &Arc<[Compiled]>, names: &Arc<Names>) {
-    let (alerts, rules, names) = (alerts.to_vec(), Arc::clone(rules), Arc::clone(names));
+    let alerts: Vec<Arc<Alert>> = alerts.iter().cloned().map(Arc::new).collect();
+    let (rules, names) = (Arc::clone(rules), Arc::clone(names));
     timely::execute_directly(move |worker| {
         let mut input: InputHandle<u64, _> = InputHandle::new();
         let mut turns: InputHandle<u64, _> = InputHandle::new();
@@ -152,7 +153,7 @@ fn flow(alerts: &[Alert], rules: &Arc<[Compiled]>, names: &Arc<Names>) {
         for (epoch, alerts) in (0u64..).zip(alerts.chunks(10_000)) {
             let clock = alerts.last().map_or(0, |alert| alert.tick);
             for alert in alerts {
-                input.send((alert.clone(), 1));
+                input.send((Arc::clone(alert), 1));
             }
             turns.send(Turn { epoch, settled: clock - LATENESS_S, last: false });
             input.advance_to(epoch + 1);

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::anyhow;
 use serde_json::json;
 
-use super::verdict::{incident, means, person};
+use super::verdict::{Speaker, incident, means};
 use super::{Failure, Output, setup};
 use crate::engine::answers::{Parted, unlink};
 use crate::record::{AlertId, IncidentId, Unlink, Unrelated};
@@ -32,12 +32,8 @@ pub(crate) struct Args {
     /// These two alerts are not related, though a link joins them.
     #[arg(long, value_parser = alert, num_args = 2, value_names = ["ALERT", "ALERT"])]
     link: Option<Vec<AlertId>>,
-    /// Who says so.
-    #[arg(long, value_parser = person)]
-    by: String,
-    /// The archive.
-    #[arg(long, default_value = setup::ARCHIVE)]
-    archive: PathBuf,
+    #[command(flatten)]
+    speaker: Speaker,
     /// The plan that made the archive; read where its run is over, to compute what follows.
     #[arg(long, default_value = setup::FLOW)]
     flow: PathBuf,
@@ -53,9 +49,15 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         (_, _, Some([one, other])) => Unrelated::Link(*one, *other),
         _ => return Err(Failure::Usage("name --alert, --entity or --link".to_owned())),
     };
-    let said =
-        Unlink { incident_id: args.incident, unlink: unlinked, by: args.by.clone(), time: setup::now() };
-    let done = unlink(&args.archive, &said, |log, names| means(&args.archive, &args.flow, log, names))?;
+    let said = Unlink {
+        incident_id: args.incident,
+        unlink: unlinked,
+        by: args.speaker.by.clone(),
+        time: setup::now(),
+    };
+    let done = unlink(&args.speaker.archive, &said, |log, names| {
+        means(&args.speaker.archive, &args.flow, log, names)
+    })?;
     let (word, what) = match &done {
         Parted::ByRun => ("by_run", "the run that is going on takes it"),
         Parted::Later => ("later", "the run is not over: it takes this when it goes on"),
@@ -65,7 +67,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let parts = if let Parted::Now(parts) = done { parts } else { Vec::new() };
     match args.output {
         Output::Text => {
-            println!("{} taken apart by {}: {what}", args.incident, args.by);
+            println!("{} taken apart by {}: {what}", args.incident, args.speaker.by);
             for (id, alerts) in &parts {
                 println!("  {id}  {alerts} alert{}", if *alerts == 1 { "" } else { "s" });
             }

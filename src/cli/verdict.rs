@@ -16,6 +16,17 @@ use crate::plan::pipeline::ExecutorSpec;
 use crate::record::input::Approval;
 use crate::record::{DecisionId, IncidentId, Names, Triage, Verdict};
 
+/// Who speaks, and of what.
+#[derive(clap::Args)]
+pub(super) struct Speaker {
+    /// Who says so.
+    #[arg(long, value_parser = person)]
+    pub(super) by: String,
+    /// The archive.
+    #[arg(long, default_value = setup::ARCHIVE)]
+    pub(super) archive: PathBuf,
+}
+
 /// Say what an incident was.
 ///
 /// A second verdict of the same person takes the place of the first. The next model learns from verdicts.
@@ -29,12 +40,8 @@ pub(crate) struct Args {
     /// What it was: `true_positive`, `benign_positive` or `false_positive`.
     #[arg(value_parser = triage)]
     verdict: Triage,
-    /// Who says so.
-    #[arg(long, value_parser = person)]
-    by: String,
-    /// The archive.
-    #[arg(long, default_value = setup::ARCHIVE)]
-    archive: PathBuf,
+    #[command(flatten)]
+    speaker: Speaker,
 }
 
 /// Answer a decision on which people are asked.
@@ -48,12 +55,8 @@ pub(crate) struct AnswerArgs {
     /// The decision.
     #[arg(value_parser = decision)]
     decision: DecisionId,
-    /// Who says so.
-    #[arg(long, value_parser = person)]
-    by: String,
-    /// The archive.
-    #[arg(long, default_value = setup::ARCHIVE)]
-    archive: PathBuf,
+    #[command(flatten)]
+    speaker: Speaker,
     /// The plan that made the archive; read where its run is over, to carry out what is approved.
     #[arg(long, default_value = setup::FLOW)]
     flow: PathBuf,
@@ -61,28 +64,32 @@ pub(crate) struct AnswerArgs {
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let time = setup::now();
-    let verdict = Verdict { incident_id: args.incident, verdict: args.verdict, by: args.by.clone(), time };
-    let what = match say(&args.archive, &verdict)? {
+    let verdict =
+        Verdict { incident_id: args.incident, verdict: args.verdict, by: args.speaker.by.clone(), time };
+    let what = match say(&args.speaker.archive, &verdict)? {
         Taken::ByRun => "the run that is going on takes it",
         Taken::Later => "the run is not over: it takes this when it goes on",
         Taken::Now => "the archive's outcomes tell it",
         Taken::Before => "said before: nothing changes",
     };
-    println!("{} {} by {}: {what}", args.incident, args.verdict.name(), args.by);
+    println!("{} {} by {}: {what}", args.incident, args.verdict.name(), args.speaker.by);
     Ok(())
 }
 
 pub(crate) fn approve(args: &AnswerArgs, approved: bool) -> Result<(), Failure> {
-    let approval = Approval { decision_id: args.decision, approved, by: args.by.clone(), time: setup::now() };
+    let approval =
+        Approval { decision_id: args.decision, approved, by: args.speaker.by.clone(), time: setup::now() };
     let word = if approved { "approved" } else { "denied" };
-    let said = format!("{} {word} by {}", args.decision, args.by);
-    match answer(&args.archive, &approval, |log, names| means(&args.archive, &args.flow, log, names))? {
+    let said = format!("{} {word} by {}", args.decision, args.speaker.by);
+    match answer(&args.speaker.archive, &approval, |log, names| {
+        means(&args.speaker.archive, &args.flow, log, names)
+    })? {
         Answered::ByRun => println!("{said}: the run takes it"),
         Answered::Later => {
             println!("{said}, and logged");
             println!(
                 "No run is going on, and this one is not over: go on with `quell run --archive {}`",
-                args.archive.display()
+                args.speaker.archive.display()
             );
         }
         Answered::Before => println!("{said}: said before, nothing changes"),

@@ -82,7 +82,7 @@ pub fn dedup<'scope>(
     alerts: Stream<'scope, Arc<Alert>>,
     clock: Stream<'scope, Turn>,
     wanted: impl Fn(&Alert) -> bool + 'static,
-) -> (Stream<'scope, (Alert, Diff)>, Stream<'scope, Admitted>) {
+) -> (Stream<'scope, (Arc<Alert>, Diff)>, Stream<'scope, Admitted>) {
     let mut tails: Tails<AlertId, FirstOfItsName> = Tails::new(FirstOfItsName);
     let mut unnamed: BTreeMap<Tick, Vec<Arc<Alert>>> = BTreeMap::new();
     let route = Exchange::new(|alert: &Arc<Alert>| {
@@ -93,9 +93,9 @@ pub fn dedup<'scope>(
         let settled = work.turn.settled;
         work.first.sort_unstable_by_key(|alert| alert.order());
         let (out, side) = (work.out, work.side);
-        let mut early = |alert: &Alert, diff: Diff| {
+        let mut early = |alert: &Arc<Alert>, diff: Diff| {
             if wanted(alert) {
-                out.push((Alert::clone(alert), diff));
+                out.push((Arc::clone(alert), diff));
             }
         };
         for alert in work.first.drain(..) {

@@ -72,14 +72,14 @@ fn run(alerts: Vec<Alert>, rules: Arc<[Compiled]>, names: Arc<Names>) -> Diff {
     timely::execute_directly(move |worker| {
         let found: Rc<RefCell<Diff>> = Rc::default();
         let sum = Rc::clone(&found);
-        let mut inputs: InputHandle<Epoch, CapacityContainerBuilder<Vec<(Alert, Diff)>>> = InputHandle::new();
+        let mut inputs: InputHandle<Epoch, CapacityContainerBuilder<Vec<_>>> = InputHandle::new();
         let mut clock: InputHandle<Epoch, CapacityContainerBuilder<Vec<Turn>>> = InputHandle::new();
         worker.dataflow::<Epoch, _, _>(|scope| {
             let (alerts, turns) = (scope.input_from(&mut inputs), scope.input_from(&mut clock));
             findings(alerts, turns, &rules, &names).inspect(move |(_, diff)| *sum.borrow_mut() += diff);
         });
         for alert in alerts {
-            inputs.send((alert, 1));
+            inputs.send((Arc::new(alert), 1));
         }
         clock.send(Turn { epoch: 0, settled: Tick::MAX, last: true });
         drop((inputs, clock));

@@ -26,7 +26,7 @@ type Change = (Group, Event, Diff);
 /// Builds the operators for all correlation rules.
 #[expect(clippy::needless_pass_by_value, reason = "streams are handed over, as to every operator")]
 pub fn findings<'scope>(
-    alerts: Stream<'scope, (Alert, Diff)>,
+    alerts: Stream<'scope, (Arc<Alert>, Diff)>,
     clock: Stream<'scope, Turn>,
     rules: &Arc<[Compiled]>,
     names: &Arc<Names>,
@@ -53,7 +53,7 @@ pub fn findings<'scope>(
 }
 
 fn of_alerts<'scope>(
-    alerts: Stream<'scope, (Alert, Diff)>,
+    alerts: Stream<'scope, (Arc<Alert>, Diff)>,
     index: &Arc<Index>,
     names: &Arc<Names>,
 ) -> Stream<'scope, Change> {

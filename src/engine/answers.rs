@@ -10,19 +10,21 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::journal::{Effects, Said, word, worded};
-use super::lock::Lock;
 use super::log::{Heard, Log, LogError, LoggedEpoch};
 use super::reopen::{Means, ReopenError, Reopened};
 use super::revise::Unmoved;
-use super::run::{Batch, has_log, kill_switch};
-use crate::archive::{DecisionLine, Only, Reader, Rows, RunStamp, VerdictRow, Writer, recover};
+use super::run::{Batch, kill_switch};
+use crate::archive::{DecisionLine, Only, Reader, Rows, RunStamp, VerdictRow, Writer};
 use crate::record::input::Approval;
 use crate::record::{
     DecisionId, IncidentId, InputKind, InputRow, LabelSource, Names, Outcome, Ruling, Verdict,
 };
 use crate::settle::Labels;
 
+mod spoken;
 mod unlink;
+
+use spoken::Spoken;
 pub use unlink::{Parted, unlink};
 
 /// What became of a word.
@@ -132,44 +134,31 @@ pub enum AnswerError {
 
 /// An analyst's word on an incident.
 pub fn say(archive: &Path, verdict: &Verdict) -> Result<Taken, AnswerError> {
-    if !has_log(archive) {
-        return Err(AnswerError::NoArchive(archive.to_owned()));
-    }
-    let names = Arc::new(Names::default());
-    let lock = Lock::take(archive)?;
-    let mut log = Log::open(archive)?;
-    let over = lock.is_some() && log.meta("finished")?.is_some();
-    if over && is_cut(archive, &log)? {
+    let mut spoken = Spoken::to(archive)?;
+    if spoken.is_cut()? {
         return Err(AnswerError::Cut(archive.to_owned()));
     }
-    let reader = Reader::open(archive, Arc::clone(&names))?;
+    let reader = Reader::open(archive, Arc::clone(&spoken.names))?;
     let found = reader.incidents(Some(Only::incidents([verdict.incident_id])))?.next().transpose()?;
     let tenant = found.ok_or(AnswerError::NoIncident(verdict.incident_id))?.tenant;
-    let body = word(verdict, &names.get(tenant));
-    if !over && !is_live(&log)? {
-        return Err(AnswerError::Unfinished(archive.to_owned()));
+    let (kind, body) = (InputKind::Verdict, word(verdict, &spoken.names.get(tenant)));
+    if !spoken.over {
+        return Ok(if spoken.leave(kind, &body)? { Taken::ByRun } else { Taken::Later });
     }
-    if !over {
-        log.append(InputKind::Verdict.name(), &body, None)?;
-        return Ok(if lock.is_some() { Taken::Later } else { Taken::ByRun });
-    }
-    let (last, settled) = log.committed()?.unwrap_or((0, 0));
-    let (epoch, tick) = (last + 1, settled + 1);
     let earlier = standing(&reader, verdict)?;
     if earlier.iter().any(|outcome| outcome.verdict == Some(verdict.verdict)) {
         return Ok(Taken::Before);
     }
+    let (logged, heard) = spoken.next(kind, &body)?;
+    let (epoch, tick) = (logged.epoch, logged.settled);
     let mut outcomes: Vec<Outcome> = earlier.into_iter().map(|it| Outcome { diff: -1, ..it }).collect();
     outcomes.extend(Labels::default().verdict(verdict, tenant, tick));
-    let kind = InputKind::Verdict;
     let rows = [
         Rows::Verdicts(vec![VerdictRow { verdict: verdict.clone(), tenant, tick }]),
         Rows::Outcomes(outcomes),
-        Rows::Inputs(vec![InputRow { epoch, tick, tenant, kind, body: body.clone() }]),
+        Rows::Inputs(vec![InputRow { epoch, tick, tenant, kind, body }]),
     ];
-    let logged = LoggedEpoch { epoch, settled: tick, last: true, parts: Vec::new() };
-    let heard = Heard { epoch, said: vec![(kind.name(), body)], taken: Vec::new() };
-    publish(archive, &mut log, &names, (logged, &heard), &rows)?;
+    publish(archive, &mut spoken.log, &spoken.names, (logged, &heard), &rows)?;
     Ok(Taken::Now)
 }
 
@@ -178,11 +167,6 @@ pub const LIVE: &str = "live";
 
 /// Under what a log says by what executor a replay's orders were answered, where the command line said so.
 pub const EXECUTOR: &str = "executor";
-
-/// Whether `quell run` writes this log, and so takes what is appended.
-fn is_live(log: &Log) -> Result<bool, LogError> {
-    log.meta(LIVE).map(|said| said.is_some())
-}
 
 /// What the same person's word on the incident is so far: one outcome, or none.
 fn standing(reader: &Reader, verdict: &Verdict) -> io::Result<Vec<Outcome>> {
@@ -241,31 +225,16 @@ pub fn answer<E: From<AnswerError>>(
     approval: &Approval,
     means: impl Fn(&Log, &Arc<Names>) -> Result<Means, E>,
 ) -> Result<Answered, E> {
-    if !has_log(archive) {
-        return Err(AnswerError::NoArchive(archive.to_owned()).into());
-    }
-    let names = Arc::new(Names::default());
-    let lock = Lock::take(archive).map_err(AnswerError::Archive)?;
-    let mut log = Log::open(archive).map_err(AnswerError::Log)?;
-    let over = lock.is_some() && log.meta("finished").map_err(AnswerError::Log)?.is_some();
-    if over && is_cut(archive, &log)? {
-        let means = checked(archive, &log, means(&log, &names)?)?;
-        carry_out(archive, &mut log, means, Some(approval.decision_id), None)?;
-    }
-    let asked = asked(archive, approval.decision_id, &names)?;
-    let body = word(approval, &names.get(asked.tenant));
-    if over {
-        let means = checked(archive, &log, means(&log, &names)?)?;
-        match at_once(archive, &mut log, means, approval, &asked, &body) {
-            // A live run goes on from its sources: what its archive does not give again they may.
-            Err(AnswerError::Diverged(_)) if is_live(&log).map_err(AnswerError::Log)? => {}
-            done => return Ok(done?),
-        }
-    } else if !is_live(&log).map_err(AnswerError::Log)? {
-        return Err(AnswerError::Unfinished(archive.to_owned()).into());
-    }
-    log.append(InputKind::Approval.name(), &body, None).map_err(AnswerError::Log)?;
-    Ok(if lock.is_some() { Answered::Later } else { Answered::ByRun })
+    let mut spoken = Spoken::to(archive)?;
+    spoken.mend(&means, Some(approval.decision_id))?;
+    let asked = asked(archive, approval.decision_id, &spoken.names)?;
+    let body = word(approval, &spoken.names.get(asked.tenant));
+    let done = spoken.at_once(&means, |spoken, means| at_once(spoken, means, approval, &asked, &body))?;
+    Ok(match done {
+        Some(done) => done,
+        None if spoken.leave(InputKind::Approval, &body)? => Answered::ByRun,
+        None => Answered::Later,
+    })
 }
 
 /// The decision, if anybody is asked about it still.
@@ -310,18 +279,14 @@ fn checked(archive: &Path, log: &Log, means: Means) -> Result<Means, AnswerError
 
 /// The run is over: what the answer leads to is an epoch of its own after the last.
 fn at_once(
-    archive: &Path,
-    log: &mut Log,
+    spoken: &mut Spoken<'_>,
     means: Means,
     approval: &Approval,
     asked: &DecisionLine,
     body: &str,
 ) -> Result<Answered, AnswerError> {
-    let (last, sealed) = log.committed()?.unwrap_or((0, 0));
-    let (epoch, tick) = (last + 1, sealed + 1);
-    let logged = LoggedEpoch { epoch, settled: tick, last: true, parts: Vec::new() };
-    let kind = InputKind::Approval;
-    let heard = Heard { epoch, said: vec![(kind.name(), body.to_owned())], taken: Vec::new() };
+    let (archive, kind) = (spoken.archive, InputKind::Approval);
+    let (logged, heard) = spoken.next(kind, body)?;
     if approval.approved {
         if kill_switch(archive).exists() || means.plan.policy.kill_switch {
             return Err(AnswerError::Killed(archive.to_owned()));
@@ -335,12 +300,13 @@ fn at_once(
         }
         let approved = u32::try_from(by.len()).unwrap_or(u32::MAX);
         if approved < people {
-            let row = InputRow { epoch, tick, tenant: asked.tenant, kind, body: body.to_owned() };
-            publish(archive, log, &means.names, (logged, &heard), &[Rows::Inputs(vec![row])])?;
+            let (epoch, tick, tenant) = (logged.epoch, logged.settled, asked.tenant);
+            let row = InputRow { epoch, tick, tenant, kind, body: body.to_owned() };
+            publish(archive, &mut spoken.log, &means.names, (logged, &heard), &[Rows::Inputs(vec![row])])?;
             return Ok(Answered::Waiting { approved, people });
         }
     }
-    let rows = carry_out(archive, log, means, Some(asked.decision_id), Some((logged, &heard)))?;
+    let rows = carry_out(archive, &mut spoken.log, means, Some(asked.decision_id), Some((logged, &heard)))?;
     let (mut decision, mut stand) = (None, BTreeMap::new());
     for rows in &rows {
         if let Rows::Decisions(rows) = rows {
@@ -372,13 +338,6 @@ fn approvers(archive: &Path, id: DecisionId, names: &Arc<Names>) -> Result<BTree
         }
     }
     Ok(by)
-}
-
-/// Brings an archive to its commit; whether its log has an answer that was cut before it was carried out to its end.
-fn is_cut(archive: &Path, log: &Log) -> Result<bool, AnswerError> {
-    let committed = log.committed()?;
-    recover(archive, committed)?;
-    Ok(!log.beyond(committed.map_or(0, |(epoch, _)| epoch))?.is_empty())
 }
 
 /// Computes the run again, then takes what the log has beyond it: the answer that is given now, which is durable in the

@@ -129,9 +129,9 @@ pub(crate) fn run(
         });
         for (epoch, (changes, settled)) in (0u64..).zip(batches.iter()) {
             current.set(epoch);
-            for (at, change) in changes.iter().enumerate() {
+            for (at, (alert, diff)) in changes.iter().enumerate() {
                 if at % worker.peers() == worker.index() {
-                    input.send(change.clone());
+                    input.send((Arc::new(alert.clone()), *diff));
                 }
             }
             turns.send(Turn { epoch, settled: *settled, last: epoch + 1 == epochs });

@@ -3,14 +3,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{AnswerError, carry_out, checked, is_cut, is_live};
+use super::spoken::Spoken;
+use super::{AnswerError, carry_out};
 use crate::archive::{Only, Reader, Rows};
 use crate::engine::journal::{word, worded};
-use crate::engine::lock::Lock;
-use crate::engine::log::{Heard, Log, LoggedEpoch};
+use crate::engine::log::Log;
 use crate::engine::reopen::Means;
 use crate::engine::revise::revision;
-use crate::engine::run::has_log;
 use crate::record::{Epoch, IncidentId, IncidentState, InputKind, Names, Unlink};
 
 /// What became of the word.
@@ -32,33 +31,18 @@ pub fn unlink<E: From<AnswerError>>(
     said: &Unlink,
     means: impl Fn(&Log, &Arc<Names>) -> Result<Means, E>,
 ) -> Result<Parted, E> {
-    if !has_log(archive) {
-        return Err(AnswerError::NoArchive(archive.to_owned()).into());
-    }
-    let names = Arc::new(Names::default());
-    let lock = Lock::take(archive).map_err(AnswerError::Archive)?;
-    let mut log = Log::open(archive).map_err(AnswerError::Log)?;
-    let over = lock.is_some() && log.meta("finished").map_err(AnswerError::Log)?.is_some();
-    if over && is_cut(archive, &log)? {
-        let means = checked(archive, &log, means(&log, &names)?)?;
-        carry_out(archive, &mut log, means, None, None)?;
-    }
-    if is_repeated(&log, said)? {
+    let mut spoken = Spoken::to(archive)?;
+    spoken.mend(&means, None)?;
+    if is_repeated(&spoken.log, said)? {
         return Ok(Parted::Before);
     }
-    let body = look(archive, &log, said, &names)?;
-    if over {
-        let means = checked(archive, &log, means(&log, &names)?)?;
-        match at_once(archive, &mut log, means, said, &body) {
-            // A live run goes on from its sources: what its archive does not give again they may.
-            Err(AnswerError::Diverged(_)) if is_live(&log).map_err(AnswerError::Log)? => {}
-            done => return Ok(done?),
-        }
-    } else if !is_live(&log).map_err(AnswerError::Log)? {
-        return Err(AnswerError::Unfinished(archive.to_owned()).into());
-    }
-    log.append(InputKind::Verdict.name(), &body, None).map_err(AnswerError::Log)?;
-    Ok(if lock.is_some() { Parted::Later } else { Parted::ByRun })
+    let body = look(&spoken, said)?;
+    let done = spoken.at_once(&means, |spoken, means| at_once(spoken, means, said, &body))?;
+    Ok(match done {
+        Some(done) => done,
+        None if spoken.leave(InputKind::Verdict, &body)? => Parted::ByRun,
+        None => Parted::Later,
+    })
 }
 
 fn is_repeated(log: &Log, said: &Unlink) -> Result<bool, AnswerError> {
@@ -70,28 +54,19 @@ fn is_repeated(log: &Log, said: &Unlink) -> Result<bool, AnswerError> {
 }
 
 /// Whether it would change anything, as the archive stands; the word for the log.
-fn look(archive: &Path, log: &Log, said: &Unlink, names: &Arc<Names>) -> Result<String, AnswerError> {
-    let reader = Reader::open(archive, Arc::clone(names))?;
+fn look(spoken: &Spoken<'_>, said: &Unlink) -> Result<String, AnswerError> {
+    let reader = Reader::open(spoken.archive, Arc::clone(&spoken.names))?;
     let incident = said.incident_id;
     let found = reader.incidents(Some(Only::incidents([incident])))?.next().transpose()?;
     let tenant = found.ok_or(AnswerError::NoIncident(incident))?.tenant;
-    let settled = log.committed()?.map_or(0, |(_, tick)| tick);
+    let settled = spoken.log.committed()?.map_or(0, |(_, tick)| tick);
     revision(&reader, said, Epoch::MAX, settled)?.map_err(|why| AnswerError::Unmoved { incident, why })?;
-    Ok(word(said, &names.get(tenant)))
+    Ok(word(said, &spoken.names.get(tenant)))
 }
 
-fn at_once(
-    archive: &Path,
-    log: &mut Log,
-    means: Means,
-    said: &Unlink,
-    body: &str,
-) -> Result<Parted, AnswerError> {
-    let (last, sealed) = log.committed()?.unwrap_or((0, 0));
-    let (epoch, tick) = (last + 1, sealed + 1);
-    let logged = LoggedEpoch { epoch, settled: tick, last: true, parts: Vec::new() };
-    let heard = Heard { epoch, said: vec![(InputKind::Verdict.name(), body.to_owned())], taken: Vec::new() };
-    let rows = carry_out(archive, log, means, None, Some((logged, &heard)))?;
+fn at_once(spoken: &mut Spoken<'_>, means: Means, said: &Unlink, body: &str) -> Result<Parted, AnswerError> {
+    let (logged, heard) = spoken.next(InputKind::Verdict, body)?;
+    let rows = carry_out(spoken.archive, &mut spoken.log, means, None, Some((logged, &heard)))?;
     let mut parts: Vec<(IncidentId, u64)> = Vec::new();
     for rows in &rows {
         let Rows::Incidents(rows) = rows else { continue };
