@@ -44,6 +44,41 @@ fn epochs_of_one_record_change_nothing() {
 }
 
 #[test]
+fn a_journey_that_ends_at_findings_says_the_same_findings() {
+    let days = Days::new(3_000);
+    for mode in [&[][..], &["--arrival"][..]] {
+        let name = |n: &str| format!("{}-{n}", mode.len());
+        let (whole, said) = days.run(&name("whole"), mode);
+        let flow = std::fs::read_to_string(&days.flow).expect("the plan");
+        std::fs::write(&days.flow, format!("{flow}ends_at: findings\n")).expect("room for the plan");
+        for workers in ["1", "3"] {
+            let archive = days.folder.path().join(name(workers));
+            let short = summary(&mut days.replay(&archive, &[mode, &["--workers", workers]].concat()));
+            for key in ["records", "alerts", "duplicates", "rejects", "ignored", "late"] {
+                assert_eq!(short[key], said[key], "{key}");
+            }
+            assert_eq!((count(&short, "incidents"), count(&short, "divergences")), (0, 0));
+            let digests = digest(&archive);
+            for table in ["matches", "duplicates", "rejects"] {
+                assert_eq!(digests[table], whole[table], "{table}");
+            }
+            let again = replay(
+                &days.flow,
+                &[&archive],
+                &days.folder.path().join(name(&format!("{workers}-again"))),
+                &[],
+            )
+            .output();
+            let again = again.expect("it starts");
+            let told = String::from_utf8_lossy(&again.stderr);
+            assert!(told.contains("keeps no alerts"), "{told}");
+            assert_eq!(again.status.code(), Some(1));
+        }
+        std::fs::write(&days.flow, flow).expect("room for the plan");
+    }
+}
+
+#[test]
 fn where_files_lie_changes_nothing() {
     let mut days = Days::new(900);
     let (first, _) = days.run("here", &[]);

@@ -303,8 +303,9 @@ fn feed(
     let parsing = Parsing { files, mappings: plan.mappings.clone().into(), names, limits };
     let progress = Progress::start(bytes);
     if args.arrival {
-        let mut feed = ArrivalFeed::open(&parsing, plan.lateness_s, args.batch as usize)?;
-        while let Some(batch) = feed.next(|bytes, _| progress.at(bytes)) {
+        let threads = setup::cores().div_ceil(2);
+        let mut feed = ArrivalFeed::open(&parsing, plan.lateness_s, args.batch as usize, threads)?;
+        while let Some(batch) = feed.next(|bytes, _| progress.at(bytes))? {
             if !run.take(batch) {
                 break;
             }
@@ -318,7 +319,7 @@ fn feed(
 
 fn feed_set(args: &Args, parsing: &Parsing, run: &mut Run, progress: &Progress) -> Result<(), FeedError> {
     let sources = parsing.files.iter().map(|(_, settings)| settings.name).collect();
-    let pieces = Pieces::start(parsing, setup::cores()).map_err(FeedError::Sort)?;
+    let pieces = Pieces::start(parsing, setup::cores()).map_err(FeedError::Thread)?;
     let sorter = Sorter::new(&args.archive.join(STATE_FOLDER));
     let mut feed = SetFeed::new(pieces, sorter, sources, args.batch as usize);
     let mut taken = 0;

@@ -22,6 +22,8 @@ use crate::record::{Epoch, Tick};
 pub enum Told {
     /// Rows of an epoch.
     Rows(Epoch, Rows),
+    /// So many alerts, which are not kept.
+    Alerts(u64),
     /// What an epoch took, to be recorded with it.
     Took(LoggedEpoch),
     /// An epoch is complete: no more rows of it will come.
@@ -85,6 +87,10 @@ impl Archivist {
                         counts.first_incident = Some(now());
                     }
                     under_way.entry(epoch).or_default().push(rows);
+                    continue;
+                }
+                Told::Alerts(many) => {
+                    counts.alerts(many);
                     continue;
                 }
                 Told::Took(epoch) => {

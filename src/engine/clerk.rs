@@ -83,6 +83,9 @@ impl Clerk {
                 note(simulated, &rows, self.under_way.handed.entry(epoch).or_default());
                 self.tell(epoch, rows);
             }
+            Output::Alerts(many) => {
+                let _ = self.archive.send(Told::Alerts(many));
+            }
             Output::Ruled(epoch, ruled) => {
                 let ruled = Arc::unwrap_or_clone(ruled);
                 self.under_way.handed.entry(epoch).or_default().ruled.push(ruled);

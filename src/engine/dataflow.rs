@@ -8,12 +8,13 @@ use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::Probe;
 use timely::dataflow::operators::generic::operator::Operator;
-use timely::dataflow::{InputHandle, ProbeHandle};
+use timely::dataflow::{InputHandle, ProbeHandle, Scope};
 use timely::worker::Worker;
 
 use super::scores;
 use crate::archive::{AlertRow, FindingRow, IncidentRow, Rows};
-use crate::correlate::dedup::dedup;
+use crate::correlate::counted::{Counted, counted};
+use crate::correlate::dedup::{Admitted, dedup};
 use crate::correlate::findings::findings;
 use crate::correlate::group::Compiled;
 use crate::correlate::incidents::{Settings, Told as Gathered, incidents};
@@ -25,10 +26,11 @@ use crate::decide::ruling::{Told as Weighed, ruling};
 use crate::enrich::{facts, watch::watch};
 use crate::flow::{Stream, Turn};
 use crate::plan::link::LinkSettings;
+use crate::plan::pipeline::EndsAt;
 use crate::rank::RankService;
 use crate::rank::judge::{Judged, Proposing, judge};
 use crate::record::input::Approval;
-use crate::record::{Alert, ContextRow, Diff, Entity, Epoch, Sym, Tick, Verdict};
+use crate::record::{Alert, ContextRow, Diff, Entity, Epoch, Finding, Sym, Tick, Verdict};
 
 type Handle<D> = InputHandle<Epoch, CapacityContainerBuilder<Vec<D>>>;
 
@@ -57,12 +59,16 @@ pub struct Wiring {
     pub dedup_s: Tick,
     /// Playbooks, policy and names.
     pub proposing: Proposing,
+    /// How far the journey goes.
+    pub ends_at: EndsAt,
 }
 
 /// What leaves the dataflow, with its epoch.
 pub enum Output {
     /// Rows for the archive.
     Rows(Epoch, Rows),
+    /// So many alerts, where they are not kept.
+    Alerts(u64),
     /// A ruling, for the executors.
     Ruled(Epoch, Arc<Ruled>),
     /// What analysts said, with whose incident it is on.
@@ -86,66 +92,98 @@ pub fn build(
         revisions: InputHandle::new(),
     };
     let probe = ProbeHandle::new();
-    let (names, index) = (&wiring.proposing.names, Index::of(&wiring.correlations, None));
+    let index = Index::of(&wiring.correlations, None);
     worker.dataflow(|scope| {
         let clock = inputs.turns.to_stream(scope);
-        let context = inputs.context.to_collection(scope);
-        let approvals = inputs.approvals.to_stream(scope);
-        let revisions = inputs.revisions.to_stream(scope);
-        let (with, told) = (wiring.proposing.clone(), wiring.proposing.clone());
-        let solo = with.policy.solo_severity;
+        let out = Out { outputs, probe: &probe };
 
         let wanted = move |alert: &Alert| index.wants(alert);
         let (early, admitted) = dedup(inputs.alerts.to_stream(scope), clock.clone(), wanted);
-        let seen = repeats(admitted.clone(), clock.clone(), wiring.dedup_s);
-        let matches = findings(early, clock.clone(), &wiring.correlations, names);
-        let settings = Settings {
-            link: wiring.link.clone(),
-            solo,
-            correlations: Arc::clone(&wiring.correlations),
-            names: Arc::clone(names),
-        };
-        let (opened, gathered) = incidents(admitted, matches.clone(), revisions, clock.clone(), settings);
-        let (versions, watched) = watch(opened, clock.clone(), solo);
-        let facts = facts::join(watched, context, names);
-        let enriched = facts::attach(versions, facts, clock.clone());
-        let judged = judge(enriched, ranker, with.clone());
-        let (ruled, weighed) = ruling(judged, approvals, clock, with);
-
-        leave(seen, outputs, &probe, |epoch, seen| [Output::Rows(epoch, seen_rows(seen))]);
-        leave(matches, outputs, &probe, |epoch, (finding, diff)| {
+        let matches = findings(early, clock.clone(), &wiring.correlations, &wiring.proposing.names);
+        out.leave(matches.clone(), |epoch, (finding, diff)| {
             [Output::Rows(epoch, Rows::Matches(vec![FindingRow { finding, diff }]))]
         });
-        leave(gathered, outputs, &probe, |epoch, gathered| [Output::Rows(epoch, gathered_rows(gathered))]);
-        leave(weighed, outputs, &probe, move |epoch, weighed| {
-            weighed_rows(weighed, &told).map(move |rows| Output::Rows(epoch, rows))
-        });
-        leave(ruled, outputs, &probe, |epoch, ruled| [Output::Ruled(epoch, ruled)]);
+        match wiring.ends_at {
+            EndsAt::Findings => out.leave(counted(admitted, clock), counted_rows),
+            EndsAt::Actions => answer(scope, &mut inputs, (admitted, matches, clock), (wiring, ranker), &out),
+        }
     });
     (inputs, probe)
 }
 
-/// Sends a stream's records out of the dataflow.
-fn leave<D: Clone + 'static, O: IntoIterator<Item = Output>>(
-    stream: Stream<'_, D>,
-    outputs: &Sender<Output>,
-    probe: &ProbeHandle<Epoch>,
-    output: impl Fn(Epoch, D) -> O + 'static,
+/// From alerts and findings to rulings.
+fn answer<'scope>(
+    scope: Scope<'scope, Epoch>,
+    inputs: &mut Inputs,
+    (admitted, matches, clock): (
+        Stream<'scope, Admitted>,
+        Stream<'scope, (Finding, Diff)>,
+        Stream<'scope, Turn>,
+    ),
+    (wiring, ranker): (&Wiring, &RankService),
+    out: &Out<'_>,
 ) {
-    let outputs = outputs.clone();
-    stream
-        .unary::<CapacityContainerBuilder<Vec<()>>, _, _, _>(Pipeline, "leave", |_, _| {
-            move |input, _| {
-                input.for_each(|cap, data| {
-                    let Some(epoch) = cap.least().copied() else { return };
-                    for output in data.drain(..).flat_map(|record| output(epoch, record)) {
-                        // Where nobody listens any more the run has failed, and said why.
-                        let _ = outputs.send(output);
-                    }
-                });
-            }
-        })
-        .probe_with(probe);
+    let names = &wiring.proposing.names;
+    let context = inputs.context.to_collection(scope);
+    let approvals = inputs.approvals.to_stream(scope);
+    let revisions = inputs.revisions.to_stream(scope);
+    let (with, told) = (wiring.proposing.clone(), wiring.proposing.clone());
+    let solo = with.policy.solo_severity;
+
+    let seen = repeats(admitted.clone(), clock.clone(), wiring.dedup_s);
+    let settings = Settings {
+        link: wiring.link.clone(),
+        solo,
+        correlations: Arc::clone(&wiring.correlations),
+        names: Arc::clone(names),
+    };
+    let (opened, gathered) = incidents(admitted, matches, revisions, clock.clone(), settings);
+    let (versions, watched) = watch(opened, clock.clone(), solo);
+    let facts = facts::join(watched, context, names);
+    let enriched = facts::attach(versions, facts, clock.clone());
+    let judged = judge(enriched, ranker, with.clone());
+    let (ruled, weighed) = ruling(judged, approvals, clock, with);
+
+    out.leave(seen, |epoch, seen| [Output::Rows(epoch, seen_rows(seen))]);
+    out.leave(gathered, |epoch, gathered| [Output::Rows(epoch, gathered_rows(gathered))]);
+    out.leave(weighed, move |epoch, weighed| {
+        weighed_rows(weighed, &told).map(move |rows| Output::Rows(epoch, rows))
+    });
+    out.leave(ruled, |epoch, ruled| [Output::Ruled(epoch, ruled)]);
+}
+
+/// Where streams leave the dataflow.
+struct Out<'a> {
+    outputs: &'a Sender<Output>,
+    probe: &'a ProbeHandle<Epoch>,
+}
+
+impl Out<'_> {
+    /// Sends a stream's records out.
+    fn leave<D: Clone + 'static, O: IntoIterator<Item = Output>>(
+        &self,
+        stream: Stream<'_, D>,
+        output: impl Fn(Epoch, D) -> O + 'static,
+    ) {
+        let outputs = self.outputs.clone();
+        stream
+            .unary::<CapacityContainerBuilder<Vec<()>>, _, _, _>(Pipeline, "leave", |_, _| {
+                move |input, _| {
+                    input.for_each(|cap, data| {
+                        let Some(epoch) = cap.least().copied() else { return };
+                        for output in data.drain(..).flat_map(|record| output(epoch, record)) {
+                            // Where nobody listens any more the run has failed, and said why.
+                            let _ = outputs.send(output);
+                        }
+                    });
+                }
+            })
+            .probe_with(self.probe);
+    }
+}
+
+fn counted_rows(epoch: Epoch, counted: Counted) -> [Output; 2] {
+    [Output::Alerts(counted.alerts), Output::Rows(epoch, Rows::Duplicates(counted.duplicates))]
 }
 
 fn seen_rows(seen: Seen) -> Rows {

@@ -142,7 +142,7 @@ impl Reopened {
         }
         let rows = self.told.try_iter().filter_map(|told| match told {
             Told::Rows(_, rows) => Some(rows),
-            Told::Took(_) | Told::Done(_) | Told::Flush(_) | Told::End => None,
+            Told::Alerts(_) | Told::Took(_) | Told::Done(_) | Told::Flush(_) | Told::End => None,
         });
         let inputs = Some(Rows::Inputs(batch.inputs)).filter(|rows| !rows.is_empty());
         Ok(rows.chain(inputs).collect())

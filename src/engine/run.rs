@@ -318,6 +318,7 @@ pub(super) fn wiring(plan: &Plan, names: &Arc<Names>) -> Wiring {
             policy: Arc::new(plan.policy.clone()),
             names: Arc::clone(names),
         },
+        ends_at: plan.pipeline.ends_at,
     }
 }
 

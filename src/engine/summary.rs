@@ -59,6 +59,11 @@ impl Counts {
         }
     }
 
+    /// Adds alerts that are not kept.
+    pub fn alerts(&mut self, many: u64) {
+        self.alerts += many;
+    }
+
     fn version(&mut self, row: &IncidentRow) {
         self.versions += 1;
         self.incidents += u64::from(row.incident.version == 1);

@@ -44,6 +44,9 @@ pub struct Pipeline {
     /// nothing runs by itself.
     #[serde(default)]
     pub models: Option<PathBuf>,
+    /// How far the journey goes.
+    #[serde(default)]
+    pub ends_at: EndsAt,
     /// The policy's file under `policies/`.
     #[serde(default = "default_policy")]
     pub policy: PathBuf,
@@ -53,6 +56,17 @@ pub struct Pipeline {
     /// What carries out actions.
     #[serde(default)]
     pub executor: ExecutorSpec,
+}
+
+/// How far the journey goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum EndsAt {
+    /// Incidents are linked, triaged, ranked and answered.
+    #[default]
+    Actions,
+    /// The correlation rules' findings alone are written: alerts are counted, not kept, and nothing is linked or done.
+    Findings,
 }
 
 /// Where records come from. What it does not know it hands to its kind, which denies what it does not know either.

@@ -99,17 +99,25 @@ impl AgainFeed {
         with_context: bool,
     ) -> Result<AgainFeed, FeedError> {
         let reader = Reader::open(archive, Arc::clone(names)).map_err(FeedError::Archive)?;
-        let mut end = NOTHING_SETTLED;
+        let (mut end, mut detections) = (NOTHING_SETTLED, 0);
         let (mut ignored, mut further) = (FxHashMap::<Sym, u64>::default(), FxHashMap::<Sym, u64>::default());
         for turn in reader.epochs(None).map_err(FeedError::Archive)? {
             let turn = turn.map_err(FeedError::Archive)?;
             end = end.max(turn.tick);
+            detections += (turn.records + turn.further).saturating_sub(turn.ignored);
             *ignored.entry(turn.source).or_default() += turn.ignored;
             *further.entry(turn.source).or_default() += turn.further;
         }
         let mut ignored: Vec<(Sym, u64)> = ignored.into_iter().filter(|(_, n)| *n > 0).collect();
         ignored.sort_by_cached_key(|(source, _)| names.get(*source));
         let (mut alerts, records, last) = sorted(&reader, folder)?;
+        if records == 0 && detections > 0 {
+            // What is neither an alert nor ignored must be a reject.
+            let rejects = reader.rejects(None).map_err(FeedError::Archive)?.count() as u64;
+            if rejects < detections {
+                return Err(FeedError::NoAlerts);
+            }
+        }
         let mut taken = taken(&reader, archive)?;
         if !taken.back().is_some_and(|taken| taken.last) {
             // It was cut, or has no log beside it: it ends with what it holds.

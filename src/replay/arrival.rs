@@ -4,12 +4,12 @@
 //! the allowed lateness, whichever is later. The partition with the lowest clock is read next, so that none runs away.
 //! State: what was read and not yet given out.
 
-use std::collections::VecDeque;
+use std::iter::Peekable;
 
-use super::parse::{Parser, Parsing};
+use super::parse::{Parser, Parsing, Piece, Pieces};
 use super::set::FeedError;
 use crate::engine::run::Batch;
-use crate::ingest::{FileReader, Origin};
+use crate::ingest::{FileReader, IngestError};
 use crate::record::{Alert, EpochRow, Millis, NOTHING_SETTLED, Reject, Sym, Tick, tick_of};
 
 /// A partition's clock.
@@ -57,16 +57,37 @@ impl PartitionClock {
     }
 }
 
-enum Item {
-    Alert(Box<Alert>),
-    Reject(Box<Reject>),
+/// Files beyond so many are read without threads of their own.
+const THREADED_MAX: usize = 16;
+
+/// How a file is read.
+enum Reading {
+    /// By threads of its own, a little ahead.
+    Ahead(Pieces),
+    /// When it is its turn.
+    Here(Box<(FileReader, Parser)>),
+}
+
+impl Iterator for Reading {
+    type Item = Result<Piece, IngestError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self {
+            Reading::Ahead(pieces) => pieces.next(),
+            Reading::Here(here) => {
+                let (reader, parser) = &mut **here;
+                reader.next().map(|framed| Ok(parser.framed(0, framed)))
+            }
+        }
+    }
 }
 
 struct Partition {
     source: Sym,
-    reader: Option<FileReader>,
-    parser: Parser,
-    ready: VecDeque<Item>,
+    reading: Option<Reading>,
+    /// Read and not yet given out, each in the order of the file.
+    alerts: Peekable<std::vec::IntoIter<Alert>>,
+    rejects: Peekable<std::vec::IntoIter<Reject>>,
     clock: PartitionClock,
 }
 
@@ -80,16 +101,28 @@ pub struct ArrivalFeed {
 }
 
 impl ArrivalFeed {
-    /// Opens all files.
-    pub fn open(parsing: &Parsing, lateness_s: Tick, batch_records: usize) -> Result<ArrivalFeed, FeedError> {
-        let mut partitions = Vec::new();
-        for (input, settings) in parsing.files.iter() {
-            let origin = Origin { source: settings.name, tenant: settings.tenant };
+    /// Opens all files; `threads` parse a file that is the only one.
+    pub fn open(
+        parsing: &Parsing,
+        lateness_s: Tick,
+        batch_records: usize,
+        threads: usize,
+    ) -> Result<ArrivalFeed, FeedError> {
+        let (mut partitions, many) = (Vec::new(), parsing.files.len());
+        for (file, (_, settings)) in parsing.files.iter().enumerate() {
+            let own = parsing.of(file);
+            let reading = if many > THREADED_MAX {
+                Reading::Here(Box::new((own.reader(0)?, Parser::new(own))))
+            } else {
+                Reading::Ahead(
+                    Pieces::start(&own, if many == 1 { threads } else { 1 }).map_err(FeedError::Thread)?,
+                )
+            };
             partitions.push(Partition {
                 source: settings.name,
-                reader: Some(FileReader::open(&input.path, origin, parsing.limits)?),
-                parser: Parser::new(parsing.clone()),
-                ready: VecDeque::new(),
+                reading: Some(reading),
+                alerts: Vec::new().into_iter().peekable(),
+                rejects: Vec::new().into_iter().peekable(),
                 clock: PartitionClock::new(lateness_s),
             });
         }
@@ -97,16 +130,16 @@ impl ArrivalFeed {
     }
 
     /// The next epoch; none after the last.
-    pub fn next(&mut self, mut progress: impl FnMut(u64, u64)) -> Option<Batch> {
+    pub fn next(&mut self, mut progress: impl FnMut(u64, u64)) -> Result<Option<Batch>, FeedError> {
         if self.ended {
-            return None;
+            return Ok(None);
         }
         let mut batch = Batch::default();
         let mut ignored: Vec<(Sym, u64)> = Vec::new();
         while batch.alerts.len() + batch.rejects.len() < self.batch_records {
             let Some(at) = self.lowest() else { break };
-            if self.partitions[at].ready.is_empty() {
-                self.read_more(at, &mut ignored);
+            if !self.partitions[at].is_ready() {
+                self.read_more(at, &mut ignored)?;
                 progress(self.read.0, self.read.1);
                 continue;
             }
@@ -122,7 +155,7 @@ impl ArrivalFeed {
         self.ended = batch.last;
         batch.parts = super::set::parts(&batch.alerts, &batch.rejects, batch.settled);
         add_ignored(&mut batch.parts, &ignored, batch.settled);
-        Some(batch)
+        Ok(Some(batch))
     }
 
     fn lowest(&self) -> Option<usize> {
@@ -130,53 +163,43 @@ impl ArrivalFeed {
         open.min_by_key(|(at, partition)| (partition.clock.tick(), *at)).map(|(at, _)| at)
     }
 
+    /// Takes the next record of a partition.
     fn take(&mut self, at: usize, batch: &mut Batch) {
         let partition = &mut self.partitions[at];
-        match partition.ready.pop_front() {
-            Some(Item::Alert(mut alert)) => {
-                batch.late += u64::from(partition.clock.stamp(&mut alert, NOTHING_SETTLED));
-                batch.alerts.push(*alert);
-            }
-            Some(Item::Reject(mut reject)) => {
-                reject.tick = partition.clock.tick().max(0);
-                batch.rejects.push(*reject);
-            }
-            None => {}
+        let next = partition.alerts.peek().map_or(u64::MAX, |alert| alert.position);
+        if let Some(mut reject) = partition.rejects.next_if(|reject| reject.position < next) {
+            reject.tick = partition.clock.tick().max(0);
+            batch.rejects.push(reject);
+        } else if let Some(mut alert) = partition.alerts.next() {
+            batch.late += u64::from(partition.clock.stamp(&mut alert, NOTHING_SETTLED));
+            batch.alerts.push(alert);
         }
     }
 
-    fn read_more(&mut self, at: usize, ignored: &mut Vec<(Sym, u64)>) {
+    fn read_more(&mut self, at: usize, ignored: &mut Vec<(Sym, u64)>) -> Result<(), FeedError> {
         let partition = &mut self.partitions[at];
-        let Some(framed) = partition.reader.as_mut().and_then(Iterator::next) else {
-            partition.reader = None;
-            return;
+        let Some(piece) = partition.reading.as_mut().and_then(Iterator::next).transpose()? else {
+            partition.reading = None;
+            return Ok(());
         };
-        let piece = partition.parser.framed(at, framed);
         self.read = (self.read.0 + piece.bytes, self.read.1 + piece.records);
         if piece.ignored > 0 {
             ignored.push((partition.source, piece.ignored));
         }
-        partition.ready.extend(in_order(piece.alerts, piece.rejects));
+        partition.alerts = piece.alerts.into_iter().peekable();
+        partition.rejects = piece.rejects.into_iter().peekable();
+        Ok(())
     }
 }
 
 impl Partition {
-    fn is_open(&self) -> bool {
-        self.reader.is_some() || !self.ready.is_empty()
+    fn is_ready(&self) -> bool {
+        self.alerts.len() + self.rejects.len() > 0
     }
-}
 
-fn in_order(alerts: Vec<Alert>, rejects: Vec<Reject>) -> impl Iterator<Item = Item> {
-    let mut rejects = rejects.into_iter().peekable();
-    let mut items = Vec::with_capacity(alerts.len() + rejects.len());
-    for alert in alerts {
-        while let Some(reject) = rejects.next_if(|reject| reject.position < alert.position) {
-            items.push(Item::Reject(Box::new(reject)));
-        }
-        items.push(Item::Alert(Box::new(alert)));
+    fn is_open(&self) -> bool {
+        self.reading.is_some() || self.is_ready()
     }
-    items.extend(rejects.map(|reject| Item::Reject(Box::new(reject))));
-    items.into_iter()
 }
 
 /// Counts ignored records into the epoch's rows.

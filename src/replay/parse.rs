@@ -42,6 +42,21 @@ pub struct Parsing {
     pub limits: Limits,
 }
 
+impl Parsing {
+    /// The same for one of the files.
+    #[must_use]
+    pub fn of(&self, file: usize) -> Parsing {
+        Parsing { files: Arc::new([self.files[file].clone()]), ..self.clone() }
+    }
+
+    /// Opens one of the files.
+    pub fn reader(&self, file: usize) -> Result<FileReader, IngestError> {
+        let (input, settings) = &self.files[file];
+        let origin = Origin { source: settings.name, tenant: settings.tenant };
+        FileReader::open(&input.path, origin, self.limits)
+    }
+}
+
 enum Work {
     Chunk(Chunk),
     Reject(Box<Reject>),
@@ -75,9 +90,8 @@ impl Pieces {
         let parsing = parsing.clone();
         thread::Builder::new().name("read".into()).spawn(move || {
             let mut seq = 0;
-            for (file, (input, settings)) in parsing.files.iter().enumerate() {
-                let origin = Origin { source: settings.name, tenant: settings.tenant };
-                let reader = match FileReader::open(&input.path, origin, parsing.limits) {
+            for file in 0..parsing.files.len() {
+                let reader = match parsing.reader(file) {
                     Ok(reader) => reader,
                     Err(error) => {
                         let _ = result.send((seq, Err(error)));

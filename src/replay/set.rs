@@ -22,6 +22,14 @@ pub enum FeedError {
         "alerts cannot be sorted on disk: {0}; the archive's folder needs room for the alerts of the input"
     )]
     Sort(#[source] std::io::Error),
+    /// The threads that parse.
+    #[error("a thread cannot be started: {0}; check the limits on processes and memory")]
+    Thread(#[source] std::io::Error),
+    /// The archive that is the input keeps no alerts.
+    #[error(
+        "the archive to be replayed keeps no alerts: its plan had `ends_at: findings`; replay the files that it was made from"
+    )]
+    NoAlerts,
     /// The archive that is the input.
     #[error("the archive to be replayed cannot be read: {0}")]
     Archive(#[source] std::io::Error),
