@@ -300,7 +300,7 @@ fn feed(
     };
     let files: Arc<[_]> = inputs.into_iter().map(with).collect();
     let limits = Limits { record_bytes: args.record_bytes_max, ..Limits::default() };
-    let parsing = Parsing { files, mappings: plan.mappings.clone().into(), names, limits };
+    let parsing = Parsing { files, mappings: plan.mappings().into(), names, limits };
     let progress = Progress::start(bytes);
     if args.arrival {
         let threads = setup::cores().div_ceil(2);

@@ -300,7 +300,7 @@ fn live(
         sources.push(Source { settings, wall: spec.clock == pipeline::Clock::Wall, stream });
     }
     let limits = Limits { record_bytes: args.record_bytes_max, ..Limits::default() };
-    Ok(Live::new(sources, &plan.mappings, names, plan.lateness_s, limits))
+    Ok(Live::new(sources, &plan.mappings(), names, plan.lateness_s, limits))
 }
 
 /// A file that can be followed: one that is packed does not grow.

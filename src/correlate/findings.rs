@@ -87,14 +87,20 @@ fn level<'scope>(
     let (out, _) = turns("findings", (events, route), (nothing, Pipeline), clock, move |work| {
         in_order(work.first);
         let out: &mut Vec<(Found, Diff)> = work.out;
+        let settled = work.turn.settled;
         for (group, event, diff) in work.first.drain(..) {
             let position = behind(&rules[event.rule as usize], event.rule);
-            tails.update(group.clone(), event, diff, |event, ids, diff| {
+            let emit = |event: &Event, ids, diff| {
                 let order = Order { position, ..event.order };
                 out.push((Found { order, group: group.clone(), ids: Arc::new(ids) }, diff));
-            });
+            };
+            if diff > 0 && event.order.tick < settled {
+                tails.pass(group.clone(), event, emit, |_, _| ());
+            } else {
+                tails.update(group.clone(), event, diff, emit);
+            }
         }
-        tails.settle(work.turn.settled, |_, _| ());
+        tails.settle(settled, |_, _| ());
         let _: &mut Vec<()> = work.side;
     });
     out

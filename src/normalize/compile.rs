@@ -47,6 +47,8 @@ pub(super) struct EntityPlan {
     pub(super) role: Role,
     pub(super) slots: Box<[u16]>,
     pub(super) cleaning: u32,
+    /// Nobody asks for it.
+    pub(super) spare: bool,
 }
 
 #[derive(Clone, PartialEq)]
@@ -140,7 +142,8 @@ impl Compiled {
             self.cleanings.len() - 1
         });
         let cleaning = u32::try_from(at).expect("fewer than 2^32 entities in all mapping files");
-        EntityPlan { role: entity.role, slots: self.paths.slots(&entity.field), cleaning }
+        let slots = self.paths.slots(&entity.field);
+        EntityPlan { role: entity.role, slots, cleaning, spare: entity.spare }
     }
 }
 

@@ -7,14 +7,24 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::paths::{Node, Paths, ROOT};
+use super::scan::scan;
 use super::value::{Slots, Value};
 
-/// Fills `slots` from the one JSON object in `text`.
+/// Fills `slots`, which are clear, from the one JSON object in `text`.
 pub(super) fn extract<'a>(
     paths: &Paths,
     text: &'a str,
     slots: &mut Slots<'a>,
 ) -> Result<(), serde_json::Error> {
+    if scan(paths, text, slots).is_some() {
+        return Ok(());
+    }
+    slots.clear();
+    read(paths, text, slots)
+}
+
+/// The same without haste.
+pub(super) fn read<'a>(paths: &Paths, text: &'a str, slots: &mut Slots<'a>) -> Result<(), serde_json::Error> {
     let mut json = serde_json::Deserializer::from_str(text);
     At { paths, node: ROOT, slots }.deserialize(&mut json)?;
     json.end()

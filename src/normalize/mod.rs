@@ -15,6 +15,7 @@ mod compile;
 mod detect;
 mod event;
 mod extract;
+mod scan;
 mod memo;
 mod paths;
 mod refusal;

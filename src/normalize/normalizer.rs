@@ -444,7 +444,9 @@ impl Words {
 
     fn entities(&mut self, slots: &Slots<'_>, plan: &Compiled, mapping: &Plan) -> SmallVec<[Observable; 4]> {
         let mut found = SmallVec::new();
-        for entity in &mapping.entities {
+        // What nobody asks for matters only where it takes the room of what somebody does.
+        let roomy = slots.are_single() && mapping.entities.len() <= ENTITIES_MAX;
+        for entity in mapping.entities.iter().filter(|entity| !(entity.spare && roomy)) {
             let cleaning = &plan.cleanings[entity.cleaning as usize];
             // Of alternatives the first field that holds something, with all that it holds.
             let Some(slot) = entity.slots.iter().find(|slot| slots.first(&[**slot]).is_present()) else {

@@ -95,6 +95,11 @@ impl<'a> Slots<'a> {
         values.find(|value| value.is_present()).unwrap_or(&Value::Absent)
     }
 
+    /// Whether no path holds several values.
+    pub(super) fn are_single(&self) -> bool {
+        self.more.is_empty()
+    }
+
     /// Every value at `slot`.
     pub(super) fn all(&self, slot: u16) -> impl Iterator<Item = &Value<'a>> {
         let first = Some(&self.first[usize::from(slot)]).filter(|value| value.is_present());

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use super::Fault;
 use super::correlation::{Correlations, reach};
 use super::mapping::{self, Mapping};
-use super::pipeline::{self, Pipeline};
+use super::pipeline::{self, EndsAt, Pipeline};
 use super::playbook::{self, Playbook};
 use super::policy::{self, Policy};
 use super::router::Router;
 use super::rule::{self, Rules};
+use super::spare::spared;
 use crate::record::Tick;
 
 /// A plan that passed its checks.
@@ -62,6 +63,17 @@ pub struct Parts {
     /// Sorted by file and line.
     pub faults: Vec<Fault>,
     flow: PathBuf,
+}
+
+impl Plan {
+    /// How bytes become alerts, as far as the journey goes.
+    #[must_use]
+    pub fn mappings(&self) -> Vec<Mapping> {
+        match self.pipeline.ends_at {
+            EndsAt::Actions => self.mappings.clone(),
+            EndsAt::Findings => spared(&self.mappings, &self.correlations),
+        }
+    }
 }
 
 impl Parts {

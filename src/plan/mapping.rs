@@ -265,6 +265,9 @@ pub struct EntityField {
     /// Values that say nothing, compared after the transforms in lower case.
     #[serde(default)]
     pub skip: Vec<String>,
+    /// Nobody asks for it: see [`super::spare`].
+    #[serde(skip)]
+    pub spare: bool,
 }
 
 /// What may be done to a value.
