@@ -119,6 +119,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         recall: recall(args, &plan, &input, &names)?,
         executor,
         committed,
+        crier: None,
     };
     let tables = tables(&plan, &names)?;
     let mut run = Run::start_committing(settings, Duration::from_millis(args.commit_every_ms))?;

@@ -1,11 +1,13 @@
 //! `quell run`: live, from the sources of the pipeline file.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::anyhow;
+use anyhow::{Context, anyhow};
 
 use super::doors::Doors;
 use super::report::{Stopwatch, measured, tell};
@@ -14,6 +16,7 @@ use super::watch::Watch;
 use super::{Failure, Output, setup};
 use crate::archive::recover;
 use crate::engine::answers::LIVE;
+use crate::engine::crier::Crier;
 use crate::engine::journal::Journal;
 use crate::engine::live::{Live, Source};
 use crate::engine::log::{Log, STATE_FOLDER};
@@ -65,6 +68,10 @@ pub(crate) struct Args {
     /// The longest record, in bytes; a longer one is a reject.
     #[arg(long, default_value_t = 16 << 20)]
     record_bytes_max: usize,
+    /// Say findings, and their withdrawals, the moment that they are known, as JSON lines at the end of this file; `-` is
+    /// standard output.
+    #[arg(long, value_name = "FILE")]
+    findings: Option<PathBuf>,
     /// How to report.
     #[arg(long, value_enum, default_value_t)]
     output: Output,
@@ -94,6 +101,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         recall: None,
         executor: setup::executor(&plan, &plan.pipeline.executor, false, &names)?,
         committed,
+        crier: crier(args, &names)?,
     };
     let live = live(args, &plan, &specs, &names, &bell)?;
     let mut turning = Turning {
@@ -128,6 +136,20 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         Output::Json => println!("{line}"),
     }
     if summary.divergences > 0 { Err(Failure::Diverged(summary.divergences)) } else { Ok(()) }
+}
+
+/// Who says findings at once, where somebody wants to hear them.
+fn crier(args: &Args, names: &Arc<Names>) -> Result<Option<Crier>, Failure> {
+    let Some(path) = &args.findings else { return Ok(None) };
+    let out: Box<dyn Write + Send> = if path.as_os_str() == "-" {
+        Box::new(std::io::stdout())
+    } else {
+        let file = File::options().append(true).create(true).open(path);
+        Box::new(file.with_context(|| {
+            format!("{} cannot be written; check the path and its rights", path.display())
+        })?)
+    };
+    Ok(Some(Crier::new(out, Arc::clone(names))))
 }
 
 /// Reads the log again, listens, and turns; false where the run was stopped before it was where it had been.

@@ -12,6 +12,7 @@ use crossbeam_channel::{Receiver, Sender};
 use rustc_hash::FxHashMap;
 
 use super::archivist::Told;
+use super::crier::Crier;
 use super::dataflow::Output;
 use super::journal::received;
 use crate::act::{Desk, DeskError, Handed};
@@ -35,6 +36,8 @@ pub struct Clerk {
     pub simulated: bool,
     /// While this file stands, nothing is begun.
     pub kill: PathBuf,
+    /// Who says findings at once.
+    pub crier: Option<Crier>,
     /// What is known of the epochs under way.
     pub under_way: UnderWay,
 }
@@ -79,6 +82,11 @@ impl Clerk {
     pub fn hear(&mut self, output: Output) -> Result<(), DeskError> {
         match output {
             Output::Rows(epoch, rows) => {
+                if let (Some(crier), Rows::Matches(findings)) = (&mut self.crier, &rows)
+                    && !crier.cry(findings)
+                {
+                    self.crier = None;
+                }
                 let simulated = self.simulated;
                 note(simulated, &rows, self.under_way.handed.entry(epoch).or_default());
                 self.tell(epoch, rows);

@@ -11,6 +11,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use super::archivist::{ArchiveError, Archivist, COMMIT_EVERY, Told};
 use super::clerk::{Clerk, Report, UnderWay};
+use super::crier::Crier;
 use super::dataflow::{Output, Wiring};
 use super::log::{Log, LogError, LoggedEpoch, LoggedPart, STATE_FOLDER};
 use super::revise::revisions;
@@ -113,6 +114,8 @@ pub struct Settings {
     pub executor: Executor,
     /// How far an earlier process has published.
     pub committed: Epoch,
+    /// Who says findings at once.
+    pub crier: Option<Crier>,
 }
 
 /// A run under way.
@@ -143,7 +146,7 @@ impl Run {
 
     /// As `start`, where what is written shows after `commit_every` at the latest.
     pub fn start_committing(settings: Settings, commit_every: Duration) -> Result<Run, RunError> {
-        let Settings { plan, names, archive, workers, ranker, recall, executor, committed } = settings;
+        let Settings { plan, names, archive, workers, ranker, recall, executor, committed, crier } = settings;
         let stamp = RunStamp { plan_hash: plan.hash.clone(), model_version: ranker.version() };
         let (plan_hash, model_version) = (names.intern(&stamp.plan_hash), names.intern(&stamp.model_version));
         let writer = Writer::new(&archive, 0, Arc::clone(&names), &stamp, committed);
@@ -165,6 +168,7 @@ impl Run {
             plan_hash,
             simulated,
             kill: kill_switch(&archive),
+            crier,
             under_way: UnderWay::default(),
         };
         let (outputs, inbox) = unbounded();

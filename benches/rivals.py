@@ -1,0 +1,164 @@
+"""Runs Quell and its rivals in turn, and tells medians: see rivals.sh."""
+
+import argparse
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from statistics import median
+
+PEERS, PYTHON, QUELL = Path(os.environ["PEERS"]), sys.executable, Path(os.environ["QUELL"]).resolve()
+sys.path.insert(0, str(PEERS))
+RULES = ", ".join(f"R{rule:04}" for rule in range(300))
+W1 = f"title: w1\ncorrelation: {{type: event_count, rules: [{RULES}], group-by: [rule_id, src_ip], timespan: 5m, condition: {{gte: 10}}}}\n"
+W2 = "title: w2\ncorrelation: {type: temporal_ordered, rules: [R0012, R0025, R0040], group-by: [host], timespan: 15m}\n"
+
+
+def quell_plan(folder: Path) -> Path:
+    """The plan of the workload: findings alone, from the shipped mapping of such alerts."""
+    shutil.copytree("dataflows/policies", folder / "policies")
+    shutil.copytree("dataflows/playbooks", folder / "playbooks")
+    (folder / "mappings").mkdir()
+    shutil.copy("dataflows/mappings/generated.yml", folder / "mappings")
+    (folder / "correlations").mkdir()
+    (folder / "correlations/w.yml").write_text(W1 + "---\n" + W2)
+    (folder / "pipeline.yml").write_text("name: rivals\nends_at: findings\n")
+    return folder / "pipeline.yml"
+
+
+def quell_findings(archive: Path, out: Path) -> None:
+    """The archive's findings as the rivals write theirs."""
+    import pyarrow.parquet as parquet
+
+    sums: Counter = Counter()
+    for part in archive.glob("matches/**/*.parquet"):
+        for row in parquet.read_table(part, columns=["correlation", "group", "time", "alert_ids", "diff"]).to_pylist():
+            sums[row["correlation"], row["group"], int(row["time"].timestamp() * 1000), str(row["alert_ids"])] += row["diff"]
+    with out.open("w") as lines:
+        for (workload, group, at, _), stands in sums.items():
+            if stands:
+                lines.write(json.dumps({"w": workload, "k": [*group.split(), at]}) + "\n")
+
+
+def has(*modules: str) -> bool:
+    return all(importlib.util.find_spec(module) for module in modules)
+
+
+def engines(plan: Path, work: Path):
+    """Name, command, environment, and what makes the common lines of what it wrote."""
+    archive, out = work / "archive", work / "out"
+    replay = f"{QUELL} replay --flow {plan} --input {{i}} --archive {archive} --arrival"
+    for batch in (10_000, 2_000, 100):
+        yield f"quell {batch}/epoch", f"{replay} --batch {batch}", {}, lambda: quell_findings(archive, out)
+    dbsp, rsigma = os.environ.get("DBSP", ""), os.environ.get("RSIGMA", shutil.which("rsigma") or "")
+    parquet = [PYTHON, PEERS / "pq2jsonl.py", work / "out.pq", out]
+    as_lines = lambda: subprocess.check_call(parquet)  # noqa: E731
+    if dbsp:
+        for workers in (1, 2):
+            yield f"dbsp {workers}", f"{dbsp} {{i}} {out} w1,w2 {workers}", {}, None
+    if has("duckdb"):
+        for threads in (1, 2):
+            yield f"duckdb batch {threads}", f"{PYTHON} duck.py {{i}} {out}.pq {threads} w1,w2", {}, as_lines
+    if has("polars"):
+        yield "polars batch 2", f"{PYTHON} pol.py {{i}} {out}.pq w1,w2", {"POLARS_MAX_THREADS": "2"}, as_lines
+    if has("orjson"):
+        yield "python", f"{PYTHON} plain.py {{i}} {out} w1,w2", {}, None
+    if has("bytewax"):
+        yield "bytewax 1", f"{PYTHON} -m bytewax.run bw:flow", {"W": "w1,w2"}, None
+    if has("pathway"):
+        for threads in ("1", "2"):
+            yield f"pathway state {threads}", f"{PYTHON} pw_peer.py {{i}} {out} w1,w2 state", {"PATHWAY_THREADS": threads}, None
+    if rsigma:
+        detect = f"{rsigma} engine eval -r {PEERS}/rules.yml -e @{{i}} --no-detections --timestamp-field time --suppress 5m"
+        more = f"--correlation-event-mode refs --max-correlation-events 1 --output-format ndjson > {out}.rs"
+        lines = [PYTHON, PEERS / "rs2jsonl.py", work / "out.rs", out]
+        yield "rsigma eval", f"{detect} {more}", {}, lambda: subprocess.check_call(lines)
+    if os.environ.get("FLINK"):
+        yield "flink 2", f"./flink.sh {{i}} {out} 2 w1,w2", {}, None
+
+
+def run(command: str, environment: dict, source: Path, work: Path):
+    """Seconds, CPU seconds and MiB of one run."""
+    for old in work.glob("*"):
+        shutil.rmtree(old) if old.is_dir() else old.unlink()
+    environment = {**os.environ, **environment, "IN": str(source), "OUT": str(work / "out")}
+    with (work / "errors").open("w") as errors:
+        start = time.monotonic()
+        command = "exec " + command.format(i=source)
+        child = subprocess.Popen(command, shell=True, cwd=PEERS, env=environment, stdout=subprocess.DEVNULL, stderr=errors)
+        _, status, used = os.wait4(child.pid, 0)
+        child.returncode = status
+        seconds = time.monotonic() - start
+    if status:
+        sys.exit(f"rivals: {command}\nexit {status}: {(work / 'errors').read_text()[-800:]}")
+    return seconds, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
+
+
+def agreement(truth: Path, work: Path) -> str:
+    from verify import verify
+
+    out = work / "out"
+    if not out.exists():
+        out.write_text("".join(part.read_text() for part in sorted(work.glob("out.[ow]*"))))
+    said = verify(truth, out)
+    equal = lambda name, told: "= truth" if name in told["equals"] else f"P {told['P']} R {told['R']}"  # noqa: E731
+    return ", ".join(f"{name} {told['n']} {equal(name, told)}" for name, told in said.items())
+
+
+def main() -> None:
+    options = argparse.ArgumentParser()
+    options.add_argument("--n", type=int, default=200_000)
+    options.add_argument("--rounds", type=int, default=5)
+    options.add_argument("--only", default="")
+    options.add_argument("--json")
+    options = options.parse_args()
+    data = Path(os.environ.get("PEERS_DATA", "/tmp/peers_data"))
+    data.mkdir(exist_ok=True)
+    alerts, truth, one = data / f"a{options.n}.jsonl", data / f"o{options.n}.json", data / "one.jsonl"
+    if not alerts.exists():
+        subprocess.check_call([PYTHON, PEERS / "gen.py", str(options.n), alerts])
+    if not truth.exists():
+        subprocess.check_call([PYTHON, PEERS / "oracle.py", alerts, truth])
+    with alerts.open() as lines:
+        one.write_text(lines.readline())
+    with tempfile.TemporaryDirectory() as folder:
+        plan, work = quell_plan(Path(folder) / "plan"), Path(folder) / "work"
+        work.mkdir()
+        wanted = options.only.split(",")
+        chosen = [engine for engine in engines(plan, work) if any(name in engine[0] for name in wanted)]
+        starts, runs, agrees = {}, {engine[0]: [] for engine in chosen}, {}
+        for name, command, environment, _ in chosen:
+            starts[name] = median(run(command, environment, one, work)[0] for _ in range(3))
+        for _ in range(options.rounds):
+            for name, command, environment, lines in chosen:
+                runs[name].append(run(command, environment, alerts, work))
+                if name not in agrees:
+                    if lines:
+                        lines()
+                    agrees[name] = agreement(truth, work)
+    tell(options, starts, runs, agrees)
+
+
+def tell(options, starts, runs, agrees) -> None:
+    load = os.getloadavg()[0]
+    print(f"{options.n} alerts, medians of {options.rounds} rounds, load {load:.1f} on {os.cpu_count()} cores")
+    print(f"{'engine':<18} {'alerts/s':>9} {'per CPU-s':>10} {'wall s':>7} {'MiB':>6} {'start s':>8}  {'quell x':>7}  agrees")
+    best = None
+    for name, all_runs in runs.items():
+        wall, cpu, rss = (median(column) for column in zip(*all_runs))
+        best = best or wall
+        times = f"{wall / best:.1f}"
+        print(f"{name:<18} {options.n / wall:>9.0f} {options.n / cpu:>10.0f} {wall:>7.2f} {rss:>6.0f} {starts[name]:>8.2f}  {times:>7}  {agrees[name]}")
+        if options.json:
+            told = {"engine": name, "n": options.n, "runs": all_runs, "start_s": starts[name], "agrees": agrees[name], "load": load}
+            with open(options.json, "a") as lines:
+                lines.write(json.dumps(told) + "\n")
+
+
+main()
