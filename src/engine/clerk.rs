@@ -16,7 +16,6 @@ use super::dataflow::Output;
 use super::journal::received;
 use crate::act::{Desk, DeskError, Handed};
 use crate::archive::{DecisionRow, Rows, VerdictRow};
-use crate::decide::Ruled;
 use crate::flow::Turn;
 use crate::record::{Decision, DecisionId, Epoch, IncidentState, Sym, Tick};
 
@@ -91,6 +90,13 @@ impl Clerk {
                 let entry = self.under_way.handed.entry(epoch).or_default();
                 entry.verdicts.extend(verdicts.into_iter().map(|(verdict, tenant)| (verdict, tenant, 0)));
             }
+            Output::Approvals(epoch, approvals) => {
+                let entry = self.under_way.handed.entry(epoch).or_default();
+                entry.approvals.extend(approvals.into_iter().map(|approval| (approval, 0)));
+            }
+            Output::Grounds(epoch, grounds) => {
+                self.under_way.handed.entry(epoch).or_default().grounds.extend(grounds);
+            }
             Output::Done(turn) => {
                 let now = self.under_way.handed.remove(&turn.epoch).unwrap_or_default();
                 self.turn(turn, now)?;
@@ -106,9 +112,13 @@ impl Clerk {
 
     fn turn(&mut self, turn: Turn, mut handed: Handed) -> Result<(), DeskError> {
         handed.ruled.sort_unstable_by_key(|ruled| (ruled.decision.tick, ruled.decision.id));
-        let rows = self.decision_rows(&handed.ruled);
+        let ruled = handed.ruled.iter().map(|ruled| ruled.decision.clone()).collect();
+        let rows = self.decision_rows(ruled);
         self.tell(turn.epoch, Rows::Decisions(rows));
         for (_, _, tick) in &mut handed.verdicts {
+            *tick = turn.settled;
+        }
+        for (_, tick) in &mut handed.approvals {
             *tick = turn.settled;
         }
         let said = handed.verdicts.iter();
@@ -130,27 +140,26 @@ impl Clerk {
         Ok(())
     }
 
-    fn decision_rows(&mut self, ruled: &[Ruled]) -> Vec<DecisionRow> {
+    /// Rows of decisions, and of those that they replace: of one turn's, one may replace another.
+    fn decision_rows(&mut self, said: Vec<Decision>) -> Vec<DecisionRow> {
         let plan_hash = self.plan_hash;
         let row = |decision: Decision, superseded_by| DecisionRow { decision, superseded_by, plan_hash };
         let decisions = &mut self.under_way.decisions;
-        let mut rows = Vec::new();
-        for Ruled { decision, .. } in ruled {
-            if let Some(before) = decision.supersedes.and_then(|id| decisions.remove(&id)) {
-                rows.push(row(before, Some(decision.id)));
-            }
-            decisions.insert(decision.id, decision.clone());
-            rows.push(row(decision.clone(), None));
-        }
-        rows
+        decisions.extend(said.iter().map(|decision| (decision.id, decision.clone())));
+        let replaced = said.iter().filter_map(|by| Some((by.supersedes?, by.id)));
+        let replaced: Vec<DecisionRow> =
+            replaced.filter_map(|(id, by)| Some(row(decisions.remove(&id)?, Some(by)))).collect();
+        said.into_iter().map(|decision| row(decision, None)).chain(replaced).collect()
     }
 
-    fn tell_done(&self, epoch: Epoch, done: crate::act::Rows) {
+    fn tell_done(&mut self, epoch: Epoch, done: crate::act::Rows) {
         let verdicts = done.verdicts.into_iter().filter_map(|verdict| {
             let outcome = done.outcomes.iter().find(|outcome| outcome.incident_id == verdict.incident_id)?;
             Some(VerdictRow { tenant: outcome.tenant, tick: outcome.tick, verdict })
         });
         let verdicts = verdicts.collect();
+        let decisions = self.decision_rows(done.decisions);
+        self.tell(epoch, Rows::Decisions(decisions));
         self.tell(epoch, Rows::Inputs(done.receipts.iter().map(received).collect()));
         self.tell(epoch, Rows::Actions(done.actions));
         self.tell(epoch, Rows::Verdicts(verdicts));

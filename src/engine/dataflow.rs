@@ -20,8 +20,8 @@ use crate::correlate::incidents::{Settings, Told as Gathered, incidents};
 use crate::correlate::index::Index;
 use crate::correlate::repeats::{Seen, repeats};
 use crate::correlate::revision::Revision;
-use crate::decide::Ruled;
 use crate::decide::ruling::{Told as Weighed, ruling};
+use crate::decide::{Ground, Ruled};
 use crate::enrich::{facts, watch::watch};
 use crate::flow::{Stream, Turn};
 use crate::plan::link::LinkSettings;
@@ -67,6 +67,10 @@ pub enum Output {
     Ruled(Epoch, Arc<Ruled>),
     /// What analysts said, with whose incident it is on.
     Verdicts(Epoch, Vec<(Verdict, Sym)>),
+    /// What people answered.
+    Approvals(Epoch, Vec<Approval>),
+    /// Executed rulings whose ground changed.
+    Grounds(Epoch, Vec<Ground>),
     /// Everything of the turn's epoch and those before it has been sent.
     Done(Turn),
 }
@@ -117,9 +121,7 @@ pub fn build(
             [Output::Rows(epoch, Rows::Matches(vec![FindingRow { finding, diff }]))]
         });
         leave(gathered, outputs, &probe, |epoch, gathered| [Output::Rows(epoch, gathered_rows(gathered))]);
-        leave(weighed, outputs, &probe, move |epoch, weighed| {
-            weighed_rows(weighed, &told).map(move |rows| Output::Rows(epoch, rows))
-        });
+        leave(weighed, outputs, &probe, move |epoch, weighed| weighed_out(epoch, weighed, &told));
         leave(ruled, outputs, &probe, |epoch, ruled| [Output::Ruled(epoch, ruled)]);
     });
     (inputs, probe)
@@ -164,7 +166,7 @@ fn gathered_rows(gathered: Gathered) -> Rows {
     }
 }
 
-fn weighed_rows(weighed: Weighed, with: &Proposing) -> impl Iterator<Item = Rows> + use<> {
+fn weighed_out(epoch: Epoch, weighed: Weighed, with: &Proposing) -> Vec<Output> {
     let (rows, scores) = match weighed {
         Weighed::Versions(versions) => {
             let scores =
@@ -173,8 +175,10 @@ fn weighed_rows(weighed: Weighed, with: &Proposing) -> impl Iterator<Item = Rows
             (Rows::Incidents(versions.into_iter().map(incident_row).collect()), scores)
         }
         Weighed::Candidates(candidates) => (Rows::Candidates(candidates), Vec::new()),
+        Weighed::Grounds(grounds) => return vec![Output::Grounds(epoch, grounds)],
     };
-    [rows, Rows::Inputs(scores)].into_iter().filter(|rows| !rows.is_empty())
+    let rows = [rows, Rows::Inputs(scores)].into_iter().filter(|rows| !rows.is_empty());
+    rows.map(|rows| Output::Rows(epoch, rows)).collect()
 }
 
 fn incident_row(judged: Judged) -> IncidentRow {

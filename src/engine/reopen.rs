@@ -78,8 +78,8 @@ impl Reopened {
         let recall = scores::recall(&reader, &plan.playbooks).map_err(FeedError::Archive)?;
         let wiring = wiring(&plan, &names);
         let simulated = matches!(executor, Executor::Simulate(_));
-        let playbooks = Arc::clone(&wiring.proposing.playbooks);
-        let desk = Desk::reopen(&state, executor, playbooks, Arc::clone(&names)).map_err(RunError::Desk)?;
+        let ruled_by = (Arc::clone(&wiring.proposing.playbooks), Arc::clone(&wiring.proposing.policy));
+        let desk = Desk::reopen(&state, executor, ruled_by, Arc::clone(&names)).map_err(RunError::Desk)?;
         let (to_archive, told) = unbounded();
         let clerk = Clerk {
             desk,
@@ -122,6 +122,10 @@ impl Reopened {
         let ended = || RunError::Worker("the worker ended".to_owned());
         if !batch.verdicts.is_empty() {
             self.outputs.send(Output::Verdicts(epoch, batch.verdicts)).map_err(|_| ended())?;
+        }
+        if !batch.approvals.is_empty() {
+            let approvals = Output::Approvals(epoch, batch.approvals.clone());
+            self.outputs.send(approvals).map_err(|_| ended())?;
         }
         // What was written before the word was taken then, in the archive itself.
         let was = batch.was.unwrap_or(epoch);

@@ -157,8 +157,8 @@ impl Run {
             .spawn(move || archivist.run(&archive_inbox, &token))?;
         let wiring = wiring(&plan, &names);
         let simulated = matches!(executor, Executor::Simulate(_));
-        let playbooks = Arc::clone(&wiring.proposing.playbooks);
-        let desk = Desk::open(&archive.join(STATE_FOLDER), executor, playbooks, Arc::clone(&names))?;
+        let ruled_by = (Arc::clone(&wiring.proposing.playbooks), Arc::clone(&wiring.proposing.policy));
+        let desk = Desk::open(&archive.join(STATE_FOLDER), executor, ruled_by, Arc::clone(&names))?;
         let clerk = Clerk {
             desk,
             archive: to_archive.clone(),
@@ -274,6 +274,9 @@ impl Run {
         }
         if !batch.verdicts.is_empty() {
             sent &= self.outputs.send(Output::Verdicts(epoch, batch.verdicts)).is_ok();
+        }
+        if !batch.approvals.is_empty() {
+            sent &= self.outputs.send(Output::Approvals(epoch, batch.approvals.clone())).is_ok();
         }
         let turn = Turn { epoch, settled, last: batch.last };
         self.under_way += 1;
