@@ -43,9 +43,11 @@ fn taken_apart(score: f32, kind: IncidentKind) -> (Vec<String>, Vec<String>, Opt
 }
 
 #[test]
-fn a_part_that_would_be_asked_about_carries_what_was_executed() {
-    let (grounds, beside, ruled) = taken_apart(0.5, IncidentKind::Linked);
+fn a_part_that_would_be_acted_on_carries_what_was_executed() {
+    let (grounds, beside, ruled) = taken_apart(0.9, IncidentKind::Linked);
     assert_eq!((grounds.len(), beside, ruled), (0, vec!["carried".to_owned()], None));
+    let (grounds, beside, ruled) = taken_apart(0.5, IncidentKind::Linked);
+    assert_eq!((grounds.len(), beside.len(), ruled), (1, 0, Some(Ruling::Escalate)));
     let (grounds, beside, ruled) = taken_apart(0.1, IncidentKind::Linked);
     assert_eq!((grounds, beside.len()), (vec!["host:h2 Some(Parted)".to_owned()], 0));
     assert_eq!(ruled, Some(Ruling::Decline));

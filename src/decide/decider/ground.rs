@@ -4,10 +4,10 @@
 //! in each part that carries it:
 //!
 //! - The part that keeps the name keeps what was executed and denied. A target that none of its alerts has is lost to it.
-//! - A new part carries what was executed on a target where it would by itself have people at least asked to do the same:
-//!   the playbook fits it, with that target; it is taken for an attack; the score reaches the floor of escalation. Then the
-//!   playbook counts as executed for it, so it is not executed again, and a decision says so (`carried`). A part that is not
-//!   ranked carries nothing.
+//! - A new part carries what was executed on a target where it would by itself be done without asking anybody: the
+//!   playbook fits it, with that target; it is taken for an attack; score and confidence reach the floors of execution. Then
+//!   the playbook counts as executed for it, so it is not executed again, and a decision says so (`carried`). Any other part
+//!   is ruled on anew: people may be asked, and what they approve joins what stands, unless it was undone by then.
 //! - A new part carries a denial while the playbook would act there on nothing but what was denied, and no rule has fired
 //!   in it that had not in the whole: that would be new evidence, on which people are asked anew.
 //!
@@ -84,11 +84,12 @@ impl Decider {
                 ..it.clone()
             })
             .collect();
-        let floor = rules.policy.floors.escalate.0;
+        let floors = &rules.policy.floors.execute;
+        let floor = (floors.score.0, floors.confidence.0);
         let carried = whole.executed.iter().filter_map(|done| {
             // What the part that keeps the name has lost at this tick may be here: the parts come in no order.
             let own = |aim: &&Aim| {
-                aim.lost != Some(Lost::Indicator) && wanted(case, done, aim.entity, (floor, Score(0)), rules)
+                aim.lost != Some(Lost::Indicator) && wanted(case, done, aim.entity, floor, rules)
             };
             let aims = done.aims.iter().filter(own).map(|aim| Aim { lost: None, ..aim.clone() });
             let aims: Vec<Aim> = aims.collect();
