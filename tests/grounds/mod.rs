@@ -1,5 +1,7 @@
 //! What the tests of withdrawn ground share: a plan of few playbooks, hosts and addresses by hand, a site that takes orders.
 
+#![allow(unreachable_pub, reason = "as in `common`")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write as _};
@@ -154,6 +156,12 @@ impl World {
         home(archive, alert)
     }
 
+    /// The same in the file's own order, by three workers, a record at a time.
+    pub fn replayed_as_it_came(&self, archive: &Path) {
+        let mut command = self.simulated(&[&self.hand()], archive);
+        done(command.args(["--arrival", "--workers", "3", "--batch", "1"]));
+    }
+
     fn simulated(&self, inputs: &[&Path], archive: &Path) -> std::process::Command {
         let environment = r#"{"seed": 7, "analyst": {"coverage": 0.0, "error": 0.0, "delay_s": [1, 1]}, "success": [], "otherwise": 1.0}"#;
         let path = self.path("environment.json");
@@ -294,6 +302,11 @@ impl Site {
     /// The next order that undoes something is never answered.
     pub fn hang_on_undo(&self) {
         self.hangs.store(true, Ordering::SeqCst);
+    }
+
+    /// Whatever was ordered so far is another run's.
+    pub fn forget(&self) {
+        self.orders.lock().expect("no panic").clear();
     }
 
     fn all(&self) -> Vec<Value> {
