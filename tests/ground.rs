@@ -4,7 +4,7 @@
 mod common;
 mod grounds;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use common::live::{Live, heard, taken, until};
 use common::{count, digest, held, quell};
@@ -28,7 +28,7 @@ fn after() -> String {
 const BLOCKED: [&str; 2] = ["deny ip:203.0.113.5", "deny ip:203.0.113.9"];
 
 /// A live run in which the probe is said not to belong; killed while the undo is called for, if so told.
-fn unprobed(world: &World, name: &str, more: &[&str], killed: bool) -> std::path::PathBuf {
+fn unprobed(world: &World, name: &str, more: &[&str], killed: bool) -> PathBuf {
     let archive = world.path(name);
     world.write(&(noise_before() + &probed()));
     let mut live = Live::start(&world.flow, &archive, more);
@@ -182,6 +182,54 @@ fn parts_carry_what_was_executed_and_what_was_denied() {
     let reasons: Vec<_> = of_part.iter().filter_map(|line| line.reason_detail.clone()).collect();
     assert_eq!(reasons, ["all_denied: a person denied every playbook that fits"]);
     world.says_the_same(&archive, "again");
+}
+
+/// Parted when mallory is listed; apart while that is so; joined when mallory links again.
+fn listed(world: &World, name: &str, more: &[&str], killed: bool) -> PathBuf {
+    let archive = world.path(name);
+    world.site.forget();
+    world.write(&(noise_before() + &joined()));
+    let mut live = Live::start(&world.flow, &archive, more);
+    taken(&archive, 37);
+    let apart = || home(&archive, "web-1 scan 0") != home(&archive, "db-2 copy 300");
+    assert!(!apart());
+    world.never_link(&["user:mallory"]);
+    until("it is taken apart", || apart().then_some(()));
+    if killed {
+        live.kill();
+        live = Live::start(&world.flow, &archive, more);
+        until("it goes on", || live.told().contains("Ctrl-C").then_some(()));
+    }
+    let web = Line { host: "web-1", ip: "203.0.113.5", user: "mallory", ..Line::default() };
+    let db = Line { host: "db-2", ip: "203.0.113.7", user: "mallory", ..Line::default() };
+    world.append(&[db.with("steal", 960).text(), web.with("wipe", 1_000).text(), noise(1_100)].concat());
+    taken(&archive, 40);
+    assert_eq!(home(&archive, "web-1 wipe 1000"), home(&archive, "web-1 scan 0"));
+    assert_eq!(home(&archive, "db-2 steal 960"), home(&archive, "db-2 copy 300"));
+    assert!(apart(), "mallory does not link");
+    let before = heard(&archive, "context");
+    world.never_link(&[]);
+    until("the list is taken", || (heard(&archive, "context") > before).then_some(()));
+    world.append(&[db.with("sell", 1_200).text(), web.with("send", 1_260).text(), noise(2_100)].concat());
+    taken(&archive, 43);
+    assert_eq!(count(&live.stop(), "divergences"), 0);
+    held(&archive);
+    assert!(!apart(), "mallory links again");
+    archive
+}
+
+#[test]
+fn a_listed_entity_parts_what_only_it_joined_until_it_is_taken_off() {
+    let world = World::acting("execute");
+    let archive = listed(&world, "live", &[], false);
+    assert_eq!(world.site.orders("deny"), ["deny ip:203.0.113.5", "deny ip:203.0.113.7"]);
+    assert!(undone(&archive).is_empty(), "each part has its own ground");
+    world.says_the_same(&archive, "again");
+    let first = tables(&archive);
+    assert_eq!(tables(&listed(&world, "three", &["--workers", "3", "--batch", "2"], false)), first);
+    let killed = listed(&world, "killed", &[], true);
+    assert_eq!(tables(&killed), first);
+    world.says_the_same(&killed, "killed again");
 }
 
 /// Two addresses, of which one alone may be blocked: the indicator.

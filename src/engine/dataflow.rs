@@ -19,7 +19,7 @@ use crate::correlate::group::Compiled;
 use crate::correlate::incidents::{Settings, Told as Gathered, incidents};
 use crate::correlate::index::Index;
 use crate::correlate::repeats::{Seen, repeats};
-use crate::correlate::revision::Revision;
+use crate::correlate::revision::Revised;
 use crate::decide::ruling::{Told as Weighed, ruling};
 use crate::decide::{Ground, Ruled};
 use crate::enrich::{facts, watch::watch};
@@ -42,8 +42,8 @@ pub struct Inputs {
     pub context: InputSession<Epoch, (Entity, ContextRow), Diff>,
     /// People's answers; one worker gets them.
     pub approvals: Handle<Approval>,
-    /// Incidents that analysts took apart; one worker gets them.
-    pub revisions: Handle<Arc<Revision>>,
+    /// Incidents that are taken apart, to one worker; changes of the list of entities that never link, to every one.
+    pub revisions: Handle<Revised>,
 }
 
 /// What the dataflow is made from.

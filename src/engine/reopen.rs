@@ -14,7 +14,7 @@ use super::archivist::Told;
 use super::clerk::{Clerk, UnderWay};
 use super::dataflow::Output;
 use super::log::STATE_FOLDER;
-use super::revise::revisions;
+use super::revise::revised;
 use super::run::{Batch, RunError, kill_switch, wiring};
 use super::scores;
 use super::workers::Workers;
@@ -116,10 +116,11 @@ impl Reopened {
     }
 
     /// Takes an epoch; its rows.
-    pub fn turn(&mut self, batch: Batch) -> Result<Vec<Rows>, ReopenError> {
+    pub fn turn(&mut self, mut batch: Batch) -> Result<Vec<Rows>, ReopenError> {
         self.epoch += 1;
         let epoch = self.epoch;
         let ended = || RunError::Worker("the worker ended".to_owned());
+        let listed = batch.take_listed();
         if !batch.verdicts.is_empty() {
             self.outputs.send(Output::Verdicts(epoch, batch.verdicts)).map_err(|_| ended())?;
         }
@@ -129,8 +130,8 @@ impl Reopened {
         }
         // What was written before the word was taken then, in the archive itself.
         let was = batch.was.unwrap_or(epoch);
-        let revisions =
-            revisions(&self.reader, &batch.unlinks, was, self.settled).map_err(RunError::Revise)?;
+        let at = (was, self.settled);
+        let revisions = revised(&self.reader, &batch.unlinks, listed, at).map_err(RunError::Revise)?;
         self.settled = batch.settled;
         let turn = Turn { epoch, settled: batch.settled, last: batch.last };
         if !self.workers.feed(turn, batch.alerts, batch.context, batch.approvals, revisions) {

@@ -102,7 +102,9 @@ impl World {
         let source = "tenant: default\nsources:\n  - {name: hand.jsonl, type: file, path: hand.jsonl}\n";
         edit(&flow, "tenant: default\n", source);
         let world = World { flow, folder, site: Site::start() };
+        edit(&world.flow, "never_link: []", "never_link: [never.csv]");
         world.indicators(&[]);
+        world.never_link(&[]);
         world
     }
 
@@ -143,11 +145,20 @@ impl World {
 
     /// The table of indicators.
     pub fn indicators(&self, entities: &[&str]) {
-        let mut text = "entity,confidence\n".to_owned();
+        self.table("indicators.csv", "entity,confidence", entities);
+    }
+
+    /// The list of entities that never link.
+    pub fn never_link(&self, entities: &[&str]) {
+        self.table("never.csv", "entity,why", entities);
+    }
+
+    fn table(&self, name: &str, head: &str, entities: &[&str]) {
+        let mut text = format!("{head}\n");
         for entity in entities {
             writeln!(text, "{entity},90").expect("memory");
         }
-        std::fs::write(self.path("plan/indicators.csv"), text).expect("room");
+        std::fs::write(self.path("plan").join(name), text).expect("room");
     }
 
     /// A run over the file that is over, with its orders carried out in a simulated site; the incident of an alert.
