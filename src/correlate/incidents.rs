@@ -88,26 +88,14 @@ pub fn incidents<'scope>(
         Revised::Listed(changes) => Beside::Listed(own, changes),
     }));
     let mut tenants = Tenants::default();
-    let mut waiting: BTreeMap<(Tick, Finding), Diff> = BTreeMap::new();
+    let mut waiting = Waiting::new();
     let mut publishing = Publishing::new(settings.link.strong, Arc::clone(&settings.names));
     let mut settled = NOTHING_SETTLED;
     turns("incidents", (alerts, by_tenant), (beside, by_tenant_too), clock, move |work| {
         let with = &mut publishing;
         let (versions, members, links) = (work.out, Vec::new(), Vec::new());
         let mut now = Now { settings: &settings, with, versions, members, links };
-        let (mut cuts, mut changes) = (Vec::new(), Vec::new());
-        for beside in work.second.drain(..) {
-            match beside {
-                Beside::Finding(finding, diff) => add(&mut waiting, finding, diff),
-                Beside::Revision(revision) => cuts.push(revision),
-                Beside::Listed(_, more) => changes.extend(more),
-            }
-        }
-        cuts.sort_unstable_by_key(|cut| cut.known.incident);
-        for cut in cuts {
-            tenants.of(cut.known.tenant, &settings).revise(&cut, settled, &mut now);
-        }
-        tenants.list(&changes);
+        tenants.take(work.second.drain(..), &mut waiting, settled, &mut now);
         settled = work.turn.settled;
         let later = waiting.split_off(&(work.turn.settled, Finding::default()));
         let due = std::mem::replace(&mut waiting, later);
@@ -142,8 +130,11 @@ pub fn incidents<'scope>(
     })
 }
 
+/// Findings until they are settled.
+type Waiting = BTreeMap<(Tick, Finding), Diff>;
+
 /// Notes a finding until it is settled, or its withdrawal.
-fn add(waiting: &mut BTreeMap<(Tick, Finding), Diff>, finding: Finding, diff: Diff) {
+fn add(waiting: &mut Waiting, finding: Finding, diff: Diff) {
     let sum = waiting.entry((finding.tick, finding.clone())).or_default();
     *sum += diff;
     if *sum == 0 {

@@ -185,3 +185,39 @@ fn note(simulated: bool, rows: &Rows, handed: &mut Handed) {
         handed.closed.extend(closed.map(|incident| (incident.id, incident.tenant, incident.tick)));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::act::Executor;
+    use crate::decide::fixture::shipped;
+
+    #[test]
+    fn what_is_replaced_in_its_own_turn_says_so_whatever_the_order_of_names() {
+        let plan = shipped();
+        let dir = tempfile::tempdir().unwrap();
+        let (playbooks, policy) = (plan.playbooks.clone().into(), Arc::new(plan.policy.clone()));
+        let desk = Desk::open(dir.path(), Executor::DryRun, (playbooks, policy), Arc::clone(&plan.names));
+        let mut clerk = Clerk {
+            desk: desk.unwrap(),
+            archive: crossbeam_channel::unbounded().0,
+            plan_hash: Sym::EMPTY,
+            simulated: false,
+            kill: PathBuf::new(),
+            under_way: UnderWay::default(),
+        };
+        let incident = plan.incident("a", 10, "T1021", "host:h1");
+        let first = plan.executed(&incident, "ransomware-contain-host").decision;
+        for (before, after) in [(1, 2), (4, 3)] {
+            let before = Decision { id: DecisionId([before; 16]), ..first.clone() };
+            let after =
+                Decision { id: DecisionId([after; 16]), supersedes: Some(before.id), ..first.clone() };
+            let mut said = vec![before.clone(), after.clone()];
+            said.sort_unstable_by_key(|decision| decision.id);
+            let rows = clerk.decision_rows(said);
+            let replaced: Vec<_> = rows.iter().filter(|row| row.superseded_by == Some(after.id)).collect();
+            assert_eq!((rows.len(), replaced.len()), (3, 1));
+            assert_eq!(replaced[0].decision.id, before.id);
+        }
+    }
+}

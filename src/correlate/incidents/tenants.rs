@@ -6,7 +6,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::super::link::Links;
 use super::super::revision::Listed;
-use super::{Settings, Tenant};
+use super::{Beside, Now, Settings, Tenant, Waiting, add};
 use crate::record::{Entity, Sym, Tick};
 
 /// All tenants that a worker has met. What is listed stays until it is taken off.
@@ -40,8 +40,33 @@ impl Tenants {
         })
     }
 
+    /// Takes what came beside alerts: incidents are taken apart as of what was settled before, in the order of their names,
+    /// and then the lists change.
+    pub(super) fn take(
+        &mut self,
+        beside: impl Iterator<Item = Beside>,
+        waiting: &mut Waiting,
+        settled: Tick,
+        now: &mut Now<'_>,
+    ) {
+        let (mut cuts, mut changes) = (Vec::new(), Vec::new());
+        for beside in beside {
+            match beside {
+                Beside::Finding(finding, diff) => add(waiting, finding, diff),
+                Beside::Revision(revision) => cuts.push(revision),
+                Beside::Listed(_, more) => changes.extend(more),
+            }
+        }
+        cuts.sort_unstable_by_key(|cut| cut.known.incident);
+        for cut in cuts {
+            let settings = now.settings;
+            self.of(cut.known.tenant, settings).revise(&cut, settled, now);
+        }
+        self.list(&changes);
+    }
+
     /// The lists have changed.
-    pub(super) fn list(&mut self, changes: &[Listed]) {
+    fn list(&mut self, changes: &[Listed]) {
         if changes.is_empty() {
             return;
         }
