@@ -124,15 +124,14 @@ impl Desk {
         };
         self.rows.decisions.push(decision.clone());
         match ruling {
-            Ruling::Execute => self.lift_all(&decision, lost, &own)?,
             Ruling::Escalate => {
                 let approved_by = BTreeSet::new();
                 let question = Question { decision, lost, actions: own, people, approved_by };
                 self.grounds.questions.insert(id, question);
             }
-            // Where others hold all of it these only let go: nothing is called for that.
             Ruling::Decline if self.policy.undo.withdrawn_ground == OnWithdrawnGround::Never => {}
-            Ruling::Decline => self.lift_all(&decision, lost, &own)?,
+            // Where others hold all of it these only let go: nothing is called for that.
+            Ruling::Execute | Ruling::Decline => self.lift_all(&decision, lost, &own)?,
         }
         Ok(())
     }

@@ -86,7 +86,7 @@ fn what_stands_on_withdrawn_ground_is_undone_once_and_says_what_it_undoes() {
         let mut desk = open(&plan, dir.path(), certain());
         let first = desk.handle(1, ruled(&[&block]), 2000).unwrap();
         assert_eq!(lines(&first), ["deny requested", "deny succeeded"]);
-        let then = desk.handle(2, grounds(&[gone.clone()]), 4000).unwrap();
+        let then = desk.handle(2, grounds(std::slice::from_ref(&gone)), 4000).unwrap();
         let later = desk.handle(3, Handed::default(), 1000 + 14_401).unwrap();
         assert!(lines(&later).is_empty(), "its time to live does not undo it again");
         assert_eq!((desk.divergences(), desk.sizes()), (0, [0, 0, 0]));

@@ -165,7 +165,9 @@ impl Links {
         }
         self.strong.clear();
         strong.sort_unstable();
-        strong.into_iter().for_each(|number| self.note_all_strong(number));
+        for number in strong {
+            self.note_all_strong(number);
+        }
     }
 
     /// Whether a revision said that the entity carries no link into the incident.
