@@ -86,14 +86,25 @@ impl Desk {
     /// Changes of ground in the order of decisions and ticks, answers in that of time and names.
     pub(super) fn take_in_grounds(&mut self, grounds: Vec<Ground>, approvals: Vec<(Approval, Tick)>) {
         for ground in grounds {
-            let which = ground.lost.map_or(0, |lost| 1 + lost as usize);
-            self.queue.insert((ground.tick, 6, ground.decision.id.0, which), Event::Ground(ground));
+            self.ground_later(ground.tick, ground);
         }
         for (approval, tick) in approvals {
             let time = approval.time.to_be_bytes();
             let id = ActionId::of(&[&time, &approval.decision_id.0, approval.by.as_bytes()]);
             self.queue.insert((tick, 7, in_order(approval.time, id), 0), Event::Answer(approval));
         }
+    }
+
+    /// Queues a change of ground, together with another of the same decision and second.
+    fn ground_later(&mut self, tick: Tick, mut ground: Ground) {
+        let which = ground.lost.map_or(0, |lost| 1 + lost as usize);
+        let place = (tick, 6, ground.decision.id.0, which);
+        if let Some(Event::Ground(before)) = self.queue.remove(&place) {
+            let more = before.targets.into_iter().filter(|it| !ground.targets.contains(it));
+            let more: Vec<_> = more.collect();
+            ground.targets.extend(more);
+        }
+        self.queue.insert(place, Event::Ground(ground));
     }
 
     /// A decision's ground is gone for some targets, or has come back.
@@ -176,8 +187,7 @@ impl Desk {
     /// A call has ended, or is in doubt: what waited for it is looked at again.
     pub(super) fn look_again(&mut self, caller: ActionId) {
         for ground in self.grounds.waiting.remove(&caller).into_iter().flatten() {
-            let which = ground.lost.map_or(0, |lost| 1 + lost as usize);
-            self.queue.insert((self.now, 6, ground.decision.id.0, which), Event::Ground(ground));
+            self.ground_later(self.now, ground);
         }
     }
 

@@ -294,3 +294,20 @@ fn what_is_in_doubt_is_undone_by_class_and_not_done_after_all() {
         }
     }
 }
+
+#[test]
+fn grounds_that_waited_for_answers_of_one_second_are_all_looked_at() {
+    let plan = policy(OnWithdrawnGround::Execute);
+    let server = Server::start(|_, _| Reply::Status(200));
+    let dir = tempfile::tempdir().unwrap();
+    let mut desk = open(&plan, dir.path(), calling(&server));
+    let incident = plan.incident("a", 1000, "T1110", "ip:203.0.113.1 ip:203.0.113.2");
+    let block = plan.executed(&incident, BLOCK);
+    let gone = |value: &str, tick| {
+        let entity = Entity::parse(value, &plan.names).unwrap();
+        Ground { targets: vec![(entity, false)], ..lost(&plan, &block, tick, Some(Lost::Parted)) }
+    };
+    let grounds = vec![gone("ip:203.0.113.1", 1000), gone("ip:203.0.113.2", 1001)];
+    let rows = desk.handle(1, Handed { grounds, ..ruled(&[&block]) }, 2000).unwrap();
+    assert_eq!(lines(&rows).iter().filter(|line| *line == "deny undone").count(), 2, "{:?}", lines(&rows));
+}
