@@ -8,6 +8,7 @@
 //! State: runs under way, actions under way or holding an effect, standing effects: each dies when it is over.
 
 mod life;
+mod undo;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -15,16 +16,16 @@ use std::sync::Arc;
 
 use super::effects::{Effects, Key};
 use super::executor::{Answer, Executor};
-use super::ledger::{Known, Ledger, LedgerError};
-use super::order::Order;
+use super::ledger::{Intent, Known, Ledger, LedgerError};
+use super::order::{Order, undo_id};
 use super::receipt::Receipt;
 use super::stepper::Walk;
-use crate::decide::Ruled;
+use crate::decide::{Ground, Ruled};
 use crate::plan::playbook::Playbook;
-use crate::plan::policy::Mode;
+use crate::plan::policy::{Mode, Policy};
 use crate::record::{
-    Action, ActionId, ActionStatus, Decision, DecisionId, Epoch, IncidentId, Member, Names, Outcome, Sym,
-    Target, Tick, Verdict,
+    Action, ActionId, ActionStatus, Approval, Decision, DecisionId, Epoch, IncidentId, Member, Names,
+    Outcome, Sym, Target, Tick, Verdict,
 };
 use crate::settle::Labels;
 
@@ -47,6 +48,10 @@ pub struct Handed {
     pub closed: Vec<(IncidentId, Sym, Tick)>,
     /// What analysts said, with whose incident it is on and the tick at which it came.
     pub verdicts: Vec<(Verdict, Sym, Tick)>,
+    /// Executed rulings whose ground changed.
+    pub grounds: Vec<Ground>,
+    /// People's answers, with the tick at which they came: those on undoing are the desk's.
+    pub approvals: Vec<(Approval, Tick)>,
 }
 
 /// What came of a turn.
@@ -60,6 +65,8 @@ pub struct Rows {
     pub verdicts: Vec<Verdict>,
     /// What was heard from outside the process, in order, with whose it is.
     pub receipts: Vec<(Receipt, Sym)>,
+    /// Rulings on undoing what stands on withdrawn ground, in order.
+    pub decisions: Vec<Decision>,
 }
 
 /// An event's place: its tick, its kind, an id, a step.
@@ -73,6 +80,8 @@ enum Event {
     Expiry { id: ActionId },
     Review { incident: IncidentId, tenant: Sym },
     Verdict { verdict: Verdict, tenant: Sym, tick: Tick },
+    Ground(Ground),
+    Answer(Approval),
 }
 
 /// How an action went.
@@ -110,17 +119,8 @@ struct Live {
     /// Outcomes in the ledger so far.
     outcomes: u32,
     attempts: u32,
-}
-
-/// An undoing order under way.
-struct Undo {
-    order: Order,
-    key: Key,
-    /// Actions whose effect it lifts.
-    parties: Vec<ActionId>,
-    /// Outcomes in the ledger so far.
-    outcomes: u32,
-    in_doubt: bool,
+    /// Its ground is gone: it holds nothing any more.
+    withdrawn: bool,
 }
 
 /// Ticks for which an effect without a time to live is watched, so that others may join it.
@@ -146,7 +146,9 @@ pub struct Desk {
     runs: BTreeMap<DecisionId, Run>,
     actions: BTreeMap<ActionId, Live>,
     /// Undoing orders under way, with what they lift.
-    undos: BTreeMap<ActionId, Undo>,
+    undos: BTreeMap<ActionId, undo::Undo>,
+    grounds: undo::Grounds,
+    policy: Arc<Policy>,
     in_doubt: BTreeSet<ActionId>,
     queue: BTreeMap<Place, Event>,
     members: BTreeMap<Tick, Vec<Member>>,
@@ -172,10 +174,10 @@ impl Desk {
     pub fn open(
         state_dir: &Path,
         executor: Executor,
-        playbooks: Arc<[Playbook]>,
+        (playbooks, policy): (Arc<[Playbook]>, Arc<Policy>),
         names: Arc<Names>,
     ) -> Result<Desk, DeskError> {
-        let mut desk = Desk::new(state_dir, executor, playbooks, names)?;
+        let mut desk = Desk::new(state_dir, executor, (playbooks, policy), names)?;
         desk.recover()?;
         Ok(desk)
     }
@@ -188,10 +190,10 @@ impl Desk {
     pub fn reopen(
         state_dir: &Path,
         executor: Executor,
-        playbooks: Arc<[Playbook]>,
+        plan: (Arc<[Playbook]>, Arc<Policy>),
         names: Arc<Names>,
     ) -> Result<Desk, DeskError> {
-        Ok(Desk { closed: true, ..Desk::new(state_dir, executor, playbooks, names)? })
+        Ok(Desk { closed: true, ..Desk::new(state_dir, executor, plan, names)? })
     }
 
     /// What is handed over from now on is new.
@@ -202,7 +204,7 @@ impl Desk {
     fn new(
         state_dir: &Path,
         executor: Executor,
-        playbooks: Arc<[Playbook]>,
+        (playbooks, policy): (Arc<[Playbook]>, Arc<Policy>),
         names: Arc<Names>,
     ) -> Result<Desk, DeskError> {
         Ok(Desk {
@@ -215,6 +217,8 @@ impl Desk {
             runs: BTreeMap::new(),
             actions: BTreeMap::new(),
             undos: BTreeMap::new(),
+            grounds: undo::Grounds::default(),
+            policy,
             in_doubt: BTreeSet::new(),
             queue: BTreeMap::new(),
             members: BTreeMap::new(),
@@ -237,7 +241,13 @@ impl Desk {
         if !matches!(self.executor, Executor::Webhook(_)) {
             return Ok(());
         }
-        let orders: Vec<Order> = self.ledger.in_doubt()?.into_iter().map(|intent| intent.order).collect();
+        let mut orders = Vec::new();
+        for Intent { order, .. } in self.ledger.in_doubt()? {
+            // What was undone must not be done after all.
+            if !self.ledger.intended(undo_id(order.action_id))? {
+                orders.push(order);
+            }
+        }
         let tick = self.ledger.last_tick()?.unwrap_or(0);
         let answers = self.executor.resolve(&orders);
         let mut outcomes = Vec::new();
@@ -280,6 +290,7 @@ impl Desk {
     pub fn halt(&mut self, halted: bool) {
         self.halted = halted;
         if !halted {
+            self.leave_held_back();
             self.queue.extend(std::mem::take(&mut self.held_back));
         }
     }
@@ -355,6 +366,7 @@ impl Desk {
                 ActionId::of(&[&verdict.incident_id.0, verdict.by.as_bytes(), &verdict.time.to_le_bytes()]);
             self.queue.insert((tick, 4, id.0, 0), Event::Verdict { verdict, tenant, tick });
         }
+        self.take_in_grounds(handed.grounds, handed.approvals);
         let Executor::Simulate(environment) = &self.executor else { return };
         for member in handed.members.into_iter().filter(|member| environment.knows(member.alert_id)) {
             self.members.entry(member.tick).or_default().push(member);
@@ -392,7 +404,10 @@ impl Desk {
     fn turn(&mut self, last: Tick, drain: bool) -> Result<(), DeskError> {
         loop {
             while let Some((place, event)) = self.next(last, drain) {
-                let begins = matches!(event, Event::Begin(_) | Event::Step { .. });
+                let begins = matches!(
+                    event,
+                    Event::Begin(_) | Event::Step { .. } | Event::Ground(_) | Event::Answer(_)
+                );
                 if self.halted && begins {
                     self.held_back.push((place, event));
                     continue;
@@ -410,6 +425,7 @@ impl Desk {
         if self.now.rem_euclid(86_400) < 3_600 {
             self.effects.advance(self.now);
             self.labels.advance(self.now);
+            self.grounds.advance(self.now);
         }
         Ok(())
     }
@@ -479,3 +495,5 @@ fn answer_of(known: Known) -> Answer {
 mod tests;
 #[cfg(test)]
 mod crash_tests;
+#[cfg(test)]
+mod undo_tests;

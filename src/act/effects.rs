@@ -118,6 +118,16 @@ impl Effects {
         self.all.get(key).map(|effect| effect.caller)
     }
 
+    /// Whether the call has succeeded.
+    pub(super) fn stands(&self, key: &Key) -> bool {
+        self.all.get(key).is_some_and(|effect| effect.stands)
+    }
+
+    /// Whether actions other than these hold it.
+    pub(super) fn is_shared(&self, key: &Key, own: &BTreeSet<ActionId>) -> bool {
+        self.all.get(key).is_some_and(|effect| !effect.holders.is_subset(own))
+    }
+
     /// Whether the action made or joined an effect that is not over.
     pub(super) fn is_party(&self, key: &Key, id: ActionId) -> bool {
         self.all.get(key).is_some_and(|effect| effect.parties.contains(&id))

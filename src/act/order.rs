@@ -67,12 +67,17 @@ pub fn action_id(
     ])
 }
 
+/// The identity of what undoes an action.
+pub(super) fn undo_id(action: ActionId) -> ActionId {
+    ActionId::of(&[b"undo", &action.0])
+}
+
 impl Order {
     /// The order that undoes this one.
     #[must_use]
     pub fn undo(&self, verb: Verb, requested: Tick) -> Order {
         Order {
-            action_id: ActionId::of(&[b"undo", &self.action_id.0]),
+            action_id: undo_id(self.action_id),
             verb,
             ttl_s: None,
             undo_of: Some(self.action_id),

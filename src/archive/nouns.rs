@@ -101,6 +101,8 @@ impl From<ActionLine> for Action {
             attempts: line.attempts,
             requested_time: line.requested_time.0,
             finished_time: line.finished_time.map(|time| time.0),
+            undo_of: line.undo_of,
+            reason: line.reason,
         }
     }
 }

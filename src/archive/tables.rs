@@ -255,6 +255,8 @@ table! {
     superseded_by: Option<DecisionId> = row.superseded_by;
     /// The earlier decision that it replaced.
     supersedes: Option<DecisionId> = row.decision.supersedes;
+    /// The executed decision whose actions it is to undo; none for a ruling on a playbook.
+    undoes: Option<DecisionId> = row.decision.undoes;
 }
 
 table! {
@@ -284,6 +286,10 @@ table! {
     requested_time: Utc = Utc(row.requested_time);
     /// When it ended.
     finished_time: Option<Utc> = row.finished_time.map(Utc);
+    /// The action that it undoes, because that stands on withdrawn ground.
+    undo_of: Option<ActionId> = row.undo_of;
+    /// Why it undoes that.
+    reason: Option<String> = row.reason.as_deref();
 }
 
 table! {

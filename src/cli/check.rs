@@ -132,6 +132,7 @@ fn context(pipeline: &Pipeline, folder: &Path, faults: &mut Vec<Fault>) -> usize
         (ContextTable::Assets, &context.assets),
         (ContextTable::Identities, &context.identities),
         (ContextTable::Indicators, &context.indicators),
+        (ContextTable::NeverLink, &context.never_link),
     ] {
         // One that is not there was told already.
         for file in files.iter().map(|file| folder.join(file)).filter(|file| file.is_file()) {

@@ -168,6 +168,7 @@ fn replace(plan: &mut Plan, args: &Args) -> Result<(), Failure> {
             assets: table("assets.csv")?,
             identities: table("identities.csv")?,
             indicators: table("indicators.csv")?,
+            never_link: Vec::new(),
         };
     }
     Ok(())
@@ -339,8 +340,8 @@ fn feed_set(args: &Args, parsing: &Parsing, run: &mut Run, progress: &Progress) 
 
 /// How the plan's tables stand; none where it names none.
 fn tables(plan: &Plan, names: &Names) -> Result<Option<Said>, Failure> {
-    let Context { assets, identities, indicators } = &plan.pipeline.context;
-    if assets.is_empty() && identities.is_empty() && indicators.is_empty() {
+    let Context { assets, identities, indicators, never_link } = &plan.pipeline.context;
+    if [assets, identities, indicators, never_link].iter().all(|files| files.is_empty()) {
         return Ok(None);
     }
     let rows = setup::context(plan, names).map_err(Failure::Plan)?;

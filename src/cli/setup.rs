@@ -107,6 +107,7 @@ pub(crate) fn context(plan: &Plan, names: &Names) -> Result<tables::Rows, Vec<Fa
         (ContextTable::Assets, &context.assets),
         (ContextTable::Identities, &context.identities),
         (ContextTable::Indicators, &context.indicators),
+        (ContextTable::NeverLink, &context.never_link),
     ] {
         for file in files {
             match tables::read(table, &plan.path(file), names) {

@@ -183,8 +183,8 @@ impl Turning {
     }
 
     fn epoch(&mut self, said: &[Said]) -> Result<bool, Failure> {
-        // An incident is taken apart as it was written: no record may come between.
-        let most = if said.iter().any(Said::is_unlink) { 0 } else { self.most };
+        // Incidents are taken apart as they were written: no record may come between.
+        let most = if said.iter().any(Said::stands_alone) { 0 } else { self.most };
         self.epoch_of(said, most)
     }
 

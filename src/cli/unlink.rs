@@ -13,8 +13,8 @@ use crate::record::{AlertId, IncidentId, Unlink, Unrelated};
 /// Take an incident apart: say which alert, entity or link does not belong in it.
 ///
 /// The part with most alerts keeps the incident's name; each other part becomes an incident of its own. Playbooks are
-/// weighed anew for all of them; what was executed stays. A run that is going on takes the word; where it is over, it counts
-/// at once.
+/// weighed anew for all of them. What was executed stays where a part would have it done too; where its ground is gone, the
+/// policy's `undo` says what becomes of it. A run that is going on takes the word; where it is over, it counts at once.
 ///
 /// Example: quell unlink 0123456789abcdef0123456789abcdef --entity host:web-1 --by ada --archive archive/
 #[derive(clap::Args)]

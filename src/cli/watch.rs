@@ -27,6 +27,7 @@ impl Watch {
     pub(crate) fn new(plan: &Arc<Plan>, names: &Arc<Names>) -> Watch {
         let context = &plan.pipeline.context;
         let files = context.assets.iter().chain(&context.identities).chain(&context.indicators);
+        let files = files.chain(&context.never_link);
         let files = files.map(|file| (plan.path(file), None)).collect();
         Watch { plan: Arc::clone(plan), names: Arc::clone(names), files, rows: Rows::new() }
     }

@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use super::rarity::ActiveHours;
 use crate::flow::decade::weekly;
 use crate::plan::link::LinkSettings;
-use crate::record::{AlertId, Entity, IncidentKind, Millis, Sym, Tick};
+use crate::record::{Alert, AlertId, Entity, IncidentKind, Millis, Sym, Tick};
 
 /// An incident's number within one tenant, for the time of a run: never written.
 pub type Number = u64;
@@ -147,4 +147,14 @@ pub(super) fn meet(
     }
     meeting.novelty.mark(pointer.tick);
     meeting.last = Some(pointer);
+}
+
+/// The alert's entities that may link: of such kinds, and not on the list of those that never do.
+pub(super) fn linking<'a>(
+    settings: &'a LinkSettings,
+    listed: &'a FxHashSet<Entity>,
+    alert: &'a Alert,
+) -> impl Iterator<Item = Entity> + 'a {
+    let may = |it: &Entity| settings.entities.contains(&it.kind) && !listed.contains(it);
+    alert.entities.iter().map(|o| o.entity).filter(may)
 }

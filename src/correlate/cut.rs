@@ -14,11 +14,13 @@ use crate::record::{Alert, AlertId, Entity, Link};
 
 /// What is said not to belong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unrelated {
+pub enum Unrelated<'a> {
     /// An alert, to all others.
     Alert(AlertId),
     /// Alerts by this entity.
     Entity(Entity),
+    /// Alerts by any of these entities, which never link.
+    Listed(&'a [Entity]),
     /// Two alerts.
     Link(AlertId, AlertId),
 }
@@ -55,7 +57,7 @@ pub struct Cut {
 }
 
 /// Takes an incident apart. `alerts` are in order; `links` stand between two of them each.
-pub fn cut(alerts: &[Arc<Alert>], links: &[Link], word: Unrelated) -> Result<Cut, Whole> {
+pub fn cut(alerts: &[Arc<Alert>], links: &[Link], word: Unrelated<'_>) -> Result<Cut, Whole> {
     let mut place: BTreeMap<AlertId, usize> = BTreeMap::new();
     for (at, alert) in alerts.iter().enumerate() {
         place.entry(alert.id).or_insert(at);
@@ -64,6 +66,7 @@ pub fn cut(alerts: &[Arc<Alert>], links: &[Link], word: Unrelated) -> Result<Cut
     let named = |link: &Link| match word {
         Unrelated::Alert(id) => [link.alert_id, link.other_alert_id].contains(&id),
         Unrelated::Entity(entity) => link.entity == Some(entity),
+        Unrelated::Listed(listed) => link.entity.is_some_and(|entity| listed.contains(&entity)),
         Unrelated::Link(one, other) => is_between(link, one, other),
     };
     let dropped: Vec<usize> = (0..links.len()).filter(|at| named(&links[*at])).collect();
@@ -86,7 +89,7 @@ pub fn cut(alerts: &[Arc<Alert>], links: &[Link], word: Unrelated) -> Result<Cut
     if parts.len() < 2 { Err(Whole::Holds) } else { Ok(Cut { parts, dropped, mended }) }
 }
 
-fn check(place: &BTreeMap<AlertId, usize>, links: &[Link], word: Unrelated) -> Result<(), Whole> {
+fn check(place: &BTreeMap<AlertId, usize>, links: &[Link], word: Unrelated<'_>) -> Result<(), Whole> {
     match word {
         Unrelated::Alert(id) if !place.contains_key(&id) => Err(Whole::NoAlert(id)),
         Unrelated::Alert(_) if place.len() == 1 => Err(Whole::Nothing),
@@ -97,7 +100,7 @@ fn check(place: &BTreeMap<AlertId, usize>, links: &[Link], word: Unrelated) -> R
             let missing = [one, other].into_iter().find(|id| !place.contains_key(id));
             Err(missing.map_or(Whole::NoLink(one, other), Whole::NoAlert))
         }
-        Unrelated::Alert(_) | Unrelated::Entity(_) | Unrelated::Link(..) => Ok(()),
+        Unrelated::Alert(_) | Unrelated::Entity(_) | Unrelated::Listed(_) | Unrelated::Link(..) => Ok(()),
     }
 }
 
@@ -122,7 +125,7 @@ fn mend(link: &Link, out: AlertId, alerts: &[Arc<Alert>], place: &BTreeMap<Alert
 }
 
 /// Of what no link joined before, the greatest fragments stay together, an alert that is taken out left aside.
-fn hold_together(before: &mut Union, after: &mut Union, alerts: &[Arc<Alert>], word: Unrelated) {
+fn hold_together(before: &mut Union, after: &mut Union, alerts: &[Arc<Alert>], word: Unrelated<'_>) {
     let mut fragments: BTreeMap<usize, BTreeMap<usize, usize>> = BTreeMap::new();
     for (at, alert) in alerts.iter().enumerate() {
         if word != Unrelated::Alert(alert.id) {

@@ -19,7 +19,7 @@ use timely::dataflow::operators::vec::Map;
 use super::dedup::Admitted;
 use super::group::Compiled;
 use super::link::{Links, Number, Verdict};
-use super::revision::Revision;
+use super::revision::{Listed, Revised, Revision};
 use super::summary::{Publishing, Summary};
 use crate::flow::{Stream, Turn, route, turns};
 use crate::plan::link::LinkSettings;
@@ -29,6 +29,9 @@ use crate::record::{
 };
 
 mod revise;
+mod tenants;
+
+use tenants::Tenants;
 
 /// What is told beside the incidents' versions.
 #[derive(Clone, Debug)]
@@ -57,13 +60,15 @@ pub struct Settings {
 enum Beside {
     Finding(Finding, Diff),
     Revision(Arc<Revision>),
+    /// To the worker of that number.
+    Listed(u64, Vec<Listed>),
 }
 
 /// Builds the operator.
 pub fn incidents<'scope>(
     alerts: Stream<'scope, Admitted>,
     findings: Stream<'scope, (Finding, Diff)>,
-    revisions: Stream<'scope, Arc<Revision>>,
+    revisions: Stream<'scope, Revised>,
     clock: Stream<'scope, Turn>,
     settings: Settings,
 ) -> (Stream<'scope, Arc<Incident>>, Stream<'scope, Told>) {
@@ -74,26 +79,23 @@ pub fn incidents<'scope>(
     let by_tenant_too = Exchange::new(|beside: &Beside| match beside {
         Beside::Finding(finding, _) => route(finding.tenant),
         Beside::Revision(revision) => route(revision.known.tenant),
+        Beside::Listed(worker, _) => *worker,
     });
     let findings = findings.map(|(finding, diff)| Beside::Finding(finding, diff));
-    let beside = findings.concat(revisions.map(Beside::Revision));
-    let mut tenants: FxHashMap<Sym, Tenant> = FxHashMap::default();
-    let mut waiting: BTreeMap<(Tick, Finding), Diff> = BTreeMap::new();
+    let own = clock.scope().worker().index() as u64;
+    let beside = findings.concat(revisions.map(move |revised| match revised {
+        Revised::Cut(revision) => Beside::Revision(revision),
+        Revised::Listed(changes) => Beside::Listed(own, changes),
+    }));
+    let mut tenants = Tenants::default();
+    let mut waiting = Waiting::new();
     let mut publishing = Publishing::new(settings.link.strong, Arc::clone(&settings.names));
     let mut settled = NOTHING_SETTLED;
     turns("incidents", (alerts, by_tenant), (beside, by_tenant_too), clock, move |work| {
         let with = &mut publishing;
         let (versions, members, links) = (work.out, Vec::new(), Vec::new());
         let mut now = Now { settings: &settings, with, versions, members, links };
-        for beside in work.second.drain(..) {
-            match beside {
-                Beside::Finding(finding, diff) => add(&mut waiting, finding, diff),
-                Beside::Revision(revision) => {
-                    tenant(&mut tenants, revision.known.tenant, &settings)
-                        .revise(&revision, settled, &mut now);
-                }
-            }
-        }
+        tenants.take(work.second.drain(..), &mut waiting, settled, &mut now);
         settled = work.turn.settled;
         let later = waiting.split_off(&(work.turn.settled, Finding::default()));
         let due = std::mem::replace(&mut waiting, later);
@@ -106,14 +108,14 @@ pub fn incidents<'scope>(
             while let Some(finding) =
                 found.next_if(|finding| place(finding) < Some((alert.tick, alert.time, alert.id)))
             {
-                tenant(&mut tenants, finding.tenant, &settings).finding(&finding, &mut now);
+                tenants.of(finding.tenant, &settings).finding(&finding, &mut now);
             }
-            tenant(&mut tenants, alert.tenant, &settings).alert(&alert, &mut now);
+            tenants.of(alert.tenant, &settings).alert(&alert, &mut now);
         }
         for finding in found {
-            tenant(&mut tenants, finding.tenant, &settings).finding(&finding, &mut now);
+            tenants.of(finding.tenant, &settings).finding(&finding, &mut now);
         }
-        let mut by_name: Vec<&mut Tenant> = tenants.values_mut().collect();
+        let mut by_name: Vec<&mut Tenant> = tenants.by_name.values_mut().collect();
         by_name.sort_unstable_by_key(|tenant| tenant.name);
         for tenant in by_name {
             tenant.turn(work.turn, &mut now);
@@ -128,8 +130,11 @@ pub fn incidents<'scope>(
     })
 }
 
+/// Findings until they are settled.
+type Waiting = BTreeMap<(Tick, Finding), Diff>;
+
 /// Notes a finding until it is settled, or its withdrawal.
-fn add(waiting: &mut BTreeMap<(Tick, Finding), Diff>, finding: Finding, diff: Diff) {
+fn add(waiting: &mut Waiting, finding: Finding, diff: Diff) {
     let sum = waiting.entry((finding.tick, finding.clone())).or_default();
     *sum += diff;
     if *sum == 0 {
@@ -147,20 +152,6 @@ fn only_alert(admitted: Admitted) -> Option<Arc<Alert>> {
 /// A finding's place is right after the alert that completed it.
 fn place(finding: &Finding) -> Option<(Tick, i64, AlertId)> {
     finding.alert_ids.last().map(|id| (finding.tick, finding.time, *id))
-}
-
-fn tenant<'a>(tenants: &'a mut FxHashMap<Sym, Tenant>, name: Sym, settings: &Settings) -> &'a mut Tenant {
-    tenants.entry(name).or_insert_with(|| Tenant {
-        name,
-        links: Links::new(settings.link.clone()),
-        open: FxHashMap::default(),
-        deadlines: BTreeMap::new(),
-        recent: FxHashMap::default(),
-        dirty: Vec::new(),
-        tick: Tick::MIN,
-        recent_swept: 1024,
-        worded: FxHashMap::default(),
-    })
 }
 
 /// Where one turn's results gather.

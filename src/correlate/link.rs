@@ -18,7 +18,7 @@
 use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 
-use super::bond::{Bond, Meeting, Onsets, Pair, Pointer, meet, raise};
+use super::bond::{Bond, Meeting, Onsets, Pair, Pointer, linking, meet, raise};
 use super::rarity::surprise;
 use super::shelf::{Place, Shelf};
 use crate::plan::link::LinkSettings;
@@ -73,6 +73,7 @@ pub struct Links {
     strong: FxHashMap<Entity, SmallVec<[Number; 2]>>,
     next: Number,
     swept: Tick,
+    listed: FxHashSet<Entity>,
 }
 
 impl Links {
@@ -92,6 +93,7 @@ impl Links {
             strong: FxHashMap::default(),
             next: 1,
             swept: 0,
+            listed: FxHashSet::default(),
         }
     }
 
@@ -110,7 +112,10 @@ impl Links {
         }
         let mut met: SmallVec<[(Entity, Place); 4]> = SmallVec::new();
         if strong {
-            met.extend(linking(&self.settings, alert).map(|entity| (entity, self.entities.place(entity))));
+            met.extend(
+                linking(&self.settings, &self.listed, alert)
+                    .map(|entity| (entity, self.entities.place(entity))),
+            );
             self.find_strong(alert, &met, surprise, &mut verdict);
             if last.is_none_or(|last| alert.tick - last.tick > 3600) {
                 self.onsets.count(alert.tick);
@@ -234,7 +239,7 @@ impl Links {
     fn find_weak(&self, alert: &Alert, surprise: i32, verdict: &mut Verdict) {
         let gap = self.settings.entity_gap_s;
         if surprise >= self.settings.surprise_entity {
-            for entity in linking(&self.settings, alert) {
+            for entity in linking(&self.settings, &self.listed, alert) {
                 if let Some(last) = self.entities.get(&entity).and_then(|meeting| meeting.last)
                     && self.strong_home(last.home)
                     && !self.bars(last.home, entity)
@@ -312,7 +317,7 @@ impl Links {
         bond.common = active + 1.0 >= self.settings.background_common_hours;
         if surprise >= self.settings.surprise_strong && bond.kind == IncidentKind::Linked {
             raise(bond, alert.rule, surprise);
-            let subject = alert.subject().filter(|subject| !bond.bars(*subject));
+            let subject = alert.subject().filter(|it| !bond.bars(*it) && !self.listed.contains(it));
             if let Some(subject) = subject.filter(|subject| bond.subjects.insert(*subject))
                 && bond.is_known_strong
             {
@@ -489,11 +494,6 @@ impl Links {
         let observed_s = tick - self.first.unwrap_or(tick);
         gap_s.min(self.onsets.gap_with(self.settings.coincidences_max, observed_s, tick))
     }
-}
-
-/// The alert's entities of kinds that may link.
-fn linking<'a>(settings: &'a LinkSettings, alert: &'a Alert) -> impl Iterator<Item = Entity> + 'a {
-    alert.entities.iter().map(|o| o.entity).filter(|entity| settings.entities.contains(&entity.kind))
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::cut::{Unrelated, Whole, cut};
-use crate::record::{Alert, AlertId, Entity, Finding, IncidentId, IncidentKind, Link, Sym, Tick};
+use crate::record::{Alert, AlertId, Diff, Entity, Finding, IncidentId, IncidentKind, Link, Sym, Tick};
 
 /// What the archive has of an incident.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -57,12 +57,26 @@ pub struct Revision {
     pub known: Known,
     /// What it becomes: first the part that keeps its name.
     pub parts: Vec<Part>,
-    /// The entity that joins the parts no more, where one was named; where none was, they are kept apart altogether.
-    pub barred: Option<Entity>,
+    /// Entities that join the parts no more, where some were named; where none was, they are kept apart altogether.
+    pub barred: Vec<Entity>,
+    /// Whether they are on the list of those that never link: then they join nothing for as long as they are on it.
+    pub listed: bool,
     /// The alert that is related to no other, where one was named.
     pub out: Option<AlertId>,
     /// Changes of links; the tick is filled in.
     pub links: Vec<Link>,
+}
+
+/// A change of the list of entities that never link: whose list (empty: everybody's), and +1 added, -1 taken back.
+pub type Listed = (Sym, Entity, Diff);
+
+/// What revises incidents.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Revised {
+    /// One is taken apart: told to any worker.
+    Cut(Arc<Revision>),
+    /// The list of entities that never link has changed: told to every worker.
+    Listed(Vec<Listed>),
 }
 
 /// Evidence whose weight is the later alert's surprise.
@@ -73,7 +87,7 @@ impl Revision {
     ///
     /// The new parts' names have the tick in them and not the epoch, which is another where the log is replayed. No alert
     /// of the incident can leave it twice at one tick, so that no name is given twice.
-    pub fn of(known: Known, word: Unrelated, tick: Tick) -> Result<Revision, Whole> {
+    pub fn of(known: Known, word: Unrelated<'_>, tick: Tick) -> Result<Revision, Whole> {
         let cut = cut(&known.alerts, &known.links, word)?;
         let mut of: BTreeMap<AlertId, usize> = BTreeMap::new();
         for (part, places) in cut.parts.iter().enumerate() {
@@ -119,11 +133,13 @@ impl Revision {
             links.push(Link { incident_id: part.id, diff: 1, ..link });
         }
         let (barred, out) = match word {
-            Unrelated::Entity(entity) => (Some(entity), None),
-            Unrelated::Alert(id) => (None, Some(id)),
-            Unrelated::Link(..) => (None, None),
+            Unrelated::Entity(entity) => (vec![entity], None),
+            Unrelated::Listed(entities) => (entities.to_vec(), None),
+            Unrelated::Alert(id) => (Vec::new(), Some(id)),
+            Unrelated::Link(..) => (Vec::new(), None),
         };
-        Ok(Revision { known, parts, barred, out, links })
+        let listed = matches!(word, Unrelated::Listed(_));
+        Ok(Revision { known, parts, barred, listed, out, links })
     }
 }
 

@@ -12,7 +12,7 @@ use super::dedup::dedup;
 use super::findings::findings;
 use super::group::Compiled;
 use super::incidents::{Settings, Told, incidents};
-use super::revision::{Known, Revision};
+use super::revision::{Known, Revised, Revision};
 use crate::flow::{Stream, Turn};
 use crate::plan::correlation::Correlations;
 use crate::plan::link::LinkSettings;
@@ -150,7 +150,7 @@ fn run_with(alerts: &[Alert], batch: usize, workers: usize, words: &[Word], name
                 if first {
                     let revision = revision(&so_far.lock().unwrap(), &alerts, *word, settled, &names);
                     if let Some(revision) = revision {
-                        revisions.send(Arc::new(revision));
+                        revisions.send(Revised::Cut(Arc::new(revision)));
                     }
                 }
                 turns.send(Turn { epoch, settled, last });

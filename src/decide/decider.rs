@@ -5,18 +5,23 @@
 //! executed is never taken back.
 //! State: [`Memories`] an incident and [`Spent`] windows; both die by event time.
 
+mod answer;
+mod ground;
+
+pub use ground::Ground;
+
 use std::collections::BTreeSet;
 
 use super::approved::{Approved, Undertaking};
 use super::guard::{self, Weighed};
-use super::memory::{Memories, Memory, Question};
+use super::memory::{Aim, Denied, Executed, Memories, Memory, Question};
 use super::spent::{Cost, Spent};
 use crate::plan::playbook::Playbook;
 use crate::plan::policy::{Mode, Policy};
 use crate::rank::propose::Proposal;
 use crate::record::{
-    Approval, Candidate, ContextFacts, Decision, DecisionId, Incident, IncidentId, IncidentKind,
-    IncidentState, Judgement, Names, Reason, Ruling, Score, Sym, Tick, Triage, Verb,
+    Candidate, ContextFacts, Decision, DecisionId, Incident, IncidentId, IncidentKind, IncidentState,
+    Judgement, Names, Reason, Ruling, Score, Sym, Tick, Triage, Verb,
 };
 
 /// What rulings are made by.
@@ -100,6 +105,10 @@ pub struct Decider {
     now: Tick,
     memories: Memories,
     spent: Spent,
+    /// Changes of ground at the tick under way.
+    loose: Vec<ground::Loose>,
+    /// Rulings beside those on the versions themselves.
+    beside: Vec<Ruled>,
 }
 
 /// The playbook that the ruling is on.
@@ -113,7 +122,14 @@ impl Decider {
     /// A decider without a past.
     #[must_use]
     pub fn new(tenant: Sym) -> Decider {
-        Decider { tenant, now: Tick::MIN / 2, memories: Memories::default(), spent: Spent::default() }
+        Decider {
+            tenant,
+            now: Tick::MIN / 2,
+            memories: Memories::default(),
+            spent: Spent::default(),
+            loose: Vec::new(),
+            beside: Vec::new(),
+        }
     }
 
     /// How many incidents are remembered.
@@ -130,6 +146,8 @@ impl Decider {
             IncidentState::Open | IncidentState::Closed => {}
             IncidentState::Merged | IncidentState::Split => return self.gone(incident, rules.policy),
         }
+        self.inherit(case, rules);
+        self.look_at_ground(case, rules);
         let ranked = match incident.kind {
             IncidentKind::Linked => true,
             IncidentKind::Background => incident.severity >= rules.policy.solo_severity,
@@ -138,7 +156,8 @@ impl Decider {
             return Rulings::default();
         }
         let denied = self.memories.get(incident.id).map(|memory| memory.denied.clone()).unwrap_or_default();
-        let eligible: Vec<bool> = case.proposals.iter().map(|it| is_eligible(it, &denied, rules)).collect();
+        let eligible = case.proposals.iter().map(|it| is_eligible(it, incident, &denied, rules));
+        let eligible: Vec<bool> = eligible.collect();
         let choice = self.choose(case, &eligible, rules);
         let candidates = self.weigh(case, &eligible, choice.as_ref(), rules);
         let ruling = match &choice {
@@ -218,12 +237,12 @@ impl Decider {
             targets: proposal.targets.clone(),
         };
         let decision = self.decision(case, undertaking.playbook_id, score(case, at), ruling, reason);
-        self.say(decision, Some(undertaking), rules)
+        let aims = Aim::all(&undertaking, case.context);
+        self.say(decision, Some((undertaking, aims)), rules)
     }
 
-    fn rule_on_nothing(&mut self, case: Case<'_>, denied: &[Sym], rules: Rules<'_>) -> Option<Ruled> {
-        let names = rules.names;
-        let asked = |it: &&Proposal| denied.contains(&names.intern(&rules.playbooks[it.playbook].id));
+    fn rule_on_nothing(&mut self, case: Case<'_>, denied: &[Denied], rules: Rules<'_>) -> Option<Ruled> {
+        let asked = |it: &&Proposal| is_denied(it, case.incident, denied, rules);
         let reason = if case.proposals.is_empty() {
             Reason::NoCandidate
         } else if let Some(proposal) = case.proposals.iter().find(|it| !asked(it)) {
@@ -256,6 +275,7 @@ impl Decider {
             confidence: case.judgement.confidence,
             model_version: case.model,
             supersedes: None,
+            undoes: None,
         }
     }
 
@@ -263,18 +283,24 @@ impl Decider {
     fn say(
         &mut self,
         decision: Decision,
-        undertaking: Option<Undertaking>,
+        undertaking: Option<(Undertaking, Vec<Aim>)>,
         rules: Rules<'_>,
     ) -> Option<Ruled> {
-        let incident = decision.incident_id;
-        let matters = matters(self.memory(incident, rules.policy), decision.ruling, decision.playbook_id);
+        let memory = self.memory(decision.incident_id, rules.policy);
+        // Who is asked must not be asked about what nobody would act on any more.
+        let lacks = |asked: &Aim, now: &[Aim]| !now.iter().any(|aim| aim.entity == asked.entity);
+        let is_stale =
+            memory.question.as_ref().zip(undertaking.as_ref()).is_some_and(|(question, (_, now))| {
+                decision.ruling == Ruling::Escalate && question.aims.iter().any(|asked| lacks(asked, now))
+            });
+        let matters = is_stale || matters(memory, decision.ruling, decision.playbook_id);
         matters.then(|| self.record(decision, undertaking, rules))
     }
 
     fn record(
         &mut self,
         mut decision: Decision,
-        undertaking: Option<Undertaking>,
+        undertaking: Option<(Undertaking, Vec<Aim>)>,
         rules: Rules<'_>,
     ) -> Ruled {
         decision.id = id_of(&decision, rules.names);
@@ -283,7 +309,7 @@ impl Decider {
             decision.id = DecisionId::of(&[&decision.id.0, b"again"]);
         }
         let now = self.now;
-        let cost = undertaking.as_ref().and_then(|it| {
+        let cost = undertaking.as_ref().and_then(|(it, _)| {
             let playbook = find(rules, it.playbook_id)?;
             Some((Cost::of(playbook, &it.targets), rules.policy.people(playbook)))
         });
@@ -295,14 +321,15 @@ impl Decider {
         memory.question = None;
         let mut approved = None;
         match (decision.ruling, undertaking, cost) {
-            (Ruling::Execute, Some(undertaking), Some((cost, _))) => {
-                memory.executed.push((decision.playbook_id, decision.id));
+            (Ruling::Execute, Some((undertaking, aims)), Some((cost, _))) => {
+                memory.executed.push(Executed { decision: decision.clone(), aims });
                 memory.entities.extend(cost.touched.iter().map(|key| key.1));
                 self.spent.spend(now, decision.playbook_id, cost);
                 approved = Some(Approved::new(undertaking));
             }
-            (Ruling::Escalate, Some(undertaking), Some((_, people))) => {
-                memory.question = Some(Question { undertaking, people, approved_by: BTreeSet::default() });
+            (Ruling::Escalate, Some((undertaking, aims)), Some((_, people))) => {
+                let approved_by = BTreeSet::default();
+                memory.question = Some(Question { undertaking, aims, people, approved_by });
                 memory.standing = Some(decision.clone());
             }
             (Ruling::Execute | Ruling::Escalate | Ruling::Decline, _, _) => {
@@ -336,81 +363,6 @@ impl Decider {
             .collect();
         replace(&mut self.memory(case.incident.id, rules.policy).candidates, fresh)
     }
-
-    /// A merged or split incident: its candidates are withdrawn, its question is closed, what was done moves on.
-    fn gone(&mut self, incident: &Incident, policy: &Policy) -> Rulings {
-        let Some(memory) = self.memories.get(incident.id) else { return Rulings::default() };
-        let standing = memory.standing.clone().filter(|standing| standing.ruling == Ruling::Escalate);
-        let candidates = replace(&mut self.memory(incident.id, policy).candidates, Vec::new());
-        if let Some(into) = incident.merged_into {
-            self.memories.merge(incident.id, into, self.now, Tick::from(policy.memory_s));
-        }
-        let ruled = standing.map(|standing| {
-            let mut decision = Decision {
-                tick: incident.tick,
-                ruling: Ruling::Decline,
-                reason: Reason::Gone,
-                supersedes: Some(standing.id),
-                ..standing.clone()
-            };
-            // The playbook's name is in the id of what is replaced: that id stands for it here.
-            decision.id =
-                DecisionId::of(&[&incident.id.0, &incident.tick.to_le_bytes(), &standing.id.0, b"gone"]);
-            let memory = self.memory(incident.id, policy);
-            memory.superseded.insert(standing.id, decision.id);
-            memory.question = None;
-            memory.standing = Some(decision.clone());
-            self.memories.note(&decision);
-            Ruled { decision, undertaking: None }
-        });
-        Rulings { candidates, ruled }
-    }
-
-    /// Takes a person's answer, as of a tick. An approval by people overrides the guard that asked them, and counts
-    /// against the windows that bound what is done without them.
-    pub fn approve(&mut self, approval: &Approval, tick: Tick, rules: Rules<'_>) -> Answer {
-        self.advance(tick, rules.policy);
-        let by = approval.by.trim().to_lowercase();
-        if by.is_empty() {
-            return Answer::Nameless;
-        }
-        let Some(incident_id) = self.memories.incident_of(approval.decision_id) else {
-            return Answer::Unknown;
-        };
-        let now = self.now;
-        let memory = self.memory(incident_id, rules.policy);
-        if let Some(by) = memory.superseded.get(&approval.decision_id) {
-            return Answer::Superseded { by: *by };
-        }
-        let standing = memory.standing.clone().filter(|standing| standing.id == approval.decision_id);
-        let (Some(standing), Some(question)) = (standing, memory.question.as_mut()) else {
-            return Answer::NoQuestion;
-        };
-        let answered = |ruling, reason| Decision { tick: now, ruling, reason, ..standing.clone() };
-        if !approval.approved {
-            memory.denied.push(standing.playbook_id);
-            let decision = answered(Ruling::Decline, Reason::Denied { by });
-            return Answer::Resolved(Box::new(self.record(decision, None, rules)));
-        }
-        if rules.policy.kill_switch {
-            return Answer::KillSwitch;
-        }
-        let hash = question.undertaking.playbook_hash;
-        if find(rules, standing.playbook_id).is_none_or(|playbook| playbook.hash != hash) {
-            return Answer::PlaybookChanged;
-        }
-        if !question.approved_by.insert(by) {
-            return Answer::Repeated;
-        }
-        let approved = u32::try_from(question.approved_by.len()).unwrap_or(u32::MAX);
-        if approved < question.people {
-            return Answer::Waiting { approved, people: question.people };
-        }
-        let by = question.approved_by.iter().cloned().collect::<Vec<_>>().join(", ");
-        let undertaking = question.undertaking.clone();
-        let decision = answered(Ruling::Execute, Reason::Approved { by });
-        Answer::Resolved(Box::new(self.record(decision, Some(undertaking), rules)))
-    }
 }
 
 /// Whether a ruling says something new of the incident.
@@ -422,7 +374,7 @@ fn matters(memory: &Memory, ruling: Ruling, playbook: Sym) -> bool {
             None => memory.executed.is_empty(),
         },
         Ruling::Execute | Ruling::Escalate => {
-            let done = memory.executed.iter().any(|(id, _)| *id == playbook);
+            let done = memory.executed.iter().any(|done| done.decision.playbook_id == playbook);
             let same = |it: &Decision| it.ruling == ruling && it.playbook_id == playbook;
             !done && !memory.standing.as_ref().is_some_and(same)
         }
@@ -456,9 +408,14 @@ fn find(rules: Rules<'_>, id: Sym) -> Option<&Playbook> {
     rules.playbooks.iter().find(|playbook| rules.names.intern(&playbook.id) == id)
 }
 
-fn is_eligible(proposal: &Proposal, denied: &[Sym], rules: Rules<'_>) -> bool {
+fn is_eligible(proposal: &Proposal, incident: &Incident, denied: &[Denied], rules: Rules<'_>) -> bool {
     let playbook = &rules.playbooks[proposal.playbook];
-    forbidden_verb(playbook, rules.policy).is_none() && !denied.contains(&rules.names.intern(&playbook.id))
+    forbidden_verb(playbook, rules.policy).is_none() && !is_denied(proposal, incident, denied, rules)
+}
+
+fn is_denied(proposal: &Proposal, incident: &Incident, denied: &[Denied], rules: Rules<'_>) -> bool {
+    let playbook = rules.names.intern(&rules.playbooks[proposal.playbook].id);
+    denied.iter().any(|denied| denied.playbook == playbook && denied.holds(proposal, incident))
 }
 
 fn forbidden_verb(playbook: &Playbook, policy: &Policy) -> Option<&'static str> {

@@ -10,13 +10,17 @@ mod guard;
 mod memory;
 mod spent;
 mod tally;
+mod undo;
 pub mod ruling;
 
 pub use approved::{Approved, Undertaking};
-pub use decider::{Answer, Case, Decider, Ruled, Rules, Rulings};
+pub use decider::{Answer, Case, Decider, Ground, Ruled, Rules, Rulings};
 pub use tally::{Sums, Tally};
+pub use undo::Undoing;
 
 #[cfg(test)]
 pub(crate) mod fixture;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod ground_tests;

@@ -10,11 +10,11 @@ use rustc_hash::FxHashMap;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::vec::Broadcast;
 
-use super::{Answer, Case, Decider, Ruled, Rules};
+use super::{Answer, Case, Decider, Ground, Ruled, Rules};
 use crate::flow::{Stream, Turn, turns};
 use crate::rank::judge::{Judged, Proposing};
 use crate::record::input::Approval;
-use crate::record::{Candidate, Sym};
+use crate::record::{Candidate, IncidentState, Sym};
 
 /// What the archive keeps of an epoch's rulings.
 #[derive(Clone, Debug)]
@@ -23,6 +23,8 @@ pub enum Told {
     Versions(Vec<Judged>),
     /// Playbooks weighed or withdrawn.
     Candidates(Vec<Candidate>),
+    /// Executed rulings whose ground changed.
+    Grounds(Vec<Ground>),
 }
 
 /// Builds the operator.
@@ -37,22 +39,33 @@ pub fn ruling<'scope>(
         let rules = Rules { policy: &with.policy, playbooks: &with.playbooks, names: &with.names };
         let mut versions: Vec<Judged> = std::mem::take(work.first);
         versions.sort_unstable_by_key(|judged| {
-            (judged.incident.tick, judged.incident.id, judged.incident.version)
+            // What is taken apart says so before any of its parts speaks.
+            let whole = judged.incident.state == IncidentState::Split;
+            (judged.incident.tick, !whole, judged.incident.id, judged.incident.version)
         });
-        let mut candidates = Vec::new();
-        for judged in &versions {
-            let tenant = judged.incident.tenant;
-            let decider = deciders.entry(tenant).or_insert_with(|| Decider::new(tenant));
-            let case = Case {
-                incident: &judged.incident,
-                context: &judged.facts,
-                proposals: &judged.proposals,
-                judgement: &judged.judgement,
-                model: judged.model,
-            };
-            let rulings = decider.decide(case, rules);
-            candidates.extend(rulings.candidates);
-            work.out.extend(rulings.ruled.map(Arc::new));
+        let (mut candidates, mut grounds) = (Vec::new(), Vec::new());
+        for versions in versions.chunk_by(|a, b| a.incident.tick == b.incident.tick) {
+            for judged in versions {
+                let tenant = judged.incident.tenant;
+                let decider = deciders.entry(tenant).or_insert_with(|| Decider::new(tenant));
+                let case = Case {
+                    incident: &judged.incident,
+                    context: &judged.facts,
+                    proposals: &judged.proposals,
+                    judgement: &judged.judgement,
+                    model: judged.model,
+                };
+                let rulings = decider.decide(case, rules);
+                candidates.extend(rulings.candidates);
+                work.out.extend(rulings.ruled.map(Arc::new));
+            }
+            for judged in versions {
+                // A tenant's first version settles the ground of all of its versions: the others find nothing left.
+                let Some(decider) = deciders.get_mut(&judged.incident.tenant) else { continue };
+                let (ruled, changed) = decider.settle_ground();
+                work.out.extend(ruled.into_iter().map(Arc::new));
+                grounds.extend(changed);
+            }
         }
         work.second
             .sort_unstable_by(|a, b| (a.time, a.decision_id, &a.by).cmp(&(b.time, b.decision_id, &b.by)));
@@ -69,6 +82,9 @@ pub fn ruling<'scope>(
         }
         if !candidates.is_empty() {
             work.side.push(Told::Candidates(candidates));
+        }
+        if !grounds.is_empty() {
+            work.side.push(Told::Grounds(grounds));
         }
     })
 }

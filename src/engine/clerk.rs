@@ -17,7 +17,6 @@ use super::dataflow::Output;
 use super::journal::received;
 use crate::act::{Desk, DeskError, Handed};
 use crate::archive::{DecisionRow, Rows, VerdictRow};
-use crate::decide::Ruled;
 use crate::flow::Turn;
 use crate::record::{Decision, DecisionId, Epoch, IncidentState, Sym, Tick};
 
@@ -102,6 +101,13 @@ impl Clerk {
                 let entry = self.under_way.handed.entry(epoch).or_default();
                 entry.verdicts.extend(verdicts.into_iter().map(|(verdict, tenant)| (verdict, tenant, 0)));
             }
+            Output::Approvals(epoch, approvals) => {
+                let entry = self.under_way.handed.entry(epoch).or_default();
+                entry.approvals.extend(approvals.into_iter().map(|approval| (approval, 0)));
+            }
+            Output::Grounds(epoch, grounds) => {
+                self.under_way.handed.entry(epoch).or_default().grounds.extend(grounds);
+            }
             Output::Done(turn) => {
                 let now = self.under_way.handed.remove(&turn.epoch).unwrap_or_default();
                 self.turn(turn, now)?;
@@ -117,9 +123,13 @@ impl Clerk {
 
     fn turn(&mut self, turn: Turn, mut handed: Handed) -> Result<(), DeskError> {
         handed.ruled.sort_unstable_by_key(|ruled| (ruled.decision.tick, ruled.decision.id));
-        let rows = self.decision_rows(&handed.ruled);
+        let ruled = handed.ruled.iter().map(|ruled| ruled.decision.clone()).collect();
+        let rows = self.decision_rows(ruled);
         self.tell(turn.epoch, Rows::Decisions(rows));
         for (_, _, tick) in &mut handed.verdicts {
+            *tick = turn.settled;
+        }
+        for (_, tick) in &mut handed.approvals {
             *tick = turn.settled;
         }
         let said = handed.verdicts.iter();
@@ -141,27 +151,26 @@ impl Clerk {
         Ok(())
     }
 
-    fn decision_rows(&mut self, ruled: &[Ruled]) -> Vec<DecisionRow> {
+    /// Rows of decisions, and of those that they replace: of one turn's, one may replace another.
+    fn decision_rows(&mut self, said: Vec<Decision>) -> Vec<DecisionRow> {
         let plan_hash = self.plan_hash;
         let row = |decision: Decision, superseded_by| DecisionRow { decision, superseded_by, plan_hash };
         let decisions = &mut self.under_way.decisions;
-        let mut rows = Vec::new();
-        for Ruled { decision, .. } in ruled {
-            if let Some(before) = decision.supersedes.and_then(|id| decisions.remove(&id)) {
-                rows.push(row(before, Some(decision.id)));
-            }
-            decisions.insert(decision.id, decision.clone());
-            rows.push(row(decision.clone(), None));
-        }
-        rows
+        decisions.extend(said.iter().map(|decision| (decision.id, decision.clone())));
+        let replaced = said.iter().filter_map(|by| Some((by.supersedes?, by.id)));
+        let replaced: Vec<DecisionRow> =
+            replaced.filter_map(|(id, by)| Some(row(decisions.remove(&id)?, Some(by)))).collect();
+        said.into_iter().map(|decision| row(decision, None)).chain(replaced).collect()
     }
 
-    fn tell_done(&self, epoch: Epoch, done: crate::act::Rows) {
+    fn tell_done(&mut self, epoch: Epoch, done: crate::act::Rows) {
         let verdicts = done.verdicts.into_iter().filter_map(|verdict| {
             let outcome = done.outcomes.iter().find(|outcome| outcome.incident_id == verdict.incident_id)?;
             Some(VerdictRow { tenant: outcome.tenant, tick: outcome.tick, verdict })
         });
         let verdicts = verdicts.collect();
+        let decisions = self.decision_rows(done.decisions);
+        self.tell(epoch, Rows::Decisions(decisions));
         self.tell(epoch, Rows::Inputs(done.receipts.iter().map(received).collect()));
         self.tell(epoch, Rows::Actions(done.actions));
         self.tell(epoch, Rows::Verdicts(verdicts));
@@ -185,5 +194,41 @@ fn note(simulated: bool, rows: &Rows, handed: &mut Handed) {
     } else if let Rows::Incidents(versions) = rows {
         let closed = versions.iter().map(|row| &row.incident).filter(|i| i.state == IncidentState::Closed);
         handed.closed.extend(closed.map(|incident| (incident.id, incident.tenant, incident.tick)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::act::Executor;
+    use crate::decide::fixture::shipped;
+
+    #[test]
+    fn what_is_replaced_in_its_own_turn_says_so_whatever_the_order_of_names() {
+        let plan = shipped();
+        let dir = tempfile::tempdir().unwrap();
+        let (playbooks, policy) = (plan.playbooks.clone().into(), Arc::new(plan.policy.clone()));
+        let desk = Desk::open(dir.path(), Executor::DryRun, (playbooks, policy), Arc::clone(&plan.names));
+        let mut clerk = Clerk {
+            desk: desk.unwrap(),
+            archive: crossbeam_channel::unbounded().0,
+            plan_hash: Sym::EMPTY,
+            simulated: false,
+            kill: PathBuf::new(),
+            under_way: UnderWay::default(),
+        };
+        let incident = plan.incident("a", 10, "T1021", "host:h1");
+        let first = plan.executed(&incident, "ransomware-contain-host").decision;
+        for (before, after) in [(1, 2), (4, 3)] {
+            let before = Decision { id: DecisionId([before; 16]), ..first.clone() };
+            let after =
+                Decision { id: DecisionId([after; 16]), supersedes: Some(before.id), ..first.clone() };
+            let mut said = vec![before.clone(), after.clone()];
+            said.sort_unstable_by_key(|decision| decision.id);
+            let rows = clerk.decision_rows(said);
+            let replaced: Vec<_> = rows.iter().filter(|row| row.superseded_by == Some(after.id)).collect();
+            assert_eq!((rows.len(), replaced.len()), (3, 1));
+            assert_eq!(replaced[0].decision.id, before.id);
+        }
     }
 }

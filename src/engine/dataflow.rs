@@ -20,9 +20,9 @@ use crate::correlate::group::Compiled;
 use crate::correlate::incidents::{Settings, Told as Gathered, incidents};
 use crate::correlate::index::Index;
 use crate::correlate::repeats::{Seen, repeats};
-use crate::correlate::revision::Revision;
-use crate::decide::Ruled;
+use crate::correlate::revision::Revised;
 use crate::decide::ruling::{Told as Weighed, ruling};
+use crate::decide::{Ground, Ruled};
 use crate::enrich::{facts, watch::watch};
 use crate::flow::{Stream, Turn};
 use crate::plan::link::LinkSettings;
@@ -44,8 +44,8 @@ pub struct Inputs {
     pub context: InputSession<Epoch, (Entity, ContextRow), Diff>,
     /// People's answers; one worker gets them.
     pub approvals: Handle<Approval>,
-    /// Incidents that analysts took apart; one worker gets them.
-    pub revisions: Handle<Arc<Revision>>,
+    /// Incidents that are taken apart, to one worker; changes of the list of entities that never link, to every one.
+    pub revisions: Handle<Revised>,
 }
 
 /// What the dataflow is made from.
@@ -73,6 +73,10 @@ pub enum Output {
     Ruled(Epoch, Arc<Ruled>),
     /// What analysts said, with whose incident it is on.
     Verdicts(Epoch, Vec<(Verdict, Sym)>),
+    /// What people answered.
+    Approvals(Epoch, Vec<Approval>),
+    /// Executed rulings whose ground changed.
+    Grounds(Epoch, Vec<Ground>),
     /// Everything of the turn's epoch and those before it has been sent.
     Done(Turn),
 }
@@ -146,9 +150,7 @@ fn answer<'scope>(
 
     out.leave(seen, |epoch, seen| [Output::Rows(epoch, seen_rows(seen))]);
     out.leave(gathered, |epoch, gathered| [Output::Rows(epoch, gathered_rows(gathered))]);
-    out.leave(weighed, move |epoch, weighed| {
-        weighed_rows(weighed, &told).map(move |rows| Output::Rows(epoch, rows))
-    });
+    out.leave(weighed, move |epoch, weighed| weighed_out(epoch, weighed, &told));
     out.leave(ruled, |epoch, ruled| [Output::Ruled(epoch, ruled)]);
 }
 
@@ -202,7 +204,7 @@ fn gathered_rows(gathered: Gathered) -> Rows {
     }
 }
 
-fn weighed_rows(weighed: Weighed, with: &Proposing) -> impl Iterator<Item = Rows> + use<> {
+fn weighed_out(epoch: Epoch, weighed: Weighed, with: &Proposing) -> Vec<Output> {
     let (rows, scores) = match weighed {
         Weighed::Versions(versions) => {
             let scores =
@@ -211,8 +213,10 @@ fn weighed_rows(weighed: Weighed, with: &Proposing) -> impl Iterator<Item = Rows
             (Rows::Incidents(versions.into_iter().map(incident_row).collect()), scores)
         }
         Weighed::Candidates(candidates) => (Rows::Candidates(candidates), Vec::new()),
+        Weighed::Grounds(grounds) => return vec![Output::Grounds(epoch, grounds)],
     };
-    [rows, Rows::Inputs(scores)].into_iter().filter(|rows| !rows.is_empty())
+    let rows = [rows, Rows::Inputs(scores)].into_iter().filter(|rows| !rows.is_empty());
+    rows.map(|rows| Output::Rows(epoch, rows)).collect()
 }
 
 fn incident_row(judged: Judged) -> IncidentRow {

@@ -97,6 +97,12 @@ impl Said {
         is_unlink(self.kind, &self.body)
     }
 
+    /// Whether it is on what was written before, so that its epoch takes no records.
+    #[must_use]
+    pub fn stands_alone(&self) -> bool {
+        stands_alone(self.kind, &self.body)
+    }
+
     /// As the log has it; none for what is no such input.
     #[must_use]
     pub fn logged(input: LoggedInput) -> Option<Said> {
@@ -195,10 +201,19 @@ impl ChangedRow {
 }
 
 /// Whether an input takes an incident apart.
-pub(crate) fn is_unlink(kind: InputKind, body: &str) -> bool {
+fn is_unlink(kind: InputKind, body: &str) -> bool {
     let says =
         |body| serde_json::from_str::<serde_json::Value>(body).is_ok_and(|it| it.get("unlink").is_some());
     kind == InputKind::Verdict && says(body)
+}
+
+/// Whether an input takes incidents apart: a word, or a changed list of entities that never link.
+pub(crate) fn stands_alone(kind: InputKind, body: &str) -> bool {
+    let lists = |body| {
+        let changed = serde_json::from_str::<Changed>(body);
+        changed.is_ok_and(|it| it.rows.iter().any(|row| row.table == ContextTable::NeverLink))
+    };
+    is_unlink(kind, body) || (kind == InputKind::Context && lists(body))
 }
 
 /// A person's word as JSON, with whose matter it is on.

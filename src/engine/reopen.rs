@@ -14,7 +14,7 @@ use super::archivist::Told;
 use super::clerk::{Clerk, UnderWay};
 use super::dataflow::Output;
 use super::log::STATE_FOLDER;
-use super::revise::revisions;
+use super::revise::revised;
 use super::run::{Batch, RunError, kill_switch, wiring};
 use super::scores;
 use super::workers::Workers;
@@ -78,8 +78,8 @@ impl Reopened {
         let recall = scores::recall(&reader, &plan.playbooks).map_err(FeedError::Archive)?;
         let wiring = wiring(&plan, &names);
         let simulated = matches!(executor, Executor::Simulate(_));
-        let playbooks = Arc::clone(&wiring.proposing.playbooks);
-        let desk = Desk::reopen(&state, executor, playbooks, Arc::clone(&names)).map_err(RunError::Desk)?;
+        let ruled_by = (Arc::clone(&wiring.proposing.playbooks), Arc::clone(&wiring.proposing.policy));
+        let desk = Desk::reopen(&state, executor, ruled_by, Arc::clone(&names)).map_err(RunError::Desk)?;
         let (to_archive, told) = unbounded();
         let clerk = Clerk {
             desk,
@@ -117,17 +117,22 @@ impl Reopened {
     }
 
     /// Takes an epoch; its rows.
-    pub fn turn(&mut self, batch: Batch) -> Result<Vec<Rows>, ReopenError> {
+    pub fn turn(&mut self, mut batch: Batch) -> Result<Vec<Rows>, ReopenError> {
         self.epoch += 1;
         let epoch = self.epoch;
         let ended = || RunError::Worker("the worker ended".to_owned());
+        let listed = batch.take_listed();
         if !batch.verdicts.is_empty() {
             self.outputs.send(Output::Verdicts(epoch, batch.verdicts)).map_err(|_| ended())?;
         }
+        if !batch.approvals.is_empty() {
+            let approvals = Output::Approvals(epoch, batch.approvals.clone());
+            self.outputs.send(approvals).map_err(|_| ended())?;
+        }
         // What was written before the word was taken then, in the archive itself.
         let was = batch.was.unwrap_or(epoch);
-        let revisions =
-            revisions(&self.reader, &batch.unlinks, was, self.settled).map_err(RunError::Revise)?;
+        let at = (was, self.settled);
+        let revisions = revised(&self.reader, &batch.unlinks, listed, at).map_err(RunError::Revise)?;
         self.settled = batch.settled;
         let turn = Turn { epoch, settled: batch.settled, last: batch.last };
         if !self.workers.feed(turn, batch.alerts, batch.context, batch.approvals, revisions) {

@@ -1,4 +1,5 @@
-//! Revise: an analyst's word that something is not related, read against what was written before it.
+//! Revise: an analyst's word that something is not related, or a changed list of entities that never link, read against what
+//! was written before it.
 //!
 //! In: the archive, a word, the epoch that takes it. Out: the incident taken apart, or why it is not. Rows of that epoch and
 //! those after it are passed over: a run that is recovered, or computed again, finds what the first one found.
@@ -9,10 +10,10 @@ use std::sync::Arc;
 
 use crate::archive::{IncidentLine, LinkLine, MatchLine, Only, Reader};
 use crate::correlate::cut::{Unrelated, Whole};
-use crate::correlate::revision::{Known, Revision};
+use crate::correlate::revision::{Known, Listed, Revised, Revision};
 use crate::record::finding::evidence_of;
 use crate::record::{
-    Alert, AlertId, Diff, Entity, Epoch, Finding, IncidentId, IncidentState, Link, Names, Tick, Unlink,
+    Alert, AlertId, Diff, Entity, Epoch, Finding, IncidentId, IncidentState, Link, Names, Sym, Tick, Unlink,
     Unrelated as Word,
 };
 
@@ -35,16 +36,17 @@ pub enum Unmoved {
 
 /// What becomes of incidents by words that the epoch `epoch` takes; below `settled` all was settled before it. Words
 /// that change nothing were refused when they were said, or are of another plan's incidents: they are told, and passed over.
-pub(super) fn revisions(
+pub(super) fn revised(
     reader: &Reader,
     words: &[Unlink],
-    epoch: Epoch,
-    settled: Tick,
-) -> io::Result<Vec<Arc<Revision>>> {
-    let mut revisions = Vec::new();
+    listed: Vec<Listed>,
+    (epoch, settled): (Epoch, Tick),
+) -> io::Result<Vec<Revised>> {
+    let mut revisions = by_list(reader, &listed, epoch, settled)?;
+    revisions.extend((!listed.is_empty()).then_some(Revised::Listed(listed)));
     for word in words {
         match revision(reader, word, epoch, settled)? {
-            Ok(revision) => revisions.push(Arc::new(revision)),
+            Ok(revision) => revisions.push(Revised::Cut(Arc::new(revision))),
             Err(why) => {
                 eprintln!(
                     "quell: the word of {} on the incident {} changes nothing: {why}",
@@ -54,6 +56,49 @@ pub(super) fn revisions(
         }
     }
     Ok(revisions)
+}
+
+/// Every open incident that is linked by an entity which is on the list now is taken apart by all such entities at once, in
+/// the order of names. One that other links hold together stays whole.
+fn by_list(reader: &Reader, listed: &[Listed], epoch: Epoch, settled: Tick) -> io::Result<Vec<Revised>> {
+    let added: Vec<&Listed> = listed.iter().filter(|(_, _, diff)| *diff > 0).collect();
+    let is_added = |tenant: Sym, entity: Entity| {
+        added.iter().any(|(whose, own, _)| *own == entity && (*whose == Sym::EMPTY || *whose == tenant))
+    };
+    let mut linked: BTreeSet<AlertId> = BTreeSet::new();
+    if !added.is_empty() {
+        for line in reader.links(None)? {
+            let line = line?;
+            let by = line.entity.is_some_and(|entity| is_added(line.tenant, entity));
+            linked.extend((by && line.epoch < epoch).then_some(line.alert_id));
+        }
+    }
+    if linked.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut homes: BTreeSet<IncidentId> = BTreeSet::new();
+    for line in reader.members(Some(Only::alerts(linked)))? {
+        homes.insert(line?.incident_id);
+    }
+    let mut last: BTreeMap<IncidentId, (u32, bool, Sym)> = BTreeMap::new();
+    for line in reader.incidents(Some(Only::incidents(homes)))? {
+        let line = line?;
+        let word = (line.version, line.state == IncidentState::Open, line.tenant);
+        if line.epoch < epoch && last.get(&line.incident_id).is_none_or(|last| word.0 > last.0) {
+            last.insert(line.incident_id, word);
+        }
+    }
+    let mut cuts = Vec::new();
+    for (id, (_, _, tenant)) in last.into_iter().filter(|(_, (_, is_open, _))| *is_open) {
+        let own: Vec<Entity> =
+            added.iter().filter(|it| is_added(tenant, it.1)).map(|(_, entity, _)| *entity).collect();
+        if let Ok(known) = known(reader, id, epoch, settled)?
+            && let Ok(revision) = Revision::of(known, Unrelated::Listed(&own), settled)
+        {
+            cuts.push(Revised::Cut(Arc::new(revision)));
+        }
+    }
+    Ok(cuts)
 }
 
 /// What becomes of an incident by a word.

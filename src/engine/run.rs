@@ -14,21 +14,21 @@ use super::clerk::{Clerk, Report, UnderWay};
 use super::crier::Crier;
 use super::dataflow::{Output, Wiring};
 use super::log::{Log, LogError, LoggedEpoch, LoggedPart, STATE_FOLDER};
-use super::revise::revisions;
+use super::revise::revised;
 use super::summary::{Counts, Summary};
 use super::workers::Workers;
 use crate::act::{Desk, DeskError, Executor};
 use crate::archive::{Reader, Rows, RunStamp, TurnRow, Writer};
 use crate::correlate::group::Compiled;
-use crate::correlate::revision::Revision;
+use crate::correlate::revision::{Listed, Revised};
 use crate::flow::Turn;
 use crate::plan::catalog::Plan;
 use crate::rank::judge::Proposing;
 use crate::rank::{RankService, Ranker, Recall};
 use crate::record::input::Approval;
 use crate::record::{
-    Alert, ContextRow, Diff, Entity, Epoch, EpochRow, InputRow, NOTHING_SETTLED, Names, Reject, Sym, Tick,
-    Unlink, Verdict,
+    Alert, ContextRow, ContextTable, Diff, Entity, Epoch, EpochRow, InputRow, NOTHING_SETTLED, Names, Reject,
+    Sym, Tick, Unlink, Verdict,
 };
 
 /// Epochs under way at most.
@@ -70,6 +70,17 @@ impl Batch {
         let part = |part: &EpochRow| LoggedPart { source: names.get(part.source), records: part.records };
         let parts = self.parts.iter().map(part).collect();
         LoggedEpoch { epoch, settled: self.settled, last: self.last, parts }
+    }
+}
+
+impl Batch {
+    /// Changes of the list of entities that never link, out of those of the tables.
+    pub(super) fn take_listed(&mut self) -> Vec<Listed> {
+        let context = std::mem::take(&mut self.context);
+        let is_listed = |((_, row), _): &((Entity, ContextRow), Diff)| row.table == ContextTable::NeverLink;
+        let (listed, others): (Vec<_>, Vec<_>) = context.into_iter().partition(is_listed);
+        self.context = others;
+        listed.into_iter().map(|((entity, row), diff)| (row.tenant, entity, diff)).collect()
     }
 }
 
@@ -160,8 +171,8 @@ impl Run {
             .spawn(move || archivist.run(&archive_inbox, &token))?;
         let wiring = wiring(&plan, &names);
         let simulated = matches!(executor, Executor::Simulate(_));
-        let playbooks = Arc::clone(&wiring.proposing.playbooks);
-        let desk = Desk::open(&archive.join(STATE_FOLDER), executor, playbooks, Arc::clone(&names))?;
+        let ruled_by = (Arc::clone(&wiring.proposing.playbooks), Arc::clone(&wiring.proposing.policy));
+        let desk = Desk::open(&archive.join(STATE_FOLDER), executor, ruled_by, Arc::clone(&names))?;
         let clerk = Clerk {
             desk,
             archive: to_archive.clone(),
@@ -244,22 +255,26 @@ impl Run {
         self.drain() && self.archive.send(Told::Flush(Some(who))).is_ok() && seen.recv().is_ok()
     }
 
-    /// What analysts take apart, as it was written in the epochs before; none where the run has failed.
-    fn revisions(&mut self, unlinks: &[Unlink]) -> Option<Vec<Arc<Revision>>> {
-        if unlinks.is_empty() {
-            return Some(Vec::new());
+    /// What is taken apart, as it was written in the epochs before; none where the run has failed.
+    fn revisions(&mut self, batch: &mut Batch) -> Option<Vec<Revised>> {
+        let listed = batch.take_listed();
+        // Before the first epochs there is nothing to be taken apart.
+        let reads = !batch.unlinks.is_empty() || (self.settled > NOTHING_SETTLED && !listed.is_empty());
+        if !reads {
+            return Some(if listed.is_empty() { Vec::new() } else { vec![Revised::Listed(listed)] });
         }
         if !self.show() {
             return None;
         }
+        let at = (self.epoch, self.settled);
         let read = Reader::open(&self.dir, Arc::clone(&self.names))
-            .and_then(|reader| revisions(&reader, unlinks, self.epoch, self.settled));
+            .and_then(|reader| revised(&reader, &batch.unlinks, listed, at));
         read.map_err(|error| self.failed = Some(RunError::Revise(error))).ok()
     }
 
-    fn begin(&mut self, batch: Batch) -> bool {
+    fn begin(&mut self, mut batch: Batch) -> bool {
         self.epoch += 1;
-        let Some(revisions) = self.revisions(&batch.unlinks) else { return false };
+        let Some(revisions) = self.revisions(&mut batch) else { return false };
         self.late += batch.late;
         let (epoch, settled) = (self.epoch, batch.settled);
         self.settled = settled;
@@ -278,6 +293,9 @@ impl Run {
         }
         if !batch.verdicts.is_empty() {
             sent &= self.outputs.send(Output::Verdicts(epoch, batch.verdicts)).is_ok();
+        }
+        if !batch.approvals.is_empty() {
+            sent &= self.outputs.send(Output::Approvals(epoch, batch.approvals.clone())).is_ok();
         }
         let turn = Turn { epoch, settled, last: batch.last };
         self.under_way += 1;

@@ -9,7 +9,7 @@ use timely::communication::WorkerGuards;
 use timely::worker::Worker;
 
 use super::dataflow::{Inputs, Output, Wiring, build};
-use crate::correlate::revision::Revision;
+use crate::correlate::revision::Revised;
 use crate::flow::Turn;
 use crate::rank::RankService;
 use crate::record::input::Approval;
@@ -25,8 +25,8 @@ pub struct Share {
     pub context: Vec<((Entity, ContextRow), Diff)>,
     /// People's answers; the first worker's only.
     pub approvals: Vec<Approval>,
-    /// Incidents taken apart; the first worker's only.
-    pub revisions: Vec<Arc<Revision>>,
+    /// Incidents taken apart, the first worker's only; and what never links from now on.
+    pub revisions: Vec<Revised>,
 }
 
 /// Epochs that may lie before a worker that has not begun them: the feed's own bound is tighter.
@@ -85,9 +85,11 @@ impl Workers {
         alerts: Vec<Alert>,
         context: Vec<((Entity, ContextRow), Diff)>,
         approvals: Vec<Approval>,
-        revisions: Vec<Arc<Revision>>,
+        revisions: Vec<Revised>,
     ) -> bool {
         let (mut context, mut approvals, mut revisions) = (Some(context), Some(approvals), Some(revisions));
+        let listed: Vec<Revised> =
+            revisions.iter().flatten().filter(|it| matches!(it, Revised::Listed(_))).cloned().collect();
         let each = alerts.len().div_ceil(self.shares.len()).max(1);
         // From here on an alert is shared, not copied: stages and archive read the same one.
         let mut alerts = alerts.into_iter().map(Arc::new);
@@ -98,7 +100,7 @@ impl Workers {
                 alerts: own,
                 context: context.take().unwrap_or_default(),
                 approvals: approvals.take().unwrap_or_default(),
-                revisions: revisions.take().unwrap_or_default(),
+                revisions: revisions.take().unwrap_or_else(|| listed.clone()),
             };
             if queue.send(share).is_err() {
                 return false;

@@ -52,6 +52,8 @@ fn sum(rows: impl Iterator<Item = (Entity, ContextRow)>, names: &Names) -> Conte
                 facts.indicator = facts.indicator.max(row.grade);
                 facts.indicators.push(entity);
             }
+            // Linking's own: no fact of an incident.
+            ContextTable::NeverLink => {}
         }
         facts.exposed |= row.exposed;
         if row.protected {

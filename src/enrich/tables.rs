@@ -2,7 +2,7 @@
 //! and compared with what stood.
 //!
 //! CSV columns (JSON keys): `entity` (`host:web-01`); assets `criticality` 0-4, `exposed`, `protected`; identities
-//! `privilege` 0-2, `protected`; indicators `confidence` 0-100. `tenant` is optional. Further columns are ignored.
+//! `privilege` 0-2, `protected`; indicators `confidence` 0-100; what never links nothing more. `tenant` is optional. Further columns are ignored.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -178,6 +178,7 @@ fn row(table: ContextTable, line: &Line, names: &Names) -> Result<(Entity, Conte
         ContextTable::Assets => 4,
         ContextTable::Identities => 2,
         ContextTable::Indicators => 100,
+        ContextTable::NeverLink => 0,
     };
     let grade = line.grade.number(max).ok_or_else(|| format!("the grade is not a number from 0 to {max}"))?;
     let truth = |value: &Loose, name: &str| {

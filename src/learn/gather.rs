@@ -139,7 +139,8 @@ fn one(
     let mut actions = Vec::new();
     for line in reader.lines::<ActionLine>(None)? {
         let line = line?;
-        if line.seq == 0 {
+        // What undoes another says nothing of how well a playbook does.
+        if line.seq == 0 && line.undo_of.is_none() {
             actions.push((line.action_id, line.decision_id));
         }
     }
@@ -187,6 +188,9 @@ fn decisions(reader: &Reader, story: &mut Story) -> io::Result<(Vec<dataset::Dec
     let (mut rows, mut executed) = (Vec::new(), Executed::default());
     for line in reader.lines::<DecisionLine>(None)? {
         let line = line?;
+        if line.undoes.is_some() {
+            continue;
+        }
         let playbook_id = line.playbook_id.map(|id| reader.names().get(id)).unwrap_or_default();
         if line.ruling == Ruling::Execute && line.superseded_by.is_none() {
             *story.executed.entry(reader.names().get(line.model_version)).or_default() += 1;

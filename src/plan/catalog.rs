@@ -182,7 +182,8 @@ fn read_pipeline(flow: &Path, folder: &Path, faults: &mut Vec<Fault>) -> Option<
         ));
     }
     let context = &pipeline.context;
-    for file in context.assets.iter().chain(&context.identities).chain(&context.indicators) {
+    let tables = context.assets.iter().chain(&context.identities).chain(&context.indicators);
+    for file in tables.chain(&context.never_link) {
         if !folder.join(file).is_file() {
             let what = format!("the context table {} is not there", file.display());
             faults.push(Fault::of(

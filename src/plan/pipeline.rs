@@ -127,6 +127,9 @@ pub struct Context {
     pub identities: Vec<PathBuf>,
     /// Threat intelligence.
     pub indicators: Vec<PathBuf>,
+    /// Entities that never link alerts: shared accounts, scanners, gateways. One that is added while a run goes on takes
+    /// every open incident apart where only it held it together; one that is taken off links from then on.
+    pub never_link: Vec<PathBuf>,
 }
 
 /// What carries out actions.

@@ -52,6 +52,9 @@ pub struct Policy {
     pub budgets: Budgets,
     /// Who is asked.
     pub approvals: Approvals,
+    /// What is undone where its ground is gone.
+    #[serde(default)]
+    pub undo: Undo,
     /// Verbs that playbooks may use.
     pub allow_verbs: BTreeSet<Verb>,
     /// How a playbook is run, by its name; live where nothing is said.
@@ -68,6 +71,37 @@ fn high() -> Severity {
 
 fn week() -> u32 {
     7 * 24 * 3600
+}
+
+/// What becomes of an executed action that can be undone and stands on withdrawn ground: a revision took its target from the
+/// incident, or the indicator for which it was done was withdrawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Undo {
+    /// Whether it is undone.
+    pub withdrawn_ground: OnWithdrawnGround,
+    /// Actions undone within the budgets' window, a tenant; beyond it a person is asked.
+    pub actions_max: u32,
+}
+
+impl Default for Undo {
+    fn default() -> Undo {
+        Undo { withdrawn_ground: OnWithdrawnGround::default(), actions_max: 20 }
+    }
+}
+
+/// Whether what stands on withdrawn ground is undone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnWithdrawnGround {
+    /// At once, unless a guard asks a person.
+    Execute,
+    /// A person is asked. The default: to lift a block on one analyst's slip would let an attacker go, and to leave it
+    /// untold would leave a host isolated for nothing.
+    #[default]
+    Ask,
+    /// Never; the archive tells what stands so.
+    Never,
 }
 
 /// When decisions are acted on.

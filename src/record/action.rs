@@ -170,4 +170,8 @@ pub struct Action {
     pub requested_time: Millis,
     /// When it ended, in event time.
     pub finished_time: Option<Millis>,
+    /// The action that it undoes, because that stands on withdrawn ground.
+    pub undo_of: Option<ActionId>,
+    /// Why it undoes that.
+    pub reason: Option<String>,
 }

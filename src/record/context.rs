@@ -16,6 +16,8 @@ pub enum ContextTable {
     Identities,
     /// What threat intelligence says of an address, domain, hash, URL or mailbox.
     Indicators,
+    /// Entities that never link alerts: shared accounts, scanners, gateways.
+    NeverLink,
 }
 
 /// What a table says of an entity.

@@ -54,6 +54,65 @@ impl Ruling {
     }
 }
 
+/// What took the ground from under something executed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Lost {
+    /// The incident was taken apart, and no part that would act on the target has it.
+    Parted,
+    /// The target was an indicator, is none any more, and would not be acted on without.
+    Indicator,
+}
+
+impl Lost {
+    /// What happened, in words.
+    #[must_use]
+    pub fn text(self) -> &'static str {
+        match self {
+            Lost::Parted => "the incident was taken apart",
+            Lost::Indicator => "it is no indicator any more",
+        }
+    }
+}
+
+/// Why what stands on withdrawn ground is not undone at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// Nothing of it stands that could be undone.
+    Nothing,
+    /// Other executed decisions hold the same effect.
+    Shared,
+    /// The policy undoes nothing.
+    Never,
+    /// The policy asks a person.
+    Asked,
+    /// A target is protected.
+    Protected,
+    /// Whether it was done is in doubt, and only a person may say.
+    Opaque,
+    /// The kill switch is on.
+    KillSwitch,
+    /// More would be undone without a person than the policy allows within the window.
+    Budget {
+        /// The policy's bound.
+        actions_max: u32,
+    },
+}
+
+impl Held {
+    fn text(&self) -> String {
+        match self {
+            Held::Nothing => "nothing of it stands that could be undone".to_owned(),
+            Held::Shared => "it stays: other decisions hold the same".to_owned(),
+            Held::Never => "it stays: the policy undoes nothing".to_owned(),
+            Held::Asked => "a person decides whether it is undone".to_owned(),
+            Held::Protected => "a target is protected: a person decides".to_owned(),
+            Held::Opaque => "whether it was done is in doubt: a person decides".to_owned(),
+            Held::KillSwitch => "the kill switch is on: a person decides".to_owned(),
+            Held::Budget { actions_max } => format!("{actions_max} undone at most: a person decides"),
+        }
+    }
+}
+
 /// Why a ruling is what it is.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reason {
@@ -121,6 +180,25 @@ pub enum Reason {
     AllDenied,
     /// The incident became part of another, or was taken apart: what was asked is asked no more.
     Gone,
+    /// What was executed on the incident that it was part of holds for it, and is not executed again.
+    Carried {
+        /// The executed decision.
+        decision: DecisionId,
+    },
+    /// What was executed stands on withdrawn ground, and is undone unless something holds that back.
+    Withdrawn {
+        /// What happened.
+        lost: Lost,
+        /// The targets concerned, as text.
+        targets: Vec<String>,
+        /// Why it is not undone at once.
+        held: Option<Held>,
+    },
+    /// Whether something is undone need not be asked any more.
+    Moot {
+        /// Why.
+        what: &'static str,
+    },
 }
 
 impl Reason {
@@ -144,6 +222,9 @@ impl Reason {
             Reason::Shadow => "shadow",
             Reason::AllDenied => "all_denied",
             Reason::Gone => "gone",
+            Reason::Carried { .. } => "carried",
+            Reason::Withdrawn { .. } => "withdrawn_ground",
+            Reason::Moot { .. } => "moot",
         }
     }
 
@@ -173,6 +254,12 @@ impl Reason {
             Reason::Shadow => format!("{name}: the playbook is weighed only"),
             Reason::AllDenied => format!("{name}: a person denied every playbook that fits"),
             Reason::Gone => format!("{name}: the incident became part of another or was taken apart"),
+            Reason::Carried { decision } => format!("{name}: decision {decision} was executed for it before"),
+            Reason::Withdrawn { lost, targets, held } => {
+                let held = held.as_ref().map_or_else(|| "it is undone".to_owned(), Held::text);
+                format!("{name}: {}; {}; {held}", lost.text(), targets.join(", "))
+            }
+            Reason::Moot { what } => format!("{name}: {what}"),
         }
     }
 }
@@ -203,4 +290,6 @@ pub struct Decision {
     /// The earlier decision on this incident that this one replaces: the archive writes it as that one's
     /// `superseded_by`.
     pub supersedes: Option<DecisionId>,
+    /// The executed decision whose actions this one is to undo; none for a ruling on a playbook.
+    pub undoes: Option<DecisionId>,
 }

@@ -23,7 +23,7 @@ pub use alert::{Alert, Duplicate, Order, Severity};
 pub use attack::Tactics;
 pub use context::{ContextFacts, ContextRow, ContextTable};
 pub use decimal::Decimal;
-pub use decision::{Candidate, Decision, Reason, Ruling};
+pub use decision::{Candidate, Decision, Held, Lost, Reason, Ruling};
 pub use entity::{Entity, EntityKind, Observable, Role};
 pub use features::Features;
 pub use finding::{Finding, Link, Member};

@@ -18,7 +18,7 @@ use rustc_hash::FxHashMap;
 use super::set::{FeedError, REJECTS_MAX, parts};
 use super::sorted::{Sorted, Sorter};
 use crate::archive::{DuplicateLine, InputLine, Lines, Reader, RejectLine};
-use crate::engine::journal::{Effects, Said, is_unlink};
+use crate::engine::journal::{Effects, Said, stands_alone};
 use crate::engine::log::Log;
 use crate::engine::run::Batch;
 use crate::record::{Alert, AlertId, Epoch, InputKind, NOTHING_SETTLED, Names, Reject, Sym, Tick, tick_of};
@@ -66,7 +66,7 @@ impl Taken {
 
     /// Whether it is on what was settled before, so that nothing may settle together with it.
     fn stands_alone(&self) -> bool {
-        self.lines.iter().any(|line| is_unlink(line.kind, &line.body))
+        self.lines.iter().any(|line| stands_alone(line.kind, &line.body))
     }
 }
 

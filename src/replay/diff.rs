@@ -122,6 +122,9 @@ fn told_by(archive: &Path) -> io::Result<Told> {
             replaced.push(line.decision_id);
             continue;
         }
+        if line.undoes.is_some() {
+            continue;
+        }
         let (ruling, playbook_id) = (line.ruling, line.playbook_id.map(|id| names.get(id)));
         let key = (names.get(line.tenant), line.incident_id);
         rulings.insert(line.decision_id, (line.tick, key, Standing { ruling, playbook_id }));

@@ -231,6 +231,7 @@ pub(crate) fn decision(dice: &mut Dice, names: &Names) -> DecisionRow {
         confidence: dice.score(),
         model_version: dice.sym(names, "v"),
         supersedes: dice.maybe(|dice| DecisionId(dice.id())),
+        undoes: dice.maybe(|dice| DecisionId(dice.id())),
     };
     DecisionRow {
         decision,
@@ -256,6 +257,8 @@ fn action(dice: &mut Dice, names: &Names) -> Action {
         attempts: dice.small(),
         requested_time: dice.time(),
         finished_time: dice.maybe(Dice::time),
+        undo_of: dice.maybe(|dice| ActionId(dice.id())),
+        reason: dice.maybe(Dice::text),
     }
 }
 

@@ -31,7 +31,13 @@ fn open(plan: &Plan, dir: &Path, server: &Server) -> Desk {
         parallel_max: 4,
     };
     let executor = Executor::Webhook(Webhook::new(settings).unwrap());
-    Desk::open(dir, executor, plan.playbooks.clone().into(), Arc::clone(&plan.names)).unwrap()
+    Desk::open(
+        dir,
+        executor,
+        (plan.playbooks.clone().into(), Arc::new(plan.policy.clone())),
+        Arc::clone(&plan.names),
+    )
+    .unwrap()
 }
 
 fn rulings(plan: &Plan) -> Handed {

@@ -1,9 +1,8 @@
-//! An action's life at the desk: due, joined or called, heard, held, undone.
+//! An action's life at the desk: due, joined or called, heard, held.
 
-use std::collections::BTreeSet;
 use std::collections::btree_map::Entry;
 
-use super::{Desk, DeskError, Event, Heard, Live, Run, Undo, WATCH, known_of};
+use super::{Desk, DeskError, Event, Heard, Live, Run, WATCH, known_of};
 use crate::act::effects::{Found, Key};
 use crate::act::executor::{Answer, Executor};
 use crate::act::ledger::Known;
@@ -28,6 +27,8 @@ impl Desk {
             Event::Heard { id, what } => self.heard(id, what),
             Event::Expiry { id } => self.expire(id)?,
             Event::Review { incident, tenant } => self.review(incident, tenant),
+            Event::Ground(ground) => self.ground(ground)?,
+            Event::Answer(approval) => self.answered(&approval)?,
             // At the end answers that are still to come are heard before their time: a word after it has a tick of its own.
             Event::Verdict { verdict, tenant, tick } => {
                 self.rows.outcomes.extend(self.labels.verdict(&verdict, tenant, tick));
@@ -76,6 +77,9 @@ impl Desk {
         let mut issued = Vec::new();
         for target in run.targets.get(&step).cloned().unwrap_or_default() {
             let Some(live) = self.live(decision, step, target) else { continue };
+            if self.grounds.passes(decision, &live.order.target) {
+                continue;
+            }
             let id = live.order.action_id;
             if let Entry::Vacant(place) = self.actions.entry(id) {
                 place.insert(live);
@@ -135,7 +139,8 @@ impl Desk {
             timeout_ms: at.timeout_ms,
             requested: self.now,
         };
-        Some(Live { order, tenant: run.decision.tenant, step, key, seq: 0, outcomes: 0, attempts: 0 })
+        let tenant = run.decision.tenant;
+        Some(Live { order, tenant, step, key, seq: 0, outcomes: 0, attempts: 0, withdrawn: false })
     }
 
     /// Joins what stands or is in flight, or calls.
@@ -170,7 +175,7 @@ impl Desk {
     }
 
     /// Hands an order to the executor, unless the ledger knows it already.
-    fn issue(&mut self, order: Order) -> Result<(), DeskError> {
+    pub(super) fn issue(&mut self, order: Order) -> Result<(), DeskError> {
         let id = order.action_id;
         match &self.executor {
             Executor::DryRun => self.hear_later(id, Heard::Told, self.now),
@@ -219,6 +224,7 @@ impl Desk {
                     Answer::Refused { .. } => self.called(id, false, None),
                     Answer::Unknown { .. } => {
                         self.in_doubt.insert(id);
+                        self.look_again(id);
                         self.row(id, ActionStatus::InDoubt, false);
                     }
                 }
@@ -243,7 +249,7 @@ impl Desk {
     }
 
     /// What came from outside the process is an input of the run.
-    fn receive(&mut self, id: ActionId, known: &Known) {
+    pub(super) fn receive(&mut self, id: ActionId, known: &Known) {
         let order = self.actions.get(&id).map(|live| &live.order);
         let order = order.or_else(|| self.undos.get(&id).map(|undo| &undo.order));
         if let Some(order) = order.filter(|_| self.executor.is_outside()) {
@@ -255,6 +261,7 @@ impl Desk {
     /// A call has ended: the action's row and outcome, and those who joined it in flight.
     fn called(&mut self, id: ActionId, succeeded: bool, by: Option<String>) {
         self.in_doubt.remove(&id);
+        self.look_again(id);
         self.row(id, if succeeded { ActionStatus::Succeeded } else { ActionStatus::Failed }, true);
         self.label(by);
         let Some(live) = self.actions.get(&id) else { return };
@@ -274,7 +281,7 @@ impl Desk {
     }
 
     /// The outcome of the row said last.
-    fn label(&mut self, by: Option<String>) {
+    pub(super) fn label(&mut self, by: Option<String>) {
         let Some(row) = self.rows.actions.last() else { return };
         let Some(mut outcome) = Labels::receipt(row, self.executor.name()) else { return };
         if let Some(by) = by {
@@ -294,7 +301,7 @@ impl Desk {
         self.advance_walk(decision, step, id, succeeded);
     }
 
-    fn advance_walk(&mut self, decision: DecisionId, step: usize, id: ActionId, succeeded: bool) {
+    pub(super) fn advance_walk(&mut self, decision: DecisionId, step: usize, id: ActionId, succeeded: bool) {
         let Some(run) = self.runs.get_mut(&decision) else { return };
         let targets = &run.targets;
         let acts = |step: usize| targets.contains_key(&step);
@@ -310,7 +317,7 @@ impl Desk {
         }
     }
 
-    fn undo_verb(&self, live: &Live) -> Option<crate::record::Verb> {
+    pub(super) fn undo_verb(&self, live: &Live) -> Option<crate::record::Verb> {
         self.parameters(live).and_then(|parameters| parameters.undo)
     }
 
@@ -324,63 +331,6 @@ impl Desk {
         self.queue.insert((tick, 2, id.0, 0), Event::Expiry { id });
     }
 
-    /// Lets go; the last holder lifts the effect, unless one of its parties meant it to stay.
-    fn expire(&mut self, id: ActionId) -> Result<(), DeskError> {
-        let Some(live) = self.actions.get(&id) else { return Ok(()) };
-        let key = live.key.clone();
-        let Some(effect) = self.effects.let_go(&key, id) else { return Ok(()) };
-        let lives = || effect.parties.iter().filter_map(|party| self.actions.get(party));
-        let stays = lives().any(|live| live.order.ttl_s.is_none());
-        let caller = lives().find(|live| live.order.action_id == effect.caller);
-        let order = caller.and_then(|caller| Some(caller.order.undo(self.undo_verb(caller)?, self.now)));
-        let Some(order) = order.filter(|_| !stays) else {
-            self.effects.forget(&key);
-            effect.parties.iter().for_each(|party| _ = self.actions.remove(party));
-            return Ok(());
-        };
-        let undo = Undo { order: order.clone(), key, parties: effect.parties, outcomes: 0, in_doubt: false };
-        let id = order.action_id;
-        self.undos.insert(id, undo);
-        match &self.executor {
-            Executor::Webhook(_) => return self.issue(order),
-            Executor::Recorded(log) if !log.known(id).is_empty() => return self.issue(order),
-            Executor::DryRun | Executor::Simulate(_) | Executor::Recorded(_) => {}
-        }
-        // Within the process an undo is done at once.
-        self.pending.intents.push(order);
-        self.heard_undo(id, &Heard::Answer(Answer::Done { attempts: 1 }));
-        Ok(())
-    }
-
-    fn heard_undo(&mut self, id: ActionId, what: &Heard) {
-        let Heard::Answer(answer) = what else { return };
-        let known = known_of(answer, self.now);
-        self.receive(id, &known);
-        let Some(undo) = self.undos.get_mut(&id) else { return };
-        let status = known.status;
-        undo.outcomes += 1;
-        undo.in_doubt = status == ActionStatus::InDoubt;
-        self.pending.outcomes.push((id, undo.outcomes, known));
-        let caller = self.effects.caller(&undo.key);
-        if status != ActionStatus::Succeeded {
-            // It still stands, or may: a person must look. The action that made it says so.
-            if status == ActionStatus::Failed {
-                self.undos.remove(&id);
-            }
-            if let Some(caller) = caller {
-                self.row(caller, ActionStatus::InDoubt, false);
-            }
-            return;
-        }
-        let Some(undo) = self.undos.remove(&id) else { return };
-        self.pending.ended.extend(caller.map(|caller| (caller, self.now)));
-        self.effects.lifted(&undo.key, self.now);
-        for party in undo.parties.into_iter().collect::<BTreeSet<_>>() {
-            self.row(party, ActionStatus::Undone, true);
-            self.actions.remove(&party);
-        }
-    }
-
     fn review(&mut self, incident: IncidentId, tenant: Sym) {
         let Executor::Simulate(environment) = &self.executor else { return };
         let Some((verdict, _)) = environment.verdict_for(incident) else { return };
@@ -390,25 +340,32 @@ impl Desk {
         self.rows.verdicts.push(verdict);
     }
 
-    fn row(&mut self, id: ActionId, status: ActionStatus, finished: bool) {
-        let tick = self.now;
+    pub(super) fn row(&mut self, id: ActionId, status: ActionStatus, finished: bool) {
         let Some(live) = self.actions.get_mut(&id) else { return };
-        let order = &live.order;
-        self.rows.actions.push(Action {
-            id,
-            seq: live.seq,
-            decision_id: order.decision_id,
-            incident_id: order.incident_id,
-            tick,
-            tenant: live.tenant,
-            verb: order.verb,
-            target: order.target.clone(),
-            class: order.class,
-            status,
-            attempts: live.attempts,
-            requested_time: order.requested.saturating_mul(1000),
-            finished_time: finished.then(|| tick.saturating_mul(1000)),
-        });
+        let mut row = row_of(&live.order, live.tenant, self.now, status, finished);
+        (row.seq, row.attempts) = (live.seq, live.attempts);
         live.seq += 1;
+        self.rows.actions.push(row);
+    }
+}
+
+/// An order's row; its number and attempts are filled in.
+pub(super) fn row_of(order: &Order, tenant: Sym, tick: Tick, status: ActionStatus, finished: bool) -> Action {
+    Action {
+        id: order.action_id,
+        seq: 0,
+        decision_id: order.decision_id,
+        incident_id: order.incident_id,
+        tick,
+        tenant,
+        verb: order.verb,
+        target: order.target.clone(),
+        class: order.class,
+        status,
+        attempts: 0,
+        requested_time: order.requested.saturating_mul(1000),
+        finished_time: finished.then(|| tick.saturating_mul(1000)),
+        undo_of: None,
+        reason: None,
     }
 }

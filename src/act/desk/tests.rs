@@ -31,7 +31,13 @@ fn certain() -> Executor {
 }
 
 fn desk(plan: &Plan, dir: &Path, executor: Executor) -> Desk {
-    Desk::open(dir, executor, plan.playbooks.clone().into(), Arc::clone(&plan.names)).unwrap()
+    Desk::open(
+        dir,
+        executor,
+        (plan.playbooks.clone().into(), Arc::new(plan.policy.clone())),
+        Arc::clone(&plan.names),
+    )
+    .unwrap()
 }
 
 fn handed(ruled: Vec<Ruled>) -> Handed {
@@ -64,7 +70,7 @@ fn day(plan: &Plan) -> Vec<(Tick, Handed)> {
                 ruled: vec![plan.executed(&incident, "credential-stuffing-block")],
                 members: vec![member],
                 closed: vec![(incident.id, Sym::EMPTY, tick + 3600)],
-                verdicts: Vec::new(),
+                ..Handed::default()
             };
             (tick, handed)
         })

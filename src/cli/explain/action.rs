@@ -25,6 +25,18 @@ pub(super) fn explain(source: &Source, id: &str) -> Result<Said, Failure> {
         format!("  of decision {} on incident {}", first.decision_id, first.incident_id),
         format!("  in doubt, it would be handled as {}", first.class.name()),
     ];
+    if let Some(undone) = first.undo_of {
+        let why = first.reason.as_deref().unwrap_or_default();
+        told.insert(1, format!("  it undoes action {undone}: {why}"));
+    }
+    let undone_by = all(reader.actions(Some(Only::of("undo_of", [id.0]))))?;
+    if let Some(by) = undone_by.first() {
+        told.push(format!(
+            "  action {} undoes it: {}",
+            by.action_id,
+            by.reason.as_deref().unwrap_or_default()
+        ));
+    }
     let row = |row: &crate::archive::ActionLine| {
         format!("{}  {}, {} calls so far", when(row.tick * 1000), row.status.name(), row.attempts)
     };

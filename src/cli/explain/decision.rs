@@ -27,6 +27,7 @@ pub(super) fn explain(source: &Source, id: &str) -> Result<Said, Failure> {
     if let Some(playbook) = line.playbook_id {
         told.insert(1, format!("  playbook {}", source.playbook(&names.get(playbook))));
     }
+    told.extend(line.undoes.map(|of| format!("  it is on what decision {of} did")));
     told.extend(line.supersedes.map(|before| format!("  it replaced {before}")));
     told.extend(line.superseded_by.map(|after| format!("  it was replaced by {after}")));
     let candidates = weighed.iter().map(|line| words::candidate(line, source)).collect();

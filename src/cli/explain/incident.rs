@@ -1,9 +1,12 @@
 //! An incident's story: what it is, what joined it, what was weighed, decided and done, and what came of it.
 
+mod ground;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
+use self::ground::Carried;
 use super::words::{self, ends, section, when};
 use super::{Said, Source, all};
 use crate::archive::{
@@ -12,7 +15,7 @@ use crate::archive::{
 };
 use crate::cli::Failure;
 use crate::cli::report::group;
-use crate::record::{AlertId, DecisionId, Diff, Entity, IncidentId, IncidentState, Names, Sym, Tick};
+use crate::record::{AlertId, DecisionId, Diff, IncidentId, IncidentState, Names, Sym, Tick};
 
 /// Everything that the archive says of one incident.
 pub(super) struct Story {
@@ -25,6 +28,8 @@ pub(super) struct Story {
     successors: Vec<IncidentId>,
     /// Incidents that a revision parted it from, or from it.
     parted: BTreeSet<IncidentId>,
+    /// What of its executions these carry.
+    carried: Vec<Carried>,
     /// By time.
     pub(super) alerts: Vec<AlertLine>,
     /// Standing ones, by time.
@@ -55,7 +60,8 @@ impl Story {
         let before = if last.succeeds.is_some() { all(reader.incidents(Some(before)))? } else { Vec::new() };
         let parted =
             parted(&versions, &follows).chain(parted(&before, &versions).filter_map(|_| last.succeeds));
-        let parted = parted.collect();
+        let parted: BTreeSet<IncidentId> = parted.collect();
+        let carried = Carried::by(&parted, reader, &follows)?;
         let alerts = members(source, id)?;
         // A link keeps the name that its incident had when it was made.
         let named = Only::incidents(absorbed.iter().copied().chain([id]));
@@ -69,6 +75,7 @@ impl Story {
             absorbed,
             successors: successors.into_iter().collect(),
             parted,
+            carried,
             alerts,
             links,
             matches,
@@ -169,24 +176,6 @@ impl Story {
         }));
         lines.extend(self.absorbed.iter().map(|gone| format!("took in {gone}")));
         lines
-    }
-
-    fn action(&self, rows: &[ActionLine], names: &Names) -> String {
-        let told = words::action(rows);
-        if self.is_withdrawn(rows, names) {
-            format!("{told}; stands on withdrawn ground: its target is not the incident's any more")
-        } else {
-            told
-        }
-    }
-
-    /// Whether an action's target was an entity of the incident before it was taken apart, and is none now.
-    fn is_withdrawn(&self, rows: &[ActionLine], names: &Names) -> bool {
-        let Some(first) = rows.first() else { return false };
-        let is_target = |entity: &Entity| entity.text(names) == first.target;
-        let split = self.versions.iter().filter(|line| line.state == IncidentState::Split);
-        split.into_iter().any(|line| line.entities.iter().any(is_target))
-            && !self.alerts.iter().flat_map(|alert| &alert.entities).any(|it| is_target(&it.entity))
     }
 
     fn rules(&self, names: &Names) -> Vec<String> {

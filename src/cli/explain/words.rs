@@ -83,6 +83,7 @@ pub(super) fn decision(line: &DecisionLine, source: &Source) -> String {
     let names = source.names();
     let of = line.playbook_id.map_or_else(String::new, |id| format!(" {}", source.playbook(&names.get(id))));
     let why = line.reason_detail.clone().unwrap_or_else(|| names.get(line.reason));
+    let of = line.undoes.map_or(of, |id| format!(" undoing of {id}"));
     let after = line.superseded_by.map_or_else(String::new, |by| format!("; superseded by {by}"));
     format!(
         "{}  {}  {}{of}: {why}; score {:.2}, confidence {:.2}{after}",
@@ -110,7 +111,11 @@ pub(super) fn action(rows: &[ActionLine]) -> String {
     let Some(first) = rows.first() else { return String::new() };
     let course: Vec<String> =
         rows.iter().map(|row| format!("{} at {}", row.status.name(), when(row.tick * 1000))).collect();
-    format!("{}  {} {}: {}", first.action_id, first.verb.name(), first.target, course.join(", "))
+    let undoes = first.undo_of.map_or_else(String::new, |id| {
+        format!("; undoes {id}: {}", first.reason.as_deref().unwrap_or("its time is over"))
+    });
+    let (verb, target) = (first.verb.name(), &first.target);
+    format!("{}  {verb} {target}: {}{undoes}", first.action_id, course.join(", "))
 }
 
 /// An outcome in a line.
@@ -193,6 +198,7 @@ pub(super) fn decision_json(line: &DecisionLine, names: &Names) -> Value {
         "score": line.score.value(), "confidence": line.confidence.value(),
         "model_version": names.get(line.model_version), "plan_hash": names.get(line.plan_hash),
         "supersedes": line.supersedes, "superseded_by": line.superseded_by,
+        "undoes": line.undoes,
     })
 }
 
@@ -203,6 +209,7 @@ pub(super) fn action_json(line: &ActionLine) -> Value {
         "class": line.class, "status": line.status, "attempts": line.attempts,
         "requested_time": stamp(line.requested_time.0),
         "finished_time": line.finished_time.map(|time| stamp(time.0)),
+        "undo_of": line.undo_of, "reason": line.reason,
     })
 }
 

@@ -38,8 +38,9 @@ impl Links {
         for (at, bond) in numbers.iter().zip(bonds) {
             told.push(judged(Some(*at), &bond));
             let others = numbers.iter().copied().filter(|other| other != at);
-            let apart = if revision.barred.is_none() { others.collect() } else { Vec::new() };
-            let parted = Parted { apart, barred: revision.barred.into_iter().collect() };
+            let apart = if revision.barred.is_empty() { others.collect() } else { Vec::new() };
+            let barred = if revision.listed { Vec::new() } else { revision.barred.clone() };
+            let parted = Parted { apart, barred };
             let parted = parted.and(before.clone());
             self.bonds.insert(*at, Bond { parted: Some(Box::new(parted)), ..bond });
         }
@@ -78,7 +79,7 @@ impl Links {
             let surprise = told.unwrap_or_else(opened);
             if surprise >= settings.surprise_strong {
                 raise(&mut bond, alert.rule, surprise);
-                let barred = |subject: &Entity| revision.barred == Some(*subject);
+                let barred = |subject: &Entity| revision.barred.contains(subject);
                 bond.subjects.extend(alert.subject().filter(|subject| !barred(subject)));
             }
         }
@@ -141,6 +142,32 @@ impl Links {
             replace(&mut meeting.last, &|alert| alert.rule == *rule);
         }
         replace(&mut self.latest, &|_| true);
+    }
+
+    /// The list of entities that never link is this from now on. What links by one that is new stays, unless it is cut; but
+    /// nothing more joins by it: no alert, and no campaign by a subject that it was. One that is taken off links again with
+    /// what comes then.
+    pub fn list(&mut self, listed: FxHashSet<Entity>) {
+        self.listed = listed;
+        let listed = &self.listed;
+        self.entities.each_mut(|entity, meeting| {
+            if listed.contains(entity) {
+                meeting.last = None;
+            }
+        });
+        let mut strong: Vec<Number> = Vec::new();
+        for (number, bond) in &mut self.bonds {
+            bond.subjects.retain(|subject| !listed.contains(subject));
+            bond.near.clear();
+            if std::mem::take(&mut bond.is_known_strong) {
+                strong.push(*number);
+            }
+        }
+        self.strong.clear();
+        strong.sort_unstable();
+        for number in strong {
+            self.note_all_strong(number);
+        }
     }
 
     /// Whether a revision said that the entity carries no link into the incident.

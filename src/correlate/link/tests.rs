@@ -1,4 +1,5 @@
-//! Campaigns by definition: what the index of strong incidents finds is all that a search through them would.
+//! Campaigns by definition: what the index of strong incidents finds is all that a search through them would, whatever is
+//! listed meanwhile; and what is listed joins nothing.
 
 use proptest::prelude::*;
 use smallvec::smallvec;
@@ -53,10 +54,21 @@ proptest! {
         let names = Names::default();
         let mut links = Links::new(LinkSettings { strong, ..LinkSettings::default() });
         let mut tick = 1_700_000_000;
+        let mut listed: FxHashSet<Entity> = FxHashSet::default();
         for (n, (gap, host, rule)) in (0..).zip(steps) {
             // Most come close together, some after hours.
             tick += if gap % 4 == 0 { gap } else { gap % 600 };
-            let verdict = links.alert(&alert(n, tick, (host, rule), &names), None);
+            let alert = alert(n, tick, (host, rule), &names);
+            if gap % 11 == 0 {
+                let host = alert.entities[0].entity;
+                if !listed.remove(&host) {
+                    listed.insert(host);
+                }
+                links.list(listed.clone());
+            }
+            let verdict = links.alert(&alert, None);
+            let by = verdict.evidence.iter().filter_map(|evidence| evidence.entity);
+            prop_assert_eq!(by.filter(|entity| listed.contains(entity)).count(), 0);
             if verdict.strength >= strong {
                 prop_assert_eq!(parted(&links, verdict.home, tick), Vec::<Number>::new());
             }

@@ -1,0 +1,89 @@
+//! A worker's tenants, each with the entities that never link for it.
+
+use std::collections::BTreeMap;
+
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::super::link::Links;
+use super::super::revision::Listed;
+use super::{Beside, Now, Settings, Tenant, Waiting, add};
+use crate::record::{Entity, Sym, Tick};
+
+/// All tenants that a worker has met. What is listed stays until it is taken off.
+#[derive(Default)]
+pub(super) struct Tenants {
+    pub(super) by_name: FxHashMap<Sym, Tenant>,
+    /// Entities that never link, by whose list it is; everybody's under the empty name.
+    listed: FxHashMap<Sym, FxHashSet<Entity>>,
+}
+
+impl Tenants {
+    /// The tenant of that name, begun where there is none.
+    pub(super) fn of(&mut self, name: Sym, settings: &Settings) -> &mut Tenant {
+        let listed = &self.listed;
+        self.by_name.entry(name).or_insert_with(|| {
+            let mut links = Links::new(settings.link.clone());
+            if !listed.is_empty() {
+                links.list(own(listed, name));
+            }
+            Tenant {
+                name,
+                links,
+                open: FxHashMap::default(),
+                deadlines: BTreeMap::new(),
+                recent: FxHashMap::default(),
+                dirty: Vec::new(),
+                tick: Tick::MIN,
+                recent_swept: 1024,
+                worded: FxHashMap::default(),
+            }
+        })
+    }
+
+    /// Takes what came beside alerts: incidents are taken apart as of what was settled before, in the order of their names,
+    /// and then the lists change.
+    pub(super) fn take(
+        &mut self,
+        beside: impl Iterator<Item = Beside>,
+        waiting: &mut Waiting,
+        settled: Tick,
+        now: &mut Now<'_>,
+    ) {
+        let (mut cuts, mut changes) = (Vec::new(), Vec::new());
+        for beside in beside {
+            match beside {
+                Beside::Finding(finding, diff) => add(waiting, finding, diff),
+                Beside::Revision(revision) => cuts.push(revision),
+                Beside::Listed(_, more) => changes.extend(more),
+            }
+        }
+        cuts.sort_unstable_by_key(|cut| cut.known.incident);
+        for cut in cuts {
+            let settings = now.settings;
+            self.of(cut.known.tenant, settings).revise(&cut, settled, now);
+        }
+        self.list(&changes);
+    }
+
+    /// The lists have changed.
+    fn list(&mut self, changes: &[Listed]) {
+        if changes.is_empty() {
+            return;
+        }
+        // What is taken off in one file and added in another stays.
+        for (whose, entity, _) in changes.iter().filter(|(_, _, diff)| *diff < 0) {
+            self.listed.entry(*whose).or_default().remove(entity);
+        }
+        for (whose, entity, _) in changes.iter().filter(|(_, _, diff)| *diff > 0) {
+            self.listed.entry(*whose).or_default().insert(*entity);
+        }
+        for tenant in self.by_name.values_mut() {
+            tenant.links.list(own(&self.listed, tenant.name));
+        }
+    }
+}
+
+/// What is on everybody's list and on a tenant's own.
+fn own(listed: &FxHashMap<Sym, FxHashSet<Entity>>, name: Sym) -> FxHashSet<Entity> {
+    [Sym::EMPTY, name].iter().filter_map(|whose| listed.get(whose)).flatten().copied().collect()
+}
