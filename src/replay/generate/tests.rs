@@ -44,6 +44,18 @@ fn the_same_seed_gives_the_same_bytes_and_another_seed_others() {
 }
 
 #[test]
+fn the_same_campaigns_can_be_had_in_more_noise() {
+    let told = |alerts| {
+        let made =
+            make(&Settings { alerts, campaigns: Some(6), days: Some(3), duplicate_share: 0.0, ..small() });
+        made.summary.use_cases
+    };
+    let (once, twice) = (told(12_000), told(24_000));
+    assert_eq!(once, twice);
+    assert_eq!(once.values().map(|count| count.campaigns).sum::<u64>(), 6);
+}
+
+#[test]
 fn every_alert_is_counted_once_and_every_label_has_its_alert() {
     let made = make(&small());
     let summary = &made.summary;
