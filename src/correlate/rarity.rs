@@ -89,9 +89,8 @@ impl Scale {
     /// whole part is enough of a bound.
     #[must_use]
     pub fn may_surprise(&self, active_before: f64, least: i32) -> bool {
-        let decades = least.div_euclid(1000).clamp(0, 9);
-        self.observed
-            >= (active_before + 0.5) * [1.0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9][decades as usize]
+        let decades = (0..least.div_euclid(1000).min(9)).fold(1.0, |all, _| all * 10.0);
+        self.observed >= (active_before + 0.5) * decades
     }
 }
 

@@ -237,7 +237,9 @@ proptest! {
         (users, days, late_share) in (1u32..80, proptest::option::of(1u32..5), 0.0..=1.0),
         (late_max_ms, duplicate_share) in (0u64..86_400_000, 0.0..=0.5),
     ) {
-        let settings = Settings { alerts, seed, tenants, hosts, users, days, late_share, late_max_ms, duplicate_share };
+        let campaigns = None;
+            let settings =
+                Settings { alerts, seed, tenants, hosts, users, days, campaigns, late_share, late_max_ms, duplicate_share };
         let made = make(&settings);
         prop_assert_eq!(made.alerts.len() as u64, alerts);
         prop_assert_eq!(made.summary.alerts, alerts);
