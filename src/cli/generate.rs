@@ -35,6 +35,9 @@ pub(crate) struct Args {
     /// Days; as many as give 250 alerts a day for each host, 3 at least, where it is not given.
     #[arg(long)]
     days: Option<u32>,
+    /// Campaigns; one for 5,000 alerts where it is not given. The same campaigns over more alerts: more noise.
+    #[arg(long)]
+    campaigns: Option<u32>,
     /// The share of alerts that come late, 0 to 1.
     #[arg(long, default_value_t = Settings::default().late_share)]
     late_share: f64,
@@ -54,6 +57,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         hosts: args.hosts,
         users: args.users,
         days: args.days,
+        campaigns: args.campaigns,
         late_share: args.late_share,
         duplicate_share: args.duplicate_share,
         ..Settings::default()

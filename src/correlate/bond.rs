@@ -5,10 +5,10 @@
 use rustc_hash::FxHashSet;
 use smallvec::SmallVec;
 
-use super::rarity::ActiveHours;
-use crate::flow::decade::weekly;
+use super::rarity::{ActiveHours, HOUR_S};
+use crate::flow::decade::{log10_milli, weekly};
 use crate::plan::link::LinkSettings;
-use crate::record::{Alert, AlertId, Entity, IncidentKind, Millis, Sym, Tick};
+use crate::record::{AlertId, Entity, EntityKind, IncidentKind, Millis, Sym, Tick};
 
 /// An incident's number within one tenant, for the time of a run: never written.
 pub type Number = u64;
@@ -29,9 +29,31 @@ pub(super) struct Pair {
     pub(super) last: Option<Pointer>,
 }
 
+/// The incident that a rare entity was first seen in.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Owner {
+    /// The entity's last alert.
+    pub(super) pointer: Pointer,
+    /// How rare it was when the incident met it: what the incident itself does with it makes it no commoner.
+    pub(super) weight: i32,
+    /// Its active hours then.
+    pub(super) before: f64,
+}
+
 /// An entity, or a rule, and the surprises that met there.
 #[derive(Debug, Default)]
 pub(super) struct Meeting {
+    /// Hours with any alert about it; entities only.
+    pub(super) seen: ActiveHours,
+    /// The incident that brought it; rare entities only.
+    pub(super) owner: Option<Owner>,
+    /// When it was first seen.
+    pub(super) since: Tick,
+    /// The subject with which it was first seen.
+    pub(super) mate: Option<Entity>,
+    /// It was seen with another subject too: it connects.
+    pub(super) connects: bool,
+    /// Hours with a surprising one.
     pub(super) novelty: ActiveHours,
     pub(super) last: Option<Pointer>,
     /// Distinct pairs met since the last pause, up to the degree cap.
@@ -54,6 +76,8 @@ pub(super) struct Bond {
     pub(super) strength: i32,
     /// What its surprising alerts are about.
     pub(super) subjects: FxHashSet<Entity>,
+    /// How many of them there are, by kind.
+    pub(super) abouts: [u32; EntityKind::ALL.len()],
     /// Whether it is noted among the strong, by its subjects.
     pub(super) is_known_strong: bool,
     /// Strong incidents with which it shares a subject, too far off in time to be one campaign as yet.
@@ -63,8 +87,21 @@ pub(super) struct Bond {
     /// Whether its pair was common at its last alert, so that its background session lasts long. Kept here, since the
     /// pair's own hours go on after the session has ended.
     pub(super) common: bool,
+    /// It has met an entity that is rare: whatever else names that still belongs to it for long.
+    pub(super) is_tight: bool,
+    /// How many rare entities it has met, by kind: the more, the likelier a stranger has one of them by chance.
+    pub(super) met: [u32; EntityKind::ALL.len()],
     /// What analysts said does not belong to it; few incidents have that.
     pub(super) parted: Option<Box<Parted>>,
+}
+
+impl Bond {
+    /// Notes that a surprising alert is about something; whether that is new.
+    pub(super) fn is_about(&mut self, subject: Entity) -> bool {
+        let is_new = self.subjects.insert(subject);
+        self.abouts[subject.kind as usize] += u32::from(is_new);
+        is_new
+    }
 }
 
 /// What revisions said of an incident, which evidence must not undo.
@@ -87,7 +124,7 @@ impl Parted {
     }
 }
 
-/// How many pairs began to surprise lately: a count that halves in a day.
+/// How many stories began lately: a count that halves in a day.
 #[derive(Debug, Default)]
 pub(super) struct Onsets {
     count: f64,
@@ -97,7 +134,7 @@ pub(super) struct Onsets {
 impl Onsets {
     /// Counts one more.
     pub(super) fn count(&mut self, tick: Tick) {
-        let hours = (tick - self.at).div_euclid(3600);
+        let hours = (tick - self.at).div_euclid(HOUR_S);
         // Seven times as fast as hours of activity, which halve in a week.
         let left = if self.at == 0 { 0.0 } else { weekly::left(hours * 7) };
         self.count = self.count * left + 1.0;
@@ -106,16 +143,18 @@ impl Onsets {
         }
     }
 
-    /// The longest gap, in seconds, within which no more than so many are to be expected by chance.
-    pub(super) fn gap_with(&self, coincidences_max: f64, observed_s: Tick, tick: Tick) -> Tick {
-        let hours = (observed_s / 3600).clamp(1, 24);
-        let now = self.count * weekly::left((tick - self.at) / 3600 * 7);
-        let per_second = now / (hours as f64 * 3600.0);
-        #[expect(clippy::cast_possible_truncation, reason = "bounded by a billion")]
-        let gap = (coincidences_max / per_second.max(1e-9)).min(1e9) as Tick;
-        gap
+    /// How much it says that two things lie only `gap_s` apart: the log of one over the number that begin by chance within
+    /// such a gap, in thousandths of a decade. Less than nothing where more than one does.
+    pub(super) fn weight(&self, gap_s: Tick, observed_s: Tick, tick: Tick) -> i32 {
+        let hours = (observed_s / HOUR_S).clamp(1, 24);
+        let now = self.count * weekly::left((tick - self.at) / HOUR_S * 7);
+        let expected = now * gap_s.max(GAP_LEAST_S) as f64 / (hours * HOUR_S) as f64;
+        -log10_milli(expected.max(1e-9))
     }
 }
+
+/// Closer together than this is no closer.
+const GAP_LEAST_S: Tick = 60;
 
 /// Notes a rule's surprise in an incident: the strongest of each rule counts.
 pub(super) fn raise(bond: &mut Bond, rule: Sym, surprise: i32) {
@@ -147,14 +186,4 @@ pub(super) fn meet(
     }
     meeting.novelty.mark(pointer.tick);
     meeting.last = Some(pointer);
-}
-
-/// The alert's entities that may link: of such kinds, and not on the list of those that never do.
-pub(super) fn linking<'a>(
-    settings: &'a LinkSettings,
-    listed: &'a FxHashSet<Entity>,
-    alert: &'a Alert,
-) -> impl Iterator<Item = Entity> + 'a {
-    let may = |it: &Entity| settings.entities.contains(&it.kind) && !listed.contains(it);
-    alert.entities.iter().map(|o| o.entity).filter(may)
 }

@@ -207,6 +207,9 @@ impl Tenant {
         let Some(home) = self.open.get_mut(&verdict.home) else { return };
         home.add(alert);
         home.strength = verdict.strength;
+        if verdict.is_linked {
+            home.kind = crate::record::IncidentKind::Linked;
+        }
         let (incident_id, tenant, tick) = (home.id, self.name, alert.tick);
         now.members.push(Member { tick, tenant, incident_id, alert_id: alert.id, diff: 1 });
         now.links.extend(verdict.evidence.iter().map(|evidence| Link {

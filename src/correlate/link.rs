@@ -1,31 +1,37 @@
 //! `link`: which alerts belong together. The rule, per tenant, for an alert of subject s and rule r:
 //!
 //! 1. Its *surprise* is the rarity, in hours, of the pair (s, r) before this hour; see [`super::rarity`].
-//! 2. It joins the incident of its own pair while that is fresh, so that a flood stays whole.
-//! 3. If it surprises, it also joins the fresh incidents of the entities that it shares, of its rule on another subject,
-//!    and the site's latest where that is strong; all of these become one.
-//! 4. If it surprises less, it joins a strong one of its entities, or the site's.
-//! 5. A surprising alert that joins none opens an incident; any other goes to the background session of its pair.
+//! 2. It joins the incident of its own pair while that is fresh and no habit, so that a flood stays whole.
+//! 3. An entity that is *rare* in hours belongs to the incident that it was first seen in: an alert that names it joins that,
+//!    however common its own pair, for up to a day.
+//! 4. If it surprises, it also joins fresh incidents of surprising alerts: by the entities that it shares, by its rule on
+//!    another subject, and the site's latest where that is strong. If it surprises less, a strong one.
+//! 5. A surprising alert that joins none opens an incident; one that only names something rare opens one that is kept as
+//!    background until a second joins; any other goes to the background session of its pair.
 //! 6. Strong incidents on a shared subject within a day are one campaign and join.
 //!
-//! What keeps incidents from percolating: an entity or rule that surprises in many hours, or has met many pairs within the
-//! window, does not link; where a site surprises often, the gaps of rule and site shrink until only few coincidences are
-//! to be expected within them; an incident's age and span are bounded.
+//! Each join is weighed by its odds against chance; see [`candidates`]. What keeps incidents from percolating: the weight
+//! falls with the gap, with how often the entity, the rule or the site surprises, and with how many rare entities the
+//! incident has met; to merge two takes more than to join one; where alerts name what connects, sharing nothing speaks
+//! against a link by rule, site or campaign; an incident's age and span are bounded.
 //!
-//! State: pairs (see [`super::rarity`]), a pointer per entity and rule until the longest gap has passed, and what linking
-//! must know of each incident until it closes.
+//! State: pairs and entities (see [`super::rarity`]), a pointer per entity and rule until the longest gap has passed, and
+//! what linking must know of each incident until it closes.
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 
-use super::bond::{Bond, Meeting, Onsets, Pair, Pointer, linking, meet, raise};
-use super::rarity::surprise;
+use super::bond::{Bond, Meeting, Onsets, Owner, Pair, Pointer, meet, raise};
+use super::rarity::Scale;
 use super::shelf::{Place, Shelf};
 use crate::plan::link::LinkSettings;
-use crate::record::{Alert, AlertId, Entity, Finding, IncidentKind, Sym, Tick};
+use crate::record::{Alert, AlertId, Entity, EntityKind, Finding, IncidentKind, Sym, Tick};
+use candidates::{Candidates, Connections};
 
 pub use super::bond::Number;
 pub use revise::Judged;
+mod campaign;
+mod candidates;
 mod revise;
 
 /// Why an alert joins.
@@ -37,7 +43,7 @@ pub struct Evidence {
     pub entity: Option<Entity>,
     /// The kind.
     pub kind: &'static str,
-    /// The surprise that carries it.
+    /// The surprise that carries it; of a rare entity, the odds against chance.
     pub weight: i32,
 }
 
@@ -54,6 +60,8 @@ pub struct Verdict {
     pub absorbed: SmallVec<[Number; 1]>,
     /// Why.
     pub evidence: SmallVec<[Evidence; 2]>,
+    /// The home is no background session.
+    pub is_linked: bool,
     /// The home's sum of surprises.
     pub strength: i32,
 }
@@ -61,12 +69,16 @@ pub struct Verdict {
 /// One tenant's linking.
 pub struct Links {
     settings: LinkSettings,
-    first: Option<Tick>,
+    scale: Scale,
     pairs: Shelf<(Option<Entity>, Sym), Pair>,
     entities: Shelf<Entity, Meeting>,
     rules: FxHashMap<Sym, Meeting>,
     latest: Option<Pointer>,
+    /// Incidents that opened.
     onsets: Onsets,
+    /// Incidents that became strong.
+    strongs: Onsets,
+    connections: Connections,
     bonds: FxHashMap<Number, Bond>,
     merged: FxHashMap<Number, Number>,
     /// Strong incidents by subject, closed and merged ones among them until the next sweep.
@@ -82,12 +94,14 @@ impl Links {
     pub fn new(settings: LinkSettings) -> Self {
         Self {
             settings,
-            first: None,
+            scale: Scale::default(),
             pairs: Shelf::default(),
             entities: Shelf::default(),
             rules: FxHashMap::default(),
             latest: None,
             onsets: Onsets::default(),
+            strongs: Onsets::default(),
+            connections: Connections::default(),
             bonds: FxHashMap::default(),
             merged: FxHashMap::default(),
             strong: FxHashMap::default(),
@@ -99,34 +113,30 @@ impl Links {
 
     /// Takes the next alert in order; a correlation may ask for it `wanted_s` ticks long.
     pub fn alert(&mut self, alert: &Alert, wanted_s: Option<Tick>) -> Verdict {
-        let first = *self.first.get_or_insert(alert.tick);
+        self.scale.reach(alert.tick);
         let place = self.pairs.place((alert.subject(), alert.rule));
         let pair = self.pairs.at_mut(place);
         let (active, last) = (pair.hours.before(alert.tick), pair.last);
         pair.hours.mark(alert.tick);
-        let surprise = surprise(first, alert.tick, active);
-        let strong = surprise >= self.settings.surprise_strong;
+        let surprise = self.scale.surprise(active);
+        // However long the site was watched: what comes hour after hour is no surprise any more.
+        let is_common = active >= self.settings.background_common_hours;
+        let is_strong = surprise >= self.settings.surprise_strong && !is_common;
+        let met = self.meet_all(alert);
+        let seen = Seen { surprise, is_strong, is_common, active, last };
+        let mut candidates = Candidates::default();
+        self.find(alert, &seen, &met, &mut candidates);
         let mut verdict = Verdict::default();
-        if let Some(last) = last.filter(|last| Self::fresh(alert, last, self.settings.pair_gap_s)) {
-            self.join(alert, &last, None, "session", surprise, &mut verdict);
-        }
-        let mut met: SmallVec<[(Entity, Place); 4]> = SmallVec::new();
-        if strong {
-            met.extend(
-                linking(&self.settings, &self.listed, alert)
-                    .map(|entity| (entity, self.entities.place(entity))),
-            );
-            self.find_strong(alert, &met, surprise, &mut verdict);
-            if last.is_none_or(|last| alert.tick - last.tick > 3600) {
-                self.onsets.count(alert.tick);
-            }
-        } else if verdict.evidence.is_empty() {
-            self.find_weak(alert, surprise, &mut verdict);
-        }
-        self.settle_home(alert, surprise, (active, last), &mut verdict);
+        let is_tight = !met.rare.is_empty();
+        self.settle_home(alert, &seen, is_tight, candidates, &mut verdict);
         let pointer = Pointer { home: verdict.home, time: alert.time, tick: alert.tick, alert: alert.id };
-        self.pairs.at_mut(place).last = Some(pointer);
-        if strong {
+        // What a rare entity alone took elsewhere leaves the session of its pair as it is.
+        if seen.is_strong || !is_tight {
+            self.pairs.at_mut(place).last = Some(pointer);
+        }
+        self.claim(&met, pointer);
+        if seen.is_strong {
+            self.connections.count(met.connects);
             self.remember(alert, &met, pointer);
         }
         if let (Some(wanted_s), Some(bond)) = (wanted_s, self.bonds.get_mut(&verdict.home)) {
@@ -160,6 +170,7 @@ impl Links {
             IncidentKind::Background if bond.common => self.settings.background_gap_s,
             IncidentKind::Background => self.settings.background_rare_gap_s,
         };
+        let gap = if bond.is_tight { gap.max(self.settings.rare_gap_s) } else { gap };
         Some((bond.last + gap).max(bond.wanted_until) + 2)
     }
 
@@ -178,7 +189,8 @@ impl Links {
         self.pairs.retain(|pair| {
             !pair.hours.forgettable(settled) || pair.last.is_some_and(|last| settled - last.tick <= longest)
         });
-        self.entities.retain(|meeting| !meeting.novelty.forgettable(settled));
+        self.entities
+            .retain(|meeting| !(meeting.seen.forgettable(settled) && meeting.novelty.forgettable(settled)));
         self.rules.retain(|_, meeting| !meeting.novelty.forgettable(settled));
         let mut strong = std::mem::take(&mut self.strong);
         strong.retain(|_, numbers| {
@@ -210,115 +222,85 @@ impl Links {
         Some(number)
     }
 
-    fn find_strong(&self, alert: &Alert, met: &[(Entity, Place)], surprise: i32, verdict: &mut Verdict) {
-        let first = self.first.unwrap_or(alert.tick);
-        for (entity, place) in met.iter().copied() {
-            let meeting = self.entities.at(place);
-            if self.selective(meeting, first, alert.tick, self.settings.entity_novelty)
-                && let Some(last) = meeting.last
-                && Self::fresh(alert, &last, self.settings.entity_gap_s)
-            {
-                self.join(alert, &last, Some(entity), "entity", surprise, verdict);
+    /// Marks the alert's entities as seen, and says which are rare.
+    fn meet_all(&mut self, alert: &Alert) -> Met {
+        let mut met = Met::default();
+        let subject = alert.subject();
+        for entity in alert.entities.iter().map(|observable| observable.entity) {
+            if !self.settings.entities.contains(&entity.kind) || self.listed.contains(&entity) {
+                continue;
             }
-        }
-        if let Some(meeting) = self.rules.get(&alert.rule)
-            && self.selective(meeting, first, alert.tick, self.settings.rule_novelty)
-            && let Some(last) = meeting.last
-            && Self::fresh(alert, &last, self.shrunk(self.settings.rule_gap_s, alert.tick))
-        {
-            self.join(alert, &last, None, "rule", surprise, verdict);
-        }
-        if let Some(last) = self.latest
-            && self.strong_home(last.home)
-            && Self::fresh(alert, &last, self.shrunk(self.settings.site_gap_s, alert.tick))
-        {
-            self.join(alert, &last, None, "site", surprise, verdict);
-        }
-    }
-
-    fn find_weak(&self, alert: &Alert, surprise: i32, verdict: &mut Verdict) {
-        let gap = self.settings.entity_gap_s;
-        if surprise >= self.settings.surprise_entity {
-            for entity in linking(&self.settings, &self.listed, alert) {
-                if let Some(last) = self.entities.get(&entity).and_then(|meeting| meeting.last)
-                    && self.strong_home(last.home)
-                    && !self.bars(last.home, entity)
-                    && Self::fresh(alert, &last, gap)
-                {
-                    return self.join(alert, &last, Some(entity), "entity", surprise, verdict);
+            let place = self.entities.place(entity);
+            let meeting = self.entities.at_mut(place);
+            if meeting.seen.forgettable(alert.tick) {
+                (meeting.owner, meeting.mate, meeting.connects) = (None, subject, false);
+                meeting.since = alert.tick;
+            }
+            let before = meeting.seen.before(alert.tick);
+            meeting.seen.mark(alert.tick);
+            meeting.connects |= meeting.mate != subject;
+            met.connects |= meeting.connects;
+            if Some(entity) == subject {
+                met.subject_since = meeting.since;
+            }
+            met.entities.push((entity, place));
+            let owner = meeting.owner.filter(|owner| {
+                before - owner.before <= self.settings.habit_hours
+                    && Self::fresh(alert, &owner.pointer, self.settings.rare_gap_s)
+            });
+            let owner = owner.filter(|owner| self.resolve(owner.pointer.home).is_some());
+            let (weight, before) = match &owner {
+                Some(owner) => (owner.weight, owner.before),
+                None if self.scale.may_surprise(before, self.settings.entity_rare) => {
+                    (self.scale.surprise(before), before)
                 }
+                None => continue,
+            };
+            if owner.is_some() || weight >= self.settings.entity_rare {
+                let connects = self.entities.at(place).connects;
+                met.rare.push(Rare { entity, place, owner, weight, before, connects });
             }
         }
-        if surprise >= self.settings.surprise_site
-            && let Some(last) = self.latest
-            && self.strong_home(last.home)
-            && Self::fresh(alert, &last, self.shrunk(gap, alert.tick))
-        {
-            self.join(alert, &last, None, "site", surprise, verdict);
-        }
+        met
     }
 
-    /// Notes a candidate, or the incident that would have been one but for its age.
-    fn join(
-        &self,
-        alert: &Alert,
-        last: &Pointer,
-        entity: Option<Entity>,
-        kind: &'static str,
-        weight: i32,
-        verdict: &mut Verdict,
-    ) {
-        let Some(home) = self.resolve(last.home) else { return };
-        let Some(bond) = self.bonds.get(&home).filter(|bond| bond.kind == IncidentKind::Linked) else {
-            return;
-        };
-        let parted = verdict.absorbed.iter().any(|other| self.apart(home, *other));
-        if parted || entity.is_some_and(|entity| bond.bars(entity)) {
-            return;
-        }
-        if alert.tick - bond.start > self.settings.age_max_s
-            || alert.tick - bond.first > self.settings.span_max_s
-        {
-            verdict.succeeds = verdict.succeeds.or(Some(home));
-            return;
-        }
-        if !verdict.absorbed.contains(&home) {
-            verdict.absorbed.push(home);
-            verdict.evidence.push(Evidence { other: last.alert, entity, kind, weight });
-        }
-    }
-
-    /// Decides the alert's home from the candidates that `join` noted.
+    /// Decides the alert's home.
     fn settle_home(
         &mut self,
         alert: &Alert,
-        surprise: i32,
-        (active, last): (f64, Option<Pointer>),
+        seen: &Seen,
+        is_tight: bool,
+        candidates: Candidates,
         verdict: &mut Verdict,
     ) {
-        let candidates = std::mem::take(&mut verdict.absorbed);
-        if candidates.is_empty() {
-            let strong = surprise >= self.settings.surprise_strong;
-            let kind = if strong { IncidentKind::Linked } else { IncidentKind::Background };
-            match self.session(alert, active, last).filter(|_| !strong) {
+        verdict.succeeds = candidates.succeeds;
+        let joins = self.choose(candidates, verdict);
+        let is_rare = verdict.evidence.iter().any(|evidence| evidence.kind == "rare");
+        if joins.is_empty() {
+            let kind = if seen.is_strong { IncidentKind::Linked } else { IncidentKind::Background };
+            match self.session(alert, seen).filter(|_| !seen.is_strong && !is_tight) {
                 Some(home) => verdict.home = home,
                 None => self.open(alert, kind, verdict),
             }
         } else {
             verdict.succeeds = None;
-            verdict.home = candidates.iter().copied().min().unwrap_or_default();
-            self.absorb(&candidates, verdict);
+            verdict.home = joins.iter().copied().min().unwrap_or_default();
+            self.absorb(&joins, verdict);
         }
         let home = verdict.home;
         let Some(bond) = self.bonds.get_mut(&home) else { return };
         bond.last = bond.last.max(alert.tick);
         bond.latest = alert.id;
         // The next hour will count this one: what it may take for common must still be open then.
-        bond.common = active + 1.0 >= self.settings.background_common_hours;
-        if surprise >= self.settings.surprise_strong && bond.kind == IncidentKind::Linked {
-            raise(bond, alert.rule, surprise);
+        bond.common = seen.active + 1.0 >= self.settings.background_common_hours;
+        bond.is_tight |= is_tight;
+        if is_rare || seen.is_strong {
+            bond.kind = IncidentKind::Linked;
+        }
+        if seen.is_strong {
+            raise(bond, alert.rule, seen.surprise);
             let subject = alert.subject().filter(|it| !bond.bars(*it) && !self.listed.contains(it));
-            if let Some(subject) = subject.filter(|subject| bond.subjects.insert(*subject))
+            if let Some(subject) = subject.filter(|subject| bond.is_about(*subject))
                 && bond.is_known_strong
             {
                 self.note_strong(subject, home);
@@ -329,12 +311,17 @@ impl Links {
         if bond.strength >= self.settings.strong {
             self.join_campaign(alert, verdict);
         }
+        let bond = self.bonds.get(&verdict.home);
+        verdict.is_linked = bond.is_some_and(|bond| bond.kind == IncidentKind::Linked);
     }
 
     fn open(&mut self, alert: &Alert, kind: IncidentKind, verdict: &mut Verdict) {
         verdict.home = self.next;
         verdict.opened = Some((verdict.home, kind));
         self.next += 1;
+        if kind == IncidentKind::Linked {
+            self.onsets.count(alert.tick);
+        }
         let bond = Bond {
             kind,
             start: alert.tick,
@@ -344,22 +331,25 @@ impl Links {
             rules: SmallVec::new(),
             strength: 0,
             subjects: FxHashSet::default(),
+            abouts: [0; EntityKind::ALL.len()],
             is_known_strong: false,
             near: SmallVec::new(),
             wanted_until: Tick::MIN,
             common: false,
+            is_tight: false,
+            met: [0; EntityKind::ALL.len()],
             parted: None,
         };
         self.bonds.insert(verdict.home, bond);
     }
 
     /// The running background session of the alert's pair.
-    fn session(&self, alert: &Alert, active: f64, last: Option<Pointer>) -> Option<Number> {
-        let last = last?;
+    fn session(&self, alert: &Alert, seen: &Seen) -> Option<Number> {
+        let last = seen.last?;
         let home = self.resolve(last.home)?;
         let bond = self.bonds.get(&home).filter(|bond| bond.kind == IncidentKind::Background)?;
-        let common = active >= self.settings.background_common_hours;
-        let gap = if common { self.settings.background_gap_s } else { self.settings.background_rare_gap_s };
+        let gap =
+            if seen.is_common { self.settings.background_gap_s } else { self.settings.background_rare_gap_s };
         (Self::fresh(alert, &last, gap) && alert.tick - bond.first <= self.settings.background_span_s)
             .then_some(home)
     }
@@ -372,6 +362,11 @@ impl Links {
             }
             let Some(gone) = self.bonds.remove(other) else { continue };
             let Some(bond) = self.bonds.get_mut(&verdict.home) else { continue };
+            if gone.kind == IncidentKind::Linked {
+                bond.kind = IncidentKind::Linked;
+            }
+            bond.is_tight |= gone.is_tight;
+            bond.met.iter_mut().zip(gone.met).for_each(|(met, more)| *met += more);
             bond.start = bond.start.min(gone.start);
             bond.first = bond.first.min(gone.first);
             if gone.last > bond.last {
@@ -388,7 +383,9 @@ impl Links {
             // What is noted of the one that is gone leads to its new home.
             let unnoted = bond.is_known_strong && !gone.is_known_strong;
             let subjects: Vec<Entity> = gone.subjects.into_iter().collect();
-            bond.subjects.extend(&subjects);
+            for subject in &subjects {
+                bond.is_about(*subject);
+            }
             self.merged.insert(*other, verdict.home);
             verdict.absorbed.push(*other);
             for subject in subjects.into_iter().filter(|_| unnoted) {
@@ -397,86 +394,29 @@ impl Links {
         }
     }
 
-    /// Joins the strong incidents that share a subject with the verdict's home, where they are of the same time.
-    fn join_campaign(&mut self, alert: &Alert, verdict: &mut Verdict) {
-        let (tick, mine) = (alert.tick, verdict.home);
-        self.note_all_strong(mine);
-        let Some(near) = self.bonds.get_mut(&mine).map(|bond| std::mem::take(&mut bond.near)) else { return };
-        let mut near: SmallVec<[Number; 2]> =
-            near.into_iter().filter_map(|other| self.resolve(other)).collect();
-        near.sort_unstable();
-        near.dedup();
-        near.retain(|other| *other != mine && !self.apart(*other, mine));
-        let (gap, span) = (self.settings.campaign_gap_s, self.settings.span_max_s);
-        let of_now = |other: &Number| {
-            let bond = self.bonds.get(other);
-            bond.is_some_and(|bond| tick - bond.last <= gap && tick - bond.first <= span)
-        };
-        let joins = self.together(near.iter().copied().filter(of_now).chain([mine]));
-        let others = joins.iter().filter(|other| **other != mine);
-        for bond in others.filter_map(|other| self.bonds.get(other)) {
-            let entity = alert.subject().filter(|subject| bond.subjects.contains(subject));
-            verdict.evidence.push(Evidence {
-                other: bond.latest,
-                entity,
-                kind: "campaign",
-                weight: bond.strength,
-            });
-        }
-        let start = joins.iter().filter_map(|number| self.bonds.get(number)).map(|bond| bond.start).max();
-        if let Some(bond) = self.bonds.get_mut(&mine) {
-            bond.near = near;
-        }
-        if joins.len() == 1 {
-            return;
-        }
-        verdict.home = joins.iter().copied().fold(mine, Number::min);
-        self.absorb(&joins, verdict);
-        if let Some((bond, start)) = self.bonds.get_mut(&verdict.home).zip(start) {
-            bond.start = start;
-            verdict.strength = bond.strength;
-        }
-    }
-
-    /// Notes by its subjects that an incident is strong, once.
-    fn note_all_strong(&mut self, number: Number) {
-        let Some(bond) = self.bonds.get_mut(&number).filter(|bond| !bond.is_known_strong) else { return };
-        bond.is_known_strong = true;
-        let subjects: Vec<Entity> = bond.subjects.iter().copied().collect();
-        for subject in subjects {
-            self.note_strong(subject, number);
-        }
-    }
-
-    /// Notes that a strong incident has a subject: it lies near the others that have it.
-    fn note_strong(&mut self, subject: Entity, number: Number) {
-        let numbers = self.strong.entry(subject).or_default();
-        let others = std::mem::take(numbers);
-        numbers.push(number);
-        for other in others {
-            let Some(other) = self.resolve(other).filter(|other| *other != number) else { continue };
-            for (one, of) in [(number, other), (other, number)] {
-                if let Some(bond) = self.bonds.get_mut(&one).filter(|bond| !bond.near.contains(&of)) {
-                    bond.near.push(of);
-                }
+    /// Rare entities belong to the incident that named them first.
+    fn claim(&mut self, met: &Met, pointer: Pointer) {
+        for rare in &met.rare {
+            let before = self.entities.at(rare.place).owner;
+            let before = before.and_then(|owner| self.resolve(owner.pointer.home));
+            if before != Some(pointer.home)
+                && let Some(bond) = self.bonds.get_mut(&pointer.home)
+            {
+                bond.met[rare.entity.kind as usize] += 1;
             }
-            self.strong.entry(subject).or_default().push(other);
+            let owner = Owner { pointer, weight: rare.weight, before: rare.before };
+            self.entities.at_mut(rare.place).owner = Some(owner);
         }
     }
 
     /// A surprise is remembered at its entities, its rule and the site.
-    fn remember(&mut self, alert: &Alert, met: &[(Entity, Place)], pointer: Pointer) {
+    fn remember(&mut self, alert: &Alert, met: &Met, pointer: Pointer) {
         let pair = (alert.subject(), alert.rule);
-        for (_, place) in met {
+        for (_, place) in &met.entities {
             meet(self.entities.at_mut(*place), pointer, pair, &self.settings);
         }
         meet(self.rules.entry(alert.rule).or_default(), pointer, pair, &self.settings);
         self.latest = Some(pointer);
-    }
-
-    fn selective(&self, meeting: &Meeting, first: Tick, tick: Tick, novelty: i32) -> bool {
-        meeting.pairs.len() <= self.settings.degree_max
-            && surprise(first, tick, meeting.novelty.before(tick)) >= novelty
     }
 
     fn strong_home(&self, number: Number) -> bool {
@@ -488,12 +428,37 @@ impl Links {
     fn fresh(alert: &Alert, last: &Pointer, gap_s: Tick) -> bool {
         (alert.time - last.time).abs() <= gap_s * 1000 && alert.tick - last.tick <= gap_s + 1
     }
+}
 
-    /// The gap, or as much of it as has few coincidences to be expected within.
-    fn shrunk(&self, gap_s: Tick, tick: Tick) -> Tick {
-        let observed_s = tick - self.first.unwrap_or(tick);
-        gap_s.min(self.onsets.gap_with(self.settings.coincidences_max, observed_s, tick))
-    }
+/// What is known of an alert's pair before it.
+struct Seen {
+    surprise: i32,
+    is_strong: bool,
+    is_common: bool,
+    active: f64,
+    last: Option<Pointer>,
+}
+
+/// The alert's entities of kinds that may link.
+#[derive(Default)]
+struct Met {
+    entities: SmallVec<[(Entity, Place); 4]>,
+    rare: SmallVec<[Rare; 1]>,
+    /// One of them was seen with another subject.
+    connects: bool,
+    /// When the subject was first seen.
+    subject_since: Tick,
+}
+
+/// A rare one.
+struct Rare {
+    entity: Entity,
+    place: Place,
+    /// Of an incident that goes on.
+    owner: Option<Owner>,
+    weight: i32,
+    before: f64,
+    connects: bool,
 }
 
 #[cfg(test)]

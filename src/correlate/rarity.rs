@@ -53,12 +53,45 @@ impl ActiveHours {
     }
 }
 
-/// How surprising an activity is in thousandths of a decade: log10((T + 1) / (A + 1/2)), with T the site's observed
-/// hours and A its own active ones, both decayed. 1,300 means active in less than a twentieth of the hours.
-#[must_use]
-pub fn surprise(site_first: Tick, tick: Tick, active_before: f64) -> i32 {
-    let observed = weekly::observed((tick - site_first).max(0) / HOUR_S);
-    log10_milli((observed + 1.0) / (active_before + 0.5)).min(SURPRISE_MAX)
+/// What a site's surprises are measured by: how long it has been observed. Worked out once an hour.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Scale {
+    first: Option<Tick>,
+    hour: i64,
+    /// The observed hours, decayed, and one more.
+    observed: f64,
+}
+
+impl Scale {
+    /// Goes on to `tick`; the first one is when the site began.
+    pub fn reach(&mut self, tick: Tick) {
+        let first = *self.first.get_or_insert(tick);
+        let hour = (tick - first).max(0) / HOUR_S;
+        if hour != self.hour || self.observed == 0.0 {
+            (self.hour, self.observed) = (hour, weekly::observed(hour) + 1.0);
+        }
+    }
+
+    /// Seconds since the site began.
+    #[must_use]
+    pub fn observed_s(&self, tick: Tick) -> Tick {
+        tick - self.first.unwrap_or(tick)
+    }
+
+    /// How surprising an activity is in thousandths of a decade: log10((T + 1) / (A + 1/2)), with T the site's observed
+    /// hours and A its own active ones, both decayed. 1,300 means active in less than a twentieth of the hours.
+    #[must_use]
+    pub fn surprise(&self, active_before: f64) -> i32 {
+        log10_milli(self.observed / (active_before + 0.5)).min(SURPRISE_MAX)
+    }
+
+    /// Whether so many active hours may surprise by `least`: a quick no for what is common. A decade is ten, so its
+    /// whole part is enough of a bound.
+    #[must_use]
+    pub fn may_surprise(&self, active_before: f64, least: i32) -> bool {
+        let decades = (0..least.div_euclid(1000).min(9)).fold(1.0, |all, _| all * 10.0);
+        self.observed >= (active_before + 0.5) * decades
+    }
 }
 
 #[cfg(test)]
@@ -73,8 +106,14 @@ mod tests {
         }
         let never = ActiveHours::default();
         let now = 100 * HOUR_S;
-        assert!(surprise(0, now, every.before(now)) < 50);
-        assert!(surprise(0, now, never.before(now)) > 2_000);
+        let mut scale = Scale::default();
+        scale.reach(0);
+        scale.reach(now);
+        assert!(scale.surprise(every.before(now)) < 50);
+        assert!(scale.surprise(never.before(now)) > 2_000);
+        for (active, least) in [(0.0, 1_300), (3.5, 1_300), (4.5, 1_300), (9.0, 1_000), (80.0, 0)] {
+            assert!(scale.may_surprise(active, least) || scale.surprise(active) < least);
+        }
     }
 
     #[test]

@@ -54,6 +54,7 @@ impl<K: Eq + Hash, V: Default> Shelf<K, V> {
     }
 
     /// The key's row.
+    #[cfg(test)]
     pub(super) fn get(&self, key: &K) -> Option<&V> {
         self.places.get(key).map(|place| self.at(*place))
     }

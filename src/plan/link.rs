@@ -17,18 +17,36 @@ pub struct LinkSettings {
     pub surprise_entity: i32,
     /// From this surprise it may join the site's latest strong incident.
     pub surprise_site: i32,
-    /// An entity whose alerts surprise in more hours than this leaves (a surprise of its own surprises) does not link.
-    pub entity_novelty: i32,
-    /// The same for a rule.
-    pub rule_novelty: i32,
+    /// From this surprise of its own an entity is rare: its alerts belong together, however common their rules.
+    pub entity_rare: i32,
+    /// Active hours from which on an entity that was rare has become a habit.
+    pub habit_hours: f64,
+    /// A rare entity of several subjects joins from this weight. Weights are decades of odds against chance within an hour.
+    pub rare_weight: i32,
+    /// One of a single subject.
+    pub rare_alone_weight: i32,
+    /// Another entity joins surprising alerts from this weight.
+    pub entity_weight: i32,
+    /// The same rule on another subject joins them from this weight.
+    pub rule_weight: i32,
+    /// That nothing else happens joins them to the site's latest strong incident from this weight.
+    pub site_weight: i32,
+    /// A shared subject makes one campaign of two strong incidents from this weight.
+    pub campaign_weight: i32,
+    /// The surprise that going on with the incident of its own pair needs before it may merge that with others.
+    pub session_weight: i32,
+    /// How much more than joining it takes to merge two incidents.
+    pub merge_weight: i32,
     /// An incident is strong from this sum, over its rules, of the strongest surprise of each.
     pub strong: i32,
     /// What a correlation's finding adds to that sum.
     pub correlation_weight: i32,
-    /// Distinct (subject, rule) pairs within the window beyond which an entity no longer links.
+    /// Distinct (subject, rule) pairs within the window beyond which an entity or rule no longer links surprising alerts.
     pub degree_max: usize,
     /// An alert continues the incident of its own pair for so long.
     pub pair_gap_s: Tick,
+    /// It joins that of a rare entity for so long, a day at most.
+    pub rare_gap_s: Tick,
     /// It joins that of a shared entity for so long.
     pub entity_gap_s: Tick,
     /// It joins that of the same rule on another subject for so long.
@@ -37,8 +55,6 @@ pub struct LinkSettings {
     pub site_gap_s: Tick,
     /// Strong incidents on a shared subject join for so long.
     pub campaign_gap_s: Tick,
-    /// How many surprises of the site are to be expected within a rule's or the site's gap before the gap shrinks.
-    pub coincidences_max: f64,
     /// An incident takes in what comes within so long of its beginning.
     pub age_max_s: Tick,
     /// It spans no more than this, whatever joins.
@@ -54,31 +70,32 @@ pub struct LinkSettings {
 }
 
 impl Default for LinkSettings {
-    /// What was measured best on four AIT scenarios; see README.
+    /// What was measured best on four AIT scenarios and on generated sites; see README.
     fn default() -> Self {
         Self {
-            entities: vec![
-                EntityKind::Host,
-                EntityKind::User,
-                EntityKind::Ip,
-                EntityKind::Hash,
-                EntityKind::Mailbox,
-                EntityKind::Resource,
-            ],
+            entities: EntityKind::ALL.to_vec(),
             surprise_strong: 1_300,
             surprise_entity: 700,
             surprise_site: 950,
-            entity_novelty: 500,
-            rule_novelty: 700,
+            entity_rare: 1_300,
+            habit_hours: 8.0,
+            rare_weight: 800,
+            rare_alone_weight: 1_300,
+            entity_weight: 1_500,
+            rule_weight: 2_000,
+            site_weight: -200,
+            campaign_weight: 0,
+            session_weight: 300,
+            merge_weight: 800,
             strong: 12_000,
             correlation_weight: 3_000,
             degree_max: 32,
             pair_gap_s: 900,
+            rare_gap_s: 86_400,
             entity_gap_s: 1_800,
             rule_gap_s: 900,
             site_gap_s: 900,
             campaign_gap_s: 86_400,
-            coincidences_max: 4.0,
             age_max_s: 86_400,
             span_max_s: 3 * 86_400,
             background_rare_gap_s: 120,

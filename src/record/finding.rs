@@ -40,7 +40,7 @@ pub struct Member {
 }
 
 /// Kinds of evidence that join alerts.
-pub const EVIDENCE: [&str; 6] = ["session", "entity", "rule", "site", "campaign", "correlation"];
+pub const EVIDENCE: [&str; 7] = ["session", "rare", "entity", "rule", "site", "campaign", "correlation"];
 
 /// A kind of evidence.
 pub type EvidenceKind = &'static str;
@@ -74,7 +74,7 @@ pub struct Link {
     /// The kind of evidence, one of [`EVIDENCE`].
     #[serde(deserialize_with = "read_evidence")]
     pub evidence: EvidenceKind,
-    /// The evidence's weight in thousandths of a decade of surprise.
+    /// The evidence's weight in thousandths of a decade: the later alert's surprise, or a rare entity's odds against chance.
     pub weight: i32,
     /// Added or taken back.
     pub diff: Diff,

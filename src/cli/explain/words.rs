@@ -43,6 +43,9 @@ pub(super) fn evidence(link: &LinkLine, names: &Names) -> String {
     let decades = f64::from(link.weight) / 1000.0;
     match (names.get(link.evidence).as_str(), entity) {
         ("session", _) => format!("the same rule about the same subject again (surprise {decades:.1})"),
+        ("rare", Some(entity)) => {
+            format!("both about {entity}, which is rare (odds against chance {decades:.1})")
+        }
         ("entity", Some(entity)) => format!("both about {entity} (surprise {decades:.1})"),
         ("rule", _) => format!("the same rule, seldom raised, about another subject (surprise {decades:.1})"),
         ("site", _) => {

@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 use super::super::bond::{Bond, Number, Parted, Pointer, raise};
 use super::super::revision::{Part, Revision};
 use super::Links;
-use crate::record::{Alert, AlertId, Entity, IncidentKind, Sym, Tick};
+use crate::record::{Alert, AlertId, Entity, EntityKind, IncidentKind, Sym, Tick};
 
 /// What linking says of a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,10 +66,14 @@ impl Links {
             rules: SmallVec::new(),
             strength: 0,
             subjects: FxHashSet::default(),
+            abouts: [0; EntityKind::ALL.len()],
             is_known_strong: false,
             near: SmallVec::new(),
             wanted_until: old.map_or(Tick::MIN, |old| old.wanted_until),
             common: old.is_some_and(|old| old.common),
+            is_tight: old.is_some_and(|old| old.is_tight),
+            // Of the whole: rather too many than too few.
+            met: old.map_or([0; EntityKind::ALL.len()], |old| old.met),
             parted: None,
         };
         for (at, told) in &part.surprises {
@@ -80,7 +84,9 @@ impl Links {
             if surprise >= settings.surprise_strong {
                 raise(&mut bond, alert.rule, surprise);
                 let barred = |subject: &Entity| revision.barred.contains(subject);
-                bond.subjects.extend(alert.subject().filter(|subject| !barred(subject)));
+                if let Some(subject) = alert.subject().filter(|subject| !barred(subject)) {
+                    bond.is_about(subject);
+                }
             }
         }
         for correlation in &part.correlations {
@@ -136,7 +142,13 @@ impl Links {
         };
         self.pairs.each_mut(|_, pair| pair.last.iter_mut().for_each(turn));
         self.entities.each_mut(|entity, meeting| {
-            replace(&mut meeting.last, &|alert| alert.entities.iter().any(|it| it.entity == *entity));
+            let names = |alert: &Alert| alert.entities.iter().any(|it| it.entity == *entity);
+            replace(&mut meeting.last, &names);
+            let mut owned = meeting.owner.map(|owner| owner.pointer);
+            replace(&mut owned, &names);
+            if let Some((owner, pointer)) = meeting.owner.as_mut().zip(owned) {
+                owner.pointer = pointer;
+            }
         });
         for (rule, meeting) in &mut self.rules {
             replace(&mut meeting.last, &|alert| alert.rule == *rule);
@@ -152,7 +164,7 @@ impl Links {
         let listed = &self.listed;
         self.entities.each_mut(|entity, meeting| {
             if listed.contains(entity) {
-                meeting.last = None;
+                (meeting.last, meeting.owner) = (None, None);
             }
         });
         let mut strong: Vec<Number> = Vec::new();

@@ -68,10 +68,17 @@ impl Episode {
     }
 }
 
-/// The episodes of a run of `alerts` alerts, by start; together at most 30 % of them.
-pub(super) fn plan(seed: u64, alerts: u64, sites: &[Site], span: Span) -> Vec<Episode> {
+/// The episodes of a run of `alerts` alerts, by start; together at most 30 % of them. Campaigns as many as asked for.
+pub(super) fn plan(
+    seed: u64,
+    alerts: u64,
+    campaigns: Option<u32>,
+    sites: &[Site],
+    span: Span,
+) -> Vec<Episode> {
     // Ten campaigns for a day of 50,000 alerts; small runs get two of each kind where they can hold them.
-    let campaigns = if alerts < 500 { 0 } else { (alerts / 5_000).max((alerts / 1_000).clamp(1, 8)) };
+    let usual = || if alerts < 500 { 0 } else { (alerts / 5_000).max((alerts / 1_000).clamp(1, 8)) };
+    let campaigns = campaigns.map_or_else(usual, u64::from);
     let look_alikes = campaigns * 6 / 5;
     let floods = if alerts < 5_000 { 0 } else { alerts / 25_000 + 1 };
     let mut wanted: Vec<(Kind, u64, u64)> = Vec::new();

@@ -67,6 +67,10 @@ pub struct Settings {
     pub users: u32,
     /// Days from [`START`] on, 1 to 3,660; none: as many as give 250 alerts a day for each host, 3 at least.
     pub days: Option<u32>,
+    /// Campaigns, at most 10,000; none: one for 5,000 alerts, and a few at least. The same number over more alerts is the same
+    /// attacks in more noise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub campaigns: Option<u32>,
     /// The share of alerts that come late, 0 to 1.
     pub late_share: f64,
     /// How late they come at most, in milliseconds; up to a day.
@@ -84,6 +88,7 @@ impl Default for Settings {
             hosts: 200,
             users: 300,
             days: None,
+            campaigns: None,
             late_share: 0.01,
             late_max_ms: 300_000,
             duplicate_share: 0.005,
@@ -108,6 +113,7 @@ impl Settings {
             s if !(1..=50_000).contains(&s.hosts) => wrong("hosts", "1 to 50000"),
             s if !(1..=50_000).contains(&s.users) => wrong("users", "1 to 50000"),
             s if !(1..=3_660).contains(&s.days()) => wrong("days", "1 to 3660"),
+            s if s.campaigns.is_some_and(|campaigns| campaigns > 10_000) => wrong("campaigns", "0 to 10000"),
             s if s.alerts > 100_000_000_000 => wrong("alerts", "0 to 100000000000"),
             s if !share(s.late_share, 1.0) => wrong("late_share", "0 to 1"),
             s if s.late_max_ms > 86_400_000 => wrong("late_max_ms", "0 to 86400000"),
@@ -195,7 +201,7 @@ pub fn generate(
     let span = Span { from: START, to: START + (days * 24).cast_signed() * HOUR_MS };
     let copies = share_of(settings.alerts, settings.duplicate_share).min(settings.alerts / 2);
     let distinct = settings.alerts - copies;
-    let episodes = episodes::plan(settings.seed, distinct, &sites, span);
+    let episodes = episodes::plan(settings.seed, distinct, settings.campaigns, &sites, span);
     let mut summary = count(&episodes);
     summary.days = days;
     summary.background = distinct - episodes.iter().map(|episode| episode.alerts).sum::<u64>();

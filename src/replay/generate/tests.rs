@@ -44,6 +44,18 @@ fn the_same_seed_gives_the_same_bytes_and_another_seed_others() {
 }
 
 #[test]
+fn the_same_campaigns_can_be_had_in_more_noise() {
+    let told = |alerts| {
+        let made =
+            make(&Settings { alerts, campaigns: Some(6), days: Some(3), duplicate_share: 0.0, ..small() });
+        made.summary.use_cases
+    };
+    let (once, twice) = (told(12_000), told(24_000));
+    assert_eq!(once, twice);
+    assert_eq!(once.values().map(|count| count.campaigns).sum::<u64>(), 6);
+}
+
+#[test]
 fn every_alert_is_counted_once_and_every_label_has_its_alert() {
     let made = make(&small());
     let summary = &made.summary;
@@ -225,7 +237,9 @@ proptest! {
         (users, days, late_share) in (1u32..80, proptest::option::of(1u32..5), 0.0..=1.0),
         (late_max_ms, duplicate_share) in (0u64..86_400_000, 0.0..=0.5),
     ) {
-        let settings = Settings { alerts, seed, tenants, hosts, users, days, late_share, late_max_ms, duplicate_share };
+        let campaigns = None;
+            let settings =
+                Settings { alerts, seed, tenants, hosts, users, days, campaigns, late_share, late_max_ms, duplicate_share };
         let made = make(&settings);
         prop_assert_eq!(made.alerts.len() as u64, alerts);
         prop_assert_eq!(made.summary.alerts, alerts);

@@ -1,0 +1,236 @@
+//! Candidates: which incidents an alert may join, and by how much more than chance.
+//!
+//! The weight of a link is the log of the odds against chance, in thousandths of a decade: of an entity or a rule, its
+//! surprise (log of one over the share of hours in which it meets surprising alerts) and how much closer than an hour the two
+//! alerts lie; of the site, one over the number of incidents that open within the gap. From it is taken what joining needs, and
+//! the log of how many rare entities of that kind the incident has met, for so often could a stranger have met one. The
+//! best candidate is joined; another merges with it only where its weight bears the logs of how many entities of that kind
+//! each of the two has met or is about, and [`crate::plan::link::LinkSettings::merge_weight`].
+//!
+//! State: how many surprising alerts named something that connects subjects.
+
+use smallvec::SmallVec;
+
+use super::super::bond::{Bond, Meeting, Number, Pointer};
+use super::super::rarity::HOUR_S;
+use super::{Evidence, Links, Met, Seen, Verdict};
+use crate::flow::decade::log10_milli;
+use crate::record::{Alert, Entity, IncidentKind, Tick};
+
+/// Closer than this is no closer: of surprising alerts, and of a rare entity's.
+const GAP_LEAST_S: Tick = 300;
+const RARE_GAP_LEAST_S: Tick = 1_800;
+
+/// An incident that an alert may join.
+struct Candidate {
+    home: Number,
+    /// What the weight leaves over.
+    net: i32,
+    evidence: Evidence,
+}
+
+/// All of them, in the order found; each incident once, by its best evidence.
+#[derive(Default)]
+pub(super) struct Candidates {
+    found: SmallVec<[Candidate; 2]>,
+    /// One that was too old to join.
+    pub(super) succeeds: Option<Number>,
+}
+
+/// What a link rests on, before it is known whether the incident may be joined.
+struct Clue {
+    kind: &'static str,
+    entity: Option<Entity>,
+    /// What the link tells of itself.
+    weight: i32,
+    /// What its weight leaves over.
+    net: i32,
+}
+
+/// Of surprising alerts lately, how many named nothing that was seen with another subject, and how many did.
+#[derive(Debug, Default)]
+pub(super) struct Connections {
+    alone: u32,
+    connecting: u32,
+}
+
+impl Connections {
+    /// Counts one more.
+    pub(super) fn count(&mut self, connects: bool) {
+        *(if connects { &mut self.connecting } else { &mut self.alone }) += 1;
+        if self.alone + self.connecting > 1024 {
+            (self.alone, self.connecting) = (self.alone / 2, self.connecting / 2);
+        }
+    }
+
+    /// How much it speaks against two alerts that they share nothing, though both could have: little where alerts only name
+    /// the host that they are of. Each of the two is silent, so it counts twice.
+    pub(super) fn silence(&self) -> i32 {
+        2 * log10_milli(f64::from(self.alone + self.connecting + 1) / f64::from(self.alone + 1))
+    }
+}
+
+impl Links {
+    /// Finds what the alert may join.
+    pub(super) fn find(&self, alert: &Alert, seen: &Seen, met: &Met, found: &mut Candidates) {
+        let settings = &self.settings;
+        if let Some(last) = seen.last.filter(|_| !seen.is_common)
+            && Self::fresh(alert, &last, settings.pair_gap_s)
+        {
+            // Going on is always right; whether it may merge what goes on with others depends on how common that is.
+            let net = (seen.surprise - settings.session_weight).max(0);
+            let clue = Clue { kind: "session", entity: None, weight: seen.surprise, net };
+            self.consider(alert, &last, clue, found);
+        }
+        for rare in &met.rare {
+            let Some(owner) = rare.owner else { continue };
+            let weight = rare.weight + nearness(alert.tick - owner.pointer.tick, RARE_GAP_LEAST_S);
+            let bar = if rare.connects { settings.rare_weight } else { settings.rare_alone_weight };
+            let clue = Clue { kind: "rare", entity: Some(rare.entity), weight, net: weight - bar };
+            self.consider(alert, &owner.pointer, clue, found);
+        }
+        if seen.is_strong {
+            self.find_strong(alert, seen.surprise, met, found);
+        } else if found.found.is_empty() {
+            self.find_weak(alert, seen.surprise, met, found);
+        }
+    }
+
+    fn find_strong(&self, alert: &Alert, surprise: i32, met: &Met, found: &mut Candidates) {
+        let settings = &self.settings;
+        let weigh = |meeting: &Meeting, gap_s: Tick| {
+            let last = meeting.last.filter(|last| Self::fresh(alert, last, gap_s))?;
+            let surprise = self.scale.surprise(meeting.novelty.before(alert.tick));
+            let weight = surprise + nearness(alert.tick - last.tick, GAP_LEAST_S);
+            (meeting.pairs.len() <= settings.degree_max).then_some((last, weight))
+        };
+        for (entity, place) in met.entities.iter().copied() {
+            if let Some((last, weight)) = weigh(self.entities.at(place), settings.entity_gap_s) {
+                let net = weight - settings.entity_weight;
+                let clue = Clue { kind: "entity", entity: Some(entity), weight: surprise, net };
+                self.consider(alert, &last, clue, found);
+            }
+        }
+        if self.is_newcomer(alert, met) {
+            return;
+        }
+        let rule = self.rules.get(&alert.rule);
+        if let Some((last, weight)) = rule.and_then(|rule| weigh(rule, settings.rule_gap_s)) {
+            let net = weight - settings.rule_weight - self.connections.silence();
+            self.consider(alert, &last, Clue { kind: "rule", entity: None, weight: surprise, net }, found);
+        }
+        self.find_site(alert, surprise, settings.site_gap_s, found);
+    }
+
+    fn find_weak(&self, alert: &Alert, surprise: i32, met: &Met, found: &mut Candidates) {
+        let gap = self.settings.entity_gap_s;
+        if surprise >= self.settings.surprise_entity {
+            for (entity, place) in met.entities.iter().copied() {
+                if let Some(last) = self.entities.at(place).last
+                    && self.strong_home(last.home)
+                    && !self.bars(last.home, entity)
+                    && Self::fresh(alert, &last, gap)
+                {
+                    let evidence = Evidence {
+                        other: last.alert,
+                        entity: Some(entity),
+                        kind: "entity",
+                        weight: surprise,
+                    };
+                    return self.accept(alert, &last, evidence, 0, found);
+                }
+            }
+        }
+        if surprise >= self.settings.surprise_site && !self.is_newcomer(alert, met) {
+            self.find_site(alert, surprise, gap, found);
+        }
+    }
+
+    /// Whether the subject itself is new on a site that has been observed for long: then all that it does is new, which says
+    /// nothing of what others do at that time.
+    fn is_newcomer(&self, alert: &Alert, met: &Met) -> bool {
+        let day_s = 24 * HOUR_S;
+        self.scale.observed_s(met.subject_since) > day_s && alert.tick - met.subject_since < day_s
+    }
+
+    /// The site's latest incident, where it is strong and little else happens.
+    fn find_site(&self, alert: &Alert, surprise: i32, gap_s: Tick, found: &mut Candidates) {
+        if let Some(last) = self.latest.filter(|last| Self::fresh(alert, last, gap_s))
+            && self.strong_home(last.home)
+        {
+            let observed_s = self.scale.observed_s(alert.tick);
+            let weight = self.onsets.weight(alert.tick - last.tick, observed_s, alert.tick);
+            let net = weight - self.settings.site_weight - self.connections.silence();
+            self.consider(alert, &last, Clue { kind: "site", entity: None, weight: surprise, net }, found);
+        }
+    }
+
+    /// Notes a candidate, if its weight is enough for all that the incident has met.
+    fn consider(&self, alert: &Alert, last: &Pointer, clue: Clue, found: &mut Candidates) {
+        let Some(bond) = self.resolve(last.home).and_then(|home| self.bonds.get(&home)) else { return };
+        let net = clue.net - chances(bond, clue.entity);
+        if net >= 0 {
+            let Clue { kind, entity, weight, .. } = clue;
+            self.accept(alert, last, Evidence { other: last.alert, entity, kind, weight }, net, found);
+        }
+    }
+
+    /// Notes a candidate, or the incident that would have been one but for its age.
+    fn accept(&self, alert: &Alert, last: &Pointer, evidence: Evidence, net: i32, found: &mut Candidates) {
+        let Some(home) = self.resolve(last.home) else { return };
+        // A background session is only joined by what is rare.
+        let is_open = |bond: &&Bond| bond.kind == IncidentKind::Linked || evidence.kind == "rare";
+        let Some(bond) = self.bonds.get(&home).filter(is_open) else { return };
+        let parted = found.found.iter().any(|other| self.apart(home, other.home));
+        if parted || evidence.entity.is_some_and(|entity| bond.bars(entity)) {
+            return;
+        }
+        // What is rare is as rare days later: slow attackers are bound by the span alone.
+        let is_old = alert.tick - bond.start > self.settings.age_max_s && evidence.kind != "rare";
+        if is_old || alert.tick - bond.first > self.settings.span_max_s {
+            found.succeeds = found.succeeds.or(Some(home));
+            return;
+        }
+        match found.found.iter_mut().find(|candidate| candidate.home == home) {
+            Some(candidate) if candidate.net < net => (candidate.net, candidate.evidence) = (net, evidence),
+            Some(_) => {}
+            None => found.found.push(Candidate { home, net, evidence }),
+        }
+    }
+
+    /// The best candidate, and those that belong to it beyond doubt.
+    pub(super) fn choose(&self, candidates: Candidates, verdict: &mut Verdict) -> SmallVec<[Number; 2]> {
+        let found = candidates.found;
+        let best = found.iter().max_by_key(|one| (one.net, std::cmp::Reverse(one.home))).map(|one| one.home);
+        let bond = best.and_then(|best| self.bonds.get(&best));
+        let mut joins = SmallVec::new();
+        for one in found {
+            // Two that are about many things share some of them by chance: each counts what both are about.
+            let crowd = |bond: Option<&Bond>| bond.map_or(0, |bond| crowd(bond, one.evidence.entity));
+            let other = self.bonds.get(&one.home);
+            let told = other.map_or(0, |bond| chances(bond, one.evidence.entity));
+            let net = one.net + told - crowd(other) - crowd(bond);
+            if Some(one.home) == best || net >= self.settings.merge_weight {
+                joins.push(one.home);
+                verdict.evidence.push(one.evidence);
+            }
+        }
+        joins
+    }
+}
+
+/// How much closer than an hour two alerts lie; less than nothing where they lie further apart.
+fn nearness(gap_s: Tick, least_s: Tick) -> i32 {
+    log10_milli(HOUR_S as f64 / gap_s.max(least_s) as f64)
+}
+
+/// How many rare entities of that kind an incident has met: chances for a stranger to have one of them.
+fn chances(bond: &Bond, entity: Option<Entity>) -> i32 {
+    entity.map_or(0, |entity| log10_milli(f64::from(bond.met[entity.kind as usize].max(1))))
+}
+
+/// How many things of that kind it has met or is about.
+fn crowd(bond: &Bond, entity: Option<Entity>) -> i32 {
+    let many = |at: usize| bond.met[at].max(bond.abouts[at]).max(1);
+    entity.map_or(0, |entity| log10_milli(f64::from(many(entity.kind as usize))))
+}
