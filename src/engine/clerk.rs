@@ -14,6 +14,7 @@ use rustc_hash::FxHashMap;
 use super::archivist::Told;
 use super::dataflow::Output;
 use super::journal::received;
+use super::sighter::{Question, ask};
 use crate::act::{Desk, DeskError, Handed};
 use crate::archive::{DecisionRow, Rows, VerdictRow};
 use crate::decide::Ruled;
@@ -35,6 +36,8 @@ pub struct Clerk {
     pub simulated: bool,
     /// While this file stands, nothing is begun.
     pub kill: PathBuf,
+    /// Where indicators are asked after; none where nothing is looked up.
+    pub asks: Option<Sender<Question>>,
     /// What is known of the epochs under way.
     pub under_way: UnderWay,
 }
@@ -81,6 +84,9 @@ impl Clerk {
             Output::Rows(epoch, rows) => {
                 let simulated = self.simulated;
                 note(simulated, &rows, self.under_way.handed.entry(epoch).or_default());
+                if let (Some(asks), Rows::Incidents(versions)) = (&self.asks, &rows) {
+                    ask(asks, versions);
+                }
                 self.tell(epoch, rows);
             }
             Output::Ruled(epoch, ruled) => {

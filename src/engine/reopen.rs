@@ -87,6 +87,7 @@ impl Reopened {
             plan_hash: names.intern(&plan.hash),
             simulated,
             kill: kill_switch(archive),
+            asks: None,
             under_way: UnderWay::default(),
         };
         let model = names.intern(&ranker.version());

@@ -14,6 +14,7 @@ use super::clerk::{Clerk, Report, UnderWay};
 use super::dataflow::{Output, Wiring};
 use super::log::{Log, LogError, LoggedEpoch, LoggedPart, STATE_FOLDER};
 use super::revise::revisions;
+use super::sighter::Question;
 use super::summary::{Counts, Summary};
 use super::workers::Workers;
 use crate::act::{Desk, DeskError, Executor};
@@ -111,6 +112,8 @@ pub struct Settings {
     pub recall: Option<Recall>,
     /// What carries out actions.
     pub executor: Executor,
+    /// Where incidents' indicators are asked after; none where nothing is looked up.
+    pub asks: Option<Sender<Question>>,
     /// How far an earlier process has published.
     pub committed: Epoch,
 }
@@ -143,7 +146,7 @@ impl Run {
 
     /// As `start`, where what is written shows after `commit_every` at the latest.
     pub fn start_committing(settings: Settings, commit_every: Duration) -> Result<Run, RunError> {
-        let Settings { plan, names, archive, workers, ranker, recall, executor, committed } = settings;
+        let Settings { plan, names, archive, workers, ranker, recall, executor, asks, committed } = settings;
         let stamp = RunStamp { plan_hash: plan.hash.clone(), model_version: ranker.version() };
         let (plan_hash, model_version) = (names.intern(&stamp.plan_hash), names.intern(&stamp.model_version));
         let writer = Writer::new(&archive, 0, Arc::clone(&names), &stamp, committed);
@@ -165,6 +168,7 @@ impl Run {
             plan_hash,
             simulated,
             kill: kill_switch(&archive),
+            asks,
             under_way: UnderWay::default(),
         };
         let (outputs, inbox) = unbounded();
