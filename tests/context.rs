@@ -240,6 +240,41 @@ fn what_is_unusual_is_told_whatever_workers_and_batches() {
 }
 
 #[test]
+fn archives_of_earlier_runs_are_looked_through_too() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (plan, earlier) = (folder.path().join("plan"), folder.path().join("earlier"));
+    let flow = following(&plan, 2);
+    std::fs::write(plan.join("indicators.csv"), "entity,confidence\nip:203.0.113.50,90\n").expect("room");
+    let about = [("host", "h1"), ("src_ip", "203.0.113.50")];
+    // Three days before, out of reach; two days, and one day before.
+    let before: String = (1..4).map(|n| line(&format!("a{n}"), NOON - n * DAY, "low", &about)).collect();
+    let old = folder.path().join("old.jsonl");
+    std::fs::write(&old, before).expect("room");
+    done(&mut replay(&flow, &[&old], &earlier, &[]));
+    let text = std::fs::read_to_string(&flow).expect("the plan");
+    let text = text.replace("sightings: {days: 2}", "sightings: {days: 2, archives: [../earlier]}");
+    std::fs::write(&flow, text).expect("room");
+    let now = line("c", NOON, "critical", &about) + &line("d", NOON + 90, "low", &[("host", "h4")]);
+    std::fs::write(plan.join("alerts.jsonl"), now).expect("room");
+    let archive = folder.path().join("live");
+    let live = Live::start(&flow, &archive, &[]);
+    until("it is looked up", || Some(heard(&archive, "sighting")).filter(|n| *n > 0));
+    agrees(&live.stop(), &archive);
+    assert_eq!(of(&archive, "host:h1").0.sightings, 2);
+    let said = inputs(&archive, InputKind::Sighting);
+    assert!(said.len() == 1 && said[0].contains("\"days\":2,\"alerts\":2"), "{said:?}");
+    let text = std::fs::read_to_string(&flow).expect("the plan");
+    std::fs::write(&flow, text.replace("days: 2, archives: [../earlier]", "days: 400, archives: [nowhere]"))
+        .expect("room");
+    let output = quell().args(["check", "--flow"]).arg(&flow).output().expect("it starts");
+    let told = common::said(&output);
+    assert!(
+        output.status.code() == Some(3) && told.contains("400 days") && told.contains("nowhere"),
+        "{told}"
+    );
+}
+
+#[test]
 fn a_bad_row_is_told_with_its_place_and_cure() {
     let folder = tempfile::tempdir().expect("a folder");
     let flow = following(folder.path(), 0);

@@ -33,7 +33,7 @@ pub use digest::{TableDigest, digest};
 pub use line::Line;
 pub use reader::{Lines, Only, Reader};
 pub use rows::{AlertRow, DecisionRow, FindingRow, IncidentRow, TurnRow, VerdictRow};
-pub use sightings::{Seen, Sought, sightings};
+pub use sightings::{Seen, SeenKey, Sightings, Sought, edition, sightings};
 pub use tables::{
     ActionLine, AlertLine, CandidateLine, DecisionLine, DuplicateLine, EpochLine, IncidentLine, InputLine,
     LinkLine, MatchLine, MemberLine, OutcomeLine, RejectLine, VerdictLine,

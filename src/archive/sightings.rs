@@ -1,10 +1,11 @@
-//! Sightings: how often an archive has some entities, day by day.
+//! Sightings: what one date's parts have, entity by entity, for an index that is asked later.
 //!
-//! In: entities of tenants. Out: for each the alerts that have it, and the rejects whose text has it, with the times of
-//! the first and the last. Of alerts three columns of one date's parts are read, of rejects three; all that is asked for
-//! is looked for in one pass.
-//! State: one batch of one part.
+//! In: the published parts of `alerts` and `rejects` of a date, of three columns each. Out: for each entity of a tenant how
+//! many alerts have it, and for each word of a reject's text how many have that; with the times of the first and the last.
+//! State: one batch of one part, and an entry of 64 bytes per distinct entity and word; [`DISTINCT_MAX`] at most, the first
+//! met.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::path::Path;
@@ -12,9 +13,10 @@ use std::path::Path;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, TimestampMillisecondType};
 use arrow_array::{RecordBatch, StringArray};
-use memchr::memmem::Finder;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_reader::{
+    ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+};
 use rustc_hash::FxHashMap;
 
 use super::layout::{self, about};
@@ -22,9 +24,15 @@ use super::part::io_error;
 use super::reader::malformed;
 use crate::record::{Entity, Millis, Names, Role, Sym, Tick};
 
+/// Rows that are looked at together.
 const BATCH: usize = 8 << 10;
-/// A shorter value is in every other text.
-const TEXT_MIN: usize = 4;
+/// Distinct entities and words of one date.
+const DISTINCT_MAX: usize = 1 << 22;
+/// A shorter word says nothing.
+const WORD_MIN: usize = 4;
+
+/// A hash of a tenant and an entity, or of a tenant and a word.
+pub type SeenKey = [u8; 16];
 
 /// What is looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -35,7 +43,17 @@ pub struct Sought {
     pub entity: Entity,
 }
 
-/// How often it is there.
+impl Sought {
+    /// Under what it is seen in alerts, and in rejects.
+    #[must_use]
+    pub fn keys(self, names: &Names) -> [SeenKey; 2] {
+        let tenant = names.get(self.tenant);
+        let word = names.get(self.entity.value).to_lowercase();
+        [key(&tenant, ENTITY, &self.entity.text(names)), key(&tenant, WORD, &word)]
+    }
+}
+
+/// How often something is there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
     /// Alerts that have it.
@@ -49,6 +67,10 @@ pub struct Seen {
 }
 
 impl Seen {
+    fn once(alerts: u64, rejects: u64, time: Millis) -> Seen {
+        Seen { alerts, rejects, first_seen: time, last_seen: time }
+    }
+
     /// What is seen of both.
     pub fn add(&mut self, other: Seen) {
         if other.alerts + other.rejects > 0 {
@@ -61,40 +83,58 @@ impl Seen {
     }
 }
 
-/// What one date's parts (`day`, from 1970) of the archive in `dir` have of each.
-pub fn sightings(dir: &Path, day: i32, sought: &[Sought], names: &Names) -> io::Result<Vec<Seen>> {
-    let mut seen = vec![Seen::default(); sought.len()];
-    let tick = Tick::from(day) * layout::DAY_S;
-    let alerts = Alerts::of(sought, names);
-    for path in layout::published_on(dir, "alerts", tick)? {
-        for batch in batches(&path, &["tenant", "time", "entities"])? {
-            let batch = batch.map_err(|error| about(&path, "cannot read", &io::Error::other(error)))?;
-            alerts
-                .count(&batch, &mut seen)
-                .ok_or_else(|| malformed(&path, "its columns are of other types"))?;
-        }
+/// All that a date's parts have.
+pub type Sightings = FxHashMap<SeenKey, Seen>;
+
+const ENTITY: u8 = 0;
+const WORD: u8 = 1;
+
+fn key(tenant: &str, what: u8, text: &str) -> SeenKey {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(tenant.as_bytes()).update(&[0, what]).update(text.as_bytes());
+    let mut key = SeenKey::default();
+    hasher.finalize_xof().fill(&mut key);
+    key
+}
+
+/// What tells that the parts of a date (`day`, from 1970) are those that were looked through.
+pub fn edition(dir: &Path, day: i32) -> io::Result<String> {
+    let mut edition = String::new();
+    for table in ["alerts", "rejects"] {
+        let parts = layout::published_on(dir, table, tick(day))?;
+        let last = parts.iter().filter_map(|path| path.file_name()).max().unwrap_or_default();
+        edition += &format!("{} {} ", parts.len(), last.display());
     }
-    let rejects = Rejects::of(sought, names);
-    for path in layout::published_on(dir, "rejects", tick)? {
-        for batch in batches(&path, &["tenant", "tick", "raw"])? {
-            let batch = batch.map_err(|error| about(&path, "cannot read", &io::Error::other(error)))?;
-            rejects
-                .count(&batch, &mut seen)
-                .ok_or_else(|| malformed(&path, "its columns are of other types"))?;
+    Ok(edition)
+}
+
+/// Looks a date's parts (`day`, from 1970) through.
+pub fn sightings(dir: &Path, day: i32) -> io::Result<Sightings> {
+    let mut seen = Sightings::default();
+    for (table, columns, add) in [
+        ("alerts", ["tenant", "time", "entities"], alerts as fn(&RecordBatch, &mut Sightings) -> Option<()>),
+        ("rejects", ["tenant", "tick", "raw"], rejects),
+    ] {
+        for path in layout::published_on(dir, table, tick(day))? {
+            for batch in batches(&path, columns)? {
+                let batch = batch.map_err(|error| about(&path, "cannot read", &io::Error::other(error)))?;
+                add(&batch, &mut seen).ok_or_else(|| malformed(&path, "its columns are of other types"))?;
+            }
         }
     }
     Ok(seen)
 }
 
-fn batches(
-    path: &Path,
-    columns: &[&str],
-) -> io::Result<parquet::arrow::arrow_reader::ParquetRecordBatchReader> {
+fn tick(day: i32) -> Tick {
+    Tick::from(day) * layout::DAY_S
+}
+
+fn batches(path: &Path, columns: [&str; 3]) -> io::Result<ParquetRecordBatchReader> {
     let file = File::open(path).map_err(|error| about(path, "cannot open", &error))?;
     let fail = |error| about(path, "cannot read", &io_error(error));
     let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
     let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(file, options).map_err(fail)?;
-    let mask = ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied());
+    let mask = ProjectionMask::columns(builder.parquet_schema(), columns);
     builder.with_projection(mask).with_batch_size(BATCH).build().map_err(fail)
 }
 
@@ -102,91 +142,55 @@ fn texts<'a>(batch: &'a RecordBatch, column: &str) -> Option<&'a StringArray> {
     batch.column_by_name(column)?.as_string_opt::<i32>()
 }
 
-/// What alerts are looked for, by the texts that entities have in them.
-struct Alerts {
-    by_text: FxHashMap<String, Vec<usize>>,
-    tenants: Vec<String>,
+fn put(seen: &mut Sightings, key: SeenKey, once: Seen) {
+    let room = seen.len() < DISTINCT_MAX;
+    if let Some(seen) = seen.get_mut(&key) {
+        seen.add(once);
+    } else if room {
+        seen.insert(key, once);
+    }
 }
 
-impl Alerts {
-    fn of(sought: &[Sought], names: &Names) -> Alerts {
-        let mut by_text: FxHashMap<String, Vec<usize>> = FxHashMap::default();
-        for (at, sought) in sought.iter().enumerate() {
-            for role in [Role::Related, Role::Source, Role::Destination] {
-                let text = format!("{}{}", role.prefix(), sought.entity.text(names));
-                by_text.entry(text).or_default().push(at);
-            }
+/// None where the columns are not those of alerts.
+fn alerts(batch: &RecordBatch, seen: &mut Sightings) -> Option<()> {
+    let tenants = texts(batch, "tenant")?;
+    let times = batch.column_by_name("time")?.as_primitive_opt::<TimestampMillisecondType>()?;
+    let lists = batch.column_by_name("entities")?.as_list_opt::<i32>()?;
+    let values = lists.values().as_string_opt::<i32>()?;
+    for (row, ends) in lists.value_offsets().windows(2).enumerate() {
+        let [from, to] = [ends[0], ends[1]].map(|end| usize::try_from(end).unwrap_or_default());
+        // One that is both source and destination of an alert is in one alert.
+        let entities: BTreeSet<&str> = (from..to).map(|at| without_role(values.value(at))).collect();
+        for entity in entities {
+            put(seen, key(tenants.value(row), ENTITY, entity), Seen::once(1, 0, times.value(row)));
         }
-        Alerts { by_text, tenants: sought.iter().map(|sought| names.get(sought.tenant)).collect() }
     }
+    Some(())
+}
 
-    /// Counts a batch; none where its columns are not those of alerts.
-    fn count(&self, batch: &RecordBatch, seen: &mut [Seen]) -> Option<()> {
-        let tenants = texts(batch, "tenant")?;
-        let times = batch.column_by_name("time")?.as_primitive_opt::<TimestampMillisecondType>()?;
-        let lists = batch.column_by_name("entities")?.as_list_opt::<i32>()?;
-        let values = lists.values().as_string_opt::<i32>()?;
-        for (row, ends) in lists.value_offsets().windows(2).enumerate() {
-            let [from, to] = [ends[0], ends[1]].map(|end| usize::try_from(end).unwrap_or_default());
-            let found = (from..to).filter_map(|at| self.by_text.get(values.value(at))).flatten();
-            let mut found: Vec<usize> =
-                found.copied().filter(|at| self.tenants[*at] == tenants.value(row)).collect();
-            // One that is both source and destination of an alert is in one alert.
-            found.sort_unstable();
-            found.dedup();
-            let time = times.value(row);
-            for at in found {
-                seen[at].add(Seen { alerts: 1, rejects: 0, first_seen: time, last_seen: time });
-            }
+fn without_role(text: &str) -> &str {
+    let roles = [Role::Source, Role::Destination];
+    roles.iter().find_map(|role| text.strip_prefix(role.prefix())).unwrap_or(text)
+}
+
+/// None where the columns are not those of rejects.
+fn rejects(batch: &RecordBatch, seen: &mut Sightings) -> Option<()> {
+    let (tenants, raws) = (texts(batch, "tenant")?, texts(batch, "raw")?);
+    let ticks = batch.column_by_name("tick")?.as_primitive_opt::<Int64Type>()?;
+    for row in 0..batch.num_rows() {
+        let time = ticks.value(row).saturating_mul(1000);
+        for word in words(&raws.value(row).to_lowercase()) {
+            put(seen, key(tenants.value(row), WORD, word), Seen::once(0, 1, time));
         }
-        Some(())
     }
+    Some(())
 }
 
-/// What rejects are looked for, by its value.
-struct Rejects {
-    finders: Vec<(usize, Finder<'static>)>,
-    tenants: Vec<String>,
-}
-
-impl Rejects {
-    fn of(sought: &[Sought], names: &Names) -> Rejects {
-        let finder = |(at, sought): (usize, &Sought)| {
-            let value = names.get(sought.entity.value);
-            (value.len() >= TEXT_MIN).then(|| (at, Finder::new(value.as_bytes()).into_owned()))
-        };
-        let finders = sought.iter().enumerate().filter_map(finder).collect();
-        Rejects { finders, tenants: sought.iter().map(|sought| names.get(sought.tenant)).collect() }
-    }
-
-    fn count(&self, batch: &RecordBatch, seen: &mut [Seen]) -> Option<()> {
-        let (tenants, raws) = (texts(batch, "tenant")?, texts(batch, "raw")?);
-        let ticks = batch.column_by_name("tick")?.as_primitive_opt::<Int64Type>()?;
-        for row in 0..batch.num_rows() {
-            let (raw, time) = (raws.value(row).as_bytes(), ticks.value(row).saturating_mul(1000));
-            for (at, finder) in &self.finders {
-                if self.tenants[*at] == tenants.value(row) && stands_in(raw, finder) {
-                    seen[*at].add(Seen { alerts: 0, rejects: 1, first_seen: time, last_seen: time });
-                }
-            }
-        }
-        Some(())
-    }
-}
-
-/// Whether the text has the value by itself: 10.0.0.1 is not in 110.0.0.12.
-fn stands_in(text: &[u8], finder: &Finder<'_>) -> bool {
-    let part_of_more = |byte: Option<&u8>| byte.is_some_and(|b| b.is_ascii_alphanumeric() || *b == b'-');
-    let length = finder.needle().len();
-    finder.find_iter(text).any(|at| {
-        let before = at.checked_sub(1).and_then(|at| text.get(at));
-        let dotted = |dot: Option<&u8>, beyond: Option<&u8>| dot == Some(&b'.') && part_of_more(beyond);
-        let (after, beyond) = (text.get(at + length), text.get(at + length + 1));
-        !part_of_more(before)
-            && !part_of_more(after)
-            && !dotted(before, at.checked_sub(2).and_then(|at| text.get(at)))
-            && !dotted(after, beyond)
-    })
+/// Words that may be an address, a domain, a hash or a mailbox, each once: 10.0.0.1 is no word of 110.0.0.12.
+fn words(text: &str) -> BTreeSet<&str> {
+    let within = |char: char| char.is_alphanumeric() || matches!(char, '.' | ':' | '-' | '_' | '@');
+    let words = text.split(|char| !within(char)).map(|word| word.trim_matches(['.', ':', '-']));
+    words.filter(|word| word.len() >= WORD_MIN).collect()
 }
 
 #[cfg(test)]
@@ -199,16 +203,14 @@ mod tests {
             ("from 10.0.0.1 port 22", "10.0.0.1", true),
             ("src=10.0.0.1", "10.0.0.1", true),
             ("to 10.0.0.1.", "10.0.0.1", true),
-            ("110.0.0.1", "10.0.0.1", false),
-            ("10.0.0.12", "10.0.0.1", false),
-            ("7.10.0.0.1", "10.0.0.1", false),
-            ("10.0.0.1.5", "10.0.0.1", false),
+            ("at [2001:db8::1]: no", "2001:db8::1", true),
+            ("110.0.0.1 10.0.0.12 7.10.0.0.1", "10.0.0.1", false),
             ("www.bad.example", "bad.example", false),
-            ("\"bad.example\"", "bad.example", true),
-            ("bad.example.com", "bad.example", false),
-            ("x-bad.example bad.example", "bad.example", true),
+            ("{\"broken\": \"bad.example\"", "bad.example", true),
+            ("http://bad.example/x", "bad.example", true),
+            ("to <eve@bad.example>", "eve@bad.example", true),
         ] {
-            assert_eq!(stands_in(text.as_bytes(), &Finder::new(value)), want, "{value} in {text:?}");
+            assert_eq!(words(text).contains(value), want, "{value} in {text:?}");
         }
     }
 }

@@ -11,6 +11,7 @@ pub mod reopen;
 pub mod dataflow;
 pub mod workers;
 pub mod archivist;
+pub mod seen;
 pub mod sighter;
 pub mod clerk;
 pub mod summary;

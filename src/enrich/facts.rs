@@ -194,3 +194,6 @@ fn revise(
         out.push(Enriched { incident: Arc::clone(&now.incident), facts: Arc::clone(&now.facts) });
     }
 }
+
+#[cfg(test)]
+mod tests;
