@@ -119,9 +119,13 @@ impl Dataflow<'_> {
         self.worker.log_register().expect("it logs").flush();
         self.counted.store(0, Ordering::SeqCst);
         let turn = Turn { epoch: self.epoch, settled: START + 60, last: false };
-        alerts.iter().for_each(|alert| self.inputs.alerts.send(Arc::clone(alert)));
+        for alert in alerts {
+            self.inputs.alerts.send(Arc::clone(alert));
+        }
         self.inputs.turns.send(turn);
-        rows.iter().for_each(|(row, diff)| self.inputs.context.update(*row, *diff));
+        for (row, diff) in rows {
+            self.inputs.context.update(*row, *diff);
+        }
         let next = self.epoch + 1;
         self.inputs.alerts.advance_to(next);
         self.inputs.turns.advance_to(next);

@@ -99,13 +99,13 @@ fn key(tenant: &str, what: u8, text: &str) -> SeenKey {
 
 /// What tells that the parts of a date (`day`, from 1970) are those that were looked through.
 pub fn edition(dir: &Path, day: i32) -> io::Result<String> {
-    let mut edition = String::new();
+    let mut edition = Vec::new();
     for table in ["alerts", "rejects"] {
         let parts = layout::published_on(dir, table, tick(day))?;
         let last = parts.iter().filter_map(|path| path.file_name()).max().unwrap_or_default();
-        edition += &format!("{} {} ", parts.len(), last.display());
+        edition.push(format!("{} {}", parts.len(), last.display()));
     }
-    Ok(edition)
+    Ok(edition.join(" "))
 }
 
 /// Looks a date's parts (`day`, from 1970) through.

@@ -140,7 +140,7 @@ impl Baselines {
             let found = alert.entities.iter().filter(|it| it.entity.kind == kind).map(|it| it.entity.value);
             found.for_each(|value| {
                 if of.len() < EACH_MAX && !of.contains(&value) {
-                    of.push(value)
+                    of.push(value);
                 }
             });
             of

@@ -37,6 +37,7 @@ pub struct Index {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Date(i64);
 
+#[expect(clippy::needless_pass_by_value, reason = "errors are mapped by it")]
 fn failed(error: rusqlite::Error) -> io::Error {
     io::Error::other(format!("the index of sightings (_quell/seen.db) fails: {error}; it may be deleted"))
 }

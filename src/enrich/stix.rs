@@ -66,17 +66,16 @@ pub fn is_bundle(text: &str) -> bool {
 pub fn read(text: &str) -> Result<Indicators, String> {
     let bundle: Bundle = serde_json::from_str(text).map_err(|error| error.to_string())?;
     let mut found = Indicators::default();
-    let indicators = bundle.objects.iter().filter(|object| object.kind == "indicator");
+    let indicators = bundle.objects.iter().enumerate().filter(|(_, object)| object.kind == "indicator");
     let mut latest: BTreeMap<&str, (Option<jiff::Timestamp>, usize)> = BTreeMap::new();
     for (at, object) in bundle.objects.iter().enumerate().filter(|(_, object)| !object.id.is_empty()) {
         let version = (object.modified.parse().ok(), at);
         let slot = latest.entry(&object.id).or_insert(version);
         *slot = (*slot).max(version);
     }
-    let is_last = |object: &&Object| {
-        latest.get(object.id.as_str()).is_none_or(|(_, at)| std::ptr::eq(*object, &bundle.objects[*at]))
-    };
-    for object in indicators.filter(is_last).filter(|object| !object.revoked) {
+    let is_last =
+        |(at, object): &(usize, &Object)| latest.get(&*object.id).is_none_or(|(_, last)| last == at);
+    for (_, object) in indicators.filter(is_last).filter(|(_, object)| !object.revoked) {
         let confidence = object.confidence.unwrap_or(UNSTATED).min(100);
         let entities = match object.pattern_type.as_str() {
             "" | "stix" => entities(&object.pattern),

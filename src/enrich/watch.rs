@@ -89,7 +89,7 @@ pub fn watch<'scope>(
 
 /// How many current versions have each address of a tenant.
 #[derive(Default)]
-struct Addresses(FxHashMap<(Sym, Entity), i64>);
+struct Addresses(FxHashMap<(Sym, Entity), Diff>);
 
 impl Addresses {
     /// Counts the addresses among `entities`; tells those that come or go.
@@ -98,7 +98,7 @@ impl Addresses {
             let address = (tenant, *entity);
             let sum = self.0.entry(address).or_default();
             let before = *sum;
-            *sum += i64::from(diff);
+            *sum += diff;
             if before == 0 {
                 tell(address);
             } else if *sum == 0 {

@@ -46,7 +46,9 @@ fn recount(seen: &[Seen], tick: Tick, has: impl Fn(&Seen) -> bool) -> (f64, [f64
         let left = 0.5f64.powf((hour - at) as f64 / 168.0);
         let left = if sum * left < FORGOTTEN { 0.0 } else { left };
         sum *= left;
-        by_hour.iter_mut().for_each(|weight| *weight *= left);
+        for weight in &mut by_hour {
+            *weight *= left;
+        }
         if hour < now {
             sum += 1.0;
             by_hour[of_day(hour)] += 1.0;

@@ -198,8 +198,12 @@ fn told(steps: &[Step], names: &Arc<Names>) -> Vec<Vec<(IncidentId, String)>> {
             begins.lock().unwrap().push(Vec::new());
             let tick = i64::try_from(epoch).unwrap();
             clock.send(Turn { epoch, settled: tick, last: false });
-            published.iter().for_each(|version| versions.send(incident(version, tick, &with)));
-            changes.into_iter().for_each(|(which, diff)| rows.update(row(which, &with), diff));
+            for version in &published {
+                versions.send(incident(version, tick, &with));
+            }
+            for (which, diff) in changes {
+                rows.update(row(which, &with), diff);
+            }
             clock.advance_to(epoch + 1);
             versions.advance_to(epoch + 1);
             rows.advance_to(epoch + 1);
