@@ -24,8 +24,8 @@
 //! | `flow` | what operators stand on: turns (work per closed epoch), tails (replay of what late records disturb) |
 //! | `ingest` | bytes with a position: files of any packing, growing files, standard input, HTTP push |
 //! | `normalize` | bytes to alerts or rejects, by mapping files; raw events by Sigma rules |
-//! | `correlate` | duplicates apart; correlation rules; alerts to incidents by evidence |
-//! | `enrich` | incidents joined with assets, identities and indicators, as these change |
+//! | `correlate` | duplicates apart; correlation rules; alerts to incidents by evidence; what is unusual at a tenant |
+//! | `enrich` | incidents joined with assets, identities, indicators, zones, vulnerabilities and sightings, as these change |
 //! | `featurize` | what the model sees of an incident |
 //! | `rank` | proposes playbooks, and has the network triage and score, off the worker's thread |
 //! | `decide` | rulings: floors, guards, budgets, approvals, each with its reason |

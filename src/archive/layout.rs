@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use crate::record::time::date_of;
 use crate::record::{Epoch, Tick};
 
-const DAY_S: i64 = 86_400;
+pub(super) const DAY_S: i64 = 86_400;
 
 /// The day of a tick, days beyond what the calendar holds taken together as `date_of` does.
 pub(super) fn day_of(tick: Tick) -> i64 {
@@ -91,6 +91,13 @@ pub(super) fn parts(dir: &Path, table: &str) -> io::Result<Vec<(PathBuf, PartNam
 pub(super) fn published(dir: &Path, table: &str) -> io::Result<Vec<PathBuf>> {
     let parts = parts(dir, table)?.into_iter();
     Ok(parts.filter(|(_, part)| matches!(part, PartName::Published { .. })).map(|(path, _)| path).collect())
+}
+
+/// The same of the date of `tick` alone.
+pub(super) fn published_on(dir: &Path, table: &str, tick: Tick) -> io::Result<Vec<PathBuf>> {
+    let mut files = entries(&folder(dir, table, tick))?;
+    files.retain(|(_, name)| matches!(PartName::parse(name), Some(PartName::Published { .. })));
+    Ok(files.into_iter().map(|(path, _)| path).collect())
 }
 
 fn entries(folder: &Path) -> io::Result<Vec<(PathBuf, String)>> {

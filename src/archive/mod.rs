@@ -5,7 +5,7 @@
 //!
 //! - `tables` lists the columns; `line` turns each list into schema, builders and reader; `cell` says how a value lies.
 //! - `writer` gathers rows into `part`s, seals and publishes them; `layout` names them.
-//! - `reader` gives them back; `digest` says whether two archives mean the same.
+//! - `reader` gives them back; `sightings` counts entities in them; `digest` says whether two archives mean the same.
 //!
 //! Knows nothing of the log: the caller commits between `seal` and `publish`, and tells `recover` how far it got.
 
@@ -19,6 +19,7 @@ mod part;
 mod writer;
 mod reader;
 mod digest;
+mod sightings;
 
 use std::io;
 use std::path::Path;
@@ -32,6 +33,7 @@ pub use digest::{TableDigest, digest};
 pub use line::Line;
 pub use reader::{Lines, Only, Reader};
 pub use rows::{AlertRow, DecisionRow, FindingRow, IncidentRow, TurnRow, VerdictRow};
+pub use sightings::{Seen, SeenKey, Sightings, Sought, edition, sightings};
 pub use tables::{
     ActionLine, AlertLine, CandidateLine, DecisionLine, DuplicateLine, EpochLine, IncidentLine, InputLine,
     LinkLine, MatchLine, MemberLine, OutcomeLine, RejectLine, VerdictLine,

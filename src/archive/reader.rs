@@ -213,6 +213,6 @@ pub(super) fn open(path: &Path, only: Option<&Only>) -> io::Result<ParquetRecord
     builder.with_batch_size(BATCH).build().map_err(fail)
 }
 
-fn malformed(path: &Path, fault: &str) -> io::Error {
+pub(super) fn malformed(path: &Path, fault: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("{}: {fault}", path.display()))
 }

@@ -179,6 +179,12 @@ table! {
     correlations: Vec<Sym> = &row.incident.correlations[..];
     /// Sum of its rules' strongest surprises, in thousandths of a decade.
     evidence: i32 = row.incident.evidence;
+    /// How seldom one of its users or hosts is seen at its tenant, in thousandths of a decade; 0 where not worth saying.
+    rarity: i32 = row.incident.unusual.rarity;
+    /// How seldom one of its users is active at that hour of the day, in thousandths of a decade; 0 where not worth saying.
+    unusual_hour: i32 = row.incident.unusual.unusual_hour;
+    /// Whether a known user was on a known host for the first time.
+    new_pair: bool = row.incident.unusual.new_pair;
     /// The highest criticality among its assets, 0 to 4.
     criticality: u8 = row.context.criticality;
     /// The highest privilege among its identities, 0 to 2.
@@ -187,12 +193,32 @@ table! {
     indicator: u8 = row.context.indicator;
     /// Entities of it that are indicators, counted.
     indicator_count: u32 = row.context.indicator_count;
-    /// Whether one of its assets is exposed.
+    /// Whether one of its assets is exposed, or lies in a zone that is.
     exposed: bool = row.context.exposed;
     /// Entities of it that are protected, sorted.
     protected: Vec<Entity> = &row.context.protected[..];
     /// Entities of it that are indicators, sorted.
     indicators: Vec<Entity> = &row.context.indicators[..];
+    /// Who answers for its assets, sorted.
+    owners: Vec<Sym> = &row.context.owners[..];
+    /// Network zones that its addresses lie in, sorted.
+    zones: Vec<Sym> = &row.context.zones[..];
+    /// CVE ids of the worst vulnerabilities of its assets, worst first.
+    vulnerabilities: Vec<Sym> = &row.context.vulnerabilities[..];
+    /// Distinct vulnerabilities of its assets.
+    vulnerability_count: u32 = row.context.vulnerability_count;
+    /// The highest CVSS base score among them, in tenths: 0 to 100.
+    base_score: u8 = row.context.base_score;
+    /// Whether an exploit of one is known.
+    is_exploit_available: bool = row.context.is_exploit_available;
+    /// Indicators of it that the archive has seen in the days before its first, sorted.
+    sighted: Vec<Entity> = &row.context.sighted[..];
+    /// How often.
+    sightings: u64 = row.context.sightings;
+    /// When first; none where never.
+    first_sighted_time: Option<Utc> = (row.context.sightings > 0).then_some(Utc(row.context.first_sighted));
+    /// When last; none where never.
+    last_sighted_time: Option<Utc> = (row.context.sightings > 0).then_some(Utc(row.context.last_sighted));
     /// What the model takes it for: `true_positive`, `benign_positive`, `false_positive`.
     triage: Option<Triage> = row.judgement.as_ref().map(|judgement| judgement.triage);
     /// The triage's probability, 0 to 1.
@@ -360,7 +386,7 @@ table! {
     InputLine (InputColumns) = "inputs" of row: InputRow, names;
     tenant = row.tenant;
     tick = row.tick;
-    /// What it is: tick, approval, verdict, receipt, score, context, promotion, push.
+    /// What it is: tick, approval, verdict, receipt, score, context, promotion, push, sighting.
     kind: InputKind = row.kind;
     /// JSON.
     body: String = row.body.as_str();

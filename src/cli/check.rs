@@ -12,7 +12,7 @@ use crate::plan::Fault;
 use crate::plan::catalog::Parts;
 use crate::plan::pipeline::{ExecutorSpec, Pipeline};
 use crate::rank::{PlaybookTraits, Ranker};
-use crate::record::{ContextTable, Names};
+use crate::record::Names;
 use crate::{correlate, normalize};
 
 /// Load the whole plan, run its examples, and name every fault with file, line and cure.
@@ -127,19 +127,13 @@ fn fault(flow: &Path, what: String, key: &str) -> Fault {
 
 fn context(pipeline: &Pipeline, folder: &Path, faults: &mut Vec<Fault>) -> usize {
     let (names, mut rows) = (Names::default(), 0);
-    let context = &pipeline.context;
-    for (table, files) in [
-        (ContextTable::Assets, &context.assets),
-        (ContextTable::Identities, &context.identities),
-        (ContextTable::Indicators, &context.indicators),
-        (ContextTable::NeverLink, &context.never_link),
-    ] {
+    for (table, file) in pipeline.context.files() {
         // One that is not there was told already.
-        for file in files.iter().map(|file| folder.join(file)).filter(|file| file.is_file()) {
-            match tables::read(table, &file, &names) {
-                Ok(read) => rows += read.rows.len(),
-                Err(more) => faults.extend(more),
-            }
+        let file = Some(folder.join(file)).filter(|file| file.is_file());
+        match file.map(|file| tables::read(table, &file, &names)) {
+            Some(Ok(read)) => rows += read.rows.len(),
+            Some(Err(more)) => faults.extend(more),
+            None => {}
         }
     }
     rows

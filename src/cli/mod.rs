@@ -2,6 +2,7 @@
 
 mod report;
 mod setup;
+mod sightings;
 mod learning;
 mod doors;
 mod turning;

@@ -83,7 +83,8 @@ pub(crate) struct Args {
     /// What the simulated environment's alerts truly are: the truth.jsonl beside it.
     #[arg(long, value_name = "FILE", requires = "environment")]
     truth: Option<PathBuf>,
-    /// Take the tables of context from a folder's assets.csv, identities.csv and indicators.csv, not from the plan.
+    /// Take the tables of context from a folder's assets.csv, identities.csv and indicators.csv, and its zones.csv and
+    /// vulnerabilities.csv where they are there, not from the plan.
     #[arg(long, value_name = "DIR")]
     context: Option<PathBuf>,
     /// The longest record, in bytes; a longer one is a reject.
@@ -118,6 +119,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         ranker: setup::ranker(&plan, args.model.as_deref())?,
         recall: recall(args, &plan, &input, &names)?,
         executor,
+        // A replay looks nothing up: what the archive had then is in its log, and files have none.
+        asks: None,
         committed,
         crier: None,
     };
@@ -164,11 +167,14 @@ fn replace(plan: &mut Plan, args: &Args) -> Result<(), Failure> {
     }
     if let Some(folder) = &args.context {
         let table = |name: &str| absolute(&folder.join(name)).map(|path| vec![path]);
+        let may = |name: &str| if folder.join(name).exists() { table(name) } else { Ok(Vec::new()) };
         plan.pipeline.context = Context {
             assets: table("assets.csv")?,
             identities: table("identities.csv")?,
             indicators: table("indicators.csv")?,
             never_link: Vec::new(),
+            zones: may("zones.csv")?,
+            vulnerabilities: may("vulnerabilities.csv")?,
         };
     }
     Ok(())
@@ -340,8 +346,7 @@ fn feed_set(args: &Args, parsing: &Parsing, run: &mut Run, progress: &Progress) 
 
 /// How the plan's tables stand; none where it names none.
 fn tables(plan: &Plan, names: &Names) -> Result<Option<Said>, Failure> {
-    let Context { assets, identities, indicators, never_link } = &plan.pipeline.context;
-    if [assets, identities, indicators, never_link].iter().all(|files| files.is_empty()) {
+    if plan.pipeline.context.files().next().is_none() {
         return Ok(None);
     }
     let rows = setup::context(plan, names).map_err(Failure::Plan)?;

@@ -11,6 +11,7 @@ use anyhow::{Context, anyhow};
 
 use super::doors::Doors;
 use super::report::{Stopwatch, measured, tell};
+use super::sightings::Sightings;
 use super::turning::{Clock, Turning};
 use super::watch::Watch;
 use super::{Failure, Output, setup};
@@ -92,6 +93,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let _lock = setup::lock(&args.archive)?;
     let committed = prepare(args, &plan, &specs)?;
     let names = setup::names();
+    let sightings = Sightings::start(&plan, &args.archive, &names)?;
     let settings = Settings {
         plan: Arc::clone(&plan),
         names: Arc::clone(&names),
@@ -100,6 +102,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         ranker: setup::ranker(&plan, args.model.as_deref())?,
         recall: None,
         executor: setup::executor(&plan, &plan.pipeline.executor, false, &names)?,
+        asks: sightings.asks(),
         committed,
         crier: crier(args, &names)?,
     };
@@ -109,6 +112,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         live,
         journal: Journal::new(Log::open(&args.archive)?, Arc::clone(&names)),
         watch: Watch::new(&plan, &names),
+        sightings,
         names: Arc::clone(&names),
         bell: bell.clone(),
         rings,

@@ -18,7 +18,7 @@ use crate::plan::catalog::Plan;
 use crate::plan::pipeline::{ExecutorSpec, Pipeline};
 use crate::plan::playbook::Playbook;
 use crate::rank::{PlaybookTraits, Ranker};
-use crate::record::{AlertId, ContextRow, ContextTable, Diff, Entity, Millis, Names};
+use crate::record::{AlertId, ContextRow, Diff, Entity, Millis, Names};
 
 /// The pipeline file where none is named.
 pub(crate) const FLOW: &str = "dataflows/pipeline.yml";
@@ -101,27 +101,19 @@ pub(crate) fn source(plan: &Plan, name: &str, as_of: Millis, names: &Names) -> S
 
 /// All rows of the plan's context tables.
 pub(crate) fn context(plan: &Plan, names: &Names) -> Result<tables::Rows, Vec<Fault>> {
-    let context = &plan.pipeline.context;
     let (mut rows, mut faults) = (tables::Rows::new(), Vec::new());
-    for (table, files) in [
-        (ContextTable::Assets, &context.assets),
-        (ContextTable::Identities, &context.identities),
-        (ContextTable::Indicators, &context.indicators),
-        (ContextTable::NeverLink, &context.never_link),
-    ] {
-        for file in files {
-            match tables::read(table, &plan.path(file), names) {
-                Ok(more) => {
-                    if let Some(first) = more.left_out.first() {
-                        let (file, n) = (file.display(), more.left_out.len());
-                        eprintln!(
-                            "quell: {file}: {n} indicators name no entity and are left out; the first: {first}"
-                        );
-                    }
-                    rows.extend(more.rows);
+    for (table, file) in plan.pipeline.context.files() {
+        match tables::read(table, &plan.path(file), names) {
+            Ok(more) => {
+                if let Some(first) = more.left_out.first() {
+                    let (file, n) = (file.display(), more.left_out.len());
+                    eprintln!(
+                        "quell: {file}: {n} indicators name no entity and are left out; the first: {first}"
+                    );
                 }
-                Err(more) => faults.extend(more),
+                rows.extend(more.rows);
             }
+            Err(more) => faults.extend(more),
         }
     }
     if faults.is_empty() { Ok(rows) } else { Err(faults) }

@@ -13,6 +13,7 @@ use crossbeam_channel::Receiver;
 use super::Failure;
 use super::doors::{Doors, push_key, pushed};
 use super::setup;
+use super::sightings::Sightings;
 use super::watch::Watch;
 use crate::engine::journal::{Effects, Journal, Said};
 use crate::engine::live::Live;
@@ -57,6 +58,7 @@ pub(crate) struct Turning {
     pub(crate) live: Live,
     pub(crate) journal: Journal,
     pub(crate) watch: Watch,
+    pub(crate) sightings: Sightings,
     pub(crate) names: Arc<Names>,
     pub(crate) bell: Bell,
     pub(crate) rings: Receiver<()>,
@@ -87,6 +89,7 @@ impl Turning {
                 anyhow!("epoch {} of the log cannot be read again: {why}; name a new --archive", logged.epoch)
             })?;
             self.watch.know(&batch.context);
+            self.sightings.know(&batch.context);
             if !self.run.take(batch) {
                 return Ok(true);
             }
@@ -97,6 +100,7 @@ impl Turning {
     /// Turns until stopped or at the end; then ends in order. A run that has failed says why when it is finished.
     pub(crate) fn turn(&mut self, doors: &mut Doors) -> Result<(), Failure> {
         self.live.begin(self.clock.now());
+        self.sightings.begin();
         if !self.first()? {
             return Ok(());
         }
@@ -171,6 +175,10 @@ impl Turning {
                     }
                     eprintln!("quell: the context tables stay as they were");
                 }
+            }
+            let found = self.sightings.found();
+            if !found.is_empty() {
+                said.push(Said::sightings(&found, &self.names));
             }
             let moves = self.live.moves(now);
             said.extend(moves.iter().map(|(source, time)| Said::moved(source, *time)));

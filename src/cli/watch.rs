@@ -8,7 +8,7 @@ use super::setup;
 use crate::enrich::tables::{Rows, changes};
 use crate::plan::Fault;
 use crate::plan::catalog::Plan;
-use crate::record::{ContextRow, Diff, Entity, Names};
+use crate::record::{ContextRow, Diff, Entity, Known, Names};
 
 type Changes = Vec<((Entity, ContextRow), Diff)>;
 /// What tells that a file changed.
@@ -25,10 +25,7 @@ pub(crate) struct Watch {
 impl Watch {
     /// Tables of which the run knows nothing yet, or what the log told it.
     pub(crate) fn new(plan: &Arc<Plan>, names: &Arc<Names>) -> Watch {
-        let context = &plan.pipeline.context;
-        let files = context.assets.iter().chain(&context.identities).chain(&context.indicators);
-        let files = files.chain(&context.never_link);
-        let files = files.map(|file| (plan.path(file), None)).collect();
+        let files = plan.pipeline.context.files().map(|(_, file)| (plan.path(file), None)).collect();
         Watch { plan: Arc::clone(plan), names: Arc::clone(names), files, rows: Rows::new() }
     }
 
@@ -39,7 +36,10 @@ impl Watch {
 
     /// The run took changes: they are known.
     pub(crate) fn know(&mut self, changes: &Changes) {
-        for (row, diff) in changes {
+        // What archives were found to have is in no file.
+        let of_files =
+            |((_, row), _): &&((Entity, ContextRow), Diff)| !matches!(row.known, Known::Sightings(_));
+        for (row, diff) in changes.iter().filter(of_files) {
             if *diff > 0 {
                 self.rows.insert(*row);
             } else {

@@ -4,7 +4,7 @@
 //! versions of incidents (at ticks where something material changed, at the end of an incident, and its last word at the
 //! end of the input), memberships and links. All of it is settled: nothing here is taken back, but a merge moves members,
 //! and a revision takes back what an analyst says does not belong.
-//! State: per tenant what [`super::link`] keeps; a summary per open incident; findings until they are settled; the home
+//! State: per tenant what [`super::link`] and [`super::baseline`] keep; a summary per open incident; findings until they are settled; the home
 //! of alerts that a correlation may still ask for, until its timespan has passed.
 
 use std::collections::BTreeMap;
@@ -16,6 +16,7 @@ use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::Concat;
 use timely::dataflow::operators::vec::Map;
 
+use super::baseline::Baselines;
 use super::dedup::Admitted;
 use super::group::Compiled;
 use super::link::{Links, Number, Verdict};
@@ -178,6 +179,7 @@ impl Now<'_> {
 struct Tenant {
     name: Sym,
     links: Links,
+    baselines: Baselines,
     /// Boxed: the table moves what it holds whenever it grows.
     open: FxHashMap<Number, Box<Summary>>,
     deadlines: BTreeMap<Tick, Vec<Number>>,
@@ -192,6 +194,7 @@ struct Tenant {
 impl Tenant {
     fn alert(&mut self, alert: &Alert, now: &mut Now<'_>) {
         self.reach(alert.tick, now);
+        let unusual = self.baselines.alert(alert);
         let concerned = now.settings.correlations.iter().filter(|rule| rule.concerns(alert));
         let wanted_s = concerned.map(|rule| rule.timespan_ms.div_euclid(1000) + 2).max();
         let verdict = self.links.alert(alert, wanted_s);
@@ -206,6 +209,7 @@ impl Tenant {
         self.merge(&verdict, alert.tick, now);
         let Some(home) = self.open.get_mut(&verdict.home) else { return };
         home.add(alert);
+        home.note(unusual);
         home.strength = verdict.strength;
         if verdict.is_linked {
             home.kind = crate::record::IncidentKind::Linked;

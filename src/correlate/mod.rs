@@ -17,6 +17,7 @@ pub mod machine;
 pub mod findings;
 pub mod example;
 pub mod rarity;
+pub mod baseline;
 pub mod bond;
 pub mod link;
 pub mod cut;

@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 use crate::record::incident::{ENTITIES_MAX, RULES_MAX};
 use crate::record::{
     Alert, AlertId, Entity, Incident, IncidentId, IncidentKind, IncidentState, Millis, Names, Severity, Sym,
-    Tactics, Tick,
+    Tactics, Tick, Unusual,
 };
 
 /// An open incident.
@@ -42,6 +42,7 @@ pub struct Summary {
     rules: SmallVec<[(Sym, u32); 2]>,
     products: SmallVec<[Sym; 2]>,
     correlations: SmallVec<[Sym; 1]>,
+    unusual: Unusual,
     published: Option<Published>,
 }
 
@@ -55,6 +56,7 @@ struct Published {
     rules: usize,
     correlations: usize,
     strong: bool,
+    unusual: [bool; 3],
 }
 
 /// What versions are published with.
@@ -119,6 +121,7 @@ impl Summary {
             rules: SmallVec::new(),
             products: SmallVec::new(),
             correlations: SmallVec::new(),
+            unusual: Unusual::default(),
             published: None,
         }
     }
@@ -154,6 +157,11 @@ impl Summary {
         count(&mut self.rules, alert.title, 1);
     }
 
+    /// Adds what is unusual about an alert.
+    pub fn note(&mut self, unusual: Unusual) {
+        self.unusual = self.unusual.max(unusual);
+    }
+
     /// Adds a correlation's finding.
     pub fn found(&mut self, correlation: Sym, tick: Tick) {
         add_once(&mut self.correlations, correlation, RULES_MAX);
@@ -170,6 +178,7 @@ impl Summary {
             *sum += n;
         }
         self.tactics = self.tactics.union(other.tactics);
+        self.note(other.unusual);
         other.attacks.iter().for_each(|attack| add_once(&mut self.attacks, *attack, RULES_MAX));
         other.products.iter().for_each(|product| add_once(&mut self.products, *product, RULES_MAX));
         other.correlations.iter().for_each(|found| add_once(&mut self.correlations, *found, RULES_MAX));
@@ -219,6 +228,7 @@ impl Summary {
             || now.rules > then.rules
             || now.correlations > then.correlations
             || now.strong && !then.strong
+            || now.unusual != then.unusual
     }
 
     /// Whether any version has been published.
@@ -236,6 +246,7 @@ impl Summary {
             rules: self.rules.len(),
             correlations: self.correlations.len(),
             strong: self.strength >= strong,
+            unusual: self.unusual.kinds(),
         }
     }
 
@@ -272,6 +283,7 @@ impl Summary {
             products: sorted(&self.products, |a, b| names.compare(*a, *b)),
             correlations: sorted(&self.correlations, |a, b| names.compare(*a, *b)),
             evidence: self.strength,
+            unusual: self.unusual,
         }
     }
 }

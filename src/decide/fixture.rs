@@ -10,7 +10,7 @@ use crate::rank::propose::propose;
 use crate::record::attack::canonical;
 use crate::record::{
     ContextFacts, Entity, Incident, IncidentId, IncidentKind, IncidentState, Judgement, Names, Score,
-    Severity, Sym, Tick, Triage,
+    Severity, Sym, Tick, Triage, Unusual,
 };
 
 /// The shipped playbooks and policy.
@@ -63,6 +63,7 @@ impl Plan {
             products: Arc::from([]),
             correlations: Arc::from([]),
             evidence: 0,
+            unusual: Unusual::default(),
         }
     }
 

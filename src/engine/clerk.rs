@@ -15,6 +15,7 @@ use super::archivist::Told;
 use super::crier::Crier;
 use super::dataflow::Output;
 use super::journal::received;
+use super::sighter::{Question, ask};
 use crate::act::{Desk, DeskError, Handed};
 use crate::archive::{DecisionRow, Rows, VerdictRow};
 use crate::flow::Turn;
@@ -37,6 +38,8 @@ pub struct Clerk {
     pub kill: PathBuf,
     /// Who says findings at once.
     pub crier: Option<Crier>,
+    /// Where indicators are asked after; none where nothing is looked up.
+    pub asks: Option<Sender<Question>>,
     /// What is known of the epochs under way.
     pub under_way: UnderWay,
 }
@@ -88,6 +91,9 @@ impl Clerk {
                 }
                 let simulated = self.simulated;
                 note(simulated, &rows, self.under_way.handed.entry(epoch).or_default());
+                if let (Some(asks), Rows::Incidents(versions)) = (&self.asks, &rows) {
+                    ask(asks, versions);
+                }
                 self.tell(epoch, rows);
             }
             Output::Alerts(many) => {

@@ -142,9 +142,9 @@ fn answer<'scope>(
         names: Arc::clone(names),
     };
     let (opened, gathered) = incidents(admitted, matches, revisions, clock.clone(), settings);
-    let (versions, watched) = watch(opened, clock.clone(), solo);
-    let facts = facts::join(watched, context, names);
-    let enriched = facts::attach(versions, facts, clock.clone());
+    let watched = watch(opened, clock.clone(), solo);
+    let facts = facts::join(watched.entities, watched.addresses, context, names);
+    let enriched = facts::attach(watched.versions, facts, clock.clone());
     let judged = judge(enriched, ranker, with.clone());
     let (ruled, weighed) = ruling(judged, approvals, clock, with);
 

@@ -1,6 +1,6 @@
 //! The journal: what an epoch takes beside records, made durable before it can change a result, and read again after.
 //!
-//! In: clocks' moves, changes of context, verdicts, approvals: JSON of one shape each, live or from the log.
+//! In: clocks' moves, changes of context, sightings, verdicts, approvals: JSON of one shape each, live or from the log.
 //! Out: their effects on a batch. State: epochs that are not in the log yet.
 
 use std::io;
@@ -14,7 +14,7 @@ use crate::act::{Receipt, Recorded};
 use crate::archive::Reader;
 use crate::record::input::Approval;
 use crate::record::{
-    ContextRow, ContextTable, Diff, Entity, Epoch, InputKind, InputRow, Millis, Names, Sym, Unlink, Verdict,
+    ContextRow, Diff, Entity, Epoch, InputKind, InputRow, Known, Millis, Names, Sym, Unlink, Verdict,
 };
 
 /// Epochs that may wait to be logged with others.
@@ -49,9 +49,8 @@ struct Changed {
 #[derive(Serialize, Deserialize)]
 struct ChangedRow {
     entity: String,
-    table: ContextTable,
-    grade: u8,
-    exposed: bool,
+    #[serde(flatten)]
+    known: Known<String>,
     protected: bool,
     tenant: String,
     diff: Diff,
@@ -75,9 +74,7 @@ impl Said {
     pub fn context(changes: &[((Entity, ContextRow), Diff)], first: bool, names: &Names) -> Said {
         let row = |((entity, row), diff): &((Entity, ContextRow), Diff)| ChangedRow {
             entity: entity.text(names),
-            table: row.table,
-            grade: row.grade,
-            exposed: row.exposed,
+            known: row.known.map(|name| names.get(name)),
             protected: row.protected,
             tenant: names.get(row.tenant),
             diff: *diff,
@@ -85,6 +82,12 @@ impl Said {
         let mut rows: Vec<ChangedRow> = changes.iter().map(row).collect();
         rows.sort_by(|a, b| a.order().cmp(&b.order()));
         Said::of(InputKind::Context, &Changed { first, rows })
+    }
+
+    /// Archives were looked through.
+    #[must_use]
+    pub fn sightings(changes: &[((Entity, ContextRow), Diff)], names: &Names) -> Said {
+        Said { kind: InputKind::Sighting, ..Said::context(changes, false, names) }
     }
 
     fn of(kind: InputKind, body: &impl Serialize) -> Said {
@@ -106,7 +109,13 @@ impl Said {
     /// As the log has it; none for what is no such input.
     #[must_use]
     pub fn logged(input: LoggedInput) -> Option<Said> {
-        let kinds = [InputKind::Tick, InputKind::Context, InputKind::Verdict, InputKind::Approval];
+        let kinds = [
+            InputKind::Tick,
+            InputKind::Context,
+            InputKind::Sighting,
+            InputKind::Verdict,
+            InputKind::Approval,
+        ];
         let kind = kinds.into_iter().find(|kind| kind.name() == input.kind)?;
         Some(Said { id: Some(input.id), kind, body: input.body })
     }
@@ -148,7 +157,7 @@ impl Effects {
                 Moved { source: Some(source), time } => self.moves.push((names.intern(&source), time)),
                 Moved { source: None, time } => self.as_of = Some(time),
             },
-            InputKind::Context => {
+            InputKind::Context | InputKind::Sighting => {
                 let changed: Changed = serde_json::from_str(&said.body)?;
                 self.context.extend(changed.rows.iter().filter_map(|row| row.read(names)));
             }
@@ -188,15 +197,14 @@ impl Effects {
 
 impl ChangedRow {
     fn order(&self) -> impl Ord {
-        let whose = (self.entity.as_str(), self.tenant.as_str(), self.table as u8);
-        (whose, self.grade, self.exposed, self.protected, self.diff)
+        (&self.entity, &self.tenant, &self.known, self.protected, self.diff)
     }
 
     fn read(&self, names: &Names) -> Option<((Entity, ContextRow), Diff)> {
         let entity = Entity::parse(&self.entity, names)?;
-        let ChangedRow { table, grade, exposed, protected, diff, .. } = *self;
-        let tenant = names.intern(&self.tenant);
-        Some(((entity, ContextRow { table, grade, exposed, protected, tenant }), diff))
+        let known = self.known.clone().map(|name| names.intern(&name));
+        let row = ContextRow { tenant: names.intern(&self.tenant), protected: self.protected, known };
+        Some(((entity, row), self.diff))
     }
 }
 
@@ -211,7 +219,7 @@ fn is_unlink(kind: InputKind, body: &str) -> bool {
 pub(crate) fn stands_alone(kind: InputKind, body: &str) -> bool {
     let lists = |body| {
         let changed = serde_json::from_str::<Changed>(body);
-        changed.is_ok_and(|it| it.rows.iter().any(|row| row.table == ContextTable::NeverLink))
+        changed.is_ok_and(|it| it.rows.iter().any(|row| row.known == Known::NeverLink))
     };
     is_unlink(kind, body) || (kind == InputKind::Context && lists(body))
 }
@@ -327,8 +335,8 @@ mod tests {
         let incident_id = IncidentId::of(&[b"i"]);
         let verdict = Verdict { incident_id, verdict: Triage::TruePositive, by: "ada".into(), time: 7 };
         let entity = Entity::parse("host:web-01", &names).unwrap();
-        let table = ContextTable::Assets;
-        let row = ContextRow { table, grade: 3, exposed: true, protected: false, tenant: Sym::EMPTY };
+        let known = Known::Assets { criticality: 3, exposed: true, owner: names.intern("ada") };
+        let row = ContextRow { tenant: Sym::EMPTY, protected: false, known };
         let said = [
             Said::moved("edge", 5_000),
             Said::as_of(9_000),

@@ -12,6 +12,8 @@ pub mod dataflow;
 pub mod workers;
 pub mod archivist;
 pub mod crier;
+pub mod seen;
+pub mod sighter;
 pub mod clerk;
 pub mod summary;
 pub mod run;

@@ -88,6 +88,7 @@ impl Reopened {
             simulated,
             kill: kill_switch(archive),
             crier: None,
+            asks: None,
             under_way: UnderWay::default(),
         };
         let model = names.intern(&ranker.version());

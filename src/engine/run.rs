@@ -15,6 +15,7 @@ use super::crier::Crier;
 use super::dataflow::{Output, Wiring};
 use super::log::{Log, LogError, LoggedEpoch, LoggedPart, STATE_FOLDER};
 use super::revise::revised;
+use super::sighter::Question;
 use super::summary::{Counts, Summary};
 use super::workers::Workers;
 use crate::act::{Desk, DeskError, Executor};
@@ -27,8 +28,8 @@ use crate::rank::judge::Proposing;
 use crate::rank::{RankService, Ranker, Recall};
 use crate::record::input::Approval;
 use crate::record::{
-    Alert, ContextRow, ContextTable, Diff, Entity, Epoch, EpochRow, InputRow, NOTHING_SETTLED, Names, Reject,
-    Sym, Tick, Unlink, Verdict,
+    Alert, ContextRow, Diff, Entity, Epoch, EpochRow, InputRow, NOTHING_SETTLED, Names, Reject, Sym, Tick,
+    Unlink, Verdict,
 };
 
 /// Epochs under way at most.
@@ -77,7 +78,8 @@ impl Batch {
     /// Changes of the list of entities that never link, out of those of the tables.
     pub(super) fn take_listed(&mut self) -> Vec<Listed> {
         let context = std::mem::take(&mut self.context);
-        let is_listed = |((_, row), _): &((Entity, ContextRow), Diff)| row.table == ContextTable::NeverLink;
+        let is_listed =
+            |((_, row), _): &((Entity, ContextRow), Diff)| row.known == crate::record::Known::NeverLink;
         let (listed, others): (Vec<_>, Vec<_>) = context.into_iter().partition(is_listed);
         self.context = others;
         listed.into_iter().map(|((entity, row), diff)| (row.tenant, entity, diff)).collect()
@@ -123,6 +125,8 @@ pub struct Settings {
     pub recall: Option<Recall>,
     /// What carries out actions.
     pub executor: Executor,
+    /// Where incidents' indicators are asked after; none where nothing is looked up.
+    pub asks: Option<Sender<Question>>,
     /// How far an earlier process has published.
     pub committed: Epoch,
     /// Who says findings at once.
@@ -157,7 +161,8 @@ impl Run {
 
     /// As `start`, where what is written shows after `commit_every` at the latest.
     pub fn start_committing(settings: Settings, commit_every: Duration) -> Result<Run, RunError> {
-        let Settings { plan, names, archive, workers, ranker, recall, executor, committed, crier } = settings;
+        let Settings { plan, names, archive, workers, ranker, recall, executor, asks, committed, crier } =
+            settings;
         let stamp = RunStamp { plan_hash: plan.hash.clone(), model_version: ranker.version() };
         let (plan_hash, model_version) = (names.intern(&stamp.plan_hash), names.intern(&stamp.model_version));
         let writer = Writer::new(&archive, 0, Arc::clone(&names), &stamp, committed);
@@ -180,6 +185,7 @@ impl Run {
             simulated,
             kill: kill_switch(&archive),
             crier,
+            asks,
             under_way: UnderWay::default(),
         };
         let (outputs, inbox) = unbounded();

@@ -1,10 +1,11 @@
 //! `facts`: what the context tables say of each watched version, by differential joins that retract.
 //!
-//! In: watched (entity, version) pairs and the context tables, both changing. Out: versions with their facts: each new
+//! In: watched (entity, version) pairs, watched addresses, and the context tables, both changing. Out: versions with their facts: each new
 //! one, and the current version of an open incident again when a changed row touches it, and only then.
 //! State: the join's arrangements of both sides; the current version of each ranked open incident with its facts; facts
 //! of epochs that have not come yet.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -12,10 +13,12 @@ use rustc_hash::FxHashMap;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
 
 use super::watch::Key;
+use super::zones::zones;
 use crate::flow::{Flow, Stream, Turn, route, turns};
+use crate::record::context::VULNERABILITIES_MAX;
 use crate::record::{
-    ContextFacts, ContextRow, ContextTable, Diff, Entity, Epoch, Incident, IncidentId, IncidentState, Names,
-    Sym,
+    ContextFacts, ContextRow, Diff, Entity, Epoch, Exposure, Incident, IncidentId, IncidentState, Known,
+    Names, Sighting, Sym,
 };
 
 /// A version of an incident with what is known of its entities.
@@ -27,45 +30,87 @@ pub struct Enriched {
     pub facts: Arc<ContextFacts>,
 }
 
-/// Joins the watched pairs with the tables; one row of facts for each version of which any table says anything.
+/// Joins what is watched with the tables; one row of facts for each version of which any table says anything.
 #[must_use]
 pub fn join<'scope>(
-    watched: Flow<'scope, (Entity, Key)>,
+    entities: Flow<'scope, (Entity, Key)>,
+    addresses: Flow<'scope, (Sym, Entity)>,
     context: Flow<'scope, (Entity, ContextRow)>,
     names: &Arc<Names>,
 ) -> Flow<'scope, (Key, ContextFacts)> {
+    let of_addresses = zones(addresses, context.clone(), names);
     let names = Arc::clone(names);
-    watched
-        .join_map(context, |entity, key, row| (*key, (*entity, *row)))
+    entities
+        .join_map(context.concat(of_addresses), |entity, key, row| (*key, (*entity, *row)))
         .filter(|(key, (_, row))| row.tenant == Sym::EMPTY || row.tenant == key.0)
+        .filter(|(key, (_, row))| !matches!(row.known, Known::Sightings(sighting) if sighting.day != key.3))
         .reduce(move |_, rows, out| out.push((sum(rows.iter().map(|(row, _)| **row), &names), 1)))
 }
 
 /// What rows about a version's entities add up to.
 fn sum(rows: impl Iterator<Item = (Entity, ContextRow)>, names: &Names) -> ContextFacts {
     let mut facts = ContextFacts::default();
+    let mut vulnerabilities: BTreeMap<Sym, (bool, u8)> = BTreeMap::new();
     for (entity, row) in rows {
-        match row.table {
-            ContextTable::Assets => facts.criticality = facts.criticality.max(row.grade),
-            ContextTable::Identities => facts.privilege = facts.privilege.max(row.grade),
-            ContextTable::Indicators => {
-                facts.indicator = facts.indicator.max(row.grade);
+        match row.known {
+            Known::Assets { criticality, exposed, owner } => {
+                facts.criticality = facts.criticality.max(criticality);
+                facts.exposed |= exposed;
+                facts.owners.extend(Some(owner).filter(|owner| *owner != Sym::EMPTY));
+            }
+            Known::Identities { privilege } => facts.privilege = facts.privilege.max(privilege),
+            Known::Indicators { confidence } => {
+                facts.indicator = facts.indicator.max(confidence);
                 facts.indicators.push(entity);
             }
+            Known::Zones { zone, exposure } => {
+                facts.exposed |= exposure == Exposure::Dmz;
+                facts.zones.push(zone);
+            }
+            Known::Vulnerabilities { cve, base_score, is_exploit_available } => {
+                let worst = vulnerabilities.entry(cve).or_default();
+                *worst = (worst.0 | is_exploit_available, worst.1.max(base_score));
+            }
+            Known::Sightings(sighting) => sighted(&mut facts, entity, sighting),
             // Linking's own: no fact of an incident.
-            ContextTable::NeverLink => {}
+            Known::NeverLink => {}
         }
-        facts.exposed |= row.exposed;
         if row.protected {
             facts.protected.push(entity);
         }
     }
-    for list in [&mut facts.protected, &mut facts.indicators] {
+    for list in [&mut facts.protected, &mut facts.indicators, &mut facts.sighted] {
         list.sort_by_cached_key(|entity| entity.text(names));
         list.dedup();
     }
+    for list in [&mut facts.owners, &mut facts.zones] {
+        list.sort_by_cached_key(|name| names.get(*name));
+        list.dedup();
+    }
     facts.indicator_count = u32::try_from(facts.indicators.len()).unwrap_or(u32::MAX);
+    worst_first(&mut facts, vulnerabilities, names);
     facts
+}
+
+fn sighted(facts: &mut ContextFacts, entity: Entity, sighting: Sighting) {
+    let seen = sighting.alerts.saturating_add(sighting.rejects);
+    if seen == 0 {
+        return;
+    }
+    let first = if facts.sightings == 0 { sighting.first_seen } else { facts.first_sighted };
+    facts.first_sighted = first.min(sighting.first_seen);
+    facts.last_sighted = facts.last_sighted.max(sighting.last_seen);
+    facts.sightings = facts.sightings.saturating_add(seen);
+    facts.sighted.push(entity);
+}
+
+fn worst_first(facts: &mut ContextFacts, vulnerabilities: BTreeMap<Sym, (bool, u8)>, names: &Names) {
+    facts.vulnerability_count = u32::try_from(vulnerabilities.len()).unwrap_or(u32::MAX);
+    facts.base_score = vulnerabilities.values().map(|(_, score)| *score).max().unwrap_or(0);
+    facts.is_exploit_available = vulnerabilities.values().any(|(available, _)| *available);
+    let mut sorted: Vec<(Sym, (bool, u8))> = vulnerabilities.into_iter().collect();
+    sorted.sort_by_cached_key(|(cve, worst)| (Reverse(*worst), names.get(*cve)));
+    facts.vulnerabilities = sorted.into_iter().take(VULNERABILITIES_MAX).map(|(cve, _)| cve).collect();
 }
 
 type Said = (Key, ContextFacts);
@@ -151,3 +196,6 @@ fn revise(
         out.push(Enriched { incident: Arc::clone(&now.incident), facts: Arc::clone(&now.facts) });
     }
 }
+
+#[cfg(test)]
+mod tests;

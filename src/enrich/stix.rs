@@ -2,8 +2,11 @@
 //!
 //! In: a bundle's JSON. Out: entities with a confidence. An indicator whose pattern is one comparison, or several of which
 //! any suffices, names entities; one that asks for several things at once, for an order or for anything but
-//! equality names none: it is told, and left out. Revoked indicators are gone. `valid_from` and `valid_until` are not looked
+//! equality names none: it is told, and left out. Of several versions of an object the last modified one counts. Revoked
+//! indicators are gone. `valid_from` and `valid_until` are not looked
 //! at: a replay of the past wants what was valid then, and a feed takes out what is so no longer.
+
+use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
@@ -25,6 +28,9 @@ struct Object {
     kind: String,
     #[serde(default)]
     id: String,
+    /// RFC 3339 in UTC.
+    #[serde(default)]
+    modified: String,
     #[serde(default)]
     pattern: String,
     #[serde(default)]
@@ -60,7 +66,16 @@ pub fn is_bundle(text: &str) -> bool {
 pub fn read(text: &str) -> Result<Indicators, String> {
     let bundle: Bundle = serde_json::from_str(text).map_err(|error| error.to_string())?;
     let mut found = Indicators::default();
-    for object in bundle.objects.iter().filter(|object| object.kind == "indicator" && !object.revoked) {
+    let indicators = bundle.objects.iter().enumerate().filter(|(_, object)| object.kind == "indicator");
+    let mut latest: BTreeMap<&str, (Option<jiff::Timestamp>, usize)> = BTreeMap::new();
+    for (at, object) in bundle.objects.iter().enumerate().filter(|(_, object)| !object.id.is_empty()) {
+        let version = (object.modified.parse().ok(), at);
+        let slot = latest.entry(&object.id).or_insert(version);
+        *slot = (*slot).max(version);
+    }
+    let is_last =
+        |(at, object): &(usize, &Object)| latest.get(&*object.id).is_none_or(|(_, last)| last == at);
+    for (_, object) in indicators.filter(is_last).filter(|(_, object)| !object.revoked) {
         let confidence = object.confidence.unwrap_or(UNSTATED).min(100);
         let entities = match object.pattern_type.as_str() {
             "" | "stix" => entities(&object.pattern),
@@ -203,6 +218,25 @@ mod tests {
             let said = of(pattern).expect_err(pattern);
             assert!(said.contains(why), "{pattern}: {said}");
         }
+    }
+
+    #[test]
+    fn of_several_versions_of_an_indicator_the_last_counts() {
+        let version = |id: u8, modified: &str, value: &str, revoked: bool| {
+            format!(
+                r#"{{"type": "indicator", "id": "indicator--{id}", "modified": "2026-01-{modified}Z", "revoked": {revoked},
+                 "pattern": "[domain-name:value = '{value}']"}}"#
+            )
+        };
+        let objects = [
+            version(1, "02T00:00:00.5", "gone.example", true),
+            version(1, "02T00:00:00", "gone.example", false),
+            version(2, "01T00:00:00", "old.example", false),
+            version(2, "03T00:00:00.000", "new.example", false),
+        ];
+        let bundle = format!(r#"{{"type": "bundle", "objects": [{}]}}"#, objects.join(","));
+        let found = read(&bundle).expect("a bundle").entities;
+        assert_eq!(found, [(EntityKind::Domain, "new.example".to_owned(), UNSTATED)]);
     }
 
     #[test]

@@ -1,60 +1,16 @@
-//! Context tables: CSV or JSON-lines files of assets, identities and indicators, or a STIX 2.1 bundle of indicators, read
-//! and compared with what stood.
+//! Context tables: CSV or JSON-lines files, or a STIX 2.1 bundle of indicators, read and compared with what stood.
 //!
-//! CSV columns (JSON keys): `entity` (`host:web-01`); assets `criticality` 0-4, `exposed`, `protected`; identities
-//! `privilege` 0-2, `protected`; indicators `confidence` 0-100; what never links nothing more. `tenant` is optional. Further columns are ignored.
+//! CSV columns are JSON keys; [`super::line`] tells which there are.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use csv_core::ReadRecordResult;
-use serde::Deserialize;
 
+use super::line::{Line, cure, row};
 use super::stix;
-use crate::normalize::canonical::canonical;
 use crate::plan::Fault;
-use crate::record::{ContextRow, ContextTable, Diff, Entity, EntityKind, Names, Sym};
-
-/// A line of any of the tables.
-#[derive(Debug, Deserialize)]
-struct Line {
-    entity: String,
-    #[serde(default)]
-    tenant: String,
-    #[serde(default, alias = "criticality", alias = "privilege", alias = "confidence")]
-    grade: Loose,
-    #[serde(default)]
-    exposed: Loose,
-    #[serde(default)]
-    protected: Loose,
-}
-
-/// A number or a truth value, as CSV and JSON write them.
-#[derive(Debug, Default, Deserialize)]
-#[serde(untagged)]
-enum Loose {
-    #[default]
-    Absent,
-    Number(u64),
-    Truth(bool),
-    Text(String),
-}
-
-impl Loose {
-    fn number(&self, max: u8) -> Option<u8> {
-        let number = match self {
-            Loose::Absent => 0,
-            Loose::Number(number) => *number,
-            Loose::Truth(truth) => u64::from(*truth),
-            Loose::Text(text) => match text.trim() {
-                "" | "false" | "no" => 0,
-                "true" | "yes" => 1,
-                text => text.parse().ok()?,
-            },
-        };
-        u8::try_from(number).ok().filter(|number| *number <= max)
-    }
-}
+use crate::record::{ContextRow, ContextTable, Diff, Entity, Names};
 
 /// A table's rows.
 pub type Rows = BTreeSet<(Entity, ContextRow)>;
@@ -90,7 +46,7 @@ pub fn read(table: ContextTable, path: &Path, names: &Names) -> Result<Table, Ve
                 file: path.to_owned(),
                 line: Some(line),
                 what,
-                cure: "write entity as kind:value and numbers within their range".to_owned(),
+                cure: cure(table).to_owned(),
             }),
         }
     }
@@ -103,13 +59,7 @@ fn bundle(path: &Path, text: &str, names: &Names) -> Result<Table, Vec<Fault>> {
     })?;
     let mut table = Table { rows: Rows::new(), left_out: found.left_out };
     for (kind, value, confidence) in found.entities {
-        let line = Line {
-            entity: format!("{}:{value}", kind.name()),
-            tenant: String::new(),
-            grade: Loose::Number(u64::from(confidence)),
-            exposed: Loose::Absent,
-            protected: Loose::Absent,
-        };
+        let line = Line::indicator(format!("{}:{value}", kind.name()), confidence);
         match row(ContextTable::Indicators, &line, names) {
             Ok(row) => drop(table.rows.insert(row)),
             Err(why) => table.left_out.push(why),
@@ -167,28 +117,6 @@ fn csv_lines(text: &str) -> Lines {
     }
 }
 
-fn row(table: ContextTable, line: &Line, names: &Names) -> Result<(Entity, ContextRow), String> {
-    // In the spelling that alerts have: WEB-01 in a spreadsheet is web-01 in an alert.
-    let spelt = line.entity.split_once(':').and_then(|(kind, value)| {
-        let kind = EntityKind::parse(kind.trim())?;
-        Some(Entity { kind, value: names.intern(&canonical(kind, &[], &[], value.trim())?) })
-    });
-    let entity = spelt.ok_or_else(|| format!("{:?} is not an entity", line.entity))?;
-    let max = match table {
-        ContextTable::Assets => 4,
-        ContextTable::Identities => 2,
-        ContextTable::Indicators => 100,
-        ContextTable::NeverLink => 0,
-    };
-    let grade = line.grade.number(max).ok_or_else(|| format!("the grade is not a number from 0 to {max}"))?;
-    let truth = |value: &Loose, name: &str| {
-        value.number(1).map(|n| n == 1).ok_or(format!("{name} is not true or false"))
-    };
-    let tenant = if line.tenant.is_empty() { Sym::EMPTY } else { names.intern(&line.tenant) };
-    let (exposed, protected) = (truth(&line.exposed, "exposed")?, truth(&line.protected, "protected")?);
-    Ok((entity, ContextRow { table, grade, exposed, protected, tenant }))
-}
-
 /// What must be added to and taken from `before` to have `after`.
 #[must_use]
 pub fn changes(before: &Rows, after: &Rows) -> Vec<((Entity, ContextRow), Diff)> {
@@ -200,6 +128,7 @@ pub fn changes(before: &Rows, after: &Rows) -> Vec<((Entity, ContextRow), Diff)>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::Known;
 
     #[test]
     fn csv_and_json_say_the_same_and_bad_lines_are_all_told() {
@@ -242,7 +171,8 @@ mod tests {
             {"type": "indicator", "id": "indicator--3", "pattern": "[mutex:name = 'x']"}]}"#;
         std::fs::write(&path, bundle).unwrap();
         let table = super::read(ContextTable::Indicators, &path, &names).unwrap();
-        let rows: Vec<_> = table.rows.iter().map(|(entity, row)| (entity.text(&names), row.grade)).collect();
-        assert_eq!((rows, table.left_out.len()), (vec![("domain:bad.example".to_owned(), 85)], 2));
+        let rows: Vec<_> = table.rows.iter().map(|(entity, row)| (entity.text(&names), row.known)).collect();
+        let known = Known::Indicators { confidence: 85 };
+        assert_eq!((rows, table.left_out.len()), (vec![("domain:bad.example".to_owned(), known)], 2));
     }
 }

@@ -240,6 +240,7 @@ mod tests {
             products: Arc::new([names.intern("edr")]),
             correlations: Arc::new([]),
             evidence: 3000,
+            unusual: crate::record::Unusual::default(),
         }
     }
 

@@ -181,9 +181,7 @@ fn read_pipeline(flow: &Path, folder: &Path, faults: &mut Vec<Fault>) -> Option<
             "write an IANA zone, as Europe/Vienna",
         ));
     }
-    let context = &pipeline.context;
-    let tables = context.assets.iter().chain(&context.identities).chain(&context.indicators);
-    for file in tables.chain(&context.never_link) {
+    for (_, file) in pipeline.context.files() {
         if !folder.join(file).is_file() {
             let what = format!("the context table {} is not there", file.display());
             faults.push(Fault::of(
@@ -192,6 +190,15 @@ fn read_pipeline(flow: &Path, folder: &Path, faults: &mut Vec<Fault>) -> Option<
                 "correct its path (it is relative to this file) or take it out",
             ));
         }
+    }
+    let sightings = &pipeline.sightings;
+    if sightings.days > 366 {
+        let what = format!("`sightings` looks {} days back", sightings.days);
+        faults.push(Fault::of(flow, what, "write 366 at most; 0 looks nothing up"));
+    }
+    for archive in sightings.archives.iter().filter(|archive| !folder.join(archive).is_dir()) {
+        let what = format!("`sightings` names the archive {}, which is not there", archive.display());
+        faults.push(Fault::of(flow, what, "correct its path (it is relative to this file) or take it out"));
     }
     let mut names: Vec<&str> = pipeline.sources.iter().map(|source| source.name.as_str()).collect();
     names.sort_unstable();

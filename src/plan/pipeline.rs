@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::link::LinkSettings;
-use crate::record::Tick;
+use crate::record::{ContextTable, Tick};
 
 /// `pipeline.yml`: sources, context, model, executor, and the parameters of the operators.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -40,6 +40,9 @@ pub struct Pipeline {
     /// What is known beside the alerts.
     #[serde(default)]
     pub context: Context,
+    /// How incidents' indicators are looked up in archives of earlier days.
+    #[serde(default)]
+    pub sightings: SightingSettings,
     /// Where models lie, with `promoted.toml` naming the one in use; without it incidents are triaged by severity and
     /// nothing runs by itself.
     #[serde(default)]
@@ -130,6 +133,47 @@ pub struct Context {
     /// Entities that never link alerts: shared accounts, scanners, gateways. One that is added while a run goes on takes
     /// every open incident apart where only it held it together; one that is taken off links from then on.
     pub never_link: Vec<PathBuf>,
+    /// Networks.
+    pub zones: Vec<PathBuf>,
+    /// What scanners found.
+    pub vulnerabilities: Vec<PathBuf>,
+}
+
+impl Context {
+    /// The files of a table.
+    #[must_use]
+    pub fn of(&self, table: ContextTable) -> &[PathBuf] {
+        match table {
+            ContextTable::Assets => &self.assets,
+            ContextTable::Identities => &self.identities,
+            ContextTable::Indicators => &self.indicators,
+            ContextTable::Zones => &self.zones,
+            ContextTable::Vulnerabilities => &self.vulnerabilities,
+            ContextTable::NeverLink => &self.never_link,
+        }
+    }
+
+    /// All files, each with its table.
+    pub fn files(&self) -> impl Iterator<Item = (ContextTable, &PathBuf)> {
+        ContextTable::ALL.into_iter().flat_map(|table| self.of(table).iter().map(move |file| (table, file)))
+    }
+}
+
+/// How `quell run` looks incidents' indicators up in archives of earlier days. What it finds is an input of the log.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct SightingSettings {
+    /// How many days before an incident's first; 0 looks nothing up.
+    #[schemars(range(max = 366))]
+    pub days: u16,
+    /// Archives beside the run's own.
+    pub archives: Vec<PathBuf>,
+}
+
+impl Default for SightingSettings {
+    fn default() -> Self {
+        SightingSettings { days: 30, archives: Vec::new() }
+    }
 }
 
 /// What carries out actions.

@@ -60,6 +60,35 @@ impl IncidentState {
     }
 }
 
+/// What of an incident's alerts is unusual for its tenant: the most that any of them is. 0 where nothing is worth saying.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Unusual {
+    /// How seldom one of its users or hosts is seen, in thousandths of a decade.
+    pub rarity: i32,
+    /// How seldom one of its users is active at that hour of the day, in thousandths of a decade.
+    pub unusual_hour: i32,
+    /// Whether a known user was on a known host for the first time.
+    pub new_pair: bool,
+}
+
+impl Unusual {
+    /// The most of both.
+    #[must_use]
+    pub fn max(self, other: Unusual) -> Unusual {
+        Unusual {
+            rarity: self.rarity.max(other.rarity),
+            unusual_hour: self.unusual_hour.max(other.unusual_hour),
+            new_pair: self.new_pair || other.new_pair,
+        }
+    }
+
+    /// What is worth saying, whatever its measure.
+    #[must_use]
+    pub fn kinds(self) -> [bool; 3] {
+        [self.rarity > 0, self.unusual_hour > 0, self.new_pair]
+    }
+}
+
 /// One version of an incident, published at a settled tick.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Incident {
@@ -105,6 +134,8 @@ pub struct Incident {
     pub correlations: Arc<[Sym]>,
     /// Sum over its rules of the strongest surprise of each, in thousandths of a decade.
     pub evidence: i32,
+    /// What of it is unusual; after a revision, of the alerts since.
+    pub unusual: Unusual,
 }
 
 /// Entities that an incident carries; a flood's further ones are counted, not kept.

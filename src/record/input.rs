@@ -28,6 +28,8 @@ pub enum InputKind {
     Promotion,
     /// A batch came in over HTTP.
     Push,
+    /// An archive was looked through for incidents' indicators.
+    Sighting,
 }
 
 impl InputKind {
@@ -43,6 +45,7 @@ impl InputKind {
             InputKind::Context => "context",
             InputKind::Promotion => "promotion",
             InputKind::Push => "push",
+            InputKind::Sighting => "sighting",
         }
     }
 }

@@ -11,8 +11,8 @@ use quell::record::{
     Action, ActionClass, ActionId, ActionStatus, Alert, AlertId, Candidate, ContextFacts, Decision,
     DecisionId, Duplicate, Entity, EntityKind, EpochRow, Features, Finding, Incident, IncidentId,
     IncidentKind, IncidentState, InputKind, InputRow, Judgement, LabelSource, Link, Member, Names,
-    Observable, Outcome, Reason, Reject, Role, Ruling, Score, Severity, Stage, Sym, Triage, Verb, Verdict,
-    tick_of,
+    Observable, Outcome, Reason, Reject, Role, Ruling, Score, Severity, Stage, Sym, Triage, Unusual, Verb,
+    Verdict, tick_of,
 };
 
 /// Draws from a seed (splitmix64).
@@ -178,6 +178,11 @@ pub(crate) fn incident(dice: &mut Dice, names: &Names) -> IncidentRow {
         products: dice.list(|dice| dice.sym(names, "product")).into(),
         correlations: dice.list(|dice| dice.sym(names, "correlation")).into(),
         evidence: dice.pick(&[0, -7, i32::MAX]),
+        unusual: Unusual {
+            rarity: dice.pick(&[0, 1_300]),
+            unusual_hour: dice.pick(&[0, 1_000]),
+            new_pair: dice.coin(),
+        },
     };
     let judgement = dice.maybe(|dice| Judgement {
         triage: dice.pick(&Triage::ALL),
@@ -192,7 +197,13 @@ pub(crate) fn incident(dice: &mut Dice, names: &Names) -> IncidentRow {
             history: [0; 3].map(|_| dice.pick(&[0, 1, 0xff_ffff])),
         })
     });
-    let context = ContextFacts {
+    let context = context(dice, names);
+    IncidentRow { incident: Arc::new(incident), judgement, features, context }
+}
+
+/// What the context says.
+fn context(dice: &mut Dice, names: &Names) -> ContextFacts {
+    ContextFacts {
         criticality: dice.pick(&[0, 4]),
         privilege: dice.pick(&[0, 2]),
         indicator: dice.pick(&[0, 100]),
@@ -200,8 +211,17 @@ pub(crate) fn incident(dice: &mut Dice, names: &Names) -> IncidentRow {
         exposed: dice.coin(),
         protected: dice.list(|dice| dice.entity(names)),
         indicators: dice.list(|dice| dice.entity(names)),
-    };
-    IncidentRow { incident: Arc::new(incident), judgement, features, context }
+        owners: dice.list(|dice| dice.sym(names, "owner")),
+        zones: dice.list(|dice| dice.sym(names, "zone")),
+        vulnerabilities: dice.list(|dice| dice.sym(names, "CVE-2026-")),
+        vulnerability_count: dice.small(),
+        base_score: dice.pick(&[0, 98, 100]),
+        is_exploit_available: dice.coin(),
+        sighted: dice.list(|dice| dice.entity(names)),
+        sightings: dice.below(3),
+        first_sighted: dice.time(),
+        last_sighted: dice.time(),
+    }
 }
 
 /// The ids of the tactics that a judgement expects.
@@ -278,12 +298,12 @@ fn outcome(dice: &mut Dice, names: &Names) -> Outcome {
 }
 
 fn input(dice: &mut Dice, names: &Names, epoch: u64) -> InputRow {
-    use InputKind::{Approval, Context, Promotion, Push, Receipt, Score, Tick, Verdict};
+    use InputKind::{Approval, Context, Promotion, Push, Receipt, Score, Sighting, Tick, Verdict};
     InputRow {
         epoch,
         tick: tick_of(dice.time()),
         tenant: dice.sym(names, "tenant"),
-        kind: dice.pick(&[Tick, Approval, Verdict, Receipt, Score, Context, Promotion, Push]),
+        kind: dice.pick(&[Tick, Approval, Verdict, Receipt, Score, Context, Promotion, Push, Sighting]),
         body: dice.text(),
     }
 }

@@ -119,13 +119,17 @@ pub fn acting_plan(folder: &Path, site: &Path, tenants: &[&str]) -> PathBuf {
     folder.join("pipeline.yml")
 }
 
-/// A copy of the plan in `folder` without its model: it does nothing unasked.
+/// A copy of the plan in `folder` without its model: it does nothing unasked. It looks no sightings up either: a replay of
+/// a live run's files does not, and is compared with it.
 pub fn asking_plan(folder: &Path) -> PathBuf {
     copy(&root().join("dataflows"), folder);
     let flow = folder.join("pipeline.yml");
     let text = std::fs::read_to_string(&flow).expect("the plan");
     let kept: Vec<&str> = text.lines().filter(|line| !line.starts_with("models:")).collect();
-    std::fs::write(&flow, kept.join("\n") + "\n").expect("room for the plan");
+    let text = kept.join("\n") + "\n";
+    assert!(text.contains("sightings: {days: 30}"), "{text}");
+    std::fs::write(&flow, text.replace("sightings: {days: 30}", "sightings: {days: 0}"))
+        .expect("room for the plan");
     flow
 }
 

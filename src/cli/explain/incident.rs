@@ -148,10 +148,7 @@ impl Story {
         if let Some(next) = last.next_tactics.as_ref().filter(|_| last.confidence.is_some_and(|c| c.0 > 0)) {
             lines.push(format!("  likely next {}", joined(next)));
         }
-        if !last.protected.is_empty() {
-            let protected: Vec<String> = last.protected.iter().map(|entity| entity.text(names)).collect();
-            lines.push(format!("  protected: {}", protected.join(", ")));
-        }
+        lines.extend(words::facts(last, names));
         lines
     }
 

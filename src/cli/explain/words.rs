@@ -37,6 +37,54 @@ pub(super) fn triage(triage: Option<Triage>) -> &'static str {
     }
 }
 
+/// What the context says of an incident, a line each.
+pub(super) fn facts(line: &IncidentLine, names: &Names) -> Vec<String> {
+    let listed = |what: &str, items: Vec<String>| {
+        (!items.is_empty()).then(|| format!("  {what} {}", items.join(", ")))
+    };
+    let mut worth: Vec<String> = Vec::new();
+    if line.criticality > 0 {
+        worth.push(format!("criticality {} of 4", line.criticality));
+    }
+    if line.privilege > 0 {
+        worth.push(format!("privilege {} of 2", line.privilege));
+    }
+    worth.extend(line.exposed.then(|| "exposed to the internet".to_owned()));
+    let mut lines = Vec::from_iter(listed("assets:", worth));
+    lines.extend(listed("owned by", texts(&line.owners, names)));
+    lines.extend(listed("in zones", texts(&line.zones, names)));
+    if line.vulnerability_count > 0 {
+        let exploit = if line.is_exploit_available { ", an exploit is known" } else { "" };
+        lines.push(format!(
+            "  vulnerable: {} ({} in all, CVSS up to {}.{}{exploit})",
+            texts(&line.vulnerabilities, names).join(" "),
+            line.vulnerability_count,
+            line.base_score / 10,
+            line.base_score % 10
+        ));
+    }
+    let sure = format!("indicators, {} % sure:", line.indicator);
+    lines.extend(listed(&sure, entities(&line.indicators, names)));
+    if let (Some(first), Some(last)) = (line.first_sighted_time, line.last_sighted_time) {
+        let (seen, times) = (entities(&line.sighted, names).join(", "), line.sightings);
+        let (first, last) = (when(first.0), when(last.0));
+        lines.push(format!("  seen before, {times} times from {first} to {last}: {seen}"));
+    }
+    lines.extend(listed("protected:", entities(&line.protected, names)));
+    let mut unusual = Vec::new();
+    if line.rarity > 0 {
+        let decades = f64::from(line.rarity) / 1000.0;
+        unusual.push(format!("a user or host that is seldom seen (surprise {decades:.1})"));
+    }
+    if line.unusual_hour > 0 {
+        let decades = f64::from(line.unusual_hour) / 1000.0;
+        unusual.push(format!("a user at an hour that is not theirs (surprise {decades:.1})"));
+    }
+    unusual.extend(line.new_pair.then(|| "a user on a host for the first time".to_owned()));
+    lines.extend(listed("unusual:", unusual));
+    lines
+}
+
 /// What joined two alerts.
 pub(super) fn evidence(link: &LinkLine, names: &Names) -> String {
     let entity = link.entity.map(|entity| entity.text(names));
@@ -155,7 +203,16 @@ pub(super) fn incident_json(line: &IncidentLine, names: &Names) -> Value {
         "entities": entities(&line.entities, names), "entity_count": line.entity_count,
         "attacks": texts(&line.attacks, names), "products": texts(&line.products, names), "rules": rules,
         "correlations": texts(&line.correlations, names), "evidence": line.evidence,
+        "rarity": line.rarity, "unusual_hour": line.unusual_hour, "new_pair": line.new_pair,
         "protected": entities(&line.protected, names), "indicators": entities(&line.indicators, names),
+        "criticality": line.criticality, "privilege": line.privilege, "indicator": line.indicator,
+        "exposed": line.exposed, "owners": texts(&line.owners, names), "zones": texts(&line.zones, names),
+        "vulnerabilities": texts(&line.vulnerabilities, names),
+        "vulnerability_count": line.vulnerability_count, "base_score": f64::from(line.base_score) / 10.0,
+        "is_exploit_available": line.is_exploit_available,
+        "sighted": entities(&line.sighted, names), "sightings": line.sightings,
+        "first_sighted_time": line.first_sighted_time.map(|time| stamp(time.0)),
+        "last_sighted_time": line.last_sighted_time.map(|time| stamp(time.0)),
         "triage": line.triage, "confidence": line.confidence.map(Score::value),
         "next_tactics": line.next_tactics.as_ref().map(|tactics| texts(tactics, names)),
     })

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::super::baseline::Baselines;
 use super::super::link::Links;
 use super::super::revision::Listed;
 use super::{Beside, Now, Settings, Tenant, Waiting, add};
@@ -29,6 +30,7 @@ impl Tenants {
             Tenant {
                 name,
                 links,
+                baselines: Baselines::default(),
                 open: FxHashMap::default(),
                 deadlines: BTreeMap::new(),
                 recent: FxHashMap::default(),
