@@ -155,7 +155,8 @@ pub enum TimeFormat {
     EpochMicros,
     /// Nanoseconds since 1970, likewise.
     EpochNanos,
-    /// `Mar  4 14:14:57`: the source's zone, and the last such day that is not after tomorrow.
+    /// `Mar  4 14:14:57`: the source's zone, and the last such day that is not after tomorrow. Also with what Cisco, CEF
+    /// and LEEF add: `Mar  4 2026 14:14:57.123 CET`.
     Syslog,
 }
 
