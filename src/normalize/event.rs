@@ -8,11 +8,14 @@ use serde_json::Value;
 use smallvec::SmallVec;
 
 use crate::plan::detection::{Detection, Root};
+use crate::plan::mapping::FieldPath;
 
 /// Where rules' fields lie, ready for looking up.
 pub(super) struct Layout {
     roots: Vec<Root>,
     names: FxHashMap<String, Vec<String>>,
+    device_paths: Vec<FieldPath>,
+    base_names: Vec<FieldPath>,
 }
 
 /// A record with its roots found. Nothing of it is copied.
@@ -28,7 +31,27 @@ const ROOTS_MAX: usize = 16;
 impl Layout {
     pub(super) fn new(detection: &Detection) -> Layout {
         let names = detection.fields.iter().map(|(name, here)| (name.clone(), here.0.clone())).collect();
-        Layout { roots: detection.roots.clone(), names }
+        let (device_paths, base_names) = (detection.device_paths.clone(), detection.base_names.clone());
+        Layout { roots: detection.roots.clone(), names, device_paths, base_names }
+    }
+
+    /// Makes of the record what rules expect: roots that are JSON within a text are read, and paths have a drive.
+    pub(super) fn prepare(&self, record: &mut Value) {
+        for root in self.roots.iter().filter(|root| !root.keys.is_empty()) {
+            if let Some(place) = reach(record, root.keys.iter().map(String::as_str))
+                && let Value::String(text) = place
+                && text.starts_with('{')
+                && let Ok(inner) = serde_json::from_str(text)
+            {
+                *place = inner;
+            }
+        }
+        for path in &self.device_paths {
+            rewrite(record, path, with_drive);
+        }
+        for path in &self.base_names {
+            rewrite(record, path, |name| (!name.contains('\\')).then(|| format!("\\{name}")));
+        }
     }
 
     pub(super) fn event<'a>(&'a self, record: &'a Value) -> Event<'a> {
@@ -46,6 +69,25 @@ impl Layout {
         }
         Event { record: JsonEvent::borrow(record), roots, layout: self }
     }
+}
+
+fn reach<'v, 'k>(record: &'v mut Value, mut keys: impl Iterator<Item = &'k str>) -> Option<&'v mut Value> {
+    keys.try_fold(record, |place, key| place.get_mut(key))
+}
+
+fn rewrite(record: &mut Value, path: &FieldPath, how: impl Fn(&str) -> Option<String>) {
+    if let Some(place) = reach(record, path.text().split('.'))
+        && let Some(text) = place.as_str().filter(|text| !text.is_empty()).and_then(how)
+    {
+        *place = Value::String(text);
+    }
+}
+
+/// Which volume is which drive only the host knows; the one that Windows lies on is C on nearly all.
+fn with_drive(path: &str) -> Option<String> {
+    let rest =
+        path.strip_prefix("\\Device\\HarddiskVolume")?.trim_start_matches(|c: char| c.is_ascii_digit());
+    rest.starts_with('\\').then(|| format!("C:{rest}"))
 }
 
 impl Event<'_> {
@@ -85,6 +127,25 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_record_is_made_what_rules_expect() {
+        let detection: Detection = serde_json::from_value(json!({
+            "logsource": {}, "roots": ["event", "properties.log"],
+            "device_paths": ["event.Image", "event.Other"], "base_names": ["event.Parent", "event.Whole"],
+        }))
+        .unwrap();
+        let mut record = json!({
+            "event": { "Image": r"\Device\HarddiskVolume12\a.exe", "Other": r"\Device\Mup\a", "Parent": "b.exe", "Whole": r"C:\c" },
+            "properties": { "log": r#"{"verb":"get"}"# },
+        });
+        Layout::new(&detection).prepare(&mut record);
+        let wanted = json!({
+            "event": { "Image": r"C:\a.exe", "Other": r"\Device\Mup\a", "Parent": r"\b.exe", "Whole": r"C:\c" },
+            "properties": { "log": { "verb": "get" } },
+        });
+        assert_eq!(record, wanted);
+    }
 
     #[test]
     fn fields_are_found_in_every_root_and_under_every_name() {

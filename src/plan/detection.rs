@@ -25,6 +25,12 @@ pub struct Detection {
     /// as rules call them.
     #[serde(default)]
     pub fields: BTreeMap<String, OneOrMany<String>>,
+    /// Fields that hold paths as Windows' kernel has them, `\Device\HarddiskVolume2\Windows\...`: rules see `C:\Windows\...`.
+    #[serde(default)]
+    pub device_paths: Vec<FieldPath>,
+    /// Fields that hold a program's name without its folder: rules, which ask how a path ends, see a `\` before it.
+    #[serde(default)]
+    pub base_names: Vec<FieldPath>,
     /// The plan's rules, by log source; none before the plan is read as a whole.
     #[serde(skip)]
     pub router: Option<Arc<Router>>,
