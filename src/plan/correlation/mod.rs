@@ -4,6 +4,7 @@
 //! several documents in a file, filters; and pySigma's expressions as a temporal condition. What cannot be read is a load
 //! error. An `examples:` list beside Sigma's keys holds alerts and the number of findings that they must give.
 
+mod ask;
 pub mod documents;
 pub mod expression;
 pub mod field;
