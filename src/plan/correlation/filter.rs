@@ -2,25 +2,67 @@
 //! condition holds, as pySigma and rsigma read it: `condition: not selection` leaves the selected out. The alert itself is
 //! kept.
 //!
+//! A filter's `logsource` is asked of the rule: of those in `rules/` and of those beside correlations it is known. A rule
+//! that a product brought has none: a filter concerns it that names it, or that is about any rule of its product.
+//!
 //! Supported: fields as in `group-by`, texts with `*` and `?` (whatever their case, unless `cased`), numbers, null, and the
 //! modifiers `contains`, `startswith`, `endswith`, `all`, `cased`, `exists`, `lt`, `lte`, `gt`, `gte`, `cidr`, and `re` with
 //! its `i`, `m` and `s`. Others are a load error. A field that the alert lacks is none of the texts.
+
+use std::collections::BTreeMap;
 
 use serde_json::Value;
 
 use super::ask::{Ask, How};
 use super::expression::Expression;
 use super::field::FieldName;
-use super::file::FilterSpec;
+use super::file::{FilterFile, LogSourceFile};
+use crate::plan::rule::Source;
 
 /// A filter that passed its checks.
 #[derive(Clone, Debug)]
 pub struct Filter {
     /// Of alerts whose rule, by id or title, is one of these; none: of all.
     pub rules: Option<Vec<String>>,
+    /// Of rules of this log source; none: of all.
+    pub scope: Option<Scope>,
     /// In the order in which the condition numbers them: any of these must hold wholly.
     selections: Vec<Vec<Vec<Item>>>,
     condition: Expression,
+}
+
+/// A filter's log source.
+#[derive(Clone, Debug)]
+pub struct Scope {
+    source: Source,
+    /// Rules whose log source is known, by id, name and title, and whether it is the filter's.
+    pub rules: BTreeMap<String, bool>,
+}
+
+impl Scope {
+    fn of(file: &LogSourceFile) -> Scope {
+        Scope { source: source(file), rules: BTreeMap::new() }
+    }
+
+    /// Learns of a rule.
+    pub(super) fn know<'n>(&mut self, names: impl IntoIterator<Item = &'n str>, of: &Source) {
+        let covers = self.source.covers(of);
+        self.rules.extend(names.into_iter().map(|name| (name.to_owned(), covers)));
+    }
+
+    /// Whether it is about an alert of this product whose rule is none of those, where the filter is about any rule.
+    #[must_use]
+    pub fn covers_product(&self, product: &str) -> bool {
+        let Source { product: own, service, category } = &self.source;
+        let same = own.as_ref().is_none_or(|own| own.eq_ignore_ascii_case(product));
+        same && service.is_none() && category.is_none()
+    }
+}
+
+/// In lower case, as rules' are.
+pub(super) fn source(file: &LogSourceFile) -> Source {
+    let word = |word: &Option<String>| word.as_ref().map(|word| word.to_lowercase());
+    Source { product: word(&file.product), service: word(&file.service), category: word(&file.category) }
 }
 
 /// A field and what is asked of it.
@@ -33,7 +75,8 @@ struct Item {
 
 impl Filter {
     /// Checks a filter; `rules` are those that it names, resolved.
-    pub fn of(spec: &FilterSpec, rules: Option<Vec<String>>) -> Result<Filter, String> {
+    pub fn of(file: &FilterFile, rules: Option<Vec<String>>) -> Result<Filter, String> {
+        let spec = &file.filter;
         let names: Vec<String> = spec.selections.keys().cloned().collect();
         if names.len() > 64 {
             return Err("it has more than 64 selections".to_owned());
@@ -41,7 +84,8 @@ impl Filter {
         let condition = Expression::parse(&spec.condition, &names)
             .map_err(|what| format!("`condition` {:?} cannot be read: {what}", spec.condition))?;
         let selections = spec.selections.values().map(selection).collect::<Result<_, _>>()?;
-        Ok(Filter { rules, selections, condition })
+        let scope = file.logsource.as_ref().map(Scope::of);
+        Ok(Filter { rules, scope, selections, condition })
     }
 
     /// The fields that it asks for.
@@ -101,8 +145,9 @@ mod tests {
     use super::*;
 
     fn filter(yaml: &str) -> Result<Filter, String> {
-        let spec: FilterSpec = serde_saphyr::from_str(yaml).map_err(|error| error.to_string())?;
-        Filter::of(&spec, None)
+        let yaml = format!("title: T\nfilter:\n  {}", yaml.replace('\n', "\n  "));
+        let file: FilterFile = serde_saphyr::from_str(&yaml).map_err(|error| error.to_string())?;
+        Filter::of(&file, None)
     }
 
     fn passes(yaml: &str, fields: &[(&str, &str)]) -> bool {

@@ -66,9 +66,18 @@ pub fn resolve(documents: Vec<(PathBuf, Document)>, faults: &mut Vec<Fault>) -> 
         let names = names.filter(|names| !names.iter().any(|name| name == "any"));
         let names = names.map(|names| names.iter().flat_map(|name| all.alerts(name)).collect());
         let cure = "see Sigma's filters; the selection's fields are those of `group-by`".to_owned();
-        Filter::of(&filter.of.filter, names).map_err(|what| faults.push(filter.fault((what, cure)))).ok()
+        Filter::of(&filter.of, names).map_err(|what| faults.push(filter.fault((what, cure)))).ok()
     });
-    Correlations { filters: filters.collect(), rules: linked(rules, &all) }
+    let mut filters: Vec<Filter> = filters.collect();
+    for base in &all.bases {
+        let read = base.logsource.clone().and_then(|said| serde_json::from_value(said).ok());
+        let Some(source) = read.as_ref().map(super::filter::source) else { continue };
+        let names = [base.name.as_deref(), base.id.as_deref(), Some(base.title.as_str())];
+        for scope in filters.iter_mut().filter_map(|filter| filter.scope.as_mut()) {
+            scope.know(names.into_iter().flatten(), &source);
+        }
+    }
+    Correlations { filters, rules: linked(rules, &all) }
 }
 
 impl All {
