@@ -89,6 +89,18 @@ correlation: {type: event_count, rules: [followed, distinct], group-by: [host], 
 ---
 title: deep
 correlation: {type: temporal, rules: [again, gte, b], group-by: [host], timespan: 40s, condition: again and (gte or b), generate: true}
+---
+title: order-tumbling
+correlation: {type: temporal_ordered, rules: [a, b], group-by: [host], timespan: 20s, window: tumbling}
+---
+title: order-tumbling-every
+correlation: {type: temporal_ordered, rules: [a, b, c], group-by: [host], timespan: 30s, window: tumbling, condition: a and c and not b, fires: every}
+---
+title: order-session
+correlation: {type: temporal_ordered, rules: [a, b, c], group-by: [host], timespan: 40s, gap: 6s, window: session}
+---
+title: order-session-every
+correlation: {type: temporal_ordered, rules: [a, b, c], group-by: [host], timespan: 9s, gap: 6s, window: session, condition: a and c and not b, fires: every}
 ";
 
 /// An alert of a small world.
@@ -271,6 +283,10 @@ fn tumbling(definition: Definition) -> Definition {
     Definition { moves: Moves::Tumbling, ..definition }
 }
 
+fn session(gap_s: i64, definition: Definition) -> Definition {
+    Definition { moves: Moves::Session(gap_s * 1000), ..definition }
+}
+
 fn every(definition: Definition) -> Definition {
     Definition { every: true, ..definition }
 }
@@ -361,6 +377,18 @@ fn of_rules() -> Vec<Defined> {
         (rule("order", 12, Order(vec![0, 1, 2], vec![])), &["a", "b", "c"], by_host),
         (every(rule("order-every", 12, Order(vec![0, 1, 2], vec![]))), &["a", "b", "c"], by_host),
         (rule("order-without", 15, Order(vec![0, 2], vec![1])), &["a", "b", "c"], by_host),
+        (tumbling(rule("order-tumbling", 20, Order(vec![0, 1], vec![]))), &["a", "b"], by_host),
+        (
+            every(tumbling(rule("order-tumbling-every", 30, Order(vec![0, 2], vec![1])))),
+            &["a", "b", "c"],
+            by_host,
+        ),
+        (session(6, rule("order-session", 40, Order(vec![0, 1, 2], vec![]))), &["a", "b", "c"], by_host),
+        (
+            every(session(6, rule("order-session-every", 9, Order(vec![0, 2], vec![1])))),
+            &["a", "b", "c"],
+            by_host,
+        ),
     ]
 }
 

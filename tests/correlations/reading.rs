@@ -185,7 +185,7 @@ fn every_fault_says_what_to_do() {
             "type: temporal_ordered, rules: [a, b], timespan: 5m, condition: {gte: 1}",
             "needs all of its rules",
         ),
-        ("type: temporal_ordered, rules: [a, b], timespan: 5m, window: tumbling", "sliding window alone"),
+        ("type: temporal_ordered, rules: [a, b], timespan: 5m, window: session", "no `gap`"),
         ("type: temporal_ordered, timespan: 5m, condition: a or b", "with `or`"),
         ("type: temporal, rules: [a, b], timespan: 5m, condition: a", "does not ask for the rule \"b\""),
         (

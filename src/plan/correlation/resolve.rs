@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use super::documents::{Document, Kind};
 use super::field::FieldName;
 use super::file::{BaseRule, CorrelationFile, CorrelationSpec, FilterFile};
-use super::rule::{Correlation, Extent, Input, Lookup, Source, Test, Window};
+use super::rule::{Correlation, Extent, Input, Lookup, Source, Window};
 use super::test::Wrong;
 use super::{Correlations, Filter, timespan};
 use crate::plan::fault::Fault;
@@ -183,10 +183,6 @@ impl All {
         let mut wrong = Vec::new();
         let (test, fields) = super::test::test(spec, &names).map_err(|more| wrong.push(more)).ok().unzip();
         let extent = extent(spec).map_err(|more| wrong.push(more)).ok();
-        if matches!(test, Some(Test::Ordered(_))) && spec.window != Window::Sliding {
-            let cure = "leave `window` out, or make it a temporal".to_owned();
-            wrong.push(("a temporal_ordered has a sliding window alone".to_owned(), cure));
-        }
         let group_by = spec.group_by.as_ref().map(|fields| fields.0.clone()).unwrap_or_default();
         if let Some(alias) = spec.aliases.values().flat_map(|of| of.keys()).find(|rule| !names.contains(rule))
         {
