@@ -162,7 +162,7 @@ fn every_record_is_accounted_for() {
         reasons,
         [
             (4, Stage::Normalize, "no mapping takes a record with the keys kind"),
-            (5, Stage::Normalize, "not a JSON object"),
+            (5, Stage::Normalize, "not a JSON object, nor syslog, CEF or LEEF"),
             (6, Stage::Normalize, "the JSON is cut off at column 6 of line 1 of the record"),
         ]
     );
@@ -187,4 +187,20 @@ fn csv_is_read_by_its_header_quotes_or_not() {
     );
     let reasons: Vec<&str> = bench.parsed.rejects.iter().map(|reject| &reject.reason[..20]).collect();
     assert_eq!(reasons, ["the row has 3 fields", "the row has 6 fields"]);
+}
+
+/// Clouds wrap records: what a path asks for is found in JSON within a text, once.
+#[test]
+fn json_within_a_text_is_walked_into() {
+    let mut bench = bench("default", false);
+    let record = r#"{"kind":"alert","t":1,"r":"R","x":"{\"y\":[\"T1003\",\"TA0006\"],\"h\":\"A\"}"}"#;
+    let alert = bench.one(record).expect("an alert");
+    assert_eq!(bench.names.get(alert.attacks), "TA0006,T1003");
+    assert_eq!(bench.entities(&alert), ["host:a"]);
+    for text in [r#""{\"h\":""#, r#""[1,{\"h\":\"{}\"""#, r#""{""#, r#""[[[[""#] {
+        let alert = bench.one(&format!(r#"{{"kind":"alert","t":1,"r":"R","x":{text}}}"#)).expect("an alert");
+        assert_eq!(bench.entities(&alert), Vec::<String>::new(), "{text}");
+    }
+    let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
+    assert!(bench.one(&format!(r#"{{"kind":"alert","t":1,"r":"R","x":"{deep}"}}"#)).is_ok());
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
@@ -86,7 +86,23 @@ pub struct Place {
 #[derive(Debug)]
 struct Sieve {
     rules: Option<FxHashSet<Sym>>,
+    /// Rules whose log source is known, and whether it is the filter's.
+    known: FxHashMap<Sym, bool>,
     filter: Filter,
+}
+
+impl Sieve {
+    fn concerns(&self, alert: &Alert, names: &Names) -> bool {
+        let named = |rules: &FxHashSet<Sym>| rules.contains(&alert.rule) || rules.contains(&alert.title);
+        let (named, asked) = (self.rules.as_ref().map(named), self.filter.scope.as_ref());
+        let known = self.known.get(&alert.rule).or_else(|| self.known.get(&alert.title));
+        match (named, asked, known) {
+            (Some(named), _, known) => named && known != Some(&false),
+            (None, None, _) => true,
+            (None, Some(_), Some(covered)) => *covered,
+            (None, Some(scope), None) => names.with(alert.product, |product| scope.covers_product(product)),
+        }
+    }
 }
 
 /// A finding of a correlation, as others see it.
@@ -106,6 +122,12 @@ impl Compiled {
     pub fn all(correlations: &Correlations, names: &Names) -> Arc<[Compiled]> {
         let sieves = correlations.filters.iter().map(|filter| Sieve {
             rules: filter.rules.as_ref().map(|rules| rules.iter().map(|rule| names.intern(rule)).collect()),
+            known: filter
+                .scope
+                .iter()
+                .flat_map(|scope| &scope.rules)
+                .map(|(r, is)| (names.intern(r), *is))
+                .collect(),
             filter: filter.clone(),
         });
         let sieves: Arc<[Sieve]> = sieves.collect();
@@ -159,11 +181,8 @@ impl Compiled {
     /// Whether no filter keeps the alert from counting.
     #[must_use]
     pub fn passes(&self, sight: &Sight<'_>) -> bool {
-        let alert = sight.alert;
         self.filters.iter().all(|sieve| {
-            let named = |rules: &FxHashSet<Sym>| rules.contains(&alert.rule) || rules.contains(&alert.title);
-            let concerned = sieve.rules.as_ref().is_none_or(named);
-            !concerned || sieve.filter.passes(|field| sight.text(field))
+            !sieve.concerns(sight.alert, sight.names) || sieve.filter.passes(|field| sight.text(field))
         })
     }
 

@@ -136,7 +136,7 @@ impl Machine for Matching {
                 undo.map(Undo::Places)
             }
             (Of::Sequence(group), Test::Ordered(stages), _) => {
-                let (undo, alerts) = group.step(event, stages, extent.span_ms, fires);
+                let (undo, alerts) = group.step(event, stages, extent, fires);
                 told = alerts;
                 Some(Undo::Sequence(undo))
             }
@@ -181,7 +181,7 @@ impl Machine for Matching {
             Of::Sum(group) => group.dies(extent),
             Of::Ranked(group) => group.dies(extent),
             Of::Present(group) => group.dies(extent),
-            Of::Sequence(group) => group.dies(extent.span_ms),
+            Of::Sequence(group) => group.dies(extent),
         }
     }
 }

@@ -1,19 +1,21 @@
-//! `temporal_ordered`: one alert of each rule, in the order of the rules, within `timespan` from first to last.
+//! `temporal_ordered`: one alert of each rule, in the order of the rules, within one window: sliding, within `timespan`
+//! from first to last; tumbling or session, in the same as [`super::window`] has it. There a sequence that has begun ends
+//! with its window, and an alert too late for its own tumbling window is none of the group's.
 //!
 //! In: events of one group, in order. Out: a finding at the alert that completes a sequence. It consumes what came
 //! before it: no alert is part of two findings of one rule and group, as the truth of the published benchmarks has it
 //! (A B C C is one finding). With `fires: every` nothing is consumed: each alert that ends a sequence fires (two).
 //! A rule under `not` must be absent between: its alert ends every sequence that has begun.
 //! Equal times: the order of records decides (by identity), never the arrival.
-//! State: per stage the sequence that began latest (no other can complete where it can't); a group dies a timespan
-//! after the last beginning.
+//! State: per stage the sequence that began latest (no other can complete where it can't), and the window; a group dies a
+//! timespan after the last beginning, or a session's gap after its last alert.
 
 use std::sync::Arc;
 
 use smallvec::SmallVec;
 
 use super::window::Event;
-use crate::plan::correlation::{Fires, Sequence as Stages};
+use crate::plan::correlation::{Extent, Fires, Sequence as Stages, Window};
 use crate::record::{AlertId, Millis, Tick};
 
 /// One group's state.
@@ -21,6 +23,8 @@ use crate::record::{AlertId, Millis, Tick};
 pub struct Sequence {
     /// `stages[k]`: when the latest sequence of the first k + 1 rules began, and its alerts.
     stages: SmallVec<[Option<Begun>; 4]>,
+    /// Of a tumbling window or a session when it began, and when its last alert was.
+    window: Option<(Millis, Millis)>,
 }
 
 /// An alert, or a finding's alerts.
@@ -32,9 +36,12 @@ struct Begun {
     alerts: SmallVec<[Link; 3]>,
 }
 
-/// What takes a step back: stages as they were, in the order in which they were changed.
+/// What takes a step back: stages as they were, in the order in which they were changed, and the window.
 #[derive(Debug, Default)]
-pub struct Undo(SmallVec<[(usize, Option<Begun>); 1]>);
+pub struct Undo {
+    stages: SmallVec<[(usize, Option<Begun>); 1]>,
+    window: Option<(Millis, Millis)>,
+}
 
 impl Sequence {
     /// Takes the next event; the sequence's alerts, last first, where it completes one.
@@ -42,11 +49,14 @@ impl Sequence {
         &mut self,
         event: &Event,
         rule: &Stages,
-        span_ms: i64,
+        extent: Extent,
         fires: Fires,
     ) -> (Undo, Option<Vec<AlertId>>) {
-        let mut undo = Undo::default();
+        let mut undo = Undo { window: self.window, ..Undo::default() };
         self.stages.resize(rule.order.len(), None);
+        if !self.enter(event, extent, &mut undo) {
+            return (undo, None);
+        }
         if event.places & rule.without != 0 {
             self.clear(&mut undo);
         }
@@ -58,7 +68,9 @@ impl Sequence {
                 None => Some(Begun { time: event.order.time, alerts: SmallVec::from_iter([own]) }),
                 Some(before) => self.stages[before]
                     .as_ref()
-                    .filter(|begun| event.now() - begun.time <= span_ms)
+                    .filter(|begun| {
+                        extent.window != Window::Sliding || event.now() - begun.time <= extent.span_ms
+                    })
                     .map(|begun| {
                         let mut begun = begun.clone();
                         begun.alerts.push(own);
@@ -73,30 +85,62 @@ impl Sequence {
                     break;
                 }
             } else if self.stages[stage].as_ref().is_none_or(|other| other.time <= begun.time) {
-                undo.0.push((stage, self.stages[stage].replace(begun)));
+                undo.stages.push((stage, self.stages[stage].replace(begun)));
             }
         }
         (undo, told)
     }
 
+    /// Moves the window to the event, where what began in another one ends; whether the event counts in its own.
+    fn enter(&mut self, event: &Event, extent: Extent, undo: &mut Undo) -> bool {
+        let now = event.now();
+        let begins = match extent.window {
+            Window::Sliding => return true,
+            Window::Tumbling => {
+                let begins = now.div_euclid(extent.span_ms) * extent.span_ms;
+                if event.order.time < begins {
+                    return false;
+                }
+                begins
+            }
+            Window::Session => {
+                let goes_on = |(began, last): &(Millis, Millis)| {
+                    now - last <= extent.gap_ms && now - began <= extent.span_ms
+                };
+                self.window.filter(goes_on).map_or(now, |(began, _)| began)
+            }
+        };
+        if self.window.is_some_and(|(began, _)| began != begins) {
+            self.clear(undo);
+        }
+        self.window = Some((begins, now));
+        true
+    }
+
     /// Takes the last step back.
     pub fn undo(&mut self, undo: Undo) {
-        for (stage, before) in undo.0.into_iter().rev() {
+        for (stage, before) in undo.stages.into_iter().rev() {
             self.stages[stage] = before;
         }
+        self.window = undo.window;
     }
 
     fn clear(&mut self, undo: &mut Undo) {
         for (stage, begun) in self.stages.iter_mut().enumerate().filter(|(_, begun)| begun.is_some()) {
-            undo.0.push((stage, begun.take()));
+            undo.stages.push((stage, begun.take()));
         }
     }
 
     /// The tick from which on it is as good as new.
     #[must_use]
-    pub fn dies(&self, span_ms: i64) -> Tick {
-        let latest = self.stages.iter().flatten().map(|begun| begun.time).max();
-        latest.unwrap_or(Millis::MIN / 4).saturating_add(span_ms).div_euclid(1000) + 1
+    pub fn dies(&self, extent: Extent) -> Tick {
+        let reach = if extent.window == Window::Session {
+            self.window.map(|(_, last)| last.saturating_add(extent.gap_ms))
+        } else {
+            let latest = self.stages.iter().flatten().map(|begun| begun.time).max();
+            latest.map(|began| began.saturating_add(extent.span_ms))
+        };
+        reach.unwrap_or(Millis::MIN / 4).div_euclid(1000) + 1
     }
 }
 

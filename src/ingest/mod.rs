@@ -16,7 +16,8 @@
 //! | two or more plain words between `,`, `;`, tab or `\|` | CSV with a header; quoted fields may hold newlines |
 //! | `ff fe`, `fe ff`, or a letter beside a NUL | UTF-16; what is inside is told in turn |
 //! | a zip or tar archive, an event log and suchlike | one reject that says what it is |
-//! | anything else | lines, each of which should have been a JSON object |
+//! | `<`, `CEF:`, `LEEF:` | lines of syslog, CEF or LEEF |
+//! | anything else | lines, each a JSON object or a line of syslog |
 //!
 //! A record's *position* is the line from 1 on which it begins (a CSV header is line 1, its first row line 2), in
 //! Parquet the row from 1; its *ordinal* counts records from 0. Blank lines are no records. A bad record never costs its neighbours: reading

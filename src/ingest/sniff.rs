@@ -61,6 +61,9 @@ pub(super) fn sniff(bytes: &[u8], done: bool) -> Sniffed {
     match bytes.first() {
         None => Sniffed::Wait,
         Some(b'[') => Sniffed::Objects,
+        // Lines of logs, though bars or commas part them.
+        Some(b'<') => Sniffed::Lines,
+        _ if bytes.starts_with(b"CEF:") || bytes.starts_with(b"LEEF:") => Sniffed::Lines,
         _ if !whole => Sniffed::Wait,
         Some(b'{') => match shape(line) {
             Shape::Whole => Sniffed::Lines,
@@ -204,6 +207,9 @@ mod tests {
         assert_eq!(told("sep=;\r\na,b\r\n1,2\r\n"), "lines");
         assert_eq!(told(",,,\n1,2,3,4\n"), "lines");
         assert_eq!(told("Mar  4 14:14:57 mail auth: a, b\n"), "lines");
+        assert_eq!(told("CEF:0|V|P|v|rule|name|High|\n"), "lines");
+        assert_eq!(told("LEEF:1.0|V|P|v|rule|a=b\n"), "lines");
+        assert_eq!(told("<134>1 - - app - - -\n"), "lines");
         assert_eq!(told("PK\u{3}\u{4}\n"), "foreign");
         assert_eq!(told("PK,time\n"), "rows");
         assert_eq!(sniff(b"{\"a\":1}", false), Sniffed::Wait);

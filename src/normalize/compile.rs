@@ -68,6 +68,10 @@ pub(super) struct Check {
 impl Check {
     pub(super) fn holds(&self, slots: &Slots<'_>) -> bool {
         let value = slots.first(&self.slots);
+        // Most mappings ask for what a record has not: that is told at once.
+        if !value.is_present() {
+            return self.test == Test::Exists(false);
+        }
         let mut digits: Digits = [0; 40];
         match (&self.test, value.text(&mut digits)) {
             (Test::Exists(wanted), found) => *wanted == found.is_some(),

@@ -61,7 +61,10 @@ impl Normalizer {
             return Ok(());
         };
         let route = self.route(router, at, detection, slots);
-        let record = if router.has_rules(route) { Some(self.record(chunk, text)?) } else { None };
+        let mut record = if router.has_rules(route) { Some(self.record(chunk, text)?) } else { None };
+        if let Some(record) = &mut record {
+            detection.layout.prepare(record);
+        }
         let matched = record
             .as_ref()
             .map(|record| router.matches(route, &detection.layout.event(record)))

@@ -1,18 +1,23 @@
 //! Event: a record as Sigma rules see it: fields by the rules' names, wherever the mapping says that they lie.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use rsigma_eval::{EventValue, JsonEvent};
 use rustc_hash::FxHashMap;
 use serde_json::Value;
 use smallvec::SmallVec;
 
-use crate::plan::detection::{Detection, Root};
+use crate::plan::detection::{Derived, Detection, Root};
+use crate::plan::mapping::FieldPath;
 
 /// Where rules' fields lie, ready for looking up.
 pub(super) struct Layout {
     roots: Vec<Root>,
     names: FxHashMap<String, Vec<String>>,
+    device_paths: Vec<FieldPath>,
+    base_names: Vec<FieldPath>,
+    derived: BTreeMap<String, Derived>,
 }
 
 /// A record with its roots found. Nothing of it is copied.
@@ -28,7 +33,38 @@ const ROOTS_MAX: usize = 16;
 impl Layout {
     pub(super) fn new(detection: &Detection) -> Layout {
         let names = detection.fields.iter().map(|(name, here)| (name.clone(), here.0.clone())).collect();
-        Layout { roots: detection.roots.clone(), names }
+        let (device_paths, base_names) = (detection.device_paths.clone(), detection.base_names.clone());
+        let (roots, derived) = (detection.roots.clone(), detection.derived.clone());
+        Layout { roots, names, device_paths, base_names, derived }
+    }
+
+    /// Makes of the record what rules expect: roots that are JSON within a text are read, and paths have a drive.
+    pub(super) fn prepare(&self, record: &mut Value) {
+        for root in self.roots.iter().filter(|root| !root.keys.is_empty()) {
+            if let Some(place) = reach(record, root.keys.iter().map(String::as_str))
+                && let Value::String(text) = place
+                && text.starts_with('{')
+                && let Ok(inner) = serde_json::from_str(text)
+            {
+                *place = inner;
+            }
+        }
+        for path in &self.device_paths {
+            rewrite(record, path, with_drive);
+        }
+        for path in &self.base_names {
+            rewrite(record, path, |name| (!name.contains('\\')).then(|| format!("\\{name}")));
+        }
+        for (name, Derived { field, table }) in &self.derived {
+            let look =
+                |path: &FieldPath| path.text().split('.').try_fold(&*record, |place, key| place.get(key));
+            let found = field.0.iter().find_map(|path| look(path)?.as_str());
+            if let Some(value) = found.and_then(|found| table.get(found)).cloned()
+                && let Some(fields) = record.as_object_mut()
+            {
+                fields.entry(name.clone()).or_insert(Value::String(value));
+            }
+        }
     }
 
     pub(super) fn event<'a>(&'a self, record: &'a Value) -> Event<'a> {
@@ -46,6 +82,26 @@ impl Layout {
         }
         Event { record: JsonEvent::borrow(record), roots, layout: self }
     }
+}
+
+fn reach<'v, 'k>(record: &'v mut Value, mut keys: impl Iterator<Item = &'k str>) -> Option<&'v mut Value> {
+    keys.try_fold(record, |place, key| place.get_mut(key))
+}
+
+fn rewrite(record: &mut Value, path: &FieldPath, how: impl Fn(&str) -> Option<String>) {
+    if let Some(place) = reach(record, path.text().split('.'))
+        && let Some(text) = place.as_str().filter(|text| !text.is_empty()).and_then(how)
+    {
+        *place = Value::String(text);
+    }
+}
+
+/// Which volume is which drive only the host knows; the one that Windows lies on is C on nearly all.
+fn with_drive(path: &str) -> Option<String> {
+    const VOLUME: &str = "\\Device\\HarddiskVolume";
+    let (volume, rest) = path.split_at_checked(VOLUME.len())?;
+    let rest = rest.trim_start_matches(|c: char| c.is_ascii_digit());
+    (volume.eq_ignore_ascii_case(VOLUME) && rest.starts_with('\\')).then(|| format!("C:{rest}"))
 }
 
 impl Event<'_> {
@@ -85,6 +141,27 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_record_is_made_what_rules_expect() {
+        let detection: Detection = serde_json::from_value(json!({
+            "logsource": {}, "roots": ["event", "properties.log"],
+            "device_paths": ["event.Image", "event.Other"], "base_names": ["event.Parent", "event.Whole"],
+            "derived": { "Initiated": { "field": ["none", "event.Direction"], "table": { "%%1": "true" } } },
+        }))
+        .unwrap();
+        let mut record = json!({
+            "event": { "Image": r"\device\harddiskvolume12\a.exe", "Other": r"\Device\Mup\a", "Parent": "b.exe", "Whole": r"C:\c", "Direction": "%%1" },
+            "properties": { "log": r#"{"verb":"get"}"# },
+        });
+        Layout::new(&detection).prepare(&mut record);
+        let wanted = json!({
+            "event": { "Image": r"C:\a.exe", "Other": r"\Device\Mup\a", "Parent": r"\b.exe", "Whole": r"C:\c", "Direction": "%%1" },
+            "properties": { "log": { "verb": "get" } },
+            "Initiated": "true",
+        });
+        assert_eq!(record, wanted);
+    }
 
     #[test]
     fn fields_are_found_in_every_root_and_under_every_name() {

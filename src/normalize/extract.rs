@@ -61,11 +61,13 @@ impl<'a> Visitor<'a> for At<'_, '_, 'a> {
     }
 
     fn visit_borrowed_str<E: Error>(self, text: &'a str) -> Result<(), E> {
+        within(self.paths, self.node, text, self.slots);
         self.put(Value::Text(Cow::Borrowed(text)));
         Ok(())
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
+        within(self.paths, self.node, text, self.slots);
         self.put(Value::Text(Cow::Owned(text.to_owned())));
         Ok(())
     }
@@ -111,6 +113,42 @@ impl<'a> Visitor<'a> for At<'_, '_, 'a> {
             }
         }
         Ok(())
+    }
+}
+
+/// Fills `slots` from the JSON that a text holds where a path goes on, as clouds wrap records; what is no JSON is a text
+/// like others. JSON within that is not looked into again.
+fn within(paths: &Paths, node: Node, text: &str, slots: &mut Slots<'_>) {
+    if text.starts_with(['{', '[']) && paths.goes_on(node) {
+        let inner = serde_json::from_str(text).unwrap_or_default();
+        walk(paths, node, inner, slots);
+    }
+}
+
+fn walk(paths: &Paths, node: Node, value: serde_json::Value, slots: &mut Slots<'_>) {
+    let value = match value {
+        serde_json::Value::Object(fields) => {
+            for (key, value) in fields {
+                if let Some(child) = paths.step(node, &key) {
+                    walk(paths, child, value, slots);
+                }
+            }
+            return;
+        }
+        serde_json::Value::Array(items) => {
+            return items.into_iter().for_each(|item| walk(paths, node, item, slots));
+        }
+        serde_json::Value::String(text) => Value::Text(Cow::Owned(text)),
+        serde_json::Value::Bool(truth) => Value::Bool(truth),
+        serde_json::Value::Number(number) => match (number.as_i64(), number.as_u64()) {
+            (Some(number), _) => Value::Int(number),
+            (None, Some(number)) => Value::Uint(number),
+            (None, None) => Value::Float(number.as_f64().unwrap_or_default()),
+        },
+        serde_json::Value::Null => return,
+    };
+    if let Some(slot) = paths.slot_at(node) {
+        slots.put(slot, value);
     }
 }
 

@@ -4,6 +4,8 @@
 //! A record that is an event is tried against the Sigma rules of its log source (`detect`), of which it may match several:
 //! only then is its JSON read into a tree (`event`).
 //!
+//! A record that is a line of text (syslog, CEF, LEEF) becomes fields under names of their own (`line`).
+//!
 //! All mappings' field paths are one trie (`paths`), through which a record's JSON is read once, in place
 //! (`extract`); what the mappings may want lies in slots then (`value`). Everything that recurs (names, addresses,
 //! severities, ATT&CK lists) is worked out once and remembered per thread (`memo`).
@@ -16,6 +18,7 @@ mod detect;
 mod event;
 mod extract;
 mod scan;
+mod line;
 mod memo;
 mod paths;
 mod refusal;

@@ -12,6 +12,7 @@ use super::canonical::{capped, clean};
 use super::compile::{Compiled, Plan, ProductPlan};
 use super::detect::Said;
 use super::extract::extract;
+use super::line::Line;
 use super::memo::Memo;
 use super::refusal::Refusal;
 use super::row::Columns;
@@ -172,7 +173,7 @@ impl Normalizer {
                 let of = header.columns.len();
                 columns.read(text, slots).map_err(|fields| Refusal::Fields { fields, columns: of })
             }
-            _ if !text.trim_ascii_start().starts_with('{') => Err(Refusal::NotAnObject),
+            _ if !is_json(text) => Line::read(text)?.fill(&plan.paths, slots),
             _ => extract(&plan.paths, text, slots).map_err(|error| Refusal::json(&error)),
         }
     }
@@ -217,6 +218,7 @@ impl Normalizer {
                 let named = columns.names().iter().filter(|name| !name.is_empty());
                 Refusal::unknown_keys(named)
             }
+            _ if !is_json(text) => Refusal::unknown_keys(Line::read(text)?.names().iter()),
             _ => Refusal::unknown(text),
         })
     }
@@ -327,6 +329,7 @@ impl Normalizer {
     pub(super) fn record(&mut self, chunk: &Chunk, text: &str) -> Result<serde_json::Value, Refusal> {
         match (&chunk.framing, &mut self.columns) {
             (Framing::Csv(_), Some(columns)) => Ok(of_row(columns.pairs(text))),
+            _ if !is_json(text) => Line::read(text)?.tree(),
             _ => serde_json::from_str(text).map_err(|error| Refusal::json(&error)),
         }
     }
@@ -346,6 +349,11 @@ impl Normalizer {
             raw: raw(place.bytes),
         }
     }
+}
+
+/// What begins otherwise is a line of text.
+fn is_json(text: &str) -> bool {
+    text.trim_ascii_start().starts_with('{')
 }
 
 impl Words {

@@ -75,6 +75,11 @@ impl Paths {
         self.nodes[node as usize].keys.get(key).copied()
     }
 
+    /// Whether a path goes on from `node`.
+    pub(super) fn goes_on(&self, node: Node) -> bool {
+        !self.nodes[node as usize].keys.is_empty()
+    }
+
     /// The slot of what lies at `node`.
     pub(super) fn slot_at(&self, node: Node) -> Option<u16> {
         self.nodes[node as usize].slot

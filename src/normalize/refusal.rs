@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::de::IgnoredAny;
 
+use super::line::Broken;
 use crate::record::{Millis, Stage};
 
 /// See the head of this file.
@@ -16,8 +17,10 @@ pub(super) enum Refusal {
     Cut { line: usize, column: usize },
     #[error("not JSON: {why}; see what wrote it")]
     NotJson { why: String },
-    #[error("not a JSON object; each record must be one")]
+    #[error("not a JSON object, nor syslog, CEF or LEEF; have the source write one of these, or CSV")]
     NotAnObject,
+    #[error("the line cannot be read: {}; see what wrote or cut it", .0.0)]
+    Broken(Broken),
     #[error("the row has {fields} fields and the header {columns}; see what wrote it")]
     Fields { fields: usize, columns: usize },
     #[error(
@@ -78,6 +81,7 @@ impl Refusal {
             Refusal::Cut { .. }
             | Refusal::NotJson { .. }
             | Refusal::NotAnObject
+            | Refusal::Broken(_)
             | Refusal::Fields { .. }
             | Refusal::Unknown { .. }
             | Refusal::NoTime { .. }

@@ -1,9 +1,10 @@
 //! Time: event times as products write them, in milliseconds.
 
+mod named;
+
 use jiff::civil::DateTime;
-use jiff::fmt::strtime::BrokenDownTime;
 use jiff::tz::TimeZone;
-use jiff::{Timestamp, ToSpan, Zoned};
+use jiff::{Timestamp, Zoned};
 
 use super::value::{Digits, Value};
 use crate::plan::mapping::TimeFormat;
@@ -56,7 +57,7 @@ fn text(text: &str, format: TimeFormat, frame: &Frame) -> Option<Millis> {
         TimeFormat::EpochMillis => fine(whole(text)?, 1),
         TimeFormat::EpochMicros => fine(whole(text)?, 1_000),
         TimeFormat::EpochNanos => fine(whole(text)?, 1_000_000),
-        TimeFormat::Syslog => syslog(text, frame),
+        TimeFormat::Syslog => named::read(text, frame),
     }
 }
 
@@ -115,18 +116,6 @@ fn floor(time: Timestamp) -> Millis {
 
 fn zoned(time: DateTime, frame: &Frame) -> Option<Millis> {
     time.to_zoned(frame.zone.clone()).ok().map(|time| floor(time.timestamp()))
-}
-
-fn syslog(text: &str, frame: &Frame) -> Option<Millis> {
-    let day_after =
-        Timestamp::from_millisecond(frame.as_of).ok()?.to_zoned(frame.zone.clone()).saturating_add(1.day());
-    // The 29th of February may be as far as eight years back.
-    (0..=8).map(|back| day_after.year() - back).find_map(|year| {
-        let mut parts = BrokenDownTime::parse("%b %e %H:%M:%S", text).ok()?;
-        parts.set_year(Some(year)).ok()?;
-        let time = zoned(parts.to_datetime().ok()?, frame)?;
-        (time <= floor(day_after.timestamp())).then_some(time)
-    })
 }
 
 /// `2026-01-31T12:00:00[.fraction](Z|+hh:mm|+hhmm)` by hand: the shape of nearly every time there is. None is no
@@ -234,6 +223,22 @@ mod tests {
         assert_eq!(of("Mar  4 13:55:05", TimeFormat::Syslog), Some(1_583_330_105_000));
         assert_eq!(of("Dec 31 00:00:00", TimeFormat::Syslog), Some(1_577_750_400_000), "the year before");
         assert_eq!(of("Feb 30 00:00:00", TimeFormat::Syslog), None);
+        assert_eq!(of("Feb 29 00:00:00", TimeFormat::Syslog), Some(1_582_934_400_000));
+        for text in [
+            "Mar 04 2020 13:55:05.224",
+            "Mar  4 2020 13:55:05.224939 UTC",
+            "mar 4 14:55:05.224 CET",
+            "Mar 4 13:55:05.224 2020",
+            "Mar 4 2020 14:55:05.224 +01:00",
+            "Mar 4 2020 09:55:05.224 (-0400)",
+            "Mar 4 2020 14:55:05.224 Europe/Vienna",
+        ] {
+            assert_eq!(of(text, TimeFormat::Syslog), at, "{text}");
+        }
+        for text in ["Mar 4 13:55", "Mar 4 2020", "Mar 4 13:55:05 later", "Mar 4 24:00:00", "Mar x 13:55:05"]
+        {
+            assert_eq!(of(text, TimeFormat::Syslog), None, "{text}");
+        }
         assert_eq!(read(&Value::Float(1.001), &[TimeFormat::EpochSeconds], &frame()), Some(1001));
         assert_eq!(read(&Value::Int(-1), &[TimeFormat::EpochSeconds], &frame()), Some(-1000));
         assert_eq!(

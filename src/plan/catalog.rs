@@ -88,7 +88,8 @@ impl Parts {
         faults.extend(refused);
         let rules = Arc::new(rules);
         route(&mut mappings, &rules);
-        let correlations = read_correlations(&folder.join("correlations"), &mut faults);
+        let mut correlations = read_correlations(&folder.join("correlations"), &mut faults);
+        correlations.know(&rules);
         faults.extend(reach::check(&correlations, &mappings));
         let playbooks = playbook::load(&folder.join("playbooks")).map_err(|more| faults.extend(more)).ok();
         let policy = pipeline.as_ref().and_then(|pipeline| {

@@ -25,9 +25,28 @@ pub struct Detection {
     /// as rules call them.
     #[serde(default)]
     pub fields: BTreeMap<String, OneOrMany<String>>,
+    /// Fields that hold paths as Windows' kernel has them, `\Device\HarddiskVolume2\Windows\...`: rules see `C:\Windows\...`.
+    #[serde(default)]
+    pub device_paths: Vec<FieldPath>,
+    /// Fields that hold a program's name without its folder: rules, which ask how a path ends, see a `\` before it.
+    #[serde(default)]
+    pub base_names: Vec<FieldPath>,
+    /// Fields that rules know and records do not have, by what a field of theirs says; at the record itself.
+    #[serde(default)]
+    pub derived: BTreeMap<String, Derived>,
     /// The plan's rules, by log source; none before the plan is read as a whole.
     #[serde(skip)]
     pub router: Option<Arc<Router>>,
+}
+
+/// A field of rules by another's value.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Derived {
+    /// The other; of alternatives the first that is there.
+    pub field: OneOrMany<FieldPath>,
+    /// What each of its values means; of others nothing is derived.
+    pub table: BTreeMap<String, String>,
 }
 
 /// The log sources of a mapping's events. A rule is tried where what its `logsource` names is among them; what its

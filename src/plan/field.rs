@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer};
 pub struct FieldPath(String);
 
 /// A path of n parts is tried as 2^(n-1) spellings (nested, or a literal key with dots), so n is bounded.
-const PATH_PARTS_MAX: usize = 6;
+const PATH_PARTS_MAX: usize = 8;
 
 impl FieldPath {
     /// The path as written.

@@ -2,7 +2,8 @@
 //! themselves and name their `rule`; or they are events, and `detection` says how Sigma rules find alerts in them.
 //!
 //! A field is named by its dotted path. A path means nested objects as well as a literal key with dots (Zeek's
-//! `id.orig_h`), and it walks through lists: `rule.mitre.id` is every id of the list. Where a list of fields is
+//! `id.orig_h`), and it walks through lists: `rule.mitre.id` is every id of the list. It walks into JSON that lies within a
+//! text, too (Sentinel's `Entities`), once. Where a list of fields is
 //! given, the first that holds something counts; in `id` all count together, in `attacks` each counts.
 //! What a record holds as `null` or as the empty string counts as absent.
 
@@ -155,7 +156,8 @@ pub enum TimeFormat {
     EpochMicros,
     /// Nanoseconds since 1970, likewise.
     EpochNanos,
-    /// `Mar  4 14:14:57`: the source's zone, and the last such day that is not after tomorrow.
+    /// `Mar  4 14:14:57`: the source's zone, and the last such day that is not after tomorrow. Also with what Cisco, CEF
+    /// and LEEF add: `Mar  4 2026 14:14:57.123 CET`.
     Syslog,
 }
 

@@ -42,6 +42,16 @@ pub(super) struct Source {
     pub(super) category: Option<String>,
 }
 
+impl Source {
+    /// Whether what this one names is so of `other`.
+    pub(super) fn covers(&self, other: &Source) -> bool {
+        let same = |own: &Option<String>, of: &Option<String>| own.is_none() || own == of;
+        same(&self.product, &other.product)
+            && same(&self.service, &other.service)
+            && same(&self.category, &other.category)
+    }
+}
+
 /// All rules of a plan. Each is in one engine of rsigma, that of its log source.
 #[derive(Default)]
 pub struct Rules {
@@ -67,6 +77,11 @@ impl Rules {
     #[must_use]
     pub fn place(&self, key: &str) -> Option<usize> {
         self.by_key.get(key).copied()
+    }
+
+    /// Every rule with its log source.
+    pub(super) fn sources(&self) -> impl Iterator<Item = (&Rule, &Source)> {
+        self.list.iter().filter_map(|rule| Some((rule, &self.engines.get(rule.source)?.0)))
     }
 
     /// Log sources of rules with what tries an event against their rules.

@@ -31,12 +31,16 @@ const PARTS_OF_EVASION: [&str; 2] = ["stealth", "defense-impairment"];
 pub struct Tactics(pub u16);
 
 impl Tactics {
-    /// The set of one tactic, given as `TA0008`, `lateral-movement`, `lateral_movement` or `Lateral Movement`.
+    /// The set of one tactic, given as `TA0008`, `lateral-movement`, `lateral_movement`, `Lateral Movement` or
+    /// `LateralMovement`.
     #[must_use]
     pub fn parse(text: &str) -> Option<Tactics> {
-        let wanted = text.trim().to_ascii_lowercase().replace([' ', '_'], "-");
-        let wanted = if PARTS_OF_EVASION.contains(&wanted.as_str()) { "defense-evasion" } else { &wanted };
-        let at = TACTICS.iter().position(|(id, name)| wanted == *name || wanted.eq_ignore_ascii_case(id))?;
+        let bare = |text: &str| text.to_ascii_lowercase().replace([' ', '_', '-'], "");
+        let wanted = bare(text);
+        let is_evasion = PARTS_OF_EVASION.iter().any(|part| bare(part) == wanted);
+        let wanted = if is_evasion { "defenseevasion" } else { &wanted };
+        let at =
+            TACTICS.iter().position(|(id, name)| wanted == bare(name) || wanted.eq_ignore_ascii_case(id))?;
         Some(Tactics(1 << at))
     }
 
@@ -53,15 +57,17 @@ impl Tactics {
 }
 
 /// The canonical attack list of loose tags: tactics by id or name, techniques `T1021[.002]`, with or without the
-/// `attack.` of Sigma. Unknown tags are left out.
+/// `attack.` of Sigma; also as Microsoft (`"Regsvr32 (T1218.010)"`) and AWS (`Discovery:S3/...`, `TTPs/Discovery`) write
+/// them. Unknown tags are left out.
 #[must_use]
 pub fn canonical<'a>(tags: impl IntoIterator<Item = &'a str>) -> (Tactics, String) {
     let mut tactics = Tactics::default();
     let mut techniques: Vec<String> = Vec::new();
     for tag in tags {
-        let tag = tag.trim();
+        let tag = tag.trim_matches([' ', '"', '[', ']']);
         let tag = tag.strip_prefix("attack.").unwrap_or(tag);
-        if let Some(tactic) = Tactics::parse(tag) {
+        let tag = tag.strip_suffix(')').and_then(|tag| tag.rsplit_once('(')).map_or(tag, |(_, id)| id);
+        if let Some(tactic) = tag.split([':', '/']).take(2).find_map(Tactics::parse) {
             tactics = tactics.union(tactic);
         } else if is_technique(tag) {
             techniques.push(tag.to_ascii_uppercase());
@@ -110,5 +116,8 @@ mod tests {
         assert_eq!(text, "TA0001,TA0008,T1021,T1021.002");
         assert_eq!(tactics_of(&text), tactics);
         assert_eq!(canonical(["attack.stealth", "attack.defense-impairment"]).1, "TA0005");
+        assert_eq!(canonical([r#"["Regsvr32 (T1218.010)""#, r#""CredentialAccess"]"#]).1, "TA0006,T1218.010");
+        assert_eq!(canonical(["PrivilegeEscalation:IAMUser/X", "TTPs/Discovery"]).1, "TA0004,TA0007");
+        assert_eq!(canonical(["Policy:IAMUser/X", "(T1)", "()", ")("]).1, "");
     }
 }

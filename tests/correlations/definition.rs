@@ -97,13 +97,24 @@ fn windows(rule: &Definition, events: &[&Seen], holds: fn(&[&Seen]) -> bool, fou
 }
 
 fn sequences(rule: &Definition, events: &[&Seen], order: &[usize], without: &[usize], found: &mut Vec<Seen>) {
+    let span = rule.span_ms;
+    // Too late for their own tumbling window, they are none of the group's.
+    let counts = |at: &&&Seen| {
+        rule.moves != Moves::Tumbling || at.order.1.div_euclid(span) == now(at).div_euclid(span)
+    };
+    let events: Vec<&Seen> = events.iter().filter(counts).copied().collect();
+    let sessions = sessions(rule, &events);
     let mut start = 0;
     for (end, event) in events.iter().enumerate() {
         let from = |first: usize| {
-            let in_time = now(event) - events[first].order.1 <= rule.span_ms;
+            let together = match rule.moves {
+                Moves::Sliding => now(event) - events[first].order.1 <= span,
+                Moves::Tumbling => events[first].order.1.div_euclid(span) == now(event).div_euclid(span),
+                Moves::Session(_) => sessions[first] == sessions[end],
+            };
             let clean =
                 events[first + 1..=end].iter().all(|e| without.iter().all(|place| !e.places.contains(place)));
-            in_time && clean && follows(events, first, end, order)
+            together && clean && follows(&events, first, end, order)
         };
         if (start..=end).any(from) {
             found.push((*event).clone());
@@ -112,6 +123,22 @@ fn sequences(rule: &Definition, events: &[&Seen], order: &[usize], without: &[us
             }
         }
     }
+}
+
+/// The place of the first event of each event's session.
+fn sessions(rule: &Definition, events: &[&Seen]) -> Vec<usize> {
+    let Moves::Session(gap) = rule.moves else { return Vec::new() };
+    let mut first = 0;
+    let of = |n: usize| {
+        if n > 0
+            && (now(events[n]) - now(events[n - 1]) > gap
+                || now(events[n]) - now(events[first]) > rule.span_ms)
+        {
+            first = n;
+        }
+        first
+    };
+    (0..events.len()).map(of).collect()
 }
 
 /// Whether a choice of events from `first` to `end`, both taken, has the places in order.

@@ -12,84 +12,7 @@ use quell::record::{Alert, Diff, Names, Tick, tick_of};
 use super::definition::{Asks, Definition, Moves, Must, Seen, findings};
 use super::harness::{LATENESS_S, Told, alert, batches, rules, run};
 
-const RULES: &str = r"
-title: gte
-correlation: {type: event_count, rules: [a, b], group-by: [host], timespan: 10s, condition: {gte: 3}}
----
-title: lt
-correlation: {type: event_count, rules: [a], group-by: [host], timespan: 10s, condition: {lt: 2}}
----
-title: range
-correlation: {type: event_count, rules: [a, b], group-by: [host, User], timespan: 20s, condition: {gt: 1, lte: 3}}
----
-title: neq
-correlation: {type: event_count, rules: [b], group-by: [host], timespan: 10s, condition: {neq: 2}}
----
-title: every
-correlation: {type: event_count, rules: [a, b, c], group-by: [host], timespan: 8s, condition: {gte: 2}, fires: every}
----
-title: tumbling
-correlation: {type: event_count, rules: [a, b], group-by: [host], timespan: 10s, condition: {eq: 3}, window: tumbling}
----
-title: session
-correlation: {type: event_count, rules: [a, b], group-by: [host], timespan: 30s, gap: 4s, window: session, condition: {gte: 4}}
----
-title: distinct
-correlation: {type: value_count, rules: [a, b, c], group-by: [host], timespan: 15s, condition: {gte: 3, field: User}}
----
-title: pairs
-correlation: {type: value_count, rules: [a, b], group-by: [host], timespan: 15s, condition: {lte: 2, field: [User, bytes]}}
----
-title: sum
-correlation: {type: value_sum, rules: [a, c], group-by: [host], timespan: 10s, condition: {gte: 30.5, field: bytes}}
----
-title: avg
-correlation: {type: value_avg, rules: [a, c], group-by: [host], timespan: 10s, condition: {lt: 7.25, field: bytes}}
----
-title: p90
-correlation: {type: value_percentile, rules: [a, b], group-by: [host], timespan: 20s, condition: {gt: 12, field: bytes, percentile: 90}}
----
-title: p0
-correlation: {type: value_percentile, rules: [a, b], group-by: [host], timespan: 20s, window: tumbling, condition: {lte: 3, field: bytes, percentile: 0}}
----
-title: median
-correlation: {type: value_median, rules: [a, b, c], group-by: [host], timespan: 20s, condition: {eq: 9.5, field: bytes}}
----
-title: together
-correlation: {type: temporal, rules: [a, b, c], group-by: [host], timespan: 6s}
----
-title: two
-correlation: {type: temporal, rules: [a, b, c], timespan: 3s, condition: {eq: 2}, fires: every}
----
-title: expression
-correlation: {type: temporal, group-by: [host], timespan: 8s, condition: (a or b) and not c}
----
-title: aliased
-correlation:
-  type: temporal
-  rules: [a, b]
-  group-by: [who]
-  aliases: {who: {a: SubjectUserName, b: TargetUserName}}
-  timespan: 9s
----
-title: order
-correlation: {type: temporal_ordered, rules: [a, b, c], group-by: [host], timespan: 12s}
----
-title: order-every
-correlation: {type: temporal_ordered, rules: [a, b, c], group-by: [host], timespan: 12s, fires: every}
----
-title: order-without
-correlation: {type: temporal_ordered, rules: [a, b, c], group-by: [host], timespan: 15s, condition: a and c and not b}
----
-title: followed
-correlation: {type: temporal_ordered, rules: [gte, c], group-by: [host], timespan: 15s, generate: true}
----
-title: again
-correlation: {type: event_count, rules: [followed, distinct], group-by: [host], timespan: 1m, condition: {gte: 2}, generate: true}
----
-title: deep
-correlation: {type: temporal, rules: [again, gte, b], group-by: [host], timespan: 40s, condition: again and (gte or b), generate: true}
-";
+const RULES: &str = include_str!("oracle.yml");
 
 /// An alert of a small world.
 #[derive(Clone, Debug)]
@@ -271,6 +194,10 @@ fn tumbling(definition: Definition) -> Definition {
     Definition { moves: Moves::Tumbling, ..definition }
 }
 
+fn session(gap_s: i64, definition: Definition) -> Definition {
+    Definition { moves: Moves::Session(gap_s * 1000), ..definition }
+}
+
 fn every(definition: Definition) -> Definition {
     Definition { every: true, ..definition }
 }
@@ -361,6 +288,18 @@ fn of_rules() -> Vec<Defined> {
         (rule("order", 12, Order(vec![0, 1, 2], vec![])), &["a", "b", "c"], by_host),
         (every(rule("order-every", 12, Order(vec![0, 1, 2], vec![]))), &["a", "b", "c"], by_host),
         (rule("order-without", 15, Order(vec![0, 2], vec![1])), &["a", "b", "c"], by_host),
+        (tumbling(rule("order-tumbling", 20, Order(vec![0, 1], vec![]))), &["a", "b"], by_host),
+        (
+            every(tumbling(rule("order-tumbling-every", 30, Order(vec![0, 2], vec![1])))),
+            &["a", "b", "c"],
+            by_host,
+        ),
+        (session(6, rule("order-session", 40, Order(vec![0, 1, 2], vec![]))), &["a", "b", "c"], by_host),
+        (
+            every(session(6, rule("order-session-every", 9, Order(vec![0, 2], vec![1])))),
+            &["a", "b", "c"],
+            by_host,
+        ),
     ]
 }
 

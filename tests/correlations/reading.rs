@@ -91,6 +91,51 @@ filter:
 }
 
 #[test]
+fn a_filter_is_about_rules_of_its_log_source() {
+    let text = |filter: &str| {
+        format!(
+            "
+title: Many
+correlation: {{type: event_count, rules: [login, started, vendor], group-by: [host], timespan: 10m, condition: {{gte: 1}}, fires: every}}
+---
+title: login
+logsource: {{product: windows, service: security}}
+detection: {{}}
+---
+title: started
+logsource: {{product: Linux, category: process_creation}}
+detection: {{}}
+---
+title: Nobody
+{filter}
+  selection: {{host: '*'}}
+  condition: not selection
+"
+        )
+    };
+    let host: &[(&str, &str)] = &[("host", "h")];
+    let alerts: [Brief<'_>; 3] = [(0, "login", host), (1, "started", host), (2, "vendor", host)];
+    let counted = |filter: &str| {
+        let found = found(&rules(&text(filter)), &alerts);
+        found
+            .iter()
+            .map(|told| told.split(' ').nth(2).unwrap_or_default().to_owned())
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
+    assert_eq!(counted("filter:"), "", "of all");
+    assert_eq!(counted("logsource: {product: windows}\nfilter:"), "1000 2000");
+    assert_eq!(counted("logsource: {product: LINUX}\nfilter:\n  rules: any"), "0 2000");
+    assert_eq!(counted("logsource: {category: process_creation}\nfilter:"), "0 2000");
+    assert_eq!(counted("logsource: {product: P}\nfilter:"), "0 1000", "the vendor's alert by its product");
+    assert_eq!(counted("logsource: {product: p, service: x}\nfilter:"), "0 1000 2000");
+    let named = "logsource: {product: windows}\nfilter:\n  rules: [login, started, vendor]";
+    assert_eq!(counted(named), "1000", "a name is meant, but where the log source is another's");
+    let (_, faults) = read(&[&text("logsource: {host: x}\nfilter:")]);
+    assert!(faults[0].what.contains("host"), "{faults:?}");
+}
+
+#[test]
 fn a_late_alert_undoes_what_was_found_above() {
     let text = "
 title: twice
@@ -140,7 +185,7 @@ fn every_fault_says_what_to_do() {
             "type: temporal_ordered, rules: [a, b], timespan: 5m, condition: {gte: 1}",
             "needs all of its rules",
         ),
-        ("type: temporal_ordered, rules: [a, b], timespan: 5m, window: tumbling", "sliding window alone"),
+        ("type: temporal_ordered, rules: [a, b], timespan: 5m, window: session", "no `gap`"),
         ("type: temporal_ordered, timespan: 5m, condition: a or b", "with `or`"),
         ("type: temporal, rules: [a, b], timespan: 5m, condition: a", "does not ask for the rule \"b\""),
         (

@@ -1,7 +1,7 @@
 //! Correlation files as they are written: Sigma 2.1 correlations with Quell's few additions.
 //!
 //! A file holds one YAML document or several. Beside correlations there may be Sigma detection rules, of which their
-//! `name`, `id` and `title` are taken (alerts are made of them elsewhere), and Sigma filters.
+//! `name`, `id`, `title` and `logsource` are taken (alerts are made of them elsewhere), and Sigma filters.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -243,6 +243,26 @@ pub struct BaseRule {
     /// What correlations of the plan call it.
     #[serde(default)]
     pub name: Option<String>,
+    /// What filters ask for.
+    #[serde(default)]
+    pub logsource: Option<Value>,
+}
+
+/// A `logsource`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogSourceFile {
+    /// `windows`...
+    #[serde(default)]
+    pub product: Option<String>,
+    /// `sysmon`...
+    #[serde(default)]
+    pub service: Option<String>,
+    /// `process_creation`...
+    #[serde(default)]
+    pub category: Option<String>,
+    #[serde(default, rename = "definition")]
+    _definition: Option<String>,
 }
 
 /// A Sigma filter: alerts of some rules count only where its condition holds.
@@ -266,9 +286,9 @@ pub struct FilterFile {
     _modified: Option<String>,
     #[serde(default, rename = "taxonomy")]
     _taxonomy: Option<String>,
-    /// Of what the rules that it names are; alerts have none, so it is not asked.
-    #[serde(default, rename = "logsource")]
-    _logsource: Option<Value>,
+    /// Of what the rules are that it is about.
+    #[serde(default)]
+    pub logsource: Option<LogSourceFile>,
     /// The filter.
     pub filter: FilterSpec,
 }

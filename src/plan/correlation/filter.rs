@@ -2,26 +2,67 @@
 //! condition holds, as pySigma and rsigma read it: `condition: not selection` leaves the selected out. The alert itself is
 //! kept.
 //!
+//! A filter's `logsource` is asked of the rule: of those in `rules/` and of those beside correlations it is known. A rule
+//! that a product brought has none: a filter concerns it that names it, or that is about any rule of its product.
+//!
 //! Supported: fields as in `group-by`, texts with `*` and `?` (whatever their case, unless `cased`), numbers, null, and the
-//! modifiers `contains`, `startswith`, `endswith`, `all`, `cased`, `exists`, `lt`, `lte`, `gt` and `gte`. Others are a load
-//! error. A field that the alert lacks is none of the texts.
+//! modifiers `contains`, `startswith`, `endswith`, `all`, `cased`, `exists`, `lt`, `lte`, `gt`, `gte`, `cidr`, and `re` with
+//! its `i`, `m` and `s`. Others are a load error. A field that the alert lacks is none of the texts.
+
+use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::ask::{Ask, How};
 use super::expression::Expression;
 use super::field::FieldName;
-use super::file::FilterSpec;
-use super::rule::{Bounds, Comparison};
-use crate::record::Decimal;
+use super::file::{FilterFile, LogSourceFile};
+use crate::plan::rule::Source;
 
 /// A filter that passed its checks.
 #[derive(Clone, Debug)]
 pub struct Filter {
     /// Of alerts whose rule, by id or title, is one of these; none: of all.
     pub rules: Option<Vec<String>>,
+    /// Of rules of this log source; none: of all.
+    pub scope: Option<Scope>,
     /// In the order in which the condition numbers them: any of these must hold wholly.
     selections: Vec<Vec<Vec<Item>>>,
     condition: Expression,
+}
+
+/// A filter's log source.
+#[derive(Clone, Debug)]
+pub struct Scope {
+    source: Source,
+    /// Rules whose log source is known, by id, name and title, and whether it is the filter's.
+    pub rules: BTreeMap<String, bool>,
+}
+
+impl Scope {
+    fn of(file: &LogSourceFile) -> Scope {
+        Scope { source: source(file), rules: BTreeMap::new() }
+    }
+
+    /// Learns of a rule.
+    pub(super) fn know<'n>(&mut self, names: impl IntoIterator<Item = &'n str>, of: &Source) {
+        let covers = self.source.covers(of);
+        self.rules.extend(names.into_iter().map(|name| (name.to_owned(), covers)));
+    }
+
+    /// Whether it is about an alert of this product whose rule is none of those, where the filter is about any rule.
+    #[must_use]
+    pub fn covers_product(&self, product: &str) -> bool {
+        let Source { product: own, service, category } = &self.source;
+        let same = own.as_ref().is_none_or(|own| own.eq_ignore_ascii_case(product));
+        same && service.is_none() && category.is_none()
+    }
+}
+
+/// In lower case, as rules' are.
+pub(super) fn source(file: &LogSourceFile) -> Source {
+    let word = |word: &Option<String>| word.as_ref().map(|word| word.to_lowercase());
+    Source { product: word(&file.product), service: word(&file.service), category: word(&file.category) }
 }
 
 /// A field and what is asked of it.
@@ -32,23 +73,10 @@ struct Item {
     all: bool,
 }
 
-#[derive(Clone, Debug)]
-enum Ask {
-    Text { pattern: Vec<Glob>, cased: bool },
-    Number(Bounds),
-    Exists(bool),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Glob {
-    Char(char),
-    One,
-    Any,
-}
-
 impl Filter {
     /// Checks a filter; `rules` are those that it names, resolved.
-    pub fn of(spec: &FilterSpec, rules: Option<Vec<String>>) -> Result<Filter, String> {
+    pub fn of(file: &FilterFile, rules: Option<Vec<String>>) -> Result<Filter, String> {
+        let spec = &file.filter;
         let names: Vec<String> = spec.selections.keys().cloned().collect();
         if names.len() > 64 {
             return Err("it has more than 64 selections".to_owned());
@@ -56,7 +84,8 @@ impl Filter {
         let condition = Expression::parse(&spec.condition, &names)
             .map_err(|what| format!("`condition` {:?} cannot be read: {what}", spec.condition))?;
         let selections = spec.selections.values().map(selection).collect::<Result<_, _>>()?;
-        Ok(Filter { rules, selections, condition })
+        let scope = file.logsource.as_ref().map(Scope::of);
+        Ok(Filter { rules, scope, selections, condition })
     }
 
     /// The fields that it asks for.
@@ -79,15 +108,7 @@ impl Filter {
 impl Item {
     fn holds(&self, value: impl Fn(&FieldName) -> Option<String>) -> bool {
         let value = value(&self.field);
-        let one = |ask: &Ask| match (ask, value.as_deref()) {
-            (Ask::Exists(there), value) => *there == value.is_some(),
-            (Ask::Text { .. } | Ask::Number(_), None) => false,
-            (Ask::Text { pattern, cased: true }, Some(text)) => fits(pattern, text),
-            (Ask::Text { pattern, cased: false }, Some(text)) => fits(pattern, &text.to_lowercase()),
-            (Ask::Number(bounds), Some(text)) => {
-                Decimal::parse(text).is_some_and(|number| bounds.hold(number.billionths(), 1))
-            }
-        };
+        let one = |ask: &Ask| ask.holds(value.as_deref());
         if self.all { self.asks.iter().all(one) } else { self.asks.iter().any(one) }
     }
 }
@@ -110,97 +131,13 @@ fn selection(value: &Value) -> Result<Vec<Vec<Item>>, String> {
 fn item(key: &str, value: &Value) -> Result<Item, String> {
     let mut words = key.split('|');
     let field = FieldName::parse(words.next().unwrap_or_default())?;
-    let (mut all, mut cased, mut how) = (false, false, None);
-    for word in words {
-        match word {
-            "all" => all = true,
-            "cased" => cased = true,
-            "contains" | "startswith" | "endswith" | "exists" | "lt" | "lte" | "gt" | "gte"
-                if how.is_none() =>
-            {
-                how = Some(word);
-            }
-            _ => return Err(format!("the modifier `{word}` of {key:?} is not supported here")),
-        }
-    }
+    let (how, all) = How::read(key, words)?;
     let values: Vec<&Value> = match value {
         Value::Array(all) => all.iter().collect(),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_) => vec![value],
     };
-    let asks = values.into_iter().map(|value| ask(key, how, cased, value)).collect::<Result<_, _>>()?;
+    let asks = values.into_iter().map(|value| Ask::read(key, &how, value)).collect::<Result<_, _>>()?;
     Ok(Item { field, asks, all })
-}
-
-fn ask(key: &str, how: Option<&str>, cased: bool, value: &Value) -> Result<Ask, String> {
-    let text = match value {
-        Value::String(text) => text.clone(),
-        Value::Number(number) => number.to_string(),
-        Value::Bool(there) if how == Some("exists") => return Ok(Ask::Exists(*there)),
-        Value::Bool(yes) => yes.to_string(),
-        Value::Null if how.is_none() => return Ok(Ask::Exists(false)),
-        Value::Null | Value::Array(_) | Value::Object(_) => {
-            return Err(format!("{key:?} is compared with {value}"));
-        }
-    };
-    let comparison = match how {
-        Some("lt") => Some(Comparison::Less),
-        Some("lte") => Some(Comparison::AtMost),
-        Some("gt") => Some(Comparison::Greater),
-        Some("gte") => Some(Comparison::AtLeast),
-        Some(_) | None => None,
-    };
-    if let Some(comparison) = comparison {
-        let number = Decimal::parse(&text).ok_or_else(|| format!("{key:?} is compared with {text:?}"))?;
-        return Ok(Ask::Number(Bounds(vec![(comparison, number)])));
-    }
-    if how == Some("exists") {
-        return Err(format!("{key:?} is neither true nor false but {text:?}"));
-    }
-    let mut pattern = glob(&if cased { text } else { text.to_lowercase() });
-    if matches!(how, Some("contains" | "endswith")) {
-        pattern.insert(0, Glob::Any);
-    }
-    if matches!(how, Some("contains" | "startswith")) {
-        pattern.push(Glob::Any);
-    }
-    Ok(Ask::Text { pattern, cased })
-}
-
-/// Sigma's wildcards; a backslash takes the meaning from a star, a question mark or a backslash.
-fn glob(text: &str) -> Vec<Glob> {
-    let mut pattern = Vec::new();
-    let mut chars = text.chars().peekable();
-    while let Some(c) = chars.next() {
-        pattern.push(match c {
-            '\\' => Glob::Char(chars.next_if(|next| "*?\\".contains(*next)).unwrap_or('\\')),
-            '*' => Glob::Any,
-            '?' => Glob::One,
-            _ => Glob::Char(c),
-        });
-    }
-    pattern
-}
-
-/// Whether a text fits: where a letter does not, the last star takes in one more.
-fn fits(pattern: &[Glob], text: &str) -> bool {
-    let text: Vec<char> = text.chars().collect();
-    let (mut at, mut place, mut star) = (0, 0, None);
-    while at < text.len() {
-        match pattern.get(place) {
-            Some(Glob::Any) => {
-                star = Some((place, at));
-                place += 1;
-            }
-            Some(Glob::One) => (at, place) = (at + 1, place + 1),
-            Some(Glob::Char(c)) if *c == text[at] => (at, place) = (at + 1, place + 1),
-            Some(Glob::Char(_)) | None => {
-                let Some((before, from)) = star else { return false };
-                star = Some((before, from + 1));
-                (at, place) = (from + 1, before + 1);
-            }
-        }
-    }
-    pattern[place..].iter().all(|glob| *glob == Glob::Any)
 }
 
 #[cfg(test)]
@@ -208,8 +145,9 @@ mod tests {
     use super::*;
 
     fn filter(yaml: &str) -> Result<Filter, String> {
-        let spec: FilterSpec = serde_saphyr::from_str(yaml).map_err(|error| error.to_string())?;
-        Filter::of(&spec, None)
+        let yaml = format!("title: T\nfilter:\n  {}", yaml.replace('\n', "\n  "));
+        let file: FilterFile = serde_saphyr::from_str(&yaml).map_err(|error| error.to_string())?;
+        Filter::of(&file, None)
     }
 
     fn passes(yaml: &str, fields: &[(&str, &str)]) -> bool {
@@ -244,9 +182,39 @@ condition: s",
     }
 
     #[test]
+    fn patterns_and_networks_are_asked_for() {
+        let re = "s: {L|re: 'a[0-9]+$'}\ncondition: s";
+        assert!(passes(re, &[("L", "xa12")]) && !passes(re, &[("L", "XA12")]) && !passes(re, &[]));
+        assert!(passes("s: {L|re|i: '^A'}\ncondition: s", &[("L", "ab")]));
+        assert!(passes("s: {L|re|m|s: '^b.c$'}\ncondition: s", &[("L", "a\nb\nc")]));
+        assert!(!passes("s: {L|re|all: [a, b]}\ncondition: s", &[("L", "xa")]));
+        let cidr = "s: {L|cidr: [10.0.0.0/8, '2001:db8::/33', 0.0.0.0/32]}\ncondition: s";
+        for (text, within) in [
+            ("10.255.0.1", true),
+            ("11.0.0.0", false),
+            ("::ffff:10.1.1.1", true),
+            ("2001:db8:7fff::1", true),
+            ("2001:db8:8000::1", false),
+            ("0.0.0.0", true),
+            ("ten", false),
+        ] {
+            assert_eq!(passes(cidr, &[("L", text)]), within, "{text}");
+        }
+        assert!(passes("s: {L|cidr: 0.0.0.0/0}\ncondition: s", &[("L", "203.0.113.9")]));
+        assert!(!passes("s: {L|cidr: 0.0.0.0/0}\ncondition: s", &[("L", "::1")]));
+    }
+
+    #[test]
     fn what_is_not_supported_is_told() {
         for (yaml, what) in [
-            ("s: {L|re: a}\ncondition: s", "`re`"),
+            ("s: {L|base64: a}\ncondition: s", "`base64`"),
+            ("s: {L|re: '(a'}\ncondition: s", "unclosed group"),
+            ("s: {L|re: '(?=a)'}\ncondition: s", "look-around"),
+            ("s: {L|i: a}\ncondition: s", "`i`"),
+            ("s: {L|re|contains: a}\ncondition: s", "`contains`"),
+            ("s: {L|re|cased: a}\ncondition: s", "`cased`"),
+            ("s: {L|cidr: 10.0.0.0/33}\ncondition: s", "is no network"),
+            ("s: {L|cidr: [10.0.0.1/8]}\ncondition: s", "is no network"),
             ("s: [word]\ncondition: s", "without a field"),
             ("s: {L: a}\ncondition: t", "none of"),
             ("s: {L|lt: a}\ncondition: s", "compared with"),

@@ -4,6 +4,7 @@
 //! several documents in a file, filters; and pySigma's expressions as a temporal condition. What cannot be read is a load
 //! error. An `examples:` list beside Sigma's keys holds alerts and the number of findings that they must give.
 
+mod ask;
 pub mod documents;
 pub mod expression;
 pub mod field;
@@ -19,12 +20,13 @@ use std::path::Path;
 pub use expression::Expression;
 pub use field::{Field, FieldName};
 pub use file::{CorrelationExample, CorrelationFile};
-pub use filter::Filter;
+pub use filter::{Filter, Scope};
 pub use rule::{
     Bounds, Comparison, Correlation, Extent, Fires, Input, Lookup, Sequence, Source, Test, Window,
 };
 
 use super::fault::Fault;
+use super::rule::Rules;
 
 /// The correlations of a plan, and what keeps alerts from counting in them.
 #[derive(Clone, Debug, Default)]
@@ -52,6 +54,19 @@ impl Correlations {
             }
         }
         resolve::resolve(documents, faults)
+    }
+
+    /// Tells the filters of which log source the plan's detection rules are.
+    pub fn know(&mut self, rules: &Rules) {
+        for scope in self.filters.iter_mut().filter_map(|filter| filter.scope.as_mut()) {
+            // An id is one rule's, a title may be several rules': what an id says stands.
+            for (rule, source) in rules.sources() {
+                scope.know([rule.title.as_str()], source);
+            }
+            for (rule, source) in rules.sources() {
+                scope.know([rule.key.as_str()], source);
+            }
+        }
     }
 
     /// The rule at `at` with those whose findings it takes in, and all filters: what an example of it runs. The rule is the

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use super::documents::{Document, Kind};
 use super::field::FieldName;
 use super::file::{BaseRule, CorrelationFile, CorrelationSpec, FilterFile};
-use super::rule::{Correlation, Extent, Input, Lookup, Source, Test, Window};
+use super::rule::{Correlation, Extent, Input, Lookup, Source, Window};
 use super::test::Wrong;
 use super::{Correlations, Filter, timespan};
 use crate::plan::fault::Fault;
@@ -66,9 +66,18 @@ pub fn resolve(documents: Vec<(PathBuf, Document)>, faults: &mut Vec<Fault>) -> 
         let names = names.filter(|names| !names.iter().any(|name| name == "any"));
         let names = names.map(|names| names.iter().flat_map(|name| all.alerts(name)).collect());
         let cure = "see Sigma's filters; the selection's fields are those of `group-by`".to_owned();
-        Filter::of(&filter.of.filter, names).map_err(|what| faults.push(filter.fault((what, cure)))).ok()
+        Filter::of(&filter.of, names).map_err(|what| faults.push(filter.fault((what, cure)))).ok()
     });
-    Correlations { filters: filters.collect(), rules: linked(rules, &all) }
+    let mut filters: Vec<Filter> = filters.collect();
+    for base in &all.bases {
+        let read = base.logsource.clone().and_then(|said| serde_json::from_value(said).ok());
+        let Some(source) = read.as_ref().map(super::filter::source) else { continue };
+        let names = [base.name.as_deref(), base.id.as_deref(), Some(base.title.as_str())];
+        for scope in filters.iter_mut().filter_map(|filter| filter.scope.as_mut()) {
+            scope.know(names.into_iter().flatten(), &source);
+        }
+    }
+    Correlations { filters, rules: linked(rules, &all) }
 }
 
 impl All {
@@ -174,10 +183,6 @@ impl All {
         let mut wrong = Vec::new();
         let (test, fields) = super::test::test(spec, &names).map_err(|more| wrong.push(more)).ok().unzip();
         let extent = extent(spec).map_err(|more| wrong.push(more)).ok();
-        if matches!(test, Some(Test::Ordered(_))) && spec.window != Window::Sliding {
-            let cure = "leave `window` out, or make it a temporal".to_owned();
-            wrong.push(("a temporal_ordered has a sliding window alone".to_owned(), cure));
-        }
         let group_by = spec.group_by.as_ref().map(|fields| fields.0.clone()).unwrap_or_default();
         if let Some(alias) = spec.aliases.values().flat_map(|of| of.keys()).find(|rule| !names.contains(rule))
         {
