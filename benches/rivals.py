@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -111,12 +112,52 @@ def agreement(truth: Path, work: Path) -> str:
     return ", ".join(f"{name} {told['n']} {equal(name, told)}" for name, told in said.items())
 
 
+def latency(plan: Path, alerts: Path, work: Path, rate: int, seconds: int) -> None:
+    """From the writing of the line that completes a finding to the reading of the finding, at so many lines a second."""
+    from common import loads, ms
+
+    lines = alerts.read_bytes().splitlines(keepends=True)[: rate * seconds]
+    command = [QUELL, "run", "--stdin", "--flow", plan, "--archive", work / "archive", "--findings", "-", "--output", "json"]
+    run = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    heard: list = []
+    reader = threading.Thread(target=lambda: heard.extend((time.monotonic(), line) for line in run.stdout))
+    reader.start()
+    time.sleep(2)
+    written, step, start = {}, max(1, rate // 1000), time.monotonic()
+    for at in range(0, len(lines), step):
+        time.sleep(max(0.0, start + at / rate - time.monotonic()))
+        now = time.monotonic()
+        for line in lines[at : at + step]:
+            alert = loads(line)
+            when = ms(alert["time"])
+            written.setdefault(("w1", f"{alert['rule_id']} {alert['src_ip']}", when), now)
+            written.setdefault(("w2", alert["host"], when), now)
+        run.stdin.write(b"".join(lines[at : at + step]))
+        run.stdin.flush()
+    time.sleep(1)
+    run.stdin.close()
+    run.wait()
+    reader.join()
+    waits: dict = {"w1": [], "w2": []}
+    for at, line in heard:
+        said = loads(line)
+        if said.get("diff", 0) > 0:
+            whole, _, part = said["time"].rstrip("Z").partition(".")
+            key = said["correlation"], said["group"], ms(f"{whole}.{part:0<3}Z")
+            waits[key[0]].append((at - written[key]) * 1000)
+    for name, all_waits in waits.items():
+        all_waits.sort()
+        p50, p99 = (all_waits[int((len(all_waits) - 1) * share)] for share in (0.5, 0.99))
+        print(f"latency {name} at {rate} alerts/s: {len(all_waits)} findings, p50 {p50:.2f} ms, p99 {p99:.2f} ms, most {all_waits[-1]:.2f} ms")
+
+
 def main() -> None:
     options = argparse.ArgumentParser()
     options.add_argument("--n", type=int, default=200_000)
     options.add_argument("--rounds", type=int, default=5)
     options.add_argument("--only", default="")
     options.add_argument("--json")
+    options.add_argument("--latency", type=int, metavar="RATE", help="Quell's detection latency alone, at RATE alerts a second")
     options = options.parse_args()
     data = Path(os.environ.get("PEERS_DATA", "/tmp/peers_data"))
     data.mkdir(exist_ok=True)
@@ -130,6 +171,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         plan, work = quell_plan(Path(folder) / "plan"), Path(folder) / "work"
         work.mkdir()
+        if options.latency:
+            return latency(plan, alerts, work, options.latency, 15)
         wanted = options.only.split(",")
         chosen = [engine for engine in engines(plan, work) if any(name in engine[0] for name in wanted)]
         starts, runs, agrees = {}, {engine[0]: [] for engine in chosen}, {}

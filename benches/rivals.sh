@@ -3,6 +3,7 @@
 # count and a sequence, findings out. Each round runs every engine once, in turn; medians of all rounds are told.
 #
 #   benches/rivals.sh [--n 200000] [--rounds 5] [--only quell,dbsp,duckdb] [--json FILE]
+#   benches/rivals.sh --latency 5000      # how soon Quell says a finding
 #
 # Needs a folder with the rivals' scripts (PEERS, default ../shared/peers), a Python with numpy, psutil, pyarrow and those of the
 # rivals that should run (PY, default python3), and, where they are wanted, dbsp's binary (DBSP) and rsigma's (RSIGMA).

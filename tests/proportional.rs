@@ -169,6 +169,7 @@ fn wiring(names: &Arc<Names>) -> Wiring {
         link: plan.pipeline.link.clone(),
         correlations: Compiled::all(&plan.correlations, names),
         dedup_s: plan.dedup_s,
+        ends_at: quell::plan::pipeline::EndsAt::Actions,
         proposing: Proposing {
             playbooks: plan.playbooks.clone().into(),
             policy: Arc::new(plan.policy.clone()),

@@ -221,6 +221,8 @@ mod tests {
             plan_hash: Sym::EMPTY,
             simulated: false,
             kill: PathBuf::new(),
+            crier: None,
+            asks: None,
             under_way: UnderWay::default(),
         };
         let incident = plan.incident("a", 10, "T1021", "host:h1");

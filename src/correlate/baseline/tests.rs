@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
-use crate::record::{AlertId, Entity, Names, Role, Severity, Tactics};
+use crate::record::{AlertId, Entity, Names, Role, Severity, Tactics, Tick};
 
 fn alert(names: &Names, tick: Tick, users: &[u8], hosts: &[u8]) -> Alert {
     let of = |kind, prefix: &'static str, values: &[u8]| {
