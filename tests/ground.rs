@@ -184,7 +184,7 @@ fn parts_carry_what_was_executed_and_what_was_denied() {
     world.says_the_same(&archive, "again");
 }
 
-/// Parted when mallory is listed; apart while that is so; joined when mallory links again.
+/// Parted when mallory is listed; apart while that is so; joining when mallory links again.
 fn listed(world: &World, name: &str, more: &[&str], killed: bool) -> PathBuf {
     let archive = world.path(name);
     world.site.forget();
@@ -202,19 +202,25 @@ fn listed(world: &World, name: &str, more: &[&str], killed: bool) -> PathBuf {
     }
     let web = Line { host: "web-1", ip: "203.0.113.5", user: "mallory", ..Line::default() };
     let db = Line { host: "db-2", ip: "203.0.113.7", user: "mallory", ..Line::default() };
-    world.append(&[db.with("steal", 960).text(), web.with("wipe", 1_000).text(), noise(1_100)].concat());
-    taken(&archive, 40);
+    let mail = Line { host: "mail-3", user: "mallory", ..Line::default() };
+    let more = [db.with("steal", 960), web.with("wipe", 1_000), mail.with("read", 1_020)];
+    world.append(&(more.map(|line| line.text()).concat() + &noise(1_100)));
+    taken(&archive, 41);
     assert_eq!(home(&archive, "web-1 wipe 1000"), home(&archive, "web-1 scan 0"));
     assert_eq!(home(&archive, "db-2 steal 960"), home(&archive, "db-2 copy 300"));
     assert!(apart(), "mallory does not link");
+    let parts = ["web-1 scan 0", "db-2 copy 300"].map(|alert| home(&archive, alert));
+    assert!(!parts.contains(&home(&archive, "mail-3 read 1020")), "mallory does not link");
     let before = heard(&archive, "context");
     world.never_link(&[]);
     until("the list is taken", || (heard(&archive, "context") > before).then_some(()));
-    world.append(&[db.with("sell", 1_200).text(), web.with("send", 1_260).text(), noise(2_100)].concat());
-    taken(&archive, 43);
+    // What comes by it from now on joins; two incidents that have grown apart need more than one account to be one again.
+    let mail = Line { host: "mail-4", ..mail };
+    world.append(&[db.with("sell", 1_200).text(), mail.with("send", 1_260).text(), noise(2_100)].concat());
+    taken(&archive, 44);
     assert_eq!(count(&live.stop(), "divergences"), 0);
     held(&archive);
-    assert!(!apart(), "mallory links again");
+    assert_eq!(home(&archive, "mail-4 send 1260"), home(&archive, "db-2 sell 1200"), "mallory links again");
     archive
 }
 

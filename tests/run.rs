@@ -12,9 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use common::live::{Live, NDJSON, heard, post, posted, taken, until};
-use common::{
-    acting_plan, agrees, asking_plan, copy, count, digest, done, edges, held, quell, replay, root, said, site,
-};
+use common::{acting_plan, agrees, copy, count, digest, done, edges, held, quell, replay, root, said, site};
 use quell::archive::{DecisionLine, IncidentLine, Reader};
 use quell::record::{IncidentId, IncidentState, InputKind, Names, Ruling};
 
@@ -472,55 +470,4 @@ fn a_kill_file_holds_everything_back() {
     let summary = live.stop();
     assert!(summary["decisions"]["execute"].as_u64() > Some(0), "{summary}");
     assert_eq!(count(&summary, "actions"), 0, "{summary}");
-}
-
-#[test]
-fn findings_are_said_at_once_and_taken_back() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let plans = folder.path().join("plan");
-    let flow = asking_plan(&plans);
-    std::fs::write(&flow, text(&flow) + "ends_at: findings\n").expect("room for the plan");
-    let rule = "title: thrice\ncorrelation: {type: event_count, rules: [R1], group-by: [host], timespan: 5m, condition: {eq: 3}}\n";
-    std::fs::write(plans.join("correlations/thrice.yml"), rule).expect("room for the plan");
-    let (archive, cried) = (folder.path().join("live"), folder.path().join("cried"));
-    let mut command = quell();
-    command
-        .args(["run", "--stdin", "--flow"])
-        .arg(&flow)
-        .arg("--archive")
-        .arg(&archive)
-        .arg("--findings")
-        .arg(&cried);
-    let mut run = command.stdin(std::process::Stdio::piped()).spawn().expect("it starts");
-    let mut input = run.stdin.take().expect("a pipe");
-    let mut say = |second: u32| {
-        let line = format!(
-            r#"{{"id":"a{second}","time":"2026-01-01T00:00:{second:02}Z","product":"edr","rule_id":"R1","rule_name":"x","host":"web-1","user":"ada"}}"#
-        );
-        writeln!(input, "{line}").and_then(|()| input.flush()).expect("it reads");
-    };
-    let lines = |many: usize| {
-        until("it is said", || {
-            let said = std::fs::read_to_string(&cried).unwrap_or_default();
-            let said: Vec<serde_json::Value> =
-                said.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
-            (said.len() == many).then_some(said)
-        })
-    };
-    [10, 20, 30].into_iter().for_each(&mut say);
-    let first = lines(1);
-    assert_eq!((&first[0]["group"], &first[0]["diff"]), (&"web-1".into(), &1.into()), "{first:?}");
-    assert_eq!(first[0]["time"], "2026-01-01T00:00:30Z");
-    assert_eq!(first[0]["alert_ids"].as_array().map(Vec::len), Some(3));
-    // One more, late, is the second of four.
-    say(15);
-    let said = lines(3);
-    let mut then: Vec<String> =
-        said[1..].iter().map(|cry| format!("{} {}", cry["time"], cry["diff"])).collect();
-    then.sort();
-    assert_eq!(then, ["\"2026-01-01T00:00:20Z\" 1", "\"2026-01-01T00:00:30Z\" -1"]);
-    drop(input);
-    // Standard input ends the run; what stands is what was said.
-    assert!(run.wait().expect("it ends").success());
-    assert!(digest(&archive)["matches"].starts_with('1'), "{:?}", digest(&archive)["matches"]);
 }
