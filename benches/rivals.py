@@ -84,6 +84,19 @@ def engines(plan: Path, work: Path):
         yield "flink 2", f"./flink.sh {{i}} {out} 2 w1,w2", {}, None
 
 
+def watch(pid: int, peak: list) -> None:
+    """Looks at a process's memory until it ends: what the kernel counts begins with this script's own."""
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+            peak.append(process.memory_info().rss)
+            time.sleep(0.01)
+    except psutil.Error:
+        pass
+
+
 def run(command: str, environment: dict, source: Path, work: Path):
     """Seconds, CPU seconds and MiB of one run."""
     for old in work.glob("*"):
@@ -93,12 +106,16 @@ def run(command: str, environment: dict, source: Path, work: Path):
         start = time.monotonic()
         command = "exec " + command.format(i=source)
         child = subprocess.Popen(command, shell=True, cwd=PEERS, env=environment, stdout=subprocess.DEVNULL, stderr=errors)
+        peak: list = []
+        watcher = threading.Thread(target=watch, args=(child.pid, peak))
+        watcher.start()
         _, status, used = os.wait4(child.pid, 0)
         child.returncode = status
         seconds = time.monotonic() - start
+        watcher.join()
     if status:
         sys.exit(f"rivals: {command}\nexit {status}: {(work / 'errors').read_text()[-800:]}")
-    return seconds, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
+    return seconds, used.ru_utime + used.ru_stime, max(peak, default=0) / 2**20
 
 
 def agreement(truth: Path, work: Path) -> str:
