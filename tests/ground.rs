@@ -204,7 +204,7 @@ fn listed(world: &World, name: &str, more: &[&str], killed: bool) -> PathBuf {
     let db = Line { host: "db-2", ip: "203.0.113.7", user: "mallory", ..Line::default() };
     let mail = Line { host: "mail-3", user: "mallory", ..Line::default() };
     let more = [db.with("steal", 960), web.with("wipe", 1_000), mail.with("read", 1_020)];
-    world.append(&(more.map(|line| line.text()).concat() + &noise(1_100)));
+    world.append(&(more.map(Line::text).concat() + &noise(1_100)));
     taken(&archive, 41);
     assert_eq!(home(&archive, "web-1 wipe 1000"), home(&archive, "web-1 scan 0"));
     assert_eq!(home(&archive, "db-2 steal 960"), home(&archive, "db-2 copy 300"));

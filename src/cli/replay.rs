@@ -54,7 +54,7 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     workers: u16,
     /// Records of an epoch; results do not depend on it.
-    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     batch: u32,
     /// Keep the files' own order, and its lateness, instead of sorting by event time.
     #[arg(long)]
@@ -311,8 +311,7 @@ fn feed(
     let parsing = Parsing { files, mappings: plan.mappings().into(), names, limits };
     let progress = Progress::start(bytes);
     if args.arrival {
-        let threads = setup::cores().div_ceil(2);
-        let mut feed = ArrivalFeed::open(&parsing, plan.lateness_s, args.batch as usize, threads)?;
+        let mut feed = ArrivalFeed::open(&parsing, plan.lateness_s, args.batch as usize, setup::cores())?;
         while let Some(batch) = feed.next(|bytes, _| progress.at(bytes))? {
             if !run.take(batch) {
                 break;

@@ -117,7 +117,7 @@ impl Normalizer {
         let words = Words {
             names,
             syms: Memo::new(12),
-            entities: Memo::new(18),
+            entities: Memo::new(17),
             severities: Memo::new(10),
             attacks: Memo::new(10),
             routes: Memo::new(10),

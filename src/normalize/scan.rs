@@ -1,7 +1,7 @@
 //! Scan: the straight way through a record's JSON. What is not plain, it leaves to [`super::extract`].
 //!
-//! It takes a part of what serde_json takes, with the same values, and nothing else: whatever it is not sure of (an
-//! escape in a wanted key, deep nesting, any fault) it gives up, and the record is read again by serde_json, whose word
+//! It takes a part of what `serde_json` takes, with the same values, and nothing else: whatever it is not sure of (an
+//! escape in a wanted key, deep nesting, any fault) it gives up, and the record is read again by `serde_json`, whose word
 //! counts. So it can be fast and simple, and need not tell what is wrong. A test holds the two to each other.
 
 use std::borrow::Cow;
@@ -213,7 +213,7 @@ impl<'a> Scan<'_, '_, 'a> {
     }
 }
 
-/// Any other number, as serde_json reads it.
+/// Any other number, as `serde_json` reads it.
 fn number(text: &str) -> Option<Value<'static>> {
     let number: serde_json::Number = serde_json::from_str(text).ok()?;
     let signed = number.as_i64().map(Value::Int);
@@ -265,10 +265,11 @@ mod tests {
 
     fn shown(paths: &Paths, slots: &Slots<'_>) -> String {
         let all = |slot| slots.all(slot).map(|value| format!("{value:?}")).collect::<Vec<_>>();
-        (0..u16::try_from(paths.len()).unwrap()).map(|slot| format!("{:?}", all(slot))).collect()
+        let every: Vec<_> = (0..u16::try_from(paths.len()).unwrap()).map(all).collect();
+        format!("{every:?}")
     }
 
-    /// Where the straight way goes through it says what serde_json says; whether it did.
+    /// Where the straight way goes through it says what `serde_json` says; whether it did.
     fn agrees(text: &str) -> bool {
         let paths = paths();
         let mut slots = Slots::new(paths.len());
@@ -282,7 +283,7 @@ mod tests {
     #[test]
     fn plain_records_go_straight_and_faults_do_not() {
         for text in [
-            r#"{}"#,
+            "{}",
             r#" { "a" : "x" , "b":{"c":[1,-2,3.5e-3]},"z":{"a":[{"q":null}]}, "é":true} "#,
             r#"{"a":"\u00e9\n\"","z":"\ud800 \\ \/","d":123456789012345678,"b":18446744073709551615}"#,
             r#"{"a":-0,"a":0,"z":1E400}"#,

@@ -15,7 +15,7 @@ pub fn spared(mappings: &[Mapping], correlations: &Correlations) -> Vec<Mapping>
         for entity in &mut mapping.entities {
             entity.spare = !asked.iter().flat_map(|name| &name.known).any(|field| is(*field, entity));
         }
-        if !left_over {
+        if !left_over || mapping.unmapped == Unmapped::Drop {
             mapping.unmapped = Unmapped::Drop;
             mapping.attacks.clear();
         }

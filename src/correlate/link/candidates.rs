@@ -38,6 +38,7 @@ pub(super) struct Candidates {
 }
 
 /// What a link rests on, before it is known whether the incident may be joined.
+#[derive(Clone, Copy)]
 struct Clue {
     kind: &'static str,
     entity: Option<Entity>,

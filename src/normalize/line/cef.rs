@@ -1,4 +1,4 @@
-//! CEF, ArcSight's Common Event Format, version 0 and 1: `CEF:0|vendor|product|version|id|name|severity|key=value ...`.
+//! CEF, `ArcSight`'s Common Event Format, version 0 and 1: `CEF:0|vendor|product|version|id|name|severity|key=value ...`.
 //!
 //! In the header `\|` and `\\` are escapes; in the extension `\=`, `\\`, `\n` and `\r`. Values hold blanks, and many that
 //! write CEF leave `=` in values as it is: only where a key stands between a blank and `=` does a value end.

@@ -1,5 +1,7 @@
 //! Lines: each format as it is met, what is broken, and two round trips.
 
+use std::fmt::Write;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -228,14 +230,14 @@ proptest! {
     ) {
         let mut text = "<13>1 - h a - - ".to_owned();
         for (at, (id, values)) in elements.iter().enumerate() {
-            text += &format!("[{at}{id}");
+            write!(text, "[{at}{id}").expect("memory");
             for (at, value) in values.iter().enumerate() {
                 let escaped = value.replace('\\', "\\\\").replace('"', "\\\"").replace(']', "\\]");
-                text += &format!(" p{at}=\"{escaped}\"");
+                write!(text, " p{at}=\"{escaped}\"").expect("memory");
             }
             text += "]";
         }
-        text += &format!(" {message}");
+        write!(text, " {message}").expect("memory");
         let line = Line::read(&text).expect("it is whole");
         for (at, (id, values)) in elements.iter().enumerate() {
             for (name, wanted) in values.iter().enumerate() {
