@@ -111,10 +111,11 @@ fn scan(version: &Version, rows: &BTreeSet<Row>) -> String {
     flaws.sort_by_key(|n| Reverse((*n < 80, *n)));
     let owners: BTreeSet<u8> = of("asset").into_iter().collect();
     format!(
-        "{} {owners:?} {} {} {zones:?} {} {flaws:?} {} {} {}",
+        "{} {owners:?} {} {} of {} {zones:?} {} {flaws:?} {} {} {}",
         max(&of("asset")),
         max(&of("identity")),
         max(&of("indicator")),
+        of("indicator").len(),
         zones.contains(&33),
         max(&flaws),
         seen.iter().map(|n| u64::from(*n)).sum::<u64>(),
@@ -129,11 +130,12 @@ fn text(facts: &ContextFacts, names: &Names) -> String {
         of.iter().map(|name| last(names.get(*name))).collect()
     };
     format!(
-        "{} {:?} {} {} {:?} {} {:?} {} {} {}",
+        "{} {:?} {} {} of {} {:?} {} {:?} {} {} {}",
         facts.criticality,
         numbers(&facts.owners).into_iter().collect::<BTreeSet<_>>(),
         facts.privilege,
         facts.indicator,
+        facts.indicators.len(),
         numbers(&facts.zones).into_iter().collect::<BTreeSet<_>>(),
         facts.exposed,
         numbers(&facts.vulnerabilities),
