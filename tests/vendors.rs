@@ -13,10 +13,10 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::sync::Arc;
 
-use common::{asking_plan, real, root};
+use common::{asking_plan, real, root, source};
 use flate2::read::GzDecoder;
 use quell::ingest::Chunk;
-use quell::normalize::{Normalizer, Parsed, SourceSettings};
+use quell::normalize::{Normalizer, Parsed};
 use quell::plan::catalog::Parts;
 use quell::record::Names;
 use serde_json::Value;
@@ -57,14 +57,7 @@ struct Sums {
 
 fn read(parts: &Parts, samples: &[Value]) -> Sums {
     let names = Arc::new(Names::default());
-    let settings = SourceSettings {
-        name: names.intern("samples"),
-        tenant: names.intern("default"),
-        tenant_from_field: false,
-        zone: jiff::tz::TimeZone::UTC,
-        as_of: 1_893_456_000_000,
-        future_max_ms: 86_400_000,
-    };
+    let settings = source("samples", &names);
     let mut normalizer = Normalizer::new(&parts.mappings, settings, Arc::clone(&names));
     let (mut sums, mut parsed) = (Sums::default(), Parsed::default());
     for (sample, at) in samples.iter().zip(0..) {

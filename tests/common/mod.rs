@@ -13,12 +13,25 @@ use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 
 use quell::archive::Reader;
+use quell::normalize::SourceSettings;
 use quell::record::{AlertId, IncidentId, Names};
 use quell::replay::generate::{Settings, generate};
 use serde_json::Value;
 
 /// Time as of which all tests replay: after every alert of theirs.
 pub const AS_OF: &str = "2026-03-01T00:00:00Z";
+
+/// A source of that name, of a time long after every record of the tests.
+pub fn source(name: &str, names: &Names) -> SourceSettings {
+    SourceSettings {
+        name: names.intern(name),
+        tenant: names.intern("default"),
+        tenant_from_field: false,
+        zone: jiff::tz::TimeZone::UTC,
+        as_of: 1_893_456_000_000,
+        future_max_ms: 86_400_000,
+    }
+}
 
 /// The repository's folder.
 pub fn root() -> &'static Path {

@@ -10,10 +10,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use common::{asking_plan, conserved, count, digest, real, replay, summary};
+use common::{asking_plan, conserved, count, digest, real, replay, source, summary};
 use quell::archive::Reader;
 use quell::ingest::{Framed, Framer, Limits, Origin};
-use quell::normalize::{Normalizer, Parsed, SourceSettings};
+use quell::normalize::{Normalizer, Parsed};
 use quell::plan::catalog::Parts;
 use quell::record::{AlertId, IncidentId, Names};
 use tempfile::TempDir;
@@ -65,18 +65,11 @@ fn parts() -> Option<Parts> {
 /// The rules of the alerts that records become, in order; with what was ignored and rejected.
 fn detect(parts: &Parts, text: &str) -> (Vec<String>, u64, Vec<String>) {
     let names = Arc::new(Names::default());
-    let (name, tenant) = (names.intern("events"), names.intern("default"));
-    let settings = SourceSettings {
-        name,
-        tenant,
-        tenant_from_field: false,
-        zone: jiff::tz::TimeZone::UTC,
-        as_of: 1_893_456_000_000,
-        future_max_ms: 86_400_000,
-    };
+    let settings = source("events", &names);
+    let origin = Origin { source: settings.name, tenant: settings.tenant };
     let mut normalizer = Normalizer::new(&parts.mappings, settings, Arc::clone(&names));
     let mut framed = Vec::new();
-    let mut framer = Framer::new(Origin { source: name, tenant }, Limits::default());
+    let mut framer = Framer::new(origin, Limits::default());
     framer.feed(text.as_bytes(), &mut framed);
     framer.finish(&mut framed);
     let (mut parsed, mut rules, mut ignored, mut rejects) = (Parsed::default(), Vec::new(), 0, Vec::new());

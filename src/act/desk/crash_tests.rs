@@ -1,6 +1,7 @@
 //! Tests: what a crash at each point around a call leaves behind, and what the next process makes of it. The desk is
 //! dropped where a process would die: what is not in the ledger by then is lost.
 
+use super::tests::desk;
 use super::*;
 use crate::act::server::{Reply, Server};
 use crate::act::webhook::{Webhook, WebhookSettings};
@@ -31,13 +32,7 @@ fn open(plan: &Plan, dir: &Path, server: &Server) -> Desk {
         parallel_max: 4,
     };
     let executor = Executor::Webhook(Webhook::new(settings).unwrap());
-    Desk::open(
-        dir,
-        executor,
-        (plan.playbooks.clone().into(), Arc::new(plan.policy.clone())),
-        Arc::clone(&plan.names),
-    )
-    .unwrap()
+    desk(plan, dir, executor)
 }
 
 fn rulings(plan: &Plan) -> Handed {

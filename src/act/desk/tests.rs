@@ -30,7 +30,7 @@ fn certain() -> Executor {
     Executor::Simulate(Box::new(Environment::parse(&text, Truth::default()).unwrap()))
 }
 
-fn desk(plan: &Plan, dir: &Path, executor: Executor) -> Desk {
+pub(super) fn desk(plan: &Plan, dir: &Path, executor: Executor) -> Desk {
     Desk::open(
         dir,
         executor,

@@ -1,5 +1,6 @@
 //! Tests: what stands on withdrawn ground is undone once, where policy and people let it, and never where others hold it.
 
+use super::tests::desk as open;
 use super::*;
 use crate::act::server::{Reply, Server};
 use crate::act::simulate::{Environment, Truth};
@@ -34,11 +35,6 @@ fn calling(server: &Server) -> Executor {
         parallel_max: 4,
     };
     Executor::Webhook(Webhook::new(settings).unwrap())
-}
-
-fn open(plan: &Plan, dir: &Path, executor: Executor) -> Desk {
-    let ruled_by = (plan.playbooks.clone().into(), Arc::new(plan.policy.clone()));
-    Desk::open(dir, executor, ruled_by, Arc::clone(&plan.names)).unwrap()
 }
 
 /// A block of an address for an incident.

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use super::{Broken, Key, Line};
+use super::{Broken, Key, Line, unescaped_with};
 
 /// The header behind the version.
 const HEADER: [&str; 6] =
@@ -89,19 +89,10 @@ fn custom(begin: usize, line: &mut Line<'_>) {
 }
 
 fn unescaped(text: &str) -> Cow<'_, str> {
-    if !text.contains('\\') {
-        return Cow::Borrowed(text);
-    }
-    let mut plain = String::with_capacity(text.len());
-    let mut rest = text.chars().peekable();
-    while let Some(char) = rest.next() {
-        let escaped = rest.next_if(|next| char == '\\' && matches!(next, '=' | '|' | '\\' | 'n' | 'r'));
-        plain.push(match escaped {
-            Some('n') => '\n',
-            Some('r') => '\r',
-            Some(escaped) => escaped,
-            None => char,
-        });
-    }
-    Cow::Owned(plain)
+    unescaped_with(text, |char| match char {
+        '=' | '|' | '\\' => Some(char),
+        'n' => Some('\n'),
+        'r' => Some('\r'),
+        _ => None,
+    })
 }

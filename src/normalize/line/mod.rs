@@ -153,3 +153,21 @@ impl<'a> Line<'a> {
         json.chain(self.fields.iter().map(|(key, _)| key.path().join("."))).collect()
     }
 }
+
+/// A text without its escapes: `meant` says what a character stands for behind a backslash; before any other a backslash
+/// is itself.
+fn unescaped_with(text: &str, meant: impl Fn(char) -> Option<char>) -> Cow<'_, str> {
+    if !text.contains('\\') {
+        return Cow::Borrowed(text);
+    }
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text.chars();
+    while let Some(char) = rest.next() {
+        let escaped = rest.clone().next().filter(|_| char == '\\').and_then(&meant);
+        if escaped.is_some() {
+            rest.next();
+        }
+        plain.push(escaped.unwrap_or(char));
+    }
+    Cow::Owned(plain)
+}

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use super::{Broken, Key, Line};
+use super::{Broken, Key, Line, unescaped_with};
 
 /// RFC 5424, table 1.
 const FACILITIES: [&str; 24] = [
@@ -105,16 +105,7 @@ fn closing(text: &str) -> Option<usize> {
 
 /// Without the escapes of RFC 5424, section 6.3.3: `\"`, `\\` and `\]`; before anything else a backslash is itself.
 fn unescaped(text: &str) -> Cow<'_, str> {
-    if !text.contains('\\') {
-        return Cow::Borrowed(text);
-    }
-    let mut plain = String::with_capacity(text.len());
-    let mut rest = text.chars().peekable();
-    while let Some(char) = rest.next() {
-        let escaped = rest.next_if(|next| char == '\\' && matches!(next, '"' | '\\' | ']'));
-        plain.push(escaped.unwrap_or(char));
-    }
-    Cow::Owned(plain)
+    unescaped_with(text, |char| matches!(char, '"' | '\\' | ']').then_some(char))
 }
 
 /// What stands behind the time, in RFC 3164's way: host and tag, each of which may be missing.
