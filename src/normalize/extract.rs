@@ -6,6 +6,7 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use super::guesses::Guesses;
 use super::paths::{Node, Paths, ROOT};
 use super::scan::scan;
 use super::value::{Slots, Value};
@@ -13,10 +14,11 @@ use super::value::{Slots, Value};
 /// Fills `slots`, which are clear, from the one JSON object in `text`.
 pub(super) fn extract<'a>(
     paths: &Paths,
+    guesses: &mut Guesses,
     text: &'a str,
     slots: &mut Slots<'a>,
 ) -> Result<(), serde_json::Error> {
-    if scan(paths, text, slots).is_some() {
+    if scan(paths, guesses, text, slots).is_some() {
         return Ok(());
     }
     slots.clear();

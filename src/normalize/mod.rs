@@ -7,8 +7,9 @@
 //! A record that is a line of text (syslog, CEF, LEEF) becomes fields under names of their own (`line`).
 //!
 //! All mappings' field paths are one trie (`paths`), through which a record's JSON is read once, in place
-//! (`extract`); what the mappings may want lies in slots then (`value`). Everything that recurs (names, addresses,
-//! severities, ATT&CK lists) is worked out once and remembered per thread (`memo`).
+//! (`extract`; where it is plain by `scan`, which expects the keys that came before: `guesses`); what the mappings may
+//! want lies in slots then (`value`). Everything that recurs (names, addresses, severities, ATT&CK lists) is worked out
+//! once and remembered per thread (`memo`).
 
 pub mod example;
 
@@ -17,6 +18,7 @@ mod compile;
 mod detect;
 mod event;
 mod extract;
+mod guesses;
 mod scan;
 mod line;
 mod memo;

@@ -12,6 +12,7 @@ use super::canonical::{capped, clean};
 use super::compile::{Compiled, Plan, ProductPlan};
 use super::detect::Said;
 use super::extract::extract;
+use super::guesses::Guesses;
 use super::line::Line;
 use super::memo::Memo;
 use super::refusal::Refusal;
@@ -85,6 +86,7 @@ pub struct Normalizer {
     source: String,
     tenant: String,
     columns: Option<Columns>,
+    guesses: Guesses,
     pub(super) words: Words,
 }
 
@@ -123,7 +125,7 @@ impl Normalizer {
             routes: Memo::new(10),
             scratch: String::new(),
         };
-        Normalizer { plan, settings, frame, source, tenant, columns: None, words }
+        Normalizer { plan, settings, frame, source, tenant, columns: None, guesses: Guesses::new(), words }
     }
 
     /// Moves the ingest time, as each epoch of a live source does.
@@ -173,8 +175,8 @@ impl Normalizer {
                 let of = header.columns.len();
                 columns.read(text, slots).map_err(|fields| Refusal::Fields { fields, columns: of })
             }
-            _ if !is_json(text) => Line::read(text)?.fill(&plan.paths, slots),
-            _ => extract(&plan.paths, text, slots).map_err(|error| Refusal::json(&error)),
+            _ if !is_json(text) => Line::read(text)?.fill(&plan.paths, &mut self.guesses, slots),
+            _ => extract(&plan.paths, &mut self.guesses, text, slots).map_err(|error| Refusal::json(&error)),
         }
     }
 

@@ -6,6 +6,9 @@
 
 use std::borrow::Cow;
 
+use wide::u8x16;
+
+use super::guesses::{Guess, Guesses, START};
 use super::paths::{Node, Paths, ROOT};
 use super::value::{Slots, Value};
 
@@ -16,8 +19,13 @@ const DEPTH_MAX: usize = 64;
 const DIGITS_MAX: usize = 18;
 
 /// Fills `slots` from the one JSON object in `text`; none where it gave up, having filled some.
-pub(super) fn scan<'a>(paths: &Paths, text: &'a str, slots: &mut Slots<'a>) -> Option<()> {
-    let mut scan = Scan { paths, text, bytes: text.as_bytes(), at: 0, slots };
+pub(super) fn scan<'a>(
+    paths: &Paths,
+    guesses: &mut Guesses,
+    text: &'a str,
+    slots: &mut Slots<'a>,
+) -> Option<()> {
+    let mut scan = Scan { paths, guesses, last: START, text, bytes: text.as_bytes(), at: 0, slots };
     scan.space();
     scan.value(Some(ROOT), 0)?;
     scan.space();
@@ -26,6 +34,9 @@ pub(super) fn scan<'a>(paths: &Paths, text: &'a str, slots: &mut Slots<'a>) -> O
 
 struct Scan<'p, 's, 'a> {
     paths: &'p Paths,
+    guesses: &'p mut Guesses,
+    /// The key before.
+    last: Guess,
     text: &'a str,
     bytes: &'a [u8],
     at: usize,
@@ -77,17 +88,7 @@ impl<'a> Scan<'_, '_, 'a> {
             return Some(());
         }
         loop {
-            let (start, plain) = self.string()?;
-            let child = match node {
-                Some(node) if plain => self.paths.step(node, self.text.get(start..self.at - 1)?),
-                // The key's letters are not its bytes.
-                Some(_) => return None,
-                None => None,
-            };
-            self.space();
-            if !self.passes(b':') {
-                return None;
-            }
+            let child = self.key(node)?;
             self.space();
             self.value(child, depth)?;
             self.space();
@@ -99,6 +100,27 @@ impl<'a> Scan<'_, '_, 'a> {
             }
             self.space();
         }
+    }
+
+    /// Passes a key of an object at `node` and the colon; where it leads.
+    fn key(&mut self, node: Option<Node>) -> Option<Option<Node>> {
+        if let Some((guess, length, child)) = self.guesses.next(self.last, node, &self.bytes[self.at..]) {
+            self.last = guess;
+            self.at += length;
+            return Some(child);
+        }
+        let (start, plain) = self.string()?;
+        let child = match node {
+            Some(node) if plain => self.paths.step(node, self.text.get(start..self.at - 1)?),
+            // The key's letters are not its bytes.
+            Some(_) => return None,
+            None => None,
+        };
+        if plain && self.byte() == Some(b':') {
+            self.last = self.guesses.learn(self.last, node, child, &self.bytes[start - 1..=self.at]);
+        }
+        self.space();
+        self.passes(b':').then_some(child)
     }
 
     fn array(&mut self, node: Option<Node>, depth: usize) -> Option<()> {
@@ -138,7 +160,7 @@ impl<'a> Scan<'_, '_, 'a> {
             Cow::Owned(serde_json::from_str(self.text.get(start - 1..self.at)?).ok()?)
         };
         // It may be JSON that a path goes on in.
-        if text.starts_with(['{', '[']) && self.paths.goes_on(at) {
+        if matches!(text.as_bytes().first(), Some(b'{' | b'[')) && self.paths.goes_on(at) {
             return None;
         }
         self.put(node, Value::Text(text));
@@ -220,24 +242,29 @@ fn number(text: &str) -> Option<Value<'static>> {
     signed.or_else(|| number.as_u64().map(Value::Uint)).or_else(|| number.as_f64().map(Value::Float))
 }
 
+/// Bytes that are looked at at once.
+const WIDE: usize = 16;
+
 /// How many bytes come before the first that a string cannot hold as it is: a quote, a backslash, a control character.
 fn telling(bytes: &[u8]) -> usize {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = 0x8080_8080_8080_8080;
     let mut at = 0;
-    while let Some(eight) = bytes.get(at..at + 8) {
-        let word = u64::from_le_bytes(eight.try_into().unwrap_or_default());
-        // A byte's high bit tells that it is zero, or that one before it was: the lowest is right.
-        let zero = |word: u64| word.wrapping_sub(ONES) & !word & HIGH;
-        let control = word.wrapping_sub(ONES * 0x20) & !word & HIGH;
-        let found = zero(word ^ (ONES * u64::from(b'"'))) | zero(word ^ (ONES * u64::from(b'\\'))) | control;
-        if found != 0 {
-            return at + (found.trailing_zeros() / 8) as usize;
+    while let Some(wide) = bytes[at..].first_chunk::<WIDE>() {
+        if let Some(found) = telling_of(*wide) {
+            return at + found;
         }
-        at += 8;
+        at += WIDE;
     }
     let rest = bytes[at..].iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20));
     rest.map_or(bytes.len(), |rest| at + rest)
+}
+
+/// The first telling byte of these.
+fn telling_of(bytes: [u8; WIDE]) -> Option<usize> {
+    let all = u8x16::new(bytes);
+    let is = |byte: u8| all.simd_eq(u8x16::splat(byte));
+    let control = all.min(u8x16::splat(0x1f)).simd_eq(all);
+    let found = (is(b'"') | is(b'\\') | control).to_bitmask();
+    (found != 0).then(|| found.trailing_zeros() as usize)
 }
 
 #[cfg(test)]
@@ -272,10 +299,19 @@ mod tests {
     /// Where the straight way goes through it says what `serde_json` says; whether it did.
     fn agrees(text: &str) -> bool {
         let paths = paths();
+        let mut guesses = Guesses::new();
+        let mut agreed = || agrees_after(&paths, &mut guesses, text);
+        // The first time nothing is known of its keys, then all is.
+        let done = agreed();
+        assert_eq!(done, agreed(), "{text}");
+        done
+    }
+
+    fn agrees_after(paths: &Paths, guesses: &mut Guesses, text: &str) -> bool {
         let mut slots = Slots::new(paths.len());
-        let done = scan(&paths, text, &mut slots);
+        let done = scan(paths, guesses, text, &mut slots);
         if done.is_some() {
-            assert_eq!(whole(&paths, text), Ok(shown(&paths, &slots)), "{text}");
+            assert_eq!(whole(paths, text), Ok(shown(paths, &slots)), "{text}");
         }
         done.is_some()
     }
@@ -370,6 +406,17 @@ mod tests {
             let at = at.index(text.len());
             text[at] = byte.chars().next().unwrap();
             agrees(&text.into_iter().collect::<String>());
+        }
+
+        #[test]
+        fn it_agrees_whatever_came_before(values in prop::collection::vec(json(), 1..6), cut in 0..40usize) {
+            let (paths, mut guesses) = (paths(), Guesses::new());
+            for value in &values {
+                let text = format!("{{\"e\":{value},\"a\":{value}}}");
+                agrees_after(&paths, &mut guesses, &text);
+                // What breaks off where a guess was right.
+                agrees_after(&paths, &mut guesses, &text[..text.floor_char_boundary(cut)]);
+            }
         }
 
         #[test]

@@ -26,6 +26,7 @@ use serde_json::Value as Json;
 use smallvec::SmallVec;
 
 use super::extract::extract;
+use super::guesses::Guesses;
 use super::paths::{Paths, ROOT};
 use super::refusal::Refusal;
 use super::value::{Slots, Value};
@@ -113,9 +114,14 @@ impl<'a> Line<'a> {
     }
 
     /// Fills `slots` with what `paths` ask for.
-    pub(super) fn fill(self, paths: &Paths, slots: &mut Slots<'a>) -> Result<(), Refusal> {
+    pub(super) fn fill(
+        self,
+        paths: &Paths,
+        guesses: &mut Guesses,
+        slots: &mut Slots<'a>,
+    ) -> Result<(), Refusal> {
         if let Some(json) = self.json {
-            extract(paths, json, slots).map_err(|error| Refusal::json(&error))?;
+            extract(paths, guesses, json, slots).map_err(|error| Refusal::json(&error))?;
         }
         for (key, value) in self.fields {
             let leaf = key.path().iter().try_fold(ROOT, |node, key| paths.step(node, key));

@@ -1,0 +1,132 @@
+//! Guesses: which key comes next in a record's JSON, from what came next in those before.
+//!
+//! Records of one producer name the same keys in the same order, so most keys need not be looked for: their bytes are
+//! compared with those that came last time. A wrong guess costs a comparison and changes no result.
+//! State: a bounded number of keys, of which each knows the two that followed it last.
+
+use std::hash::{Hash, Hasher};
+
+use rustc_hash::{FxHashMap, FxHasher};
+
+use super::paths::Node;
+
+/// Keys that are known; attackers choose keys.
+const KEYS_MAX: usize = 4096;
+
+/// Bytes that are compared at once.
+const AT_ONCE: usize = 16;
+
+/// Where every record begins.
+pub(super) const START: Guess = 0;
+
+/// A key that was met, by number.
+pub(super) type Guess = u32;
+
+/// The keys that were met, and what followed them.
+pub(super) struct Guesses {
+    keys: Vec<Key>,
+    by_hash: FxHashMap<u64, Guess>,
+}
+
+struct Key {
+    /// Where the object lies that the key is of; none where nobody asks for what is in it.
+    of: Option<Node>,
+    /// Where it leads.
+    to: Option<Node>,
+    /// `"key":`, whole.
+    bytes: Box<[u8]>,
+    /// Its first bytes, the rest zero.
+    word: u128,
+    /// Which bits of these count.
+    mask: u128,
+    next: [Guess; 2],
+}
+
+impl Key {
+    fn new(of: Option<Node>, to: Option<Node>, bytes: &[u8]) -> Self {
+        let mut word = [0; AT_ONCE];
+        let (first, _) = bytes.split_at(bytes.len().min(AT_ONCE));
+        word[..first.len()].copy_from_slice(first);
+        let mask = u128::MAX >> (8 * (AT_ONCE - first.len()));
+        Key { of, to, bytes: bytes.into(), word: u128::from_le_bytes(word), mask, next: [START; 2] }
+    }
+
+    fn begins(&self, rest: &[u8]) -> bool {
+        let Some(first) = rest.first_chunk::<AT_ONCE>() else { return rest.starts_with(&self.bytes) };
+        u128::from_le_bytes(*first) & self.mask == self.word
+            && (self.bytes.len() <= AT_ONCE || rest.starts_with(&self.bytes))
+    }
+}
+
+impl Guesses {
+    pub(super) fn new() -> Self {
+        Guesses { keys: vec![Key::new(None, None, b"\"\":")], by_hash: FxHashMap::default() }
+    }
+
+    /// Whether the bytes begin with a key that followed `last` before, in an object at `of`: which, its length with quotes
+    /// and colon, and where it leads.
+    pub(super) fn next(
+        &mut self,
+        last: Guess,
+        of: Option<Node>,
+        rest: &[u8],
+    ) -> Option<(Guess, usize, Option<Node>)> {
+        let next = self.keys[last as usize].next;
+        let at = next.into_iter().position(|guess| {
+            let key = &self.keys[guess as usize];
+            guess != START && key.of == of && key.begins(rest)
+        })?;
+        // What was right last goes first, and what is learnt takes the place of the other.
+        if at == 1 {
+            self.keys[last as usize].next.swap(0, 1);
+        }
+        let key = &self.keys[next[at] as usize];
+        Some((next[at], key.bytes.len(), key.to))
+    }
+
+    /// Notes that the key with these bytes, quotes and colon and no escapes among them, came after `last`.
+    pub(super) fn learn(&mut self, last: Guess, of: Option<Node>, to: Option<Node>, bytes: &[u8]) -> Guess {
+        let mut hasher = FxHasher::default();
+        (of, bytes).hash(&mut hasher);
+        let hash = hasher.finish();
+        let known = self.by_hash.get(&hash).copied();
+        let guess = match known {
+            Some(guess)
+                if self.keys[guess as usize].of == of && *self.keys[guess as usize].bytes == *bytes =>
+            {
+                guess
+            }
+            None if self.keys.len() < KEYS_MAX => {
+                let guess = Guess::try_from(self.keys.len()).unwrap_or(START);
+                self.keys.push(Key::new(of, to, bytes));
+                self.by_hash.insert(hash, guess);
+                guess
+            }
+            Some(_) | None => return START,
+        };
+        self.keys[last as usize].next[1] = guess;
+        guess
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_came_next_twice_is_known_and_a_flood_of_keys_is_forgotten() {
+        let mut guesses = Guesses::new();
+        let (a, b) = (guesses.learn(START, Some(0), Some(1), b"\"a\":"), b"\"a key that is long\":");
+        let long = guesses.learn(a, Some(0), None, b);
+        assert_eq!(guesses.next(START, Some(0), b"\"a\":1}"), Some((a, 4, Some(1))));
+        assert_eq!(guesses.next(a, Some(0), b"\"a key that is long\":2"), Some((long, b.len(), None)));
+        assert_eq!(guesses.next(a, Some(0), b"\"a key that is longer\":2"), None);
+        assert_eq!(guesses.next(a, None, b"\"a key that is long\":2"), None, "it is another object's");
+        assert_eq!(guesses.next(START, Some(0), b""), None);
+        for n in 0..10_000 {
+            guesses.learn(START, None, None, format!("\"{n}\":").as_bytes());
+        }
+        assert_eq!(guesses.keys.len(), KEYS_MAX);
+        assert_eq!(guesses.next(START, Some(0), b"\"a\":1}"), Some((a, 4, Some(1))), "what is met goes on");
+    }
+}
