@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::vec::ToStream;
 
+use super::admissions::Admissions;
 use crate::flow::{Machine, Stream, Tails, Turn, turns};
 use crate::record::{Alert, AlertId, Diff, Duplicate, Order, Tick};
 
@@ -28,9 +29,9 @@ pub enum Admitted {
 
 struct FirstOfItsName;
 
-/// The tick of the copy that was admitted. There is one a vendor id and day: it has no room for an option's tag.
-#[derive(Clone, Copy)]
-struct Admission(Tick);
+/// The tick of the copy that was admitted.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Admission(pub(super) Tick);
 
 impl Default for Admission {
     fn default() -> Self {
@@ -39,7 +40,7 @@ impl Default for Admission {
 }
 
 impl Admission {
-    fn dies(self) -> Tick {
+    pub(super) fn dies(self) -> Tick {
         self.0.saturating_add(SAME_ALERT_S)
     }
 }
@@ -83,7 +84,7 @@ pub fn dedup<'scope>(
     clock: Stream<'scope, Turn>,
     wanted: impl Fn(&Alert) -> bool + 'static,
 ) -> (Stream<'scope, (Arc<Alert>, Diff)>, Stream<'scope, Admitted>) {
-    let mut tails: Tails<AlertId, FirstOfItsName> = Tails::new(FirstOfItsName);
+    let mut tails: Tails<AlertId, FirstOfItsName, Admissions> = Tails::new(FirstOfItsName);
     let mut unnamed: BTreeMap<Tick, Vec<Arc<Alert>>> = BTreeMap::new();
     let route = Exchange::new(|alert: &Arc<Alert>| {
         u64::from_le_bytes(alert.id.0[..8].try_into().unwrap_or_default())

@@ -28,7 +28,7 @@ use super::tally::{Count, Distinct, Present, Sum, Tally};
 use super::temporal_ordered::{self, Sequence};
 use super::window::{self, Event, LATEST_MAX, Value, Windowed};
 use crate::flow::Machine;
-use crate::plan::correlation::Test;
+use crate::plan::correlation::{Extent, Test};
 use crate::record::{AlertId, Order, Tick};
 
 /// Alerts that a finding names, at most.
@@ -40,16 +40,22 @@ pub struct Matching {
     pub rules: Arc<[Compiled]>,
 }
 
-/// One group's state, and of which rule.
-#[derive(Debug, Default)]
+/// One group's state.
+#[derive(Debug)]
 pub struct State {
-    rule: u32,
+    /// Noted at each step: whoever looks through many groups for the dead need not look into each.
+    dies: Tick,
     of: Of,
 }
 
-#[derive(Debug, Default)]
+impl Default for State {
+    fn default() -> Self {
+        State { dies: Tick::MIN, of: Of::New }
+    }
+}
+
+#[derive(Debug)]
 enum Of {
-    #[default]
     New,
     Count(Box<Windowed<Count>>),
     Distinct(Box<Windowed<Distinct>>),
@@ -102,7 +108,7 @@ impl Machine for Matching {
     fn step(&self, state: &mut State, event: &Event, changes: &mut Vec<Vec<AlertId>>) -> Undo {
         let rule = &self.rules[event.rule as usize];
         if let Of::New = state.of {
-            *state = State { rule: event.rule, of: self.begin(event.rule) };
+            *state = State { dies: Tick::MIN, of: self.begin(event.rule) };
         }
         let (extent, fires) = (rule.extent, rule.fires);
         let mut told: Option<Vec<AlertId>> = None;
@@ -148,6 +154,7 @@ impl Machine for Matching {
             ) => None,
         };
         changes.extend(told.map(|alerts| in_order(event, alerts)));
+        state.dies = state.of.dies(extent);
         undo.unwrap_or(Undo::Nothing)
     }
 
@@ -170,11 +177,17 @@ impl Machine for Matching {
                 _,
             ) => {}
         }
+        state.dies = state.of.dies(self.rules[event.rule as usize].extent);
     }
 
     fn dies(&self, state: &State) -> Tick {
-        let extent = self.rules[state.rule as usize].extent;
-        match &state.of {
+        state.dies
+    }
+}
+
+impl Of {
+    fn dies(&self, extent: Extent) -> Tick {
+        match self {
             Of::New => Tick::MIN,
             Of::Count(group) => group.dies(extent),
             Of::Distinct(group) => group.dies(extent),

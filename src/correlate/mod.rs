@@ -3,6 +3,7 @@
 //! Everything here does its work once per epoch on all of its records, sorted, so that neither the number of
 //! workers nor the size of batches shows in a result.
 
+mod admissions;
 pub mod dedup;
 pub mod counted;
 pub mod repeats;

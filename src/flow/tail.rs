@@ -16,6 +16,7 @@ use std::hash::Hash;
 
 use rustc_hash::FxHashMap;
 
+use super::shelf::{Shelf, Table};
 use crate::record::{Diff, Order, Tick};
 
 /// What is done with one key's records, one after the other.
@@ -58,36 +59,22 @@ struct Live<M: Machine> {
 }
 
 /// All keys of one operator at one worker.
-pub struct Tails<K, M: Machine> {
+pub struct Tails<K, M: Machine, S = Table<K, <M as Machine>::State>> {
     machine: M,
     /// Of keys without a tail.
-    settled: FxHashMap<K, M::State>,
+    settled: S,
     /// Of keys with one.
     live: FxHashMap<K, Live<M>>,
     /// Keys with a record in the tick, so that settling touches only these.
     due: BTreeMap<Tick, Vec<K>>,
-    /// The dead are looked for when there are so many settled keys, or at the tick at which all that were alive when
-    /// they were last looked for are dead: so a flood of keys costs each its share, and leaves nothing behind.
-    swept_at: usize,
-    swept_by: Tick,
     scratch: Vec<M::Change>,
 }
 
-/// Fewer settled keys than this are not worth looking through before their time.
-const SWEPT_MIN: usize = 1024;
-
-impl<K: Clone + Eq + Hash, M: Machine> Tails<K, M> {
+impl<K: Clone + Eq + Hash, M: Machine, S: Shelf<K, M::State>> Tails<K, M, S> {
     /// No keys yet.
     pub fn new(machine: M) -> Self {
-        Self {
-            machine,
-            settled: FxHashMap::default(),
-            live: FxHashMap::default(),
-            due: BTreeMap::new(),
-            swept_at: SWEPT_MIN,
-            swept_by: Tick::MAX,
-            scratch: Vec::new(),
-        }
+        let (settled, live) = (S::default(), FxHashMap::default());
+        Self { machine, settled, live, due: BTreeMap::new(), scratch: Vec::new() }
     }
 
     /// How many keys have state.
@@ -110,7 +97,7 @@ impl<K: Clone + Eq + Hash, M: Machine> Tails<K, M> {
     ) {
         let order = M::order(&record);
         let live = self.live.entry(key.clone()).or_insert_with(|| Live {
-            state: self.settled.remove(&key).unwrap_or_default(),
+            state: self.settled.take(&key).unwrap_or_default(),
             tail: VecDeque::new(),
         });
         if diff > 0 && live.tail.back().is_none_or(|last| last.order < order) {
@@ -137,11 +124,11 @@ impl<K: Clone + Eq + Hash, M: Machine> Tails<K, M> {
             return self.update(key, record, 1, emit);
         }
         self.scratch.clear();
-        let state = self.settled.entry(key).or_default();
-        self.machine.step(state, &record, &mut self.scratch);
-        if self.swept_by == Tick::MAX {
-            self.swept_by = self.machine.dies(state);
-        }
+        let (machine, changes) = (&self.machine, &mut self.scratch);
+        self.settled.step(key, |state| {
+            machine.step(state, &record, changes);
+            machine.dies(state)
+        });
         for change in &self.scratch {
             emit(&record, change.clone(), 1);
         }
@@ -155,19 +142,8 @@ impl<K: Clone + Eq + Hash, M: Machine> Tails<K, M> {
                 self.settle_key(&key, before, &mut tell);
             }
         }
-        if self.settled.len() > self.swept_at || self.swept_by <= before {
-            let (machine, mut latest) = (&self.machine, Tick::MIN);
-            self.settled.retain(|_, state| {
-                let dies = machine.dies(state);
-                latest = latest.max(dies);
-                dies > before
-            });
-            self.swept_at = (self.settled.len() * 2).max(SWEPT_MIN);
-            self.swept_by = if self.settled.is_empty() { Tick::MAX } else { latest };
-            if self.settled.capacity() > 8 * self.swept_at {
-                self.settled.shrink_to(self.swept_at);
-            }
-        }
+        let machine = &self.machine;
+        self.settled.sweep(before, |state| machine.dies(state));
     }
 
     fn settle_key(&mut self, key: &K, before: Tick, tell: &mut impl FnMut(M::Record, Vec<M::Change>)) {
@@ -180,10 +156,7 @@ impl<K: Clone + Eq + Hash, M: Machine> Tails<K, M> {
         let Some(live) = self.live.remove(key) else { return };
         let dies = self.machine.dies(&live.state);
         if dies > before {
-            if self.settled.is_empty() {
-                self.swept_by = dies;
-            }
-            self.settled.insert(key.clone(), live.state);
+            self.settled.put(key.clone(), live.state, dies);
         }
         live.tail.into_iter().for_each(|said| tell(said.record, said.changes));
     }

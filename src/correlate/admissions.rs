@@ -1,0 +1,218 @@
+//! Admissions: which alerts were admitted within a day, and at which tick: 23 to 28 bytes each, since there are millions.
+//!
+//! State: identities in the order of their admission, in chunks, and an index of four bytes each. A chunk is forgotten when
+//! all of its admissions are dead.
+
+use std::collections::VecDeque;
+
+use hashbrown::HashTable;
+
+use super::dedup::{Admission, SAME_ALERT_S};
+use crate::flow::shelf::Shelf;
+use crate::record::{AlertId, Tick};
+
+/// Admissions of a chunk, at most.
+const CHUNK: usize = 1 << CHUNK_BITS;
+const CHUNK_BITS: u32 = 12;
+/// The greatest chunk's number.
+const CHUNKS: u32 = u32::MAX >> CHUNK_BITS;
+
+/// Admissions by identity.
+#[derive(Debug, Default)]
+pub(super) struct Admissions {
+    /// The numbers of what stands in the chunks: the chunk's number, then the place in it.
+    index: HashTable<u32>,
+    chunks: VecDeque<Chunk>,
+    /// The first chunk's number; numbers begin anew after 2^20 chunks, long after their first use has died.
+    first: u32,
+}
+
+#[derive(Debug)]
+struct Chunk {
+    ids: Vec<AlertId>,
+    /// Seconds after `from`, or before.
+    after: Vec<i16>,
+    from: Tick,
+    dies: Tick,
+}
+
+/// An identity is a hash already.
+fn hash(id: &AlertId) -> u64 {
+    u64::from_le_bytes(*id.0.last_chunk().unwrap_or(&[0; 8]))
+}
+
+/// Where the one of that number stands.
+fn place(first: u32, number: u32) -> (usize, usize) {
+    let chunk = (number >> CHUNK_BITS).wrapping_sub(first) & CHUNKS;
+    (chunk as usize, number as usize & (CHUNK - 1))
+}
+
+/// The hash of the one of that number, to move its index.
+fn hash_of(chunks: &VecDeque<Chunk>, first: u32, number: u32) -> u64 {
+    let (chunk, at) = place(first, number);
+    hash(&chunks[chunk].ids[at])
+}
+
+impl Admissions {
+    fn id(&self, number: u32) -> Option<&AlertId> {
+        let (chunk, at) = place(self.first, number);
+        self.chunks.get(chunk)?.ids.get(at)
+    }
+
+    fn find(&self, id: &AlertId) -> Option<u32> {
+        self.index.find(hash(id), |number| self.id(*number) == Some(id)).copied()
+    }
+
+    fn admission(&self, number: u32) -> Option<Admission> {
+        let (chunk, at) = place(self.first, number);
+        let chunk = self.chunks.get(chunk)?;
+        Some(Admission(chunk.from + Tick::from(*chunk.after.get(at)?)))
+    }
+
+    fn forget(&mut self, number: u32, id: &AlertId) {
+        if let Ok(entry) = self.index.find_entry(hash(id), |known| *known == number) {
+            entry.remove();
+        }
+    }
+
+    fn append(&mut self, id: AlertId, tick: Tick) {
+        let fits = |chunk: &Chunk| chunk.ids.len() < CHUNK && i16::try_from(tick - chunk.from).is_ok();
+        if !self.chunks.back().is_some_and(fits) {
+            // They grow as they are filled: a clock that jumps to and fro fills none.
+            let (ids, after) = (Vec::new(), Vec::new());
+            self.chunks.push_back(Chunk { ids, after, from: tick, dies: Tick::MIN });
+        }
+        let last = self.chunks.len() - 1;
+        let Some(chunk) = self.chunks.back_mut() else { return };
+        let place = chunk.ids.len();
+        chunk.ids.push(id);
+        chunk.after.push(i16::try_from(tick - chunk.from).unwrap_or(i16::MAX));
+        chunk.dies = chunk.dies.max(tick.saturating_add(SAME_ALERT_S));
+        let number = |at: usize| u32::try_from(at).unwrap_or(0);
+        let number = self.first.wrapping_add(number(last)) << CHUNK_BITS | number(place);
+        let Admissions { index, chunks, first } = self;
+        index.insert_unique(hash(&id), number, |number| hash_of(chunks, *first, *number));
+    }
+}
+
+impl Shelf<AlertId, Admission> for Admissions {
+    fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    fn take(&mut self, id: &AlertId) -> Option<Admission> {
+        let number = self.find(id)?;
+        let admission = self.admission(number);
+        self.forget(number, id);
+        admission
+    }
+
+    fn put(&mut self, id: AlertId, admission: Admission, _: Tick) {
+        self.append(id, admission.0);
+    }
+
+    fn step(&mut self, id: AlertId, step: impl FnOnce(&mut Admission) -> Tick) {
+        let number = self.find(&id);
+        let before = number.and_then(|number| self.admission(number));
+        let mut admission = before.unwrap_or_default();
+        step(&mut admission);
+        if before == Some(admission) {
+            return;
+        }
+        if let Some(number) = number {
+            self.forget(number, &id);
+        }
+        self.append(id, admission.0);
+    }
+
+    fn sweep(&mut self, before: Tick, _: impl Fn(&Admission) -> Tick) {
+        while let Some(chunk) = self.chunks.pop_front_if(|chunk| chunk.dies <= before) {
+            for (at, id) in chunk.ids.iter().enumerate() {
+                let number = self.first << CHUNK_BITS | u32::try_from(at).unwrap_or(0);
+                self.forget(number, id);
+            }
+            self.first = self.first.wrapping_add(1) & CHUNKS;
+        }
+        if self.index.capacity() > 8 * self.index.len().max(CHUNK) {
+            let Admissions { index, chunks, first } = self;
+            index.shrink_to(0, |number| hash_of(chunks, *first, *number));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::flow::shelf::Table;
+
+    fn id(of: u16) -> AlertId {
+        AlertId::of(&[&of.to_le_bytes()])
+    }
+
+    /// What is looked for is found as in a table, as long as it lives; what has died is forgotten.
+    fn follows(first: u32, steps: Vec<(u16, Tick, u8)>) -> Result<(), TestCaseError> {
+        let mut table: Table<AlertId, Admission> = Table::default();
+        let mut admissions = Admissions { first, ..Admissions::default() };
+        let mut clock = 0;
+        for (of, on, what) in steps {
+            clock += on;
+            let (id, dies) = (id(of), clock + SAME_ALERT_S);
+            let lives = |admission: Option<Admission>| admission.filter(|a| a.dies() > clock);
+            match what {
+                0 => prop_assert_eq!(lives(admissions.take(&id)), lives(table.take(&id))),
+                1 => {
+                    admissions.take(&id);
+                    table.take(&id);
+                    admissions.put(id, Admission(clock), dies);
+                    table.put(id, Admission(clock), dies);
+                }
+                2 => {
+                    admissions.sweep(clock, |admission| admission.dies());
+                    table.sweep(clock, |admission| admission.dies());
+                }
+                _ => {
+                    let mut said = Vec::new();
+                    let mut step = |admission: &mut Admission| {
+                        said.push(lives(Some(*admission)));
+                        if clock >= admission.dies() {
+                            *admission = Admission(clock);
+                        }
+                        admission.dies()
+                    };
+                    admissions.step(id, &mut step);
+                    table.step(id, &mut step);
+                    prop_assert_eq!(said[0], said[1]);
+                }
+            }
+        }
+        admissions.sweep(clock + SAME_ALERT_S + 1, |admission| admission.dies());
+        prop_assert!(admissions.is_empty() && admissions.chunks.is_empty());
+        Ok(())
+    }
+
+    proptest! {
+        #[test]
+        fn they_are_those_of_a_table(
+            steps in prop::collection::vec((0u16..60, prop_oneof![0..10i64, 0..50_000i64], 0u8..9), 1..300),
+            first in prop_oneof![Just(0), Just(CHUNKS), 0..=CHUNKS]
+        ) {
+            follows(first, steps)?;
+        }
+    }
+
+    #[test]
+    fn millions_cost_a_known_number_of_bytes_and_leave() {
+        let mut admissions = Admissions::default();
+        for of in 0..100_000u32 {
+            let tick = Tick::from(of / 10);
+            admissions.put(AlertId::of(&[&of.to_le_bytes()]), Admission(tick), tick + SAME_ALERT_S);
+        }
+        assert_eq!((admissions.len(), admissions.chunks.len()), (100_000, 25));
+        admissions.sweep(SAME_ALERT_S + 5_000, |admission| admission.dies());
+        assert!((50_000..55_000).contains(&admissions.len()), "{}", admissions.len());
+        admissions.sweep(SAME_ALERT_S + 10_000, |admission| admission.dies());
+        assert!(admissions.is_empty() && admissions.index.capacity() <= 8 * CHUNK);
+    }
+}
