@@ -54,6 +54,7 @@ pub struct Ledger {
 }
 
 const SCHEMA: &str = "
+begin immediate;
 create table if not exists intent (
     action_id blob primary key, epoch integer not null, tick integer not null, tenant text not null,
     verb text not null, target text not null, class text not null, body text not null
@@ -71,6 +72,7 @@ create table if not exists holder (
 ) without rowid;
 create index if not exists effect_target on effect (tenant, verb, target);
 pragma user_version = 1;
+commit;
 ";
 
 impl Ledger {
@@ -87,7 +89,9 @@ impl Ledger {
         if version > 1 {
             return Err(LedgerError::Content(format!("schema version {version}")));
         }
-        connection.execute_batch(SCHEMA)?;
+        if version < 1 {
+            connection.execute_batch(SCHEMA)?;
+        }
         Ok(Ledger { connection, divergences: 0 })
     }
 

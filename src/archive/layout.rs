@@ -129,6 +129,35 @@ pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
         .map_err(|error| about(folder, "cannot sync", &error))
 }
 
+/// Does `work` for each, some at the same time, since what waits for a disk can wait together. Answers in order.
+pub(super) fn together<T: Send, R: Send>(
+    items: impl IntoIterator<Item = T>,
+    work: impl Fn(T) -> io::Result<R> + Sync,
+) -> io::Result<Vec<R>> {
+    const AT_ONCE: usize = 8;
+    let mut hands: Vec<Vec<(usize, T)>> = Vec::new();
+    for (at, item) in items.into_iter().enumerate() {
+        match hands.get_mut(at % AT_ONCE) {
+            Some(hand) => hand.push((at, item)),
+            None => hands.push(vec![(at, item)]),
+        }
+    }
+    let own = hands.pop().unwrap_or_default();
+    let work = |hand: Vec<(usize, T)>| -> Vec<(usize, io::Result<R>)> {
+        hand.into_iter().map(|(at, item)| (at, work(item))).collect()
+    };
+    let mut done = std::thread::scope(|scope| {
+        let others: Vec<_> = hands.into_iter().map(|hand| scope.spawn(|| work(hand))).collect();
+        let mut done = work(own);
+        for other in others {
+            done.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        }
+        done
+    });
+    done.sort_unstable_by_key(|(at, _)| *at);
+    done.into_iter().map(|(_, result)| result).collect()
+}
+
 /// `error` with what was being done to which file, and what to do where that is known.
 pub(super) fn about(path: &Path, doing: &str, error: &io::Error) -> io::Error {
     let cure = if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {

@@ -152,23 +152,37 @@ impl<L: Line> Part<L> {
         (bytes, self.file.is_some())
     }
 
-    /// Ends the file, makes its bytes durable and gives it the name that tells its epochs. Answers that name and
-    /// the one to publish it under.
-    pub(super) fn seal(mut self, tick: Tick, format: &Format) -> io::Result<(PathBuf, PathBuf)> {
+    /// Ends the file.
+    pub(super) fn end(mut self, tick: Tick, format: &Format) -> io::Result<Ended> {
         let target = self.folder.join(PartName::Published { tick, worker: self.worker }.text());
         refuse_existing(&target)?;
         self.drain(format)?;
         let open = self.open_path();
-        let mut writer =
+        let writer =
             self.file.take().ok_or_else(|| io::Error::other("a part without rows cannot be sealed"))?;
-        writer.finish().map_err(|error| about(&open, "cannot write", &io_error(error)))?;
-        // The footer may still lie in the writer's buffer.
-        writer.sync().map_err(|error| about(&open, "cannot write", &error))?;
-        writer.inner().sync_all().map_err(|error| about(&open, "cannot sync", &error))?;
+        // Writes the footer, and what still lies in the writer's buffer.
+        let file = writer.into_inner().map_err(|error| about(&open, "cannot write", &io_error(error)))?;
         let (first, last) = self.epochs;
         let sealed = self.folder.join(PartName::Sealed { tick, worker: self.worker, first, last }.text());
-        rename(&open, &sealed)?;
-        Ok((sealed, target))
+        Ok(Ended { file, open, sealed, target })
+    }
+}
+
+/// A part that is whole, and not yet durable.
+pub(super) struct Ended {
+    file: File,
+    open: PathBuf,
+    sealed: PathBuf,
+    target: PathBuf,
+}
+
+impl Ended {
+    /// Makes its bytes durable and gives it the name that tells its epochs. Answers that name and the one to publish it
+    /// under.
+    pub(super) fn seal(self) -> io::Result<(PathBuf, PathBuf)> {
+        self.file.sync_all().map_err(|error| about(&self.open, "cannot sync", &error))?;
+        rename(&self.open, &self.sealed)?;
+        Ok((self.sealed, self.target))
     }
 }
 
@@ -241,8 +255,8 @@ pub(super) trait AnyParts {
     fn load(&self) -> (usize, usize, usize);
     /// Begins an empty part where the table has none at all, so that readers find its columns.
     fn show(&mut self, dir: &Path, worker: u32, epoch: Epoch, tick: Tick) -> io::Result<()>;
-    /// Seals every part: its sealed name and the one to publish it under.
-    fn seal(&mut self, tick: Tick, into: &mut Vec<(PathBuf, PathBuf)>) -> io::Result<()>;
+    /// Ends every part.
+    fn end(&mut self, tick: Tick, into: &mut Vec<Ended>) -> io::Result<()>;
 }
 
 impl<L: Line> AnyParts for Parts<L> {
@@ -262,9 +276,9 @@ impl<L: Line> AnyParts for Parts<L> {
         Ok(())
     }
 
-    fn seal(&mut self, tick: Tick, into: &mut Vec<(PathBuf, PathBuf)>) -> io::Result<()> {
+    fn end(&mut self, tick: Tick, into: &mut Vec<Ended>) -> io::Result<()> {
         for (_, part) in self.parts.drain(..) {
-            into.push(part.seal(tick, &self.format)?);
+            into.push(part.end(tick, &self.format)?);
         }
         Ok(())
     }

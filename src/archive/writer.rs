@@ -14,8 +14,8 @@ use std::sync::Arc;
 
 use crate::record::{Epoch, Names, Tick};
 
-use super::layout::{self, PartName, about, rename, sync_folder};
-use super::part::{AnyParts, refuse_existing};
+use super::layout::{self, PartName, about, rename, sync_folder, together};
+use super::part::{AnyParts, Ended, refuse_existing};
 use super::{Rows, TABLES, Tables};
 
 /// A part asks to be sealed at this size.
@@ -97,10 +97,10 @@ impl Writer {
         let mut parts = Vec::new();
         let mut done = Ok(());
         for table in self.tables.all_mut() {
-            done = done.and_then(|()| table.seal(tick, &mut parts));
+            done = done.and_then(|()| table.end(tick, &mut parts));
         }
-        self.note(done)?;
-        let sealed = Sealed { parts };
+        let parts = done.and_then(|()| together(parts, Ended::seal));
+        let sealed = Sealed { parts: parts.inspect_err(|error| self.failed = Some(error.to_string()))? };
         let synced = sealed.sync(&self.dir);
         self.note(synced)?;
         Ok(sealed)
@@ -147,7 +147,7 @@ impl Sealed {
         for (sealed, target) in &self.parts {
             rename(sealed, target)?;
         }
-        self.folders().into_iter().try_for_each(sync_folder)
+        together(self.folders(), sync_folder).map(drop)
     }
 
     fn folders(&self) -> BTreeSet<&Path> {
@@ -163,7 +163,7 @@ impl Sealed {
             all.insert(dir);
             all.extend(dir.parent().filter(|above| !above.as_os_str().is_empty()));
         }
-        all.into_iter().try_for_each(sync_folder)
+        together(all, sync_folder).map(drop)
     }
 }
 

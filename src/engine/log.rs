@@ -95,12 +95,14 @@ pub struct Heard {
 const SCHEMA: &str = "
     pragma journal_mode = wal;
     pragma synchronous = full;
+    begin immediate;
     create table if not exists meta (key text primary key, value text not null);
     create table if not exists epoch (epoch integer primary key, settled integer not null, last integer not null);
     create table if not exists part (epoch integer, source text, records integer, primary key (epoch, source));
     create table if not exists input (id integer primary key autoincrement, kind text not null, body text not null,
         key text unique, epoch integer);
     create table if not exists committed (one integer primary key check (one = 1), epoch integer not null, tick integer not null);
+    commit;
 ";
 
 impl Log {
