@@ -106,6 +106,7 @@ fn assert_comes_back(reader: &Reader, names: &Names, written: &[Rows]) {
             }
             Rows::Duplicates(rows) => come_back(reader.duplicates(None), rows),
             Rows::Rejects(rows) => come_back(reader.rejects(None), rows),
+            Rows::Observed(rows) => come_back(reader.observed(None), rows),
             Rows::Matches(rows) => come_back(reader.matches(None), rows),
             Rows::Members(rows) => come_back(reader.members(None), rows),
             Rows::Links(rows) => links_come_back(reader, names, rows),
@@ -183,6 +184,7 @@ fn row_tag(rows: &Rows) -> u8 {
         Rows::Verdicts(_) => 12,
         Rows::Epochs(_) => 13,
         Rows::Inputs(_) => 14,
+        Rows::Observed(_) => 15,
     }
 }
 
@@ -194,7 +196,7 @@ fn singly(rows: Rows) -> Vec<Rows> {
         };
     }
     split!(Alerts Duplicates Rejects Matches Members Links Incidents Candidates Decisions Actions Outcomes Verdicts
-        Epochs Inputs)
+        Epochs Inputs Observed)
 }
 
 fn only_members(seed: u64, names: &Names, n: usize) -> Vec<Member> {
@@ -246,7 +248,7 @@ fn epochs_and_clock_moves_are_in_the_log_alone() {
         [false, true].map(|log| dirs.iter().map(move |dir| digest(dir.path(), log).expect("a digest")));
     let [plain, log] = [plain.collect::<Vec<_>>(), log.collect()];
     assert_eq!(plain[0], plain[1]);
-    assert_eq!(plain[0].len() + 1, log[0].len());
+    assert_eq!(plain[0].len() + 2, log[0].len());
     assert_ne!(log[0][4], log[1][4], "the epoch is in the log");
 }
 
@@ -412,7 +414,7 @@ fn a_full_disk_is_told_and_publishes_nothing() {
 #[test]
 fn schemas_hold_the_contracts_columns() {
     let schemas = table_schemas();
-    assert_eq!(schemas.len(), 14);
+    assert_eq!(schemas.len(), 15);
     for (table, schema) in &schemas {
         for (at, column) in ["tenant", "epoch", "tick"].iter().enumerate() {
             assert_eq!(schema.field(at).name(), column, "{table}");

@@ -172,16 +172,22 @@ fn what_the_archive_has_seen_before_is_told_and_logged() {
     }
     before += &line("b", NOON + 400, "low", &[("host", "h2"), ("src_ip", "203.0.113.5")]);
     before += "{\"broken\": \"203.0.113.50\"\n";
+    // Flows are no alerts, and in no incident; that the address was in them is known.
+    for time in [NOON - 100, NOON + 500] {
+        let time = jiff::Timestamp::from_second(time).expect("a time");
+        let ends = "\"src_ip\":\"10.0.0.9\",\"dest_ip\":\"203.0.113.50\"";
+        writeln!(before, "{{\"timestamp\":\"{time}\",\"event_type\":\"flow\",{ends}}}").expect("memory");
+    }
     let file = plan.join("alerts.jsonl");
     std::fs::write(&file, before).expect("room");
     let live = Live::start(&flow, &archive, &[]);
-    taken(&archive, 7);
+    taken(&archive, 9);
     let later = NOON + DAY;
     let mut after = line("c", later, "critical", &[("host", "h3"), ("dst_ip", "203.0.113.50")]);
     after += &line("d", later + 600, "low", &[("host", "h4")]);
     std::fs::File::options().append(true).open(&file).expect("it").write_all(after.as_bytes()).expect("room");
     until("it is looked up", || Some(heard(&archive, "sighting")).filter(|n| *n > 0));
-    taken(&archive, 9);
+    taken(&archive, 11);
     // What was found is in the log: the next process does not ask again.
     live.kill();
     let live = Live::start(&flow, &archive, &[]);
@@ -189,16 +195,16 @@ fn what_the_archive_has_seen_before_is_told_and_logged() {
     agrees(&live.stop(), &archive);
     let (line, names) = of(&archive, "host:h3");
     let sighted: Vec<String> = line.sighted.iter().map(|entity| entity.text(&names)).collect();
-    assert_eq!((line.sightings, sighted), (6, vec!["ip:203.0.113.50".to_owned()]));
-    assert_eq!(line.first_sighted_time.map(|time| time.0), Some(NOON * 1000));
+    assert_eq!((line.sightings, sighted), (8, vec!["ip:203.0.113.50".to_owned()]));
+    assert_eq!(line.first_sighted_time.map(|time| time.0), Some((NOON - 100) * 1000));
     assert_eq!(of(&archive, "host:h4").0.sightings, 0);
     let said = inputs(&archive, InputKind::Sighting);
     assert_eq!(said.len(), 1, "{said:?}");
-    assert!(said[0].contains("\"alerts\":5,\"rejects\":1"), "{said:?}");
+    assert!(said[0].contains("\"alerts\":5,\"rejects\":1,\"ignored\":2"), "{said:?}");
     let id = line.incident_id.to_string();
     let told = done(quell().arg("explain").arg(&id).arg("--archive").arg(&archive));
     let told = String::from_utf8_lossy(&told.stdout).into_owned();
-    assert!(told.contains("seen before, 6 times"), "{told}");
+    assert!(told.contains("seen before, 8 times"), "{told}");
     says_the_same(&flow, &archive, folder.path());
 }
 

@@ -5,11 +5,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use quell::archive::{
-    AlertLine, AlertRow, Reader, RejectLine, Rows, RunStamp, Seen, Sought, Writer, sightings,
+    AlertLine, AlertRow, ObservedLine, Reader, RejectLine, Rows, RunStamp, Seen, Sought, Writer, sightings,
 };
 use quell::engine::seen::Index;
 use quell::record::{
-    Alert, AlertId, Entity, EntityKind, Names, Observable, Reject, Role, Severity, Stage, Tactics, Tick,
+    Alert, AlertId, Entity, EntityKind, Names, Observable, Observed, Reject, Role, Severity, Stage, Tactics,
+    Tick,
 };
 
 /// Draws from a seed (splitmix64).
@@ -79,6 +80,18 @@ fn reject(dice: &mut Dice, day: i32, names: &Names) -> Reject {
     }
 }
 
+fn flow(dice: &mut Dice, day: i32, names: &Names) -> Observed {
+    let first = (Tick::from(day) * DAY_S + Tick::try_from(dice.below(80_000)).expect("a second")) * 1000;
+    Observed {
+        tenant: names.intern(dice.pick(&["a", "b"])),
+        source: names.intern("source"),
+        entity: entity(dice, names).entity.text(names),
+        records: 1 + dice.below(9),
+        first,
+        last: first + 1_234_567,
+    }
+}
+
 /// Writes rows of three days in one go.
 fn write(dir: &Path, seed: u64, go: u64, alerts: u64, names: &Arc<Names>) {
     let stamp = RunStamp { plan_hash: "p".to_owned(), model_version: "m".to_owned() };
@@ -91,26 +104,27 @@ fn write(dir: &Path, seed: u64, go: u64, alerts: u64, names: &Arc<Names>) {
         (0..alerts / 10).map(|n| reject(&mut dice, FIRST + i32::try_from(n % 3).expect("small"), names));
     let rejects = Rows::Rejects(rejects.collect());
     writer.push(go, &rejects).expect("room");
+    let flows = (0..alerts / 5).map(|n| flow(&mut dice, FIRST + i32::try_from(n % 3).expect("small"), names));
+    writer.push(go, &Rows::Observed(flows.collect())).expect("room");
     writer.seal(Tick::try_from(go).expect("small")).expect("room").publish().expect("room");
 }
 
-/// All rows of both tables.
-fn read(dir: &Path, names: &Arc<Names>) -> (Vec<AlertLine>, Vec<RejectLine>) {
+type Written = (Vec<AlertLine>, Vec<RejectLine>, Vec<ObservedLine>);
+
+/// All rows of the tables.
+fn read(dir: &Path, names: &Arc<Names>) -> Written {
     let reader = Reader::open(dir, Arc::clone(names)).expect("an archive");
     let alerts = reader.alerts(None).expect("alerts").map(|line| line.expect("a line"));
     let rejects = reader.rejects(None).expect("rejects").map(|line| line.expect("a line"));
-    (alerts.collect(), rejects.collect())
+    let flows = reader.observed(None).expect("flows").map(|line| line.expect("a line"));
+    (alerts.collect(), rejects.collect(), flows.collect())
 }
 
 /// The same, row by row.
-fn count(
-    (alerts, rejects): &(Vec<AlertLine>, Vec<RejectLine>),
-    day: i32,
-    sought: Sought,
-    names: &Names,
-) -> Seen {
+fn count((alerts, rejects, flows): &Written, day: i32, sought: Sought, names: &Names) -> Seen {
     let mut seen = Seen::default();
-    let once = |alerts, rejects, time| Seen { alerts, rejects, first_seen: time, last_seen: time };
+    let once =
+        |alerts, rejects, time| Seen { alerts, rejects, ignored: 0, first_seen: time, last_seen: time };
     let on_day = |tick: Tick| tick.div_euclid(DAY_S) == Tick::from(day);
     for line in alerts.iter().filter(|line| line.tenant == sought.tenant && on_day(line.tick)) {
         if line.entities.iter().any(|it| it.entity == sought.entity) {
@@ -121,6 +135,12 @@ fn count(
     for line in rejects.iter().filter(|line| line.tenant == sought.tenant && on_day(line.tick)) {
         if line.raw.to_lowercase().contains(&value) {
             seen.add(once(0, 1, line.tick * 1000));
+        }
+    }
+    for line in flows.iter().filter(|line| line.tenant == sought.tenant && on_day(line.tick)) {
+        if line.entity == sought.entity.text(names) {
+            let (ignored, first_seen, last_seen) = (line.records, line.first_seen.0, line.last_seen.0);
+            seen.add(Seen { ignored, first_seen, last_seen, ..Seen::default() });
         }
     }
     seen

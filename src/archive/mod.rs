@@ -36,7 +36,7 @@ pub use rows::{AlertRow, DecisionRow, FindingRow, IncidentRow, TurnRow, VerdictR
 pub use sightings::{Seen, SeenKey, Sightings, Sought, edition, sightings};
 pub use tables::{
     ActionLine, AlertLine, CandidateLine, DecisionLine, DuplicateLine, EpochLine, IncidentLine, InputLine,
-    LinkLine, MatchLine, MemberLine, OutcomeLine, RejectLine, VerdictLine,
+    LinkLine, MatchLine, MemberLine, ObservedLine, OutcomeLine, RejectLine, VerdictLine,
 };
 pub use writer::{Recovered, RunStamp, Sealed, Writer, recover};
 
@@ -134,4 +134,6 @@ catalogue! {
     epochs Epochs EpochLine;
     /// What else came in.
     inputs Inputs InputLine;
+    /// What records of no concern name.
+    observed Observed ObservedLine;
 }

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use crate::record::attack::tactics_of;
 use crate::record::{
-    Action, Alert, AlertId, Candidate, Duplicate, EpochRow, Finding, InputRow, Member, Names, Outcome,
-    Reject, Verdict,
+    Action, Alert, AlertId, Candidate, Duplicate, EpochRow, Finding, InputRow, Member, Names, Observed,
+    Outcome, Reject, Verdict,
 };
 
 use super::rows::{AlertRow, FindingRow, TurnRow, VerdictRow};
 use super::tables::{
     ActionLine, AlertLine, CandidateLine, DuplicateLine, EpochLine, InputLine, MatchLine, MemberLine,
-    OutcomeLine, RejectLine, VerdictLine,
+    ObservedLine, OutcomeLine, RejectLine, VerdictLine,
 };
 
 impl AlertLine {
@@ -51,6 +51,13 @@ impl From<RejectLine> for Reject {
     fn from(line: RejectLine) -> Reject {
         let RejectLine { tenant, epoch: _, tick, stage, reason, source, position, raw } = line;
         Reject { stage, reason, tick, tenant, source, position, raw }
+    }
+}
+
+impl From<ObservedLine> for Observed {
+    fn from(line: ObservedLine) -> Observed {
+        let ObservedLine { tenant, epoch: _, tick: _, source, entity, records, first_seen, last_seen } = line;
+        Observed { tenant, source, entity, records, first: first_seen.0, last: last_seen.0 }
     }
 }
 

@@ -158,10 +158,12 @@ impl<L: Line> Part<L> {
         refuse_existing(&target)?;
         self.drain(format)?;
         let open = self.open_path();
-        let writer =
+        let mut writer =
             self.file.take().ok_or_else(|| io::Error::other("a part without rows cannot be sealed"))?;
-        // Writes the footer, and what still lies in the writer's buffer.
-        let file = writer.into_inner().map_err(|error| about(&open, "cannot write", &io_error(error)))?;
+        writer.finish().map_err(|error| about(&open, "cannot write", &io_error(error)))?;
+        // The footer may still lie in the writer's buffer.
+        writer.sync().map_err(|error| about(&open, "cannot write", &error))?;
+        let file = writer.inner().try_clone().map_err(|error| about(&open, "cannot sync", &error))?;
         let (first, last) = self.epochs;
         let sealed = self.folder.join(PartName::Sealed { tick, worker: self.worker, first, last }.text());
         Ok(Ended { file, open, sealed, target })

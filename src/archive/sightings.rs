@@ -1,7 +1,8 @@
 //! Sightings: what one date's parts have, entity by entity, for an index that is asked later.
 //!
-//! In: the published parts of `alerts` and `rejects` of a date, of three columns each. Out: for each entity of a tenant how
-//! many alerts have it, and for each word of a reject's text how many have that; with the times of the first and the last.
+//! In: the published parts of `alerts`, `rejects` and `observed` of a date, of three to five columns each. Out: for each
+//! entity of a tenant how many alerts, and records of no concern, have it, and for each word of a reject's text how many
+//! have that; with the times of the first and the last.
 //! State: one batch of one part, and an entry of 64 bytes per distinct entity and word; [`DISTINCT_MAX`] at most, the first
 //! met.
 
@@ -60,6 +61,8 @@ pub struct Seen {
     pub alerts: u64,
     /// Rejects whose text has it.
     pub rejects: u64,
+    /// Records of no concern that name it.
+    pub ignored: u64,
     /// Event time of the first; 0 where there is none.
     pub first_seen: Millis,
     /// Event time of the last.
@@ -68,18 +71,23 @@ pub struct Seen {
 
 impl Seen {
     fn once(alerts: u64, rejects: u64, time: Millis) -> Seen {
-        Seen { alerts, rejects, first_seen: time, last_seen: time }
+        Seen { alerts, rejects, ignored: 0, first_seen: time, last_seen: time }
+    }
+
+    fn all(&self) -> u64 {
+        self.alerts + self.rejects + self.ignored
     }
 
     /// What is seen of both.
     pub fn add(&mut self, other: Seen) {
-        if other.alerts + other.rejects > 0 {
-            let anew = self.alerts + self.rejects == 0;
+        if other.all() > 0 {
+            let anew = self.all() == 0;
             self.first_seen = if anew { other.first_seen } else { self.first_seen.min(other.first_seen) };
             self.last_seen = if anew { other.last_seen } else { self.last_seen.max(other.last_seen) };
         }
         self.alerts += other.alerts;
         self.rejects += other.rejects;
+        self.ignored += other.ignored;
     }
 }
 
@@ -100,7 +108,7 @@ fn key(tenant: &str, what: u8, text: &str) -> SeenKey {
 /// What tells that the parts of a date (`day`, from 1970) are those that were looked through.
 pub fn edition(dir: &Path, day: i32) -> io::Result<String> {
     let mut edition = Vec::new();
-    for table in ["alerts", "rejects"] {
+    for table in ["alerts", "rejects", "observed"] {
         let parts = layout::published_on(dir, table, tick(day))?;
         let last = parts.iter().filter_map(|path| path.file_name()).max().unwrap_or_default();
         edition.push(format!("{} {}", parts.len(), last.display()));
@@ -108,12 +116,16 @@ pub fn edition(dir: &Path, day: i32) -> io::Result<String> {
     Ok(edition.join(" "))
 }
 
+/// Adds a batch of a table; none where its columns are not those of the table.
+type Adding = fn(&RecordBatch, &mut Sightings) -> Option<()>;
+
 /// Looks a date's parts (`day`, from 1970) through.
 pub fn sightings(dir: &Path, day: i32) -> io::Result<Sightings> {
     let mut seen = Sightings::default();
     for (table, columns, add) in [
-        ("alerts", ["tenant", "time", "entities"], alerts as fn(&RecordBatch, &mut Sightings) -> Option<()>),
-        ("rejects", ["tenant", "tick", "raw"], rejects),
+        ("alerts", &["tenant", "time", "entities"][..], alerts as Adding),
+        ("rejects", &["tenant", "tick", "raw"], rejects),
+        ("observed", &["tenant", "entity", "records", "first_seen", "last_seen"], observed),
     ] {
         for path in layout::published_on(dir, table, tick(day))? {
             for batch in batches(&path, columns)? {
@@ -129,12 +141,12 @@ fn tick(day: i32) -> Tick {
     Tick::from(day) * layout::DAY_S
 }
 
-fn batches(path: &Path, columns: [&str; 3]) -> io::Result<ParquetRecordBatchReader> {
+fn batches(path: &Path, columns: &[&str]) -> io::Result<ParquetRecordBatchReader> {
     let file = File::open(path).map_err(|error| about(path, "cannot open", &error))?;
     let fail = |error| about(path, "cannot read", &io_error(error));
     let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
     let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(file, options).map_err(fail)?;
-    let mask = ProjectionMask::columns(builder.parquet_schema(), columns);
+    let mask = ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied());
     builder.with_projection(mask).with_batch_size(BATCH).build().map_err(fail)
 }
 
@@ -151,7 +163,6 @@ fn put(seen: &mut Sightings, key: SeenKey, once: Seen) {
     }
 }
 
-/// None where the columns are not those of alerts.
 fn alerts(batch: &RecordBatch, seen: &mut Sightings) -> Option<()> {
     let tenants = texts(batch, "tenant")?;
     let times = batch.column_by_name("time")?.as_primitive_opt::<TimestampMillisecondType>()?;
@@ -173,7 +184,6 @@ fn without_role(text: &str) -> &str {
     roles.iter().find_map(|role| text.strip_prefix(role.prefix())).unwrap_or(text)
 }
 
-/// None where the columns are not those of rejects.
 fn rejects(batch: &RecordBatch, seen: &mut Sightings) -> Option<()> {
     let (tenants, raws) = (texts(batch, "tenant")?, texts(batch, "raw")?);
     let ticks = batch.column_by_name("tick")?.as_primitive_opt::<Int64Type>()?;
@@ -182,6 +192,20 @@ fn rejects(batch: &RecordBatch, seen: &mut Sightings) -> Option<()> {
         for word in words(&raws.value(row).to_lowercase()) {
             put(seen, key(tenants.value(row), WORD, word), Seen::once(0, 1, time));
         }
+    }
+    Some(())
+}
+
+fn observed(batch: &RecordBatch, seen: &mut Sightings) -> Option<()> {
+    let (tenants, entities) = (texts(batch, "tenant")?, texts(batch, "entity")?);
+    let records = batch.column_by_name("records")?.as_primitive_opt::<Int64Type>()?;
+    let time = |column| batch.column_by_name(column)?.as_primitive_opt::<TimestampMillisecondType>();
+    let (first, last) = (time("first_seen")?, time("last_seen")?);
+    for row in 0..batch.num_rows() {
+        let ignored = records.value(row).cast_unsigned();
+        let (first_seen, last_seen) = (first.value(row), last.value(row));
+        let span = Seen { ignored, first_seen, last_seen, ..Seen::default() };
+        put(seen, key(tenants.value(row), ENTITY, entities.value(row)), span);
     }
     Some(())
 }

@@ -8,7 +8,7 @@ use crate::record::attack::TACTICS;
 use crate::record::{
     Action, ActionClass, ActionId, ActionStatus, AlertId, Candidate, DecisionId, Duplicate, Entity, Epoch,
     IncidentId, IncidentKind, IncidentState, InputKind, InputRow, LabelSource, Link, Member, Names,
-    Observable, Outcome, Reject, Ruling, Score, Severity, Stage, Sym, Tick, Triage, Verb,
+    Observable, Observed, Outcome, Reject, Ruling, Score, Severity, Stage, Sym, Tick, Triage, Verb,
 };
 
 use super::cell::{Attacks, Cell, Column, Each, Put, Utc};
@@ -83,6 +83,23 @@ table! {
     position: u64 = row.position;
     /// Its bytes, the first 8 KiB, what is not UTF-8 replaced.
     raw: String = row.raw.as_str();
+}
+
+table! {
+    /// An address, domain, hash, mailbox or URL in records of no concern: one row an epoch, source, day and entity, or more.
+    ObservedLine (ObservedColumns) = "observed" of row: Observed, names;
+    tenant = row.tenant;
+    tick = row.tick();
+    /// The source's name, or the topic.
+    source: Sym = row.source;
+    /// As `alerts.entities` has it, without a role.
+    entity: String = row.entity.as_str();
+    /// Records that name it.
+    records: u64 = row.records;
+    /// Event time of the first.
+    first_seen: Utc = Utc(row.first);
+    /// Event time of the last.
+    last_seen: Utc = Utc(row.last);
 }
 
 table! {

@@ -397,6 +397,7 @@ impl Partition {
                 let ignored = self.parsed.ignored_count();
                 if ignored > 0 {
                     taken.ignored.push((name, ignored));
+                    taken.batch.observed.append(&mut self.parsed.observed);
                 }
                 let mut rejects = std::mem::take(&mut self.parsed.rejects).into_iter().peekable();
                 for mut alert in std::mem::take(&mut self.parsed.alerts) {

@@ -28,8 +28,8 @@ use crate::rank::judge::Proposing;
 use crate::rank::{RankService, Ranker, Recall};
 use crate::record::input::Approval;
 use crate::record::{
-    Alert, ContextRow, Diff, Entity, Epoch, EpochRow, InputRow, NOTHING_SETTLED, Names, Reject, Sym, Tick,
-    Unlink, Verdict,
+    Alert, ContextRow, Diff, Entity, Epoch, EpochRow, InputRow, NOTHING_SETTLED, Names, Observed, Reject,
+    Sym, Tick, Unlink, Verdict,
 };
 
 /// Epochs under way at most.
@@ -42,6 +42,8 @@ pub struct Batch {
     pub alerts: Vec<Alert>,
     /// What could not become one.
     pub rejects: Vec<Reject>,
+    /// What records of no concern name.
+    pub observed: Vec<Observed>,
     /// What was taken of each partition; the epoch is filled in.
     pub parts: Vec<EpochRow>,
     /// No record will come with a lower tick.
@@ -290,6 +292,7 @@ impl Run {
             |part: EpochRow| TurnRow { turn: EpochRow { epoch, ..part }, plan_hash, model_version };
         let rows = [
             Rows::Rejects(batch.rejects),
+            Rows::Observed(batch.observed),
             Rows::Epochs(batch.parts.into_iter().map(turn_row).collect()),
             Rows::Inputs(batch.inputs.into_iter().map(|input| InputRow { epoch, ..input }).collect()),
         ];

@@ -15,6 +15,9 @@ use crate::archive::{Seen, SeenKey, Sightings, edition, sightings};
 /// Days that are kept: as far back as a plan may look.
 const KEPT_D: i32 = 367;
 
+/// Which columns the index has.
+const EDITION: i64 = 1;
+
 const SCHEMA: &str = "
     pragma journal_mode = wal;
     pragma synchronous = off;
@@ -24,7 +27,7 @@ const SCHEMA: &str = "
     );
     create table if not exists seen (
         key blob not null, date integer not null, alerts integer not null, rejects integer not null,
-        first integer not null, last integer not null, primary key (key, date)
+        ignored integer not null, first integer not null, last integer not null, primary key (key, date)
     ) without rowid;
 ";
 
@@ -48,6 +51,12 @@ impl Index {
         let folder: PathBuf = own.join(STATE_FOLDER);
         std::fs::create_dir_all(&folder)?;
         let db = Connection::open(folder.join("seen.db")).map_err(failed)?;
+        // One of other columns is made again.
+        let edition: i64 = db.query_row("pragma user_version", [], |row| row.get(0)).map_err(failed)?;
+        if edition < EDITION {
+            db.execute_batch("drop table if exists seen; drop table if exists date;").map_err(failed)?;
+            db.pragma_update(None, "user_version", EDITION).map_err(failed)?;
+        }
         db.execute_batch(SCHEMA).map_err(failed)?;
         Ok(Index { db })
     }
@@ -81,12 +90,13 @@ impl Index {
         )?;
         let date = work.last_insert_rowid();
         {
-            let mut row = work.prepare("insert into seen values (?1, ?2, ?3, ?4, ?5, ?6)")?;
+            let mut row = work.prepare("insert into seen values (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?;
             let mut sorted: Vec<(&SeenKey, &Seen)> = found.iter().collect();
             sorted.sort_unstable_by_key(|(key, _)| **key);
             for (key, seen) in sorted {
                 let (alerts, rejects) = (seen.alerts.cast_signed(), seen.rejects.cast_signed());
-                row.execute(params![key, date, alerts, rejects, seen.first_seen, seen.last_seen])?;
+                let ignored = seen.ignored.cast_signed();
+                row.execute(params![key, date, alerts, rejects, ignored, seen.first_seen, seen.last_seen])?;
             }
         }
         work.commit()?;
@@ -96,15 +106,13 @@ impl Index {
     /// How often each date has it.
     pub fn seen(&self, key: &SeenKey) -> io::Result<Vec<(Date, Seen)>> {
         let read = || -> rusqlite::Result<Vec<(Date, Seen)>> {
-            let said = "select date, alerts, rejects, first, last from seen where key = ?1";
+            let said = "select date, alerts, rejects, first, last, ignored from seen where key = ?1";
             let mut rows = self.db.prepare_cached(said)?;
             let row = |row: &rusqlite::Row<'_>| {
-                let (alerts, rejects): (i64, i64) = (row.get(1)?, row.get(2)?);
-                let (alerts, rejects) = (alerts.cast_unsigned(), rejects.cast_unsigned());
-                Ok((
-                    Date(row.get(0)?),
-                    Seen { alerts, rejects, first_seen: row.get(3)?, last_seen: row.get(4)? },
-                ))
+                let count = |at: usize| row.get(at).map(i64::cast_unsigned);
+                let (alerts, rejects, ignored) = (count(1)?, count(2)?, count(5)?);
+                let (first_seen, last_seen) = (row.get(3)?, row.get(4)?);
+                Ok((Date(row.get(0)?), Seen { alerts, rejects, ignored, first_seen, last_seen }))
             };
             rows.query_map([key], row)?.collect()
         };

@@ -185,9 +185,10 @@ impl Work {
             }
             let missed = self.behind.iter().filter(|(_, day)| window.contains(day)).map(|(_, day)| *day);
             let missed = u16::try_from(missed.collect::<FxHashSet<i32>>().len()).unwrap_or(u16::MAX);
-            let Seen { alerts, rejects, first_seen, last_seen } = seen;
+            let Seen { alerts, rejects, ignored, first_seen, last_seen } = seen;
             let days = self.days.saturating_sub(missed);
-            sightings.push(Sighting { day: question.day, days, alerts, rejects, first_seen, last_seen });
+            let day = question.day;
+            sightings.push(Sighting { day, days, alerts, rejects, ignored, first_seen, last_seen });
         }
         Ok(sightings)
     }

@@ -55,6 +55,7 @@ impl Counts {
             | Rows::Links(_)
             | Rows::Candidates(_)
             | Rows::Verdicts(_)
+            | Rows::Observed(_)
             | Rows::Inputs(_) => {}
         }
     }

@@ -93,7 +93,7 @@ fn sum(rows: impl Iterator<Item = (Entity, ContextRow)>, names: &Names) -> Conte
 }
 
 fn sighted(facts: &mut ContextFacts, entity: Entity, sighting: Sighting) {
-    let seen = sighting.alerts.saturating_add(sighting.rejects);
+    let seen = sighting.alerts.saturating_add(sighting.rejects).saturating_add(sighting.ignored);
     if seen == 0 {
         return;
     }

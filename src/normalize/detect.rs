@@ -1,13 +1,14 @@
 //! Detect: a record that is an event is tried against the Sigma rules of its log source. Each rule that matches is an
-//! alert; an event that none matches is of no concern and counted by its log source.
+//! alert; an event that none matches is of no concern, counted by its log source, and what it names is noted.
 
 use super::compile::{Compiled, Plan};
 use super::event::Layout;
-use super::normalizer::{Normalizer, Parsed, Place, TYPE_MAX, Words};
+use super::normalizer::{Normalizer, Parsed, Place, TYPE_MAX};
 use super::paths::Paths;
 use super::refusal::Refusal;
 use super::unmapped::unmapped;
 use super::value::{Digits, Slots};
+use super::words::Words;
 use crate::ingest::Chunk;
 use crate::plan::detection::{Detection, Terms};
 use crate::plan::router::Router;
@@ -57,7 +58,7 @@ impl Normalizer {
     ) -> Result<(), Refusal> {
         let mapping = &plan.mappings[at];
         let Some(router) = &detection.router else {
-            self.ignore(mapping, detection, "", slots, out);
+            self.ignore((plan, mapping), detection, "", slots, out);
             return Ok(());
         };
         let route = self.route(router, at, detection, slots);
@@ -70,7 +71,7 @@ impl Normalizer {
             .map(|record| router.matches(route, &detection.layout.event(record)))
             .unwrap_or_default();
         if matched.is_empty() {
-            self.ignore(mapping, detection, router.kind(route), slots, out);
+            self.ignore((plan, mapping), detection, router.kind(route), slots, out);
             return Ok(());
         }
         let kept = mapping.keep.as_ref().zip(record).and_then(|(taken, record)| unmapped(record, taken));
@@ -95,7 +96,7 @@ impl Normalizer {
     /// Counts an event that no rule matches.
     fn ignore(
         &mut self,
-        mapping: &Plan,
+        (plan, mapping): (&Compiled, &Plan),
         detection: &DetectionPlan,
         kind: &str,
         slots: &Slots<'_>,
@@ -107,6 +108,7 @@ impl Normalizer {
         let service = slots.first(&detection.service).text(&mut digits).unwrap_or_default();
         let kind = if kind.is_empty() { &service[..service.floor_char_boundary(TYPE_MAX)] } else { kind };
         *out.ignored.entry((product, self.words.sym(kind))).or_default() += 1;
+        self.observe(plan, mapping, slots);
     }
 }
 

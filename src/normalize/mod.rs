@@ -1,5 +1,5 @@
 //! Normalize: records become alerts, as the mapping files say. What cannot is a reject with its reason; what is of no
-//! concern by name is counted. It reads no clock and does no IO.
+//! concern by name is counted, and what it names is noted (`observe`). It reads no clock and does no IO.
 //!
 //! A record that is an event is tried against the Sigma rules of its log source (`detect`), of which it may match several:
 //! only then is its JSON read into a tree (`event`).
@@ -22,12 +22,14 @@ mod guesses;
 mod scan;
 mod line;
 mod memo;
+mod observe;
 mod paths;
 mod refusal;
 mod row;
 mod time;
 mod unmapped;
 mod value;
+mod words;
 pub mod normalizer;
 
 pub use normalizer::{Normalizer, Parsed, SourceSettings};

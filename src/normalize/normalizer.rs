@@ -6,28 +6,23 @@ use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 use rustc_hash::FxHashMap;
-use smallvec::SmallVec;
 
-use super::canonical::{capped, clean};
+use super::canonical::capped;
 use super::compile::{Compiled, Plan, ProductPlan};
 use super::detect::Said;
 use super::extract::extract;
 use super::guesses::Guesses;
 use super::line::Line;
-use super::memo::Memo;
+use super::observe::Observing;
 use super::refusal::Refusal;
 use super::row::Columns;
 use super::time::{self, Frame};
 use super::unmapped::{of_row, unmapped};
 use super::value::{Digits, Slots};
+use super::words::Words;
 use crate::ingest::{Chunk, Framing, raw};
 use crate::plan::mapping::Mapping;
-use crate::record::{
-    Alert, AlertId, Entity, Millis, Names, Observable, Reject, Severity, Sym, Tactics, attack, tick_of,
-};
-
-/// Entities of one alert; attackers choose how long lists are.
-const ENTITIES_MAX: usize = 64;
+use crate::record::{Alert, AlertId, Millis, Names, Observed, Reject, Sym, tick_of};
 
 /// The longest name by which ignored records are counted, in bytes.
 pub(super) const TYPE_MAX: usize = 64;
@@ -58,6 +53,8 @@ pub struct Parsed {
     pub rejects: Vec<Reject>,
     /// Records of no concern, by product and type.
     pub ignored: FxHashMap<(Sym, Sym), u64>,
+    /// What those name.
+    pub observed: Vec<Observed>,
     /// All records.
     pub records: u64,
 }
@@ -68,6 +65,7 @@ impl Parsed {
         self.alerts.clear();
         self.rejects.clear();
         self.ignored.clear();
+        self.observed.clear();
         self.records = 0;
     }
 
@@ -87,18 +85,8 @@ pub struct Normalizer {
     tenant: String,
     columns: Option<Columns>,
     guesses: Guesses,
+    pub(super) observing: Observing,
     pub(super) words: Words,
-}
-
-/// What was worked out of texts.
-pub(super) struct Words {
-    names: Arc<Names>,
-    syms: Memo<Sym>,
-    entities: Memo<Option<Sym>>,
-    severities: Memo<Severity>,
-    attacks: Memo<(Tactics, Sym)>,
-    routes: Memo<u16>,
-    scratch: String,
 }
 
 /// One record and where it stood.
@@ -116,16 +104,18 @@ impl Normalizer {
         let plan = Arc::new(Compiled::new(mappings, &names));
         let frame = Frame { zone: settings.zone.clone(), as_of: settings.as_of };
         let (source, tenant) = (names.get(settings.name), names.get(settings.tenant));
-        let words = Words {
-            names,
-            syms: Memo::new(12),
-            entities: Memo::new(17),
-            severities: Memo::new(10),
-            attacks: Memo::new(10),
-            routes: Memo::new(10),
-            scratch: String::new(),
-        };
-        Normalizer { plan, settings, frame, source, tenant, columns: None, guesses: Guesses::new(), words }
+        let words = Words::new(names);
+        Normalizer {
+            plan,
+            settings,
+            frame,
+            source,
+            tenant,
+            columns: None,
+            guesses: Guesses::new(),
+            observing: Observing::default(),
+            words,
+        }
     }
 
     /// Moves the ingest time, as each epoch of a live source does.
@@ -160,6 +150,7 @@ impl Normalizer {
                 out.rejects.push(self.reject(&refusal, place));
             }
         }
+        self.observing.take(&plan, self.settings.name, &mut out.observed);
     }
 
     /// Fills the slots.
@@ -212,6 +203,7 @@ impl Normalizer {
                     .text(&mut digits)
                     .map(|kind| &kind[..kind.floor_char_boundary(TYPE_MAX)]);
                 *out.ignored.entry((product, self.words.sym(kind.unwrap_or_default()))).or_default() += 1;
+                self.observe(plan, mapping, slots);
                 return Ok(());
             }
         }
@@ -271,7 +263,7 @@ impl Normalizer {
         })
     }
 
-    fn time(&self, mapping: &Plan, slots: &Slots<'_>) -> Result<Millis, Refusal> {
+    pub(super) fn time(&self, mapping: &Plan, slots: &Slots<'_>) -> Result<Millis, Refusal> {
         let mut times = mapping.time.iter().map(|slot| slots.first(&[*slot]));
         let Some(time) = times.find_map(|value| time::read(value, &mapping.formats, &self.frame)) else {
             let mut digits: Digits = [0; 40];
@@ -289,7 +281,11 @@ impl Normalizer {
     }
 
     /// The tenant, with its text where that is not the settings'.
-    fn tenant(&mut self, mapping: &Plan, slots: &Slots<'_>) -> Result<(Sym, Option<String>), Refusal> {
+    pub(super) fn tenant(
+        &mut self,
+        mapping: &Plan,
+        slots: &Slots<'_>,
+    ) -> Result<(Sym, Option<String>), Refusal> {
         if self.settings.tenant_from_field {
             let mut digits: Digits = [0; 40];
             if let Some(text) =
@@ -356,127 +352,4 @@ impl Normalizer {
 /// What begins otherwise is a line of text.
 fn is_json(text: &str) -> bool {
     text.trim_ascii_start().starts_with('{')
-}
-
-impl Words {
-    pub(super) fn sym(&mut self, text: &str) -> Sym {
-        let names = &self.names;
-        self.syms.get(0, text, |text| names.intern(text))
-    }
-
-    fn first(&mut self, slots: &Slots<'_>, from: &[u16]) -> Option<Sym> {
-        let mut digits: Digits = [0; 40];
-        let text = slots.first(from).text(&mut digits).map(capped).filter(|text| !text.is_empty())?;
-        Some(self.sym(text))
-    }
-
-    /// What a record that is an alert says of itself.
-    fn said(&mut self, slots: &Slots<'_>, mapping: &Plan, at: usize) -> Result<Said, Refusal> {
-        let rule = self.first(slots, &mapping.rule).ok_or(Refusal::NoRule)?;
-        let title = self.first(slots, &mapping.title).unwrap_or(rule);
-        let severity = self.severity(slots, mapping, u32::try_from(at).unwrap_or(u32::MAX));
-        let (tactics, attacks) = self.attacks(slots, &mapping.attacks);
-        Ok(Said { rule, title, severity, tactics, attacks })
-    }
-
-    /// What `make` says of an event's service and category, remembered.
-    pub(super) fn route(
-        &mut self,
-        tag: u32,
-        service: Option<&str>,
-        category: Option<&str>,
-        make: impl FnOnce() -> u16,
-    ) -> u16 {
-        self.scratch.clear();
-        self.scratch.push_str(service.unwrap_or_default());
-        self.scratch.push('\u{1f}');
-        self.scratch.push_str(category.unwrap_or_default());
-        self.routes.get(tag, &self.scratch, |_| make())
-    }
-
-    /// The vendor's id: of several fields, all of which must be there. A number that lost digits when it was read names
-    /// nothing: others would share it, and be taken for copies.
-    fn vendor_id(&mut self, slots: &Slots<'_>, from: &[Box<[u16]>]) -> Option<&str> {
-        self.scratch.clear();
-        for (at, part) in from.iter().enumerate() {
-            let mut digits: Digits = [0; 40];
-            let value = slots.first(part);
-            let text = value.text(&mut digits).filter(|_| value.is_exact())?;
-            if at > 0 {
-                self.scratch.push('\u{1f}');
-            }
-            self.scratch.push_str(text);
-        }
-        (!from.is_empty()).then_some(self.scratch.as_str())
-    }
-
-    fn severity(&mut self, slots: &Slots<'_>, mapping: &Plan, tag: u32) -> Severity {
-        let table = &mapping.severity;
-        let mut digits: Digits = [0; 40];
-        let Some(text) = slots.first(&mapping.severity_slots).text(&mut digits) else { return table.default };
-        self.severities.get(tag, text, |text| {
-            let word = capped(text).to_lowercase();
-            let number = word.parse::<f64>().ok();
-            let range = || table.ranges.iter().find(|r| number.is_some_and(|n| r.from <= n && n <= r.to));
-            let part = || table.contains.iter().find(|part| word.contains(&part.text));
-            let known = table.words.get(&word).copied();
-            known
-                .or_else(|| range().map(|r| r.severity))
-                .or_else(|| part().map(|p| p.severity))
-                .unwrap_or(table.default)
-        })
-    }
-
-    fn attacks(&mut self, slots: &Slots<'_>, from: &[u16]) -> (Tactics, Sym) {
-        self.scratch.clear();
-        for value in from.iter().flat_map(|slot| slots.all(*slot)) {
-            let mut digits: Digits = [0; 40];
-            self.scratch.push_str(value.text(&mut digits).map(capped).unwrap_or_default());
-            self.scratch.push(',');
-        }
-        let tags = std::mem::take(&mut self.scratch);
-        let attacks = self.tags(&tags);
-        self.scratch = tags;
-        attacks
-    }
-
-    /// What comma-separated tags say of ATT&CK.
-    pub(super) fn tags(&mut self, tags: &str) -> (Tactics, Sym) {
-        if tags.is_empty() {
-            return (Tactics::default(), Sym::EMPTY);
-        }
-        let names = &self.names;
-        self.attacks.get(0, tags, |tags| {
-            let (tactics, attacks) = attack::canonical(tags.split(','));
-            (tactics, names.intern(&attacks))
-        })
-    }
-
-    fn entities(&mut self, slots: &Slots<'_>, plan: &Compiled, mapping: &Plan) -> SmallVec<[Observable; 4]> {
-        let mut found = SmallVec::new();
-        // What nobody asks for matters only where it takes the room of what somebody does.
-        let roomy = slots.are_single() && mapping.entities.len() <= ENTITIES_MAX;
-        for entity in mapping.entities.iter().filter(|entity| !(entity.spare && roomy)) {
-            let cleaning = &plan.cleanings[entity.cleaning as usize];
-            // Of alternatives the first field that holds something, with all that it holds.
-            let Some(slot) = entity.slots.iter().find(|slot| slots.first(&[**slot]).is_present()) else {
-                continue;
-            };
-            for value in slots.all(*slot) {
-                let mut digits: Digits = [0; 40];
-                let Some(text) = value.text(&mut digits) else { continue };
-                let names = &self.names;
-                let value = self.entities.get(entity.cleaning, text, |text| {
-                    clean(cleaning, text).map(|value| names.intern(&value))
-                });
-                let Some(value) = value else { continue };
-                let observable =
-                    Observable { entity: Entity { kind: cleaning.kind, value }, role: entity.role };
-                if found.len() < ENTITIES_MAX && !found.contains(&observable) {
-                    found.push(observable);
-                }
-            }
-        }
-        found
-    }
 }

@@ -138,6 +138,9 @@ pub struct Sighting {
     pub alerts: u64,
     /// Records that could not become alerts and whose text has it.
     pub rejects: u64,
+    /// Records of no concern that name it.
+    #[serde(default)]
+    pub ignored: u64,
     /// Event time of the first of these; 0 where there is none.
     pub first_seen: Millis,
     /// Event time of the last.

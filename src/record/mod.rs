@@ -8,6 +8,7 @@ pub mod entity;
 pub mod net;
 pub mod attack;
 pub mod alert;
+pub mod observed;
 pub mod reject;
 pub mod finding;
 pub mod incident;
@@ -34,6 +35,7 @@ pub use input::{Approval, EpochRow, InputKind, InputRow, Unlink, Unrelated, Verd
 pub use judgement::{Judgement, Score, Triage};
 pub use names::{Names, Sym};
 pub use net::Net;
+pub use observed::Observed;
 pub use outcome::{LabelSource, Outcome};
 pub use reject::{Reject, Stage};
 pub use time::{Diff, Epoch, Millis, NOTHING_SETTLED, Tick, tick_of};

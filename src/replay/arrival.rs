@@ -10,7 +10,7 @@ use super::parse::{Parser, Parsing, Piece, Pieces};
 use super::set::FeedError;
 use crate::engine::run::Batch;
 use crate::ingest::{FileReader, IngestError};
-use crate::record::{Alert, EpochRow, Millis, NOTHING_SETTLED, Reject, Sym, Tick, tick_of};
+use crate::record::{Alert, EpochRow, Millis, NOTHING_SETTLED, Observed, Reject, Sym, Tick, tick_of};
 
 /// A partition's clock.
 #[derive(Clone, Copy, Debug)]
@@ -139,7 +139,7 @@ impl ArrivalFeed {
         while batch.alerts.len() + batch.rejects.len() < self.batch_records {
             let Some(at) = self.lowest() else { break };
             if !self.partitions[at].is_ready() {
-                self.read_more(at, &mut ignored)?;
+                self.read_more(at, &mut ignored, &mut batch.observed)?;
                 progress(self.read.0, self.read.1);
                 continue;
             }
@@ -176,7 +176,12 @@ impl ArrivalFeed {
         }
     }
 
-    fn read_more(&mut self, at: usize, ignored: &mut Vec<(Sym, u64)>) -> Result<(), FeedError> {
+    fn read_more(
+        &mut self,
+        at: usize,
+        ignored: &mut Vec<(Sym, u64)>,
+        observed: &mut Vec<Observed>,
+    ) -> Result<(), FeedError> {
         let partition = &mut self.partitions[at];
         let Some(piece) = partition.reading.as_mut().and_then(Iterator::next).transpose()? else {
             partition.reading = None;
@@ -185,6 +190,7 @@ impl ArrivalFeed {
         self.read = (self.read.0 + piece.bytes, self.read.1 + piece.records);
         if piece.ignored > 0 {
             ignored.push((partition.source, piece.ignored));
+            observed.extend(piece.observed);
         }
         partition.alerts = piece.alerts.into_iter().peekable();
         partition.rejects = piece.rejects.into_iter().peekable();

@@ -10,7 +10,7 @@ use super::inputs::InputFile;
 use crate::ingest::{Chunk, FileReader, Framed, IngestError, Limits, Origin};
 use crate::normalize::{Normalizer, Parsed, SourceSettings};
 use crate::plan::mapping::Mapping;
-use crate::record::{Alert, Names, Reject};
+use crate::record::{Alert, Names, Observed, Reject};
 
 /// What came of some records of one file, in order.
 #[derive(Default)]
@@ -23,6 +23,8 @@ pub struct Piece {
     pub rejects: Vec<Reject>,
     /// Records of no concern.
     pub ignored: u64,
+    /// What those name.
+    pub observed: Vec<Observed>,
     /// All records.
     pub records: u64,
     /// Bytes of the records.
@@ -172,6 +174,7 @@ impl Parser {
             alerts: std::mem::take(&mut self.parsed.alerts),
             rejects: std::mem::take(&mut self.parsed.rejects),
             ignored: self.parsed.ignored_count(),
+            observed: std::mem::take(&mut self.parsed.observed),
             records: self.parsed.records,
             bytes: chunk.bytes.len() as u64,
         }

@@ -43,6 +43,8 @@ pub enum FeedError {
     Input(String),
 }
 
+/// What records of no concern name, of one epoch at most while reading.
+const OBSERVED_MAX: usize = 64 << 10;
 /// Rejects of one epoch at most while reading.
 pub(super) const REJECTS_MAX: usize = 4_096;
 
@@ -113,8 +115,9 @@ impl SetFeed {
     fn read(&mut self, progress: &mut impl FnMut(u64, u64)) -> Result<Option<Batch>, FeedError> {
         let (Some(pieces), Some(sorter)) = (&mut self.pieces, &mut self.sorter) else { return Ok(None) };
         let (mut rejects, mut ignored) = (Vec::new(), FxHashMap::<Sym, u64>::default());
+        let mut observed = Vec::new();
         let mut more = true;
-        while rejects.len() < REJECTS_MAX {
+        while rejects.len() < REJECTS_MAX && observed.len() < OBSERVED_MAX {
             let Some(piece) = pieces.next() else {
                 more = false;
                 break;
@@ -124,6 +127,7 @@ impl SetFeed {
             progress(self.read.0, self.read.1);
             stamp(&mut self.clocks[piece.file], &piece.alerts, &mut piece.rejects);
             rejects.append(&mut piece.rejects);
+            observed.append(&mut piece.observed);
             *ignored.entry(self.sources[piece.file]).or_default() += piece.ignored;
             sorter.add(piece.alerts).map_err(FeedError::Sort)?;
         }
@@ -141,7 +145,7 @@ impl SetFeed {
         }
         let settled = NOTHING_SETTLED;
         let parts = of_no_alert(&rejects, &ignored);
-        Ok(Some(Batch { rejects, parts, settled, ..Batch::default() }))
+        Ok(Some(Batch { rejects, observed, parts, settled, ..Batch::default() }))
     }
 }
 

@@ -11,8 +11,8 @@ use quell::record::{
     Action, ActionClass, ActionId, ActionStatus, Alert, AlertId, Candidate, ContextFacts, Decision,
     DecisionId, Duplicate, Entity, EntityKind, EpochRow, Features, Finding, Incident, IncidentId,
     IncidentKind, IncidentState, InputKind, InputRow, Judgement, LabelSource, Link, Member, Names,
-    Observable, Outcome, Reason, Reject, Role, Ruling, Score, Severity, Stage, Sym, Triage, Unusual, Verb,
-    Verdict, tick_of,
+    Observable, Observed, Outcome, Reason, Reject, Role, Ruling, Score, Severity, Stage, Sym, Triage,
+    Unusual, Verb, Verdict, tick_of,
 };
 
 /// Draws from a seed (splitmix64).
@@ -364,6 +364,14 @@ pub(crate) fn rows(dice: &mut Dice, names: &Names, epoch: u64, n: usize) -> Vec<
             position: dice.below(9),
         })),
         Rows::Rejects(many(n, dice, |dice| reject(dice, names))),
+        Rows::Observed(many(n, dice, |dice| Observed {
+            tenant: dice.sym(names, "tenant"),
+            source: dice.sym(names, "source"),
+            entity: dice.text(),
+            records: dice.below(100),
+            first: dice.time(),
+            last: dice.time(),
+        })),
         Rows::Matches(many(n, dice, |dice| finding(dice, names))),
         Rows::Members(many(n, dice, |dice| member(dice, names))),
         Rows::Links(many(n, dice, |dice| link(dice, names))),

@@ -80,6 +80,7 @@ fn row((entity, whose, what, n): Row, names: &Names) -> (Entity, ContextRow) {
                 days: 30,
                 alerts,
                 rejects: 0,
+                ignored: 0,
                 first_seen: seen,
                 last_seen: seen,
             })
