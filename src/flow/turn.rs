@@ -52,9 +52,24 @@ struct Pending<A, B> {
     may: Option<(Capability<Epoch>, Capability<Epoch>)>,
 }
 
-impl<A, B> Default for Pending<A, B> {
-    fn default() -> Self {
-        Self { first: Vec::new(), second: Vec::new(), turn: None, may: None }
+/// Room of an epoch's records is used again, unless it was an unusual epoch.
+const ROOM_MAX: usize = 16 << 10;
+
+/// Room for the records of an epoch, from one before.
+struct Room<A, B>(Vec<A>, Vec<B>);
+
+impl<A, B> Room<A, B> {
+    fn pending(&mut self) -> Pending<A, B> {
+        let (first, second) = (std::mem::take(&mut self.0), std::mem::take(&mut self.1));
+        Pending { first, second, turn: None, may: None }
+    }
+
+    fn keep(&mut self, mut first: Vec<A>, mut second: Vec<B>) {
+        first.clear();
+        second.clear();
+        first.shrink_to(ROOM_MAX);
+        second.shrink_to(ROOM_MAX);
+        (self.0, self.1) = (first, second);
     }
 }
 
@@ -82,21 +97,22 @@ where
     let mut side = OutputBuilder::<_, CapacityContainerBuilder<Vec<Y>>>::from(side);
     builder.build(move |_| {
         let mut pending: BTreeMap<Epoch, Pending<A, B>> = BTreeMap::new();
+        let mut room = Room(Vec::new(), Vec::new());
         let (mut xs, mut ys) = (Vec::new(), Vec::new());
         move |frontiers| {
             first.for_each(|cap, data| {
                 if let Some(epoch) = cap.least() {
-                    pending.entry(*epoch).or_default().first.append(data);
+                    pending.entry(*epoch).or_insert_with(|| room.pending()).first.append(data);
                 }
             });
             second.for_each(|cap, data| {
                 if let Some(epoch) = cap.least() {
-                    pending.entry(*epoch).or_default().second.append(data);
+                    pending.entry(*epoch).or_insert_with(|| room.pending()).second.append(data);
                 }
             });
             turns.for_each(|cap, data| {
                 for turn in data.drain(..) {
-                    let entry = pending.entry(turn.epoch).or_default();
+                    let entry = pending.entry(turn.epoch).or_insert_with(|| room.pending());
                     entry.turn = Some(turn);
                     entry.may = cap.retain_least(0).zip(cap.retain_least(1));
                 }
@@ -122,6 +138,7 @@ where
                 if !ys.is_empty() {
                     side.activate().session_with_builder(&may_side).give_iterator(ys.drain(..));
                 }
+                room.keep(now.first, now.second);
             }
         }
     });
