@@ -59,7 +59,7 @@ pub fn fires(correlations: &Correlations, at: usize, lines: &[String]) -> Result
         read.map_err(|what| format!("the example's alert {line:?}: {what}"))?;
     }
     let rules = Compiled::all(&correlations.alone(at), &names);
-    let concerned = |alert: &Alert| rules.iter().any(|rule| rule.concerns(alert));
+    let concerned = |alert: &Alert| rules.iter().any(|rule| rule.names(alert));
     if let Some(alert) = alerts.iter().find(|alert| !concerned(alert)) {
         let rule = names.get(alert.rule);
         return Err(format!("the example's rule {rule:?} is none of the correlation's `rules`"));

@@ -14,6 +14,7 @@ pub mod tally;
 pub mod window;
 pub mod temporal_ordered;
 pub mod machine;
+pub mod connected;
 pub mod findings;
 pub mod example;
 pub mod rarity;

@@ -4,6 +4,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod connected;
 mod definition;
 mod harness;
 mod oracle;
