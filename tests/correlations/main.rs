@@ -11,4 +11,5 @@ mod oracle;
 mod conformance;
 mod reading;
 mod state;
+mod telling;
 mod workloads;

@@ -357,17 +357,7 @@ impl Graph {
         let row = &mut self.components[home];
         row.size += size;
         row.reach.join(reach);
-        match (told, &row.told) {
-            (Some(told), Some(_)) => self.withdrawn.push(told.said),
-            (Some(told), None) => {
-                let settles = told.said.order.tick;
-                row.told = Some(told);
-                if settles < self.components[home].look {
-                    self.look(home, settles);
-                }
-            }
-            (None, _) => {}
-        }
+        self.withdrawn.extend(told.map(|told| told.said));
         self.note(home);
     }
 
