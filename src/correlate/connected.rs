@@ -35,8 +35,9 @@ use timely::dataflow::operators::vec::ToStream;
 use super::findings::behind;
 use super::group::{Compiled, Found, Group, Values};
 use crate::flow::{Stream, Turn, route, turns};
-use crate::record::{AlertId, Diff, Millis, Order, Sym};
+use crate::record::{AlertId, Diff, Order, Sym};
 
+mod chain;
 pub mod graph;
 mod slab;
 
@@ -51,8 +52,6 @@ pub struct Linkable {
     pub tenant: Sym,
     /// Its place.
     pub order: Order,
-    /// Its event time.
-    pub time: Millis,
     /// What it has in the fields, in their order.
     pub values: Values,
     /// The alerts of a finding; none where it is an alert.

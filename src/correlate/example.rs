@@ -208,6 +208,25 @@ mod tests {
     }
 
     #[test]
+    fn what_is_connected_is_one_finding() {
+        let connected = rules(
+            "title: X\ncorrelation: {type: connected, rules: any, where: {severity: [high, critical]}, \
+             group-by: [user, host], timespan: 1m, condition: {gte: 3}}",
+        );
+        let path = ["0 a user=ada host=h severity=high", "50 b user=bob host=h severity=critical"];
+        let with = |more| count(&connected, &[&path[..], &[more]].concat());
+        assert_eq!(with("110 c user=bob severity=high"), Ok(1));
+        assert_eq!(with("111 c user=bob severity=high"), Ok(0));
+        assert_eq!(with("60 c user=bob severity=medium"), Ok(0));
+        assert_eq!(with("60 c user=eve host=h2 severity=high"), Ok(0));
+        assert_eq!(with("60 c severity=high"), Ok(0), "it has none of the fields");
+        assert_eq!(
+            count(&connected, &["x9 0 a user=ada severity=high", "x3 0 b host=h severity=fatal"]),
+            Ok(1)
+        );
+    }
+
+    #[test]
     fn what_cannot_be_read_is_told() {
         let ordered = rule("type: temporal_ordered, rules: [a, b]");
         for (line, what) in [

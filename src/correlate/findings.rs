@@ -1,7 +1,7 @@
 //! `findings`: the correlation rules over the stream of admitted alerts.
 //!
 //! In: admitted alerts with diffs, early. Out: findings with diffs: said at once, withdrawn only where a late alert or
-//! a withdrawn one undoes them, never by expiry.
+//! a withdrawn one undoes them, never by expiry; of what is connected also where it has grown.
 //! State: per rule and group what [`super::machine`] keeps, and what [`super::connected`] does.
 //!
 //! A rule that takes in findings of others stands one level above them: each level is an operator of its own, which gets

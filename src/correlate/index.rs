@@ -96,14 +96,7 @@ impl Index {
             let known = all.iter().any(|other| other.rule == rule);
             if let Some(values) = compiled.alert_links(place, sight).filter(|_| !known) {
                 let tenant = alert.tenant;
-                all.push(Linkable {
-                    rule,
-                    tenant,
-                    order: alert.order(),
-                    time: alert.time,
-                    values,
-                    ids: None,
-                });
+                all.push(Linkable { rule, tenant, order: alert.order(), values, ids: None });
             }
         });
         all
@@ -143,8 +136,7 @@ impl Index {
             let fresh = compiled.connects().is_some() && !all.iter().any(|other| other.rule == *rule);
             if let Some(values) = compiled.finding_links(*place, found).filter(|_| fresh) {
                 let (tenant, ids) = (found.group.tenant, Some(Arc::clone(&found.ids)));
-                let (order, time) = (found.order, found.time);
-                all.push(Linkable { rule: *rule, tenant, order, time, values, ids });
+                all.push(Linkable { rule: *rule, tenant, order: found.order, values, ids });
             }
         }
         all

@@ -12,7 +12,7 @@ const SPAN_MS: i64 = 3_600_000;
 fn one(names: &Names, n: u64, time: i64, values: &[&str]) -> Linkable {
     let order = Order { tick: tick_of(time), time, id: AlertId(u128::from(n).to_be_bytes()), position: n };
     let values = values.iter().map(|value| names.intern(value)).collect();
-    Linkable { rule: 0, tenant: names.intern("t"), order, time, values, ids: None }
+    Linkable { rule: 0, tenant: names.intern("t"), order, values, ids: None }
 }
 
 /// How many alerts each finding has that is said, less than none where it is withdrawn.

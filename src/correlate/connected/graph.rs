@@ -12,13 +12,14 @@
 //! State: a node per record in a chain; it leaves with its last one: when the next of the value is settled, or
 //! `timespan` after it. A core lives as long as its component or a node of it does; a component until it ends.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 
 use super::Linkable;
+use super::chain::Chain;
 use super::slab::{Place, Slab, Ticket};
 use crate::correlate::dedup::SAME_ALERT_S;
 use crate::correlate::group::Values;
@@ -48,7 +49,7 @@ pub struct Graph {
     nodes: Slab<Node>,
     cores: Slab<Core>,
     components: Slab<Component>,
-    chains: FxHashMap<(u8, Sym), VecDeque<Place>>,
+    chains: FxHashMap<(u8, Sym), Chain>,
     /// Nodes that are not settled.
     due: BTreeMap<Tick, Vec<Place>>,
     /// When a component is to be looked at: it may have ended, or what was said of it is about to settle.
@@ -81,16 +82,19 @@ struct Node {
 #[derive(Debug, Default)]
 struct Core {
     members: SmallVec<[Member; 1]>,
-    reach: Reach,
-    /// What its first record has in the fields.
+    /// Its first record: tick, event time, identity.
+    first: (Tick, Millis, AlertId),
+    /// What that has in the fields.
     values: Values,
+    /// Its last record's time.
+    last_ms: Millis,
     /// The core that took it in; itself otherwise.
     into: Place,
     /// Nodes of it, cores that it took in, and its component: the core goes when all have.
     holders: u32,
     component: Option<Place>,
     /// Its place among its component's.
-    at: usize,
+    at: u32,
     /// The node, where it is not settled.
     loose: Option<Place>,
 }
@@ -104,30 +108,14 @@ struct Member {
     ids: Option<Arc<Vec<AlertId>>>,
 }
 
-/// The first and the last of some records.
-#[derive(Clone, Copy, Debug, Default)]
-struct Reach {
-    first: Order,
-    last: Order,
-    /// Event time of the last.
-    time: Millis,
-}
-
-impl Reach {
-    fn join(&mut self, other: Reach) {
-        self.first = self.first.min(other.first);
-        if self.last < other.last {
-            (self.last, self.time) = (other.last, other.time);
-        }
-    }
-}
-
 /// Cores that links join.
 #[derive(Debug, Default)]
 struct Component {
     cores: SmallVec<[Place; 1]>,
     size: usize,
-    reach: Reach,
+    /// Its first record's time, and its last one's.
+    first_ms: Millis,
+    last_ms: Millis,
     told: Option<Box<Told>>,
     look: Tick,
     has_grown: bool,
@@ -140,8 +128,8 @@ struct Told {
 }
 
 /// A record's time among records: it never goes back along their order.
-fn now(order: &Order) -> Millis {
-    order.time.max(order.tick.saturating_mul(1000))
+fn now(tick: Tick, time: Millis) -> Millis {
+    time.max(tick.saturating_mul(1000))
 }
 
 /// The fields that hold something.
@@ -184,8 +172,8 @@ impl Graph {
     /// Bytes that it holds, about: what lies in its tables, lists and findings.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        let chains = self.chains.capacity() * size_of::<((u8, Sym), VecDeque<Place>)>()
-            + self.chains.values().map(|chain| chain.capacity() * size_of::<Place>()).sum::<usize>();
+        let chains = self.chains.capacity() * size_of::<((u8, Sym), Chain)>()
+            + self.chains.values().map(Chain::bytes).sum::<usize>();
         let members = self.cores.places().map(|core| &self.cores[core].members);
         let members = members.filter(|all| all.spilled()).map(|all| all.capacity() * size_of::<Member>());
         let told = self.components.places().filter_map(|place| self.components[place].told.as_ref());
@@ -198,13 +186,13 @@ impl Graph {
 
     /// A record comes.
     pub fn add(&mut self, one: Linkable) {
-        let Linkable { order, time, values, ids, .. } = one;
+        let Linkable { order, values, ids, .. } = one;
         let member = Member { tick: order.tick, time: order.time, id: order.id, ids: ids.clone() };
-        let reach = Reach { first: order, last: order, time };
         let node = self.nodes.put(Node { order, values: values.clone(), ids, ..Node::default() });
         let core = self.cores.put(Core {
             members: SmallVec::from_iter([member]),
-            reach,
+            first: (order.tick, order.time, order.id),
+            last_ms: now(order.tick, order.time),
             values: values.clone(),
             holders: 1,
             loose: Some(node),
@@ -213,16 +201,16 @@ impl Graph {
         (self.cores[core].into, self.nodes[node].core) = (core, core);
         self.begin(core);
         if self.chains.is_empty() {
-            self.swept_by = self.dies(&order);
+            self.swept_by = self.dies(node);
         }
         for link in links(&values) {
             let Self { chains, nodes, .. } = self;
             let chain = chains.entry(link).or_default();
-            let behind = chain.back().is_none_or(|last| nodes[*last].order <= order);
-            let at = if behind {
+            let is_last = chain.last().is_none_or(|last| nodes[last].order <= order);
+            let at = if is_last {
                 chain.len()
             } else {
-                chain.partition_point(|other| nodes[*other].order <= order)
+                chain.partition_point(|other| nodes[other].order <= order)
             };
             chain.insert(at, node);
             nodes[node].chains += 1;
@@ -238,7 +226,7 @@ impl Graph {
             let at = self.at(node, link);
             let Some(chain) = self.chains.get_mut(&link) else { continue };
             chain.remove(at);
-            if chain.is_empty() {
+            if chain.len() == 0 {
                 self.chains.remove(&link);
             }
         }
@@ -256,32 +244,35 @@ impl Graph {
     /// The node of a record that is not settled.
     fn find(&self, one: &Linkable) -> Option<Place> {
         let chain = self.chains.get(&links(&one.values).next()?)?;
-        let from = chain.partition_point(|other| self.nodes[*other].order < one.order);
-        let same = |other: &&Place| {
-            let other = &self.nodes[**other];
+        let from = chain.partition_point(|other| self.nodes[other].order < one.order);
+        let same = |other: &Place| {
+            let other = &self.nodes[*other];
             !other.is_settled && other.ids == one.ids && other.values == one.values
         };
-        let mut at = chain.range(from..).take_while(|other| self.nodes[**other].order == one.order);
-        at.find(same).copied()
+        chain.from(from).take_while(|other| self.nodes[*other].order == one.order).find(same)
     }
 
     /// Where in a chain a node is.
     fn at(&self, node: Place, link: (u8, Sym)) -> usize {
         let Some(chain) = self.chains.get(&link) else { return 0 };
         let order = &self.nodes[node].order;
-        let from = chain.partition_point(|other| self.nodes[*other].order < *order);
-        from + chain.range(from..).position(|other| *other == node).unwrap_or(0)
+        let from = chain.partition_point(|other| self.nodes[other].order < *order);
+        from + chain.from(from).position(|other| other == node).unwrap_or(0)
     }
 
     fn near(&self, one: Place, other: Place) -> bool {
-        now(&self.nodes[one].order).abs_diff(now(&self.nodes[other].order)) <= self.span_ms.unsigned_abs()
+        self.now_of(one).abs_diff(self.now_of(other)) <= self.span_ms.unsigned_abs()
+    }
+
+    fn now_of(&self, node: Place) -> Millis {
+        let order = &self.nodes[node].order;
+        now(order.tick, order.time)
     }
 
     /// Joins a node's component with those of its neighbours in a chain.
     fn join_neighbours(&mut self, node: Place, link: (u8, Sym), at: usize) {
         let Some(chain) = self.chains.get(&link) else { return };
-        let before = at.checked_sub(1).and_then(|at| chain.get(at)).copied();
-        let neighbours = [before, chain.get(at + 1).copied()];
+        let neighbours = [at.checked_sub(1).and_then(|at| chain.get(at)), chain.get(at + 1)];
         for other in neighbours.into_iter().flatten() {
             if self.near(node, other) {
                 let (own, others) = (self.core_of(node), self.core_of(other));
@@ -323,14 +314,10 @@ impl Graph {
 
     /// A component of one core.
     fn begin(&mut self, core: Place) {
-        let Core { members, reach, .. } = &self.cores[core];
-        let (size, reach) = (members.len(), *reach);
-        let place = self.components.put(Component {
-            cores: SmallVec::from_iter([core]),
-            size,
-            reach,
-            ..Component::default()
-        });
+        let Core { members, first: (tick, time, _), last_ms, .. } = &self.cores[core];
+        let (size, first_ms, last_ms) = (members.len(), now(*tick, *time), *last_ms);
+        let cores = SmallVec::from_iter([core]);
+        let place = self.components.put(Component { cores, size, first_ms, last_ms, ..Component::default() });
         let core = &mut self.cores[core];
         (core.component, core.at) = (Some(place), 0);
         core.holders += 1;
@@ -348,15 +335,15 @@ impl Graph {
         }
         let swap = self.components[one].size < self.components[other].size;
         let (home, gone) = if swap { (other, one) } else { (one, other) };
-        let Component { cores, size, reach, told, .. } = self.components.take(gone);
-        for core in &cores {
-            let row = &mut self.cores[*core];
-            (row.component, row.at) = (Some(home), self.components[home].cores.len());
-            self.components[home].cores.push(*core);
-        }
+        let Component { cores, size, first_ms, last_ms, told, .. } = self.components.take(gone);
         let row = &mut self.components[home];
+        for (at, core) in (row.cores.len()..).zip(&cores) {
+            let row = &mut self.cores[*core];
+            (row.component, row.at) = (Some(home), u32::try_from(at).unwrap_or(u32::MAX));
+        }
+        row.cores.extend(cores);
         row.size += size;
-        row.reach.join(reach);
+        (row.first_ms, row.last_ms) = (row.first_ms.min(first_ms), row.last_ms.max(last_ms));
         self.withdrawn.extend(told.map(|told| told.said));
         self.note(home);
     }
@@ -392,12 +379,12 @@ impl Graph {
 
     /// When nothing can join a component any more.
     fn ends_ms(&self, place: Place) -> Millis {
-        now(&self.components[place].reach.last).saturating_add(self.span_ms)
+        self.components[place].last_ms.saturating_add(self.span_ms)
     }
 
     /// The first settled tick at which nothing can be linked with a record any more.
-    fn dies(&self, order: &Order) -> Tick {
-        tick_of(now(order).saturating_add(self.span_ms)) + 1
+    fn dies(&self, node: Place) -> Tick {
+        tick_of(self.now_of(node).saturating_add(self.span_ms)) + 1
     }
 
     /// What lies below `before` is settled.
@@ -421,9 +408,9 @@ impl Graph {
         self.cores[core].loose = None;
         for link in links(&self.nodes[node].values.clone()) {
             while let Some(chain) = self.chains.get_mut(&link)
-                && let Some(before) = chain.front().copied().filter(|first| *first != node)
+                && let Some(before) = chain.get(0).filter(|first| *first != node)
             {
-                chain.pop_front();
+                chain.remove(0);
                 if self.near(before, node) {
                     let (one, other) = (self.core_of(before), self.core_of(node));
                     self.weld(one, other);
@@ -443,19 +430,19 @@ impl Graph {
         let (home, gone) = if swap { (other, one) } else { (one, other) };
         let row = &mut self.cores[gone];
         let (members, values) = (std::mem::take(&mut row.members), std::mem::take(&mut row.values));
-        let (reach, at) = (row.reach, row.at);
+        let (first, last_ms, at) = (row.first, row.last_ms, row.at as usize);
         (row.into, row.component) = (home, None);
         let row = &mut self.cores[home];
         row.members.extend(members);
-        if reach.first < row.reach.first {
-            row.values = values;
+        if first < row.first {
+            (row.first, row.values) = (first, values);
         }
-        row.reach.join(reach);
+        row.last_ms = row.last_ms.max(last_ms);
         row.holders += 1;
         let cores = &mut self.components[place].cores;
         cores.swap_remove(at);
         if let Some(moved) = cores.get(at).copied() {
-            self.cores[moved].at = at;
+            self.cores[moved].at = u32::try_from(at).unwrap_or(u32::MAX);
         }
         self.let_go(gone);
     }
@@ -474,8 +461,8 @@ impl Graph {
         let (mut dead, mut latest) = (Vec::new(), Tick::MIN);
         let mut chains = std::mem::take(&mut self.chains);
         chains.retain(|_, chain| {
-            let Some(last) = chain.back().copied() else { return false };
-            let dies = self.dies(&self.nodes[last].order);
+            let Some(last) = chain.last() else { return false };
+            let dies = self.dies(last);
             let lives = dies > before || !self.nodes[last].is_settled;
             if lives {
                 latest = latest.max(dies);

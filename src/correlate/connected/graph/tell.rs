@@ -2,7 +2,7 @@
 
 use super::{
     AlertId, Arc, Component, Diff, FxHashSet, Graph, Member, Millis, Order, Place, SAME_ALERT_S, Said, Tick,
-    Told, Turn, now, tick_of,
+    Told, Turn, tick_of,
 };
 
 /// What is provisional is said to settle by as much later than it would end now as it has lasted, at most a day: so what
@@ -82,8 +82,8 @@ impl Graph {
     }
 
     fn provisional_ms(&self, place: Place) -> Millis {
-        let reach = &self.components[place].reach;
-        let lasted = now(&reach.last).saturating_sub(now(&reach.first));
+        let Component { first_ms, last_ms, .. } = &self.components[place];
+        let lasted = last_ms.saturating_sub(*first_ms);
         self.ends_ms(place).saturating_add(lasted.min(LASTED_MAX_MS))
     }
 
@@ -103,7 +103,7 @@ impl Graph {
     }
 
     fn word(&self, place: Place, at_ms: Millis) -> Said {
-        let Component { cores, reach, size, .. } = &self.components[place];
+        let Component { cores, size, first_ms, last_ms, .. } = &self.components[place];
         let mut members: Vec<&Member> = Vec::with_capacity(*size);
         members.extend(cores.iter().flat_map(|core| &self.cores[*core].members));
         members.sort_unstable_by(|a, b| (a.tick, a.time, a.id, &a.ids).cmp(&(b.tick, b.time, b.id, &b.ids)));
@@ -115,15 +115,16 @@ impl Graph {
             }
         }
         // One alert may be part of several findings, and an id is another alert's after a day.
-        let lasted = reach.last.tick.saturating_sub(reach.first.tick);
-        if lasted >= SAME_ALERT_S || members.iter().any(|member| member.ids.is_some()) {
+        let lasted_s = last_ms.saturating_sub(*first_ms).div_euclid(1000) + 1;
+        if lasted_s >= SAME_ALERT_S || members.iter().any(|member| member.ids.is_some()) {
             let mut seen = FxHashSet::default();
             ids.retain(|id| seen.insert(*id));
         }
-        let first = cores.iter().min_by_key(|core| self.cores[**core].reach.first);
+        let first = cores.iter().min_by_key(|core| self.cores[**core].first);
+        let (time, id) = members.last().map(|last| (last.time, last.id)).unwrap_or_default();
         Said {
-            order: Order { tick: tick_of(at_ms), time: at_ms, ..reach.last },
-            time: reach.time,
+            order: Order { tick: tick_of(at_ms), time: at_ms, id, position: 0 },
+            time,
             values: first.map(|core| self.cores[*core].values.clone()).unwrap_or_default(),
             ids: Arc::new(ids),
         }
