@@ -1,10 +1,14 @@
 //! What each correlation operator costs an event: in order, 200 events a second of event time over 1,000 groups, settled a
 //! minute behind; and whether that depends on how much a window holds (10 or 100,000 distinct values, 100 or 100,000
-//! numbers). Last, all of them together in the dataflow, from alerts.
+//! numbers). What is connected, which has no groups: by what its components are like, with the state that it holds. Last,
+//! some of them together in the dataflow, from alerts; "w3" is the rivals' workload of that name, of alerts that are parsed
+//! already: one in 23 is serious, and linked with others by host, user or hash.
 
 use std::sync::Arc;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use quell::correlate::connected::Linkable;
+use quell::correlate::connected::graph::Graph;
 use quell::correlate::findings::findings;
 use quell::correlate::group::{Compiled, Group};
 use quell::correlate::index::Index;
@@ -39,7 +43,10 @@ fn compiled(kinds: &[&str], timespan: &str, names: &Names) -> Arc<[Compiled]> {
             "title: r{n}\ncorrelation: {{rules: [a, b, c], group-by: [host], timespan: {timespan}, {kind}}}\n"
         )
     };
-    let text = kinds.iter().enumerate().map(one).collect::<Vec<_>>().join("---\n");
+    read(&kinds.iter().enumerate().map(one).collect::<Vec<_>>().join("---\n"), names)
+}
+
+fn read(text: &str, names: &Names) -> Arc<[Compiled]> {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("rules.yml");
     std::fs::write(&file, text).expect("room for a file");
@@ -140,8 +147,62 @@ fn windows(c: &mut Criterion) {
     group.finish();
 }
 
-fn flow(alerts: &[Alert], rules: &Arc<[Compiled]>, names: &Arc<Names>) {
-    let alerts: Vec<Arc<Alert>> = alerts.iter().cloned().map(Arc::new).collect();
+const W3: &str = "title: w3\ncorrelation: {type: connected, rules: any, where: {severity: [high, critical]}, \
+                  group-by: [host, user, hash], timespan: 1h, condition: {gte: 3}}";
+
+/// Twelve alerts a second, a day of a million.
+fn serious(names: &Names) -> Vec<Alert> {
+    let mut seed = 11;
+    let mut alerts = alerts(10_000, 20_000, names);
+    for (n, alert) in (0i64..).zip(&mut alerts) {
+        (alert.time, alert.tick) = (n * 86, tick_of(n * 86));
+        if dice(&mut seed).is_multiple_of(23) {
+            alert.severity = Severity::High;
+        }
+        if dice(&mut seed).is_multiple_of(5) {
+            let hash = names.intern(&format!("{:032x}", dice(&mut seed) % 200_000));
+            let entity = Entity { kind: EntityKind::Hash, value: hash };
+            alert.entities.push(Observable { entity, role: Role::Related });
+        }
+    }
+    alerts
+}
+
+fn linkable(alerts: &[Alert], names: &Names) -> Vec<Linkable> {
+    let text = "title: r\ncorrelation: {type: connected, rules: any, group-by: [host, user], timespan: 5m, condition: {gte: 3}}";
+    let index = Index::of(&read(text, names), None);
+    alerts.iter().flat_map(|alert| index.links(alert, names)).collect()
+}
+
+/// What it says, in alerts, and what it holds at the most, in bytes.
+fn connect(all: &[Linkable]) -> (usize, usize) {
+    let (mut graph, mut said, mut most) = (Graph::new(300_000, 3), 0, 0);
+    for all in all.chunks(10_000) {
+        all.iter().for_each(|one| graph.add(one.clone()));
+        let settled = all.last().map_or(0, |one| one.order.tick) - LATENESS_S;
+        graph.turn(Turn { epoch: 0, settled, last: false }, |one, _| said += one.ids.len());
+        most = most.max(graph.bytes());
+    }
+    (said, most)
+}
+
+fn connected(c: &mut Criterion) {
+    let mut group = c.benchmark_group("connected");
+    group.throughput(Throughput::Elements(EVENTS)).sample_size(10);
+    for (name, hosts, users) in
+        [("apart", 1 << 40, 1 << 40), ("by host", 1_000, 1 << 40), ("all one", 1_000, 1_000)]
+    {
+        let names = Names::default();
+        let all = linkable(&alerts(hosts, users, &names), &names);
+        let (said, bytes) = connect(&all);
+        eprintln!("connected/{name}: {bytes} bytes of state, {said} alerts in what was said");
+        group.bench_function(name, |b| b.iter(|| connect(&all)));
+    }
+    group.finish();
+}
+
+fn flow(alerts: &[Arc<Alert>], rules: &Arc<[Compiled]>, names: &Arc<Names>) {
+    let alerts = alerts.to_vec();
     let (rules, names) = (Arc::clone(rules), Arc::clone(names));
     timely::execute_directly(move |worker| {
         let mut input: InputHandle<u64, _> = InputHandle::new();
@@ -169,14 +230,17 @@ fn dataflow(c: &mut Criterion) {
     let mut group = c.benchmark_group("dataflow");
     group.throughput(Throughput::Elements(EVENTS)).sample_size(10);
     let names = Arc::new(Names::default());
-    let alerts = alerts(1_000, 1_000, &names);
+    let alerts: Vec<Arc<Alert>> = alerts(1_000, 1_000, &names).into_iter().map(Arc::new).collect();
     let two = [KINDS[0].1, KINDS[8].1];
     for (name, kinds) in [("none", &[][..]), ("event_count", &two[..1]), ("and temporal_ordered", &two[..])] {
         let rules = if kinds.is_empty() { Arc::from([]) } else { compiled(kinds, "5m", &names) };
         group.bench_function(name, |b| b.iter(|| flow(&alerts, &rules, &names)));
     }
+    let alerts: Vec<Arc<Alert>> = serious(&names).into_iter().map(Arc::new).collect();
+    let rules = read(W3, &names);
+    group.bench_function("w3", |b| b.iter(|| flow(&alerts, &rules, &names)));
     group.finish();
 }
 
-criterion_group!(benches, operators, windows, dataflow);
+criterion_group!(benches, operators, windows, connected, dataflow);
 criterion_main!(benches);

@@ -16,19 +16,22 @@ from statistics import median
 
 PEERS, PYTHON, QUELL = Path(os.environ["PEERS"]), sys.executable, Path(os.environ["QUELL"]).resolve()
 sys.path.insert(0, str(PEERS))
-RULES = ", ".join(f"R{rule:04}" for rule in range(300))
-W1 = f"title: w1\ncorrelation: {{type: event_count, rules: [{RULES}], group-by: [rule_id, src_ip], timespan: 5m, condition: {{gte: 10}}}}\n"
-W2 = "title: w2\ncorrelation: {type: temporal_ordered, rules: [R0012, R0025, R0040], group-by: [host], timespan: 15m}\n"
+RULES = {
+    "w1": "type: event_count, rules: any, group-by: [rule_id, src_ip], timespan: 5m, condition: {gte: 10}",
+    "w2": "type: temporal_ordered, rules: [R0012, R0025, R0040], group-by: [host], timespan: 15m",
+    "w3": "type: connected, rules: any, where: {severity: [high, critical]}, group-by: [host, user, hash], timespan: 1h, condition: {gte: 3}",
+}
 
 
-def quell_plan(folder: Path) -> Path:
+def quell_plan(folder: Path, works: str) -> Path:
     """The plan of the workload: findings alone, from the shipped mapping of such alerts."""
     shutil.copytree("dataflows/policies", folder / "policies")
     shutil.copytree("dataflows/playbooks", folder / "playbooks")
     (folder / "mappings").mkdir()
     shutil.copy("dataflows/mappings/generated.yml", folder / "mappings")
     (folder / "correlations").mkdir()
-    (folder / "correlations/w.yml").write_text(W1 + "---\n" + W2)
+    rules = "---\n".join(f"title: {work}\ncorrelation: {{{RULES[work]}}}\n" for work in works.split(","))
+    (folder / "correlations/w.yml").write_text(rules)
     (folder / "pipeline.yml").write_text("name: rivals\nends_at: findings\n")
     return folder / "pipeline.yml"
 
@@ -40,18 +43,19 @@ def quell_findings(archive: Path, out: Path) -> None:
     sums: Counter = Counter()
     for part in archive.glob("matches/**/*.parquet"):
         for row in parquet.read_table(part, columns=["correlation", "group", "time", "alert_ids", "diff"]).to_pylist():
-            sums[row["correlation"], row["group"], int(row["time"].timestamp() * 1000), str(row["alert_ids"])] += row["diff"]
+            sums[row["correlation"], row["group"], int(row["time"].timestamp() * 1000), tuple(row["alert_ids"])] += row["diff"]
     with out.open("w") as lines:
-        for (workload, group, at, _), stands in sums.items():
+        for (workload, group, at, ids), stands in sums.items():
             if stands:
-                lines.write(json.dumps({"w": workload, "k": [*group.split(), at]}) + "\n")
+                key = [group, len(ids)] if workload == "w3" else [*group.split(), at]
+                lines.write(json.dumps({"w": workload, "k": key}) + "\n")
 
 
 def has(*modules: str) -> bool:
     return all(importlib.util.find_spec(module) for module in modules)
 
 
-def engines(plan: Path, work: Path):
+def engines(plan: Path, work: Path, works: str):
     """Name, command, environment, and what makes the common lines of what it wrote."""
     archive, out = work / "archive", work / "out"
     replay = f"{QUELL} replay --flow {plan} --input {{i}} --archive {archive} --arrival"
@@ -62,25 +66,25 @@ def engines(plan: Path, work: Path):
     as_lines = lambda: subprocess.check_call(parquet)  # noqa: E731
     if dbsp:
         for workers in (1, 2):
-            yield f"dbsp {workers}", f"{dbsp} {{i}} {out} w1,w2 {workers}", {}, None
+            yield f"dbsp {workers}", f"{dbsp} {{i}} {out} {works} {workers}", {}, None
     if has("duckdb"):
         for threads in (1, 2):
-            yield f"duckdb batch {threads}", f"{PYTHON} duck.py {{i}} {out}.pq {threads} w1,w2", {}, as_lines
-    if has("polars"):
+            yield f"duckdb batch {threads}", f"{PYTHON} duck.py {{i}} {out}.pq {threads} {works}", {}, as_lines
+    if has("polars") and works != "w3":
         yield "polars batch 2", f"{PYTHON} pol.py {{i}} {out}.pq w1,w2", {"POLARS_MAX_THREADS": "2"}, as_lines
     if has("orjson"):
-        yield "python", f"{PYTHON} plain.py {{i}} {out} w1,w2", {}, None
-    if has("bytewax"):
+        yield "python", f"{PYTHON} plain.py {{i}} {out} {works}", {}, None
+    if has("bytewax") and works != "w3":
         yield "bytewax 1", f"{PYTHON} -m bytewax.run bw:flow", {"W": "w1,w2"}, None
     if has("pathway"):
         for threads in ("1", "2"):
-            yield f"pathway state {threads}", f"{PYTHON} pw_peer.py {{i}} {out} w1,w2 state", {"PATHWAY_THREADS": threads}, None
-    if rsigma:
+            yield f"pathway state {threads}", f"{PYTHON} pw_peer.py {{i}} {out} {works} state", {"PATHWAY_THREADS": threads}, None
+    if rsigma and works != "w3":
         detect = f"{rsigma} engine eval -r {PEERS}/rules.yml -e @{{i}} --no-detections --timestamp-field time --suppress 5m"
         more = f"--correlation-event-mode refs --max-correlation-events 1 --output-format ndjson > {out}.rs"
         lines = [PYTHON, PEERS / "rs2jsonl.py", work / "out.rs", out]
         yield "rsigma eval", f"{detect} {more}", {}, lambda: subprocess.check_call(lines)
-    if os.environ.get("FLINK"):
+    if os.environ.get("FLINK") and works != "w3":
         yield "flink 2", f"./flink.sh {{i}} {out} 2 w1,w2", {}, None
 
 
@@ -124,6 +128,10 @@ def agreement(truth: Path, work: Path) -> str:
     out = work / "out"
     if not out.exists():
         out.write_text("".join(part.read_text() for part in sorted(work.glob("out.[ow]*"))))
+    if all('"w3"' in line for line in out.read_text().splitlines()):
+        sizes = sorted(json.loads(line)["k"][-1] for line in out.open())
+        must = sorted(size for _, size in json.loads(truth.read_text())["w3"])
+        return f"w3 {len(sizes)} {'= truth in number and sizes' if sizes == must else 'NOT the truth'}"
     said = verify(truth, out)
     equal = lambda name, told: "= truth" if name in told["equals"] else f"P {told['P']} R {told['R']}"  # noqa: E731
     return ", ".join(f"{name} {told['n']} {equal(name, told)}" for name, told in said.items())
@@ -173,6 +181,7 @@ def main() -> None:
     options.add_argument("--n", type=int, default=200_000)
     options.add_argument("--rounds", type=int, default=5)
     options.add_argument("--only", default="")
+    options.add_argument("--work", default="w1,w2", help="w1,w2 or w3: what is connected")
     options.add_argument("--json")
     options.add_argument("--latency", type=int, metavar="RATE", help="Quell's detection latency alone, at RATE alerts a second")
     options = options.parse_args()
@@ -186,12 +195,12 @@ def main() -> None:
     with alerts.open() as lines:
         one.write_text(lines.readline())
     with tempfile.TemporaryDirectory() as folder:
-        plan, work = quell_plan(Path(folder) / "plan"), Path(folder) / "work"
+        plan, work = quell_plan(Path(folder) / "plan", options.work), Path(folder) / "work"
         work.mkdir()
         if options.latency:
             return latency(plan, alerts, work, options.latency, 15)
         wanted = options.only.split(",")
-        chosen = [engine for engine in engines(plan, work) if any(name in engine[0] for name in wanted)]
+        chosen = [engine for engine in engines(plan, work, options.work) if any(name in engine[0] for name in wanted)]
         starts, runs, agrees = {}, {engine[0]: [] for engine in chosen}, {}
         for name, command, environment, _ in chosen:
             starts[name] = median(run(command, environment, one, work)[0] for _ in range(3))

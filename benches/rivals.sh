@@ -1,8 +1,9 @@
 #!/bin/bash
 # rivals.sh: Quell beside other engines on one machine, in one run, on W5 of the rivals' scripts: JSON lines in, a sliding
-# count and a sequence, findings out. Each round runs every engine once, in turn; medians of all rounds are told.
+# count and a sequence (or, with --work w3, what is connected), findings out. Each round runs every engine once, in turn;
+# medians of all rounds are told.
 #
-#   benches/rivals.sh [--n 200000] [--rounds 5] [--only quell,dbsp,duckdb] [--json FILE]
+#   benches/rivals.sh [--n 200000] [--rounds 5] [--only quell,dbsp,duckdb] [--work w3] [--json FILE]
 #   benches/rivals.sh --latency 5000      # how soon Quell says a finding
 #
 # Needs a folder with the rivals' scripts (PEERS, default ../shared/peers), a Python with numpy, psutil, pyarrow and those of the

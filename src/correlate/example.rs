@@ -59,7 +59,7 @@ pub fn fires(correlations: &Correlations, at: usize, lines: &[String]) -> Result
         read.map_err(|what| format!("the example's alert {line:?}: {what}"))?;
     }
     let rules = Compiled::all(&correlations.alone(at), &names);
-    let concerned = |alert: &Alert| rules.iter().any(|rule| rule.concerns(alert));
+    let concerned = |alert: &Alert| rules.iter().any(|rule| rule.names(alert));
     if let Some(alert) = alerts.iter().find(|alert| !concerned(alert)) {
         let rule = names.get(alert.rule);
         return Err(format!("the example's rule {rule:?} is none of the correlation's `rules`"));
@@ -205,6 +205,25 @@ mod tests {
         assert_eq!(count(&ordered, &["5 b user=x", "0 a user=x"]), Ok(1), "the order is that of time");
         assert_eq!(count(&ordered, &["0 a user=x", "0 b user=x"]), Ok(1), "in one second: that of the list");
         assert_eq!(count(&ordered, &["0 b user=x", "0 a user=x"]), Ok(0));
+    }
+
+    #[test]
+    fn what_is_connected_is_one_finding() {
+        let connected = rules(
+            "title: X\ncorrelation: {type: connected, rules: any, where: {severity: [high, critical]}, \
+             group-by: [user, host], timespan: 1m, condition: {gte: 3}}",
+        );
+        let path = ["0 a user=ada host=h severity=high", "50 b user=bob host=h severity=critical"];
+        let with = |more| count(&connected, &[&path[..], &[more]].concat());
+        assert_eq!(with("110 c user=bob severity=high"), Ok(1));
+        assert_eq!(with("111 c user=bob severity=high"), Ok(0));
+        assert_eq!(with("60 c user=bob severity=medium"), Ok(0));
+        assert_eq!(with("60 c user=eve host=h2 severity=high"), Ok(0));
+        assert_eq!(with("60 c severity=high"), Ok(0), "it has none of the fields");
+        assert_eq!(
+            count(&connected, &["x9 0 a user=ada severity=high", "x3 0 b host=h severity=fatal"]),
+            Ok(1)
+        );
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! `findings`: the correlation rules over the stream of admitted alerts.
 //!
 //! In: admitted alerts with diffs, early. Out: findings with diffs: said at once, withdrawn only where a late alert or
-//! a withdrawn one undoes them, never by expiry.
-//! State: per rule and group what [`super::machine`] keeps.
+//! a withdrawn one undoes them, never by expiry; of what is connected also where it has grown.
+//! State: per rule and group what [`super::machine`] keeps, and what [`super::connected`] does.
 //!
 //! A rule that takes in findings of others stands one level above them: each level is an operator of its own, which gets
 //! the changes of those below in the same epoch. So a finding that is withdrawn below is withdrawn from what it made
@@ -14,6 +14,7 @@ use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::Concatenate;
 use timely::dataflow::operators::vec::{Map, ToStream};
 
+use super::connected::{Linkable, connected};
 use super::group::{Compiled, Found, Group};
 use super::index::Index;
 use super::machine::Matching;
@@ -36,14 +37,20 @@ pub fn findings<'scope>(
     let mut found: Vec<Stream<'scope, (Found, Diff)>> = Vec::new();
     for own in 0..=top {
         let index = Arc::new(Index::of(rules, Some(own)));
-        let mut events = Vec::new();
+        let (mut events, mut linkable) = (Vec::new(), Vec::new());
         if index.takes_alerts() {
             events.push(of_alerts(alerts.clone(), &index, names));
+            linkable.extend(index.connects().then(|| links_of_alerts(alerts.clone(), &index, names)));
         }
         if index.takes_findings() {
             events.extend(found.iter().map(|below| of_findings(below.clone(), &index, names)));
+            linkable.extend(found.iter().map(|below| links_of_findings(below.clone(), &index)));
         }
-        found.push(level(scope.concatenate(events), clock.clone(), rules));
+        let mut own = vec![level(scope.concatenate(events), clock.clone(), rules)];
+        if index.connects() {
+            own.push(connected(scope.concatenate(linkable), clock.clone(), rules));
+        }
+        found.push(scope.concatenate(own));
     }
     let (rules, names) = (Arc::clone(rules), Arc::clone(names));
     scope.concatenate(found).flat_map(move |(found, diff)| {
@@ -74,6 +81,23 @@ fn of_findings<'scope>(
     })
 }
 
+fn links_of_alerts<'scope>(
+    alerts: Stream<'scope, (Arc<Alert>, Diff)>,
+    index: &Arc<Index>,
+    names: &Arc<Names>,
+) -> Stream<'scope, (Linkable, Diff)> {
+    let (index, names) = (Arc::clone(index), Arc::clone(names));
+    alerts.flat_map(move |(alert, diff)| index.links(&alert, &names).into_iter().map(move |one| (one, diff)))
+}
+
+fn links_of_findings<'scope>(
+    found: Stream<'scope, (Found, Diff)>,
+    index: &Arc<Index>,
+) -> Stream<'scope, (Linkable, Diff)> {
+    let index = Arc::clone(index);
+    found.flat_map(move |(found, diff)| index.finding_links(&found).into_iter().map(move |one| (one, diff)))
+}
+
 /// One level's rules.
 fn level<'scope>(
     events: Stream<'scope, Change>,
@@ -92,7 +116,8 @@ fn level<'scope>(
             let position = behind(&rules[event.rule as usize], event.rule);
             let emit = |event: &Event, ids, diff| {
                 let order = Order { position, ..event.order };
-                out.push((Found { order, group: group.clone(), ids: Arc::new(ids) }, diff));
+                let found = Found { order, time: order.time, group: group.clone(), ids: Arc::new(ids) };
+                out.push((found, diff));
             };
             if diff > 0 && event.order.tick < settled {
                 tails.pass(group.clone(), event, emit, |_, _| ());
@@ -107,7 +132,7 @@ fn level<'scope>(
 }
 
 /// A finding's position: behind the event that completed it, and behind the findings of lower levels at the same alert.
-fn behind(rule: &Compiled, index: u32) -> u64 {
+pub(super) fn behind(rule: &Compiled, index: u32) -> u64 {
     1 << 63 | (rule.level as u64) << 32 | u64::from(index)
 }
 
@@ -139,7 +164,7 @@ fn told(found: &Found, rule: &Compiled, names: &Names) -> Finding {
         tenant: found.group.tenant,
         correlation: rule.name,
         group: names.intern(&found.group.text(names)),
-        time: found.order.time,
+        time: found.time,
         alert_ids,
     }
 }

@@ -12,7 +12,7 @@ use super::window::Value;
 use crate::plan::correlation::{
     Correlation, Correlations, Extent, FieldName, Filter, Fires, Lookup, Source, Test,
 };
-use crate::record::{Alert, AlertId, Decimal, Diff, Names, Sym};
+use crate::record::{Alert, AlertId, Decimal, Diff, Millis, Names, Sym};
 
 pub use crate::plan::correlation::Field;
 
@@ -28,10 +28,11 @@ pub struct Group {
 }
 
 impl Group {
-    /// The values as one text, for the archive.
+    /// The values as one text, for the archive; of what is connected there may be some that its first alert lacks.
     #[must_use]
     pub fn text(&self, names: &Names) -> String {
-        self.values.iter().map(|value| names.get(*value)).collect::<Vec<_>>().join(" ")
+        let values = self.values.iter().filter(|value| **value != Sym::EMPTY);
+        values.map(|value| names.get(*value)).collect::<Vec<_>>().join(" ")
     }
 
     /// Where the group lives: any function of it will do, since which worker has it shows in no result.
@@ -43,6 +44,9 @@ impl Group {
         })
     }
 }
+
+/// What something has in each of the fields of which any one links it; empty where it has nothing.
+pub type Values = SmallVec<[Sym; 4]>;
 
 /// A correlation rule with its names interned.
 #[derive(Clone, Debug)]
@@ -66,6 +70,11 @@ pub struct Compiled {
     /// Alerts and findings that lack the number that it adds up; every worker adds to it.
     without_number: Arc<AtomicI64>,
     alerts: FxHashSet<Sym>,
+    any: bool,
+    /// Severities of alerts that count, one bit each by their ids.
+    severities: u8,
+    /// What its `where` asks for beside the severity.
+    only: Option<Arc<Filter>>,
     filters: Arc<[Sieve]>,
     /// Whether a value that is counted is known by its interned text alone.
     interned: bool,
@@ -74,8 +83,10 @@ pub struct Compiled {
 /// One of the rules that a correlation refers to.
 #[derive(Clone, Debug)]
 pub struct Place {
-    /// Rules and titles of alerts, or none where it is a correlation.
+    /// Rules and titles of alerts, or none where it is a correlation or takes in all alerts.
     pub alerts: Vec<Sym>,
+    /// Whether it takes in alerts of all rules.
+    pub any: bool,
     /// The correlation whose findings it takes in.
     pub findings: Option<u32>,
     group: Vec<Lookup>,
@@ -108,8 +119,10 @@ impl Sieve {
 /// A finding of a correlation, as others see it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Found {
-    /// Where it stands among the events of others: right behind what completed it.
+    /// Where it stands among the events of others: right behind what completed it, or at the end of what is connected.
     pub order: crate::record::Order,
+    /// The event time that is told of it: that of its last alert.
+    pub time: Millis,
     /// Of which rule and whom.
     pub group: Group,
     /// Its alerts, in order.
@@ -142,16 +155,23 @@ impl Compiled {
                 let (alerts, findings) = match &input.of {
                     Source::Alerts(rules) => (rules.iter().map(|rule| names.intern(rule)).collect(), None),
                     Source::Findings(other) => (Vec::new(), u32::try_from(*other).ok()),
+                    Source::Any => (Vec::new(), None),
                 };
-                Place { alerts, findings, group: input.group.clone(), value: input.value.clone() }
+                let any = input.of == Source::Any;
+                Place { alerts, any, findings, group: input.group.clone(), value: input.value.clone() }
             })
             .collect();
         let with_path = |lookup: &Lookup| match lookup {
             Lookup::Alert(FieldName { path, .. }) => path.is_some(),
             Lookup::Finding(_) => false,
         };
+        let severities = rule.only.as_ref().and_then(Filter::severities);
+        let only = rule.only.as_ref().filter(|_| severities.is_none());
         Compiled {
             name: names.intern(&rule.name),
+            any: inputs.iter().any(|place| place.any),
+            severities: severities.unwrap_or(u8::MAX),
+            only: only.cloned().map(Arc::new),
             alerts: inputs.iter().flat_map(|place| place.alerts.iter().copied()).collect(),
             interned: inputs.iter().all(|place| place.value.len() <= 4 && !place.value.iter().any(with_path)),
             inputs,
@@ -166,10 +186,46 @@ impl Compiled {
         }
     }
 
-    /// Whether the rule refers to the alert's rule, by id or by name.
+    /// Whether the rule refers to the alert's rule, by id or by name, and to its severity.
     #[must_use]
     pub fn concerns(&self, alert: &Alert) -> bool {
-        self.alerts.contains(&alert.rule) || self.alerts.contains(&alert.title)
+        self.grave(alert) && self.names(alert)
+    }
+
+    /// Whether the rule refers to the alert's rule, by id or by name.
+    #[must_use]
+    pub fn names(&self, alert: &Alert) -> bool {
+        self.any || self.alerts.contains(&alert.rule) || self.alerts.contains(&alert.title)
+    }
+
+    /// Whether the alert's severity is one that counts.
+    #[must_use]
+    pub fn grave(&self, alert: &Alert) -> bool {
+        self.severities >> alert.severity.id().min(7) & 1 == 1
+    }
+
+    /// Whether the alert fits its `where`.
+    #[must_use]
+    pub fn chooses(&self, sight: &Sight<'_>) -> bool {
+        let fits = |only: &Arc<Filter>| only.passes(|field| sight.text(field));
+        self.grave(sight.alert) && self.only.as_ref().is_none_or(fits)
+    }
+
+    /// How many alerts must hang together, where that is what it looks for.
+    #[must_use]
+    pub fn connects(&self) -> Option<usize> {
+        match self.test {
+            Test::Connected(least) => Some(least),
+            Test::Count(_)
+            | Test::Distinct(_)
+            | Test::Sum(_)
+            | Test::Average(_)
+            | Test::Percentile(..)
+            | Test::Median(_)
+            | Test::Together(_)
+            | Test::Expression(_)
+            | Test::Ordered(_) => None,
+        }
     }
 
     /// How many standing alerts and findings lack the number that it adds up; none where it adds up none.
@@ -213,12 +269,37 @@ impl Compiled {
     ) -> Option<(Group, Value)> {
         let Place { group, value, .. } = &self.inputs[place];
         let look = |lookup: &Lookup| match lookup {
-            Lookup::Finding(at) => found.group.values.get(*at).copied(),
+            Lookup::Finding(at) => found.group.values.get(*at).copied().filter(|value| *value != Sym::EMPTY),
             Lookup::Alert(_) => None,
         };
         let values = group.iter().map(look).collect::<Option<_>>()?;
         let group = Group { rule: index, tenant: found.group.tenant, values };
         Some((group, self.value(value, look, names, diff)?))
+    }
+
+    /// What an alert or a finding has in each of the fields of which any one links; none where it has nothing in any.
+    fn links(&self, place: usize, look: impl Fn(&Lookup) -> Option<Sym>) -> Option<Values> {
+        let values: Values =
+            self.inputs[place].group.iter().map(|at| look(at).unwrap_or(Sym::EMPTY)).collect();
+        values.iter().any(|value| *value != Sym::EMPTY).then_some(values)
+    }
+
+    /// What links an alert of the rule at `place`.
+    #[must_use]
+    pub fn alert_links(&self, place: usize, sight: &Sight<'_>) -> Option<Values> {
+        self.links(place, |lookup| match lookup {
+            Lookup::Alert(field) => sight.sym(field),
+            Lookup::Finding(_) => None,
+        })
+    }
+
+    /// What links a finding of the correlation at `place`.
+    #[must_use]
+    pub fn finding_links(&self, place: usize, found: &Found) -> Option<Values> {
+        self.links(place, |lookup| match lookup {
+            Lookup::Finding(at) => found.group.values.get(*at).copied(),
+            Lookup::Alert(_) => None,
+        })
     }
 
     fn value(
@@ -229,7 +310,11 @@ impl Compiled {
         diff: Diff,
     ) -> Option<Value> {
         match self.test {
-            Test::Count(_) | Test::Together(_) | Test::Expression(_) | Test::Ordered(_) => Some(Value::None),
+            Test::Count(_)
+            | Test::Together(_)
+            | Test::Expression(_)
+            | Test::Ordered(_)
+            | Test::Connected(_) => Some(Value::None),
             Test::Distinct(_) => {
                 let values = at.iter().map(look).collect::<Option<SmallVec<[Sym; 4]>>>()?;
                 Some(Value::One(if self.interned { packed(&values) } else { digest(&values, names) }))

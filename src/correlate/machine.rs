@@ -13,6 +13,8 @@
 //!   expression says. A rule under `not` must have none among them; what comes later does not matter.
 //! - `temporal_ordered`: see [`super::temporal_ordered`].
 //!
+//! What is `connected` has no groups, and an operator of its own: [`super::connected`].
+//!
 //! A finding names the alerts that made it, in order: for `event_count` with a lower bound the last so many, for
 //! `value_count` the last of each of so many values, for `temporal` the last of each rule that is there, otherwise all that
 //! count; the latest thousand at most.
@@ -91,6 +93,8 @@ impl Matching {
             Test::Percentile(..) | Test::Median(_) => Of::Ranked(Box::default()),
             Test::Together(_) | Test::Expression(_) => Of::Present(Box::default()),
             Test::Ordered(_) => Of::Sequence(Box::default()),
+            // These are no group's: see `connected`.
+            Test::Connected(_) => Of::New,
         }
     }
 }
@@ -209,7 +213,8 @@ fn ranks(ranked: &Ranked, test: &Test) -> bool {
         | Test::Average(_)
         | Test::Together(_)
         | Test::Expression(_)
-        | Test::Ordered(_) => false,
+        | Test::Ordered(_)
+        | Test::Connected(_) => false,
     }
 }
 
@@ -226,7 +231,8 @@ fn together(present: &Present, test: &Test) -> bool {
         | Test::Average(_)
         | Test::Percentile(..)
         | Test::Median(_)
-        | Test::Ordered(_) => false,
+        | Test::Ordered(_)
+        | Test::Connected(_) => false,
     }
 }
 

@@ -15,6 +15,7 @@ pub mod tally;
 pub mod window;
 pub mod temporal_ordered;
 pub mod machine;
+pub mod connected;
 pub mod findings;
 pub mod example;
 pub mod rarity;

@@ -86,6 +86,9 @@ correlation: {type: event_count, rules: [rule-0, rule-1], group-by: [host], time
 ---
 title: order
 correlation: {type: temporal_ordered, rules: [rule-1, rule-2], group-by: [host], timespan: 10m}
+---
+title: connected
+correlation: {type: connected, rules: [rule-2, rule-3, rule-4], group-by: [host, ip], timespan: 10m, condition: {gte: 3}}
 ";
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("x.yml");

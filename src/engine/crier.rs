@@ -1,8 +1,8 @@
 //! The crier: says findings as JSON lines the moment they leave the dataflow, for a pipe or a file that somebody follows.
 //!
 //! A line is `{"tenant", "correlation", "group", "time", "alert_ids", "diff"}`: `diff` is 1 for a finding and -1 for its
-//! withdrawal by a late alert; `time` is RFC 3339. It comes before the finding is durable: after a crash the run that goes
-//! on may say again what was said since the last commit.
+//! withdrawal, by a late alert or because what is connected has grown; `time` is RFC 3339. It comes before the finding is
+//! durable: after a crash the run that goes on may say again what was said since the last commit.
 //! State: none.
 
 use std::io::Write;

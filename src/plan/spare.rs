@@ -2,7 +2,7 @@
 //!
 //! Where alerts are not kept and not linked, only what correlation rules ask of them is worth working out.
 
-use super::correlation::{Correlations, Field, FieldName, Lookup};
+use super::correlation::{Correlations, Field, FieldName, Filter, Lookup};
 use super::mapping::{EntityField, Mapping, Unmapped};
 
 /// The mappings, with the entities marked that no rule asks for, and without the rest where no rule asks for it.
@@ -30,7 +30,8 @@ fn asked(correlations: &Correlations) -> impl Iterator<Item = &FieldName> {
         Lookup::Alert(name) => Some(name),
         Lookup::Finding(_) => None,
     });
-    names.chain(correlations.filters.iter().flat_map(super::correlation::Filter::fields))
+    let names = names.chain(correlations.rules.iter().flat_map(|rule| &rule.only).flat_map(Filter::fields));
+    names.chain(correlations.filters.iter().flat_map(Filter::fields))
 }
 
 fn is(field: Field, entity: &EntityField) -> bool {

@@ -125,7 +125,7 @@ impl Alert {
 }
 
 /// The total order of records: by tick, then event time, then identity; the position parts two copies of one alert.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Order {
     /// See [`Alert::tick`].
     pub tick: Tick,

@@ -10,15 +10,16 @@ use super::time::{Diff, Millis, Tick};
 /// A correlation's match.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Finding {
-    /// Tick of the alert that completed it.
+    /// Tick of the alert that completed it; of what is connected, when nothing can join it any more, or by when it is told anew.
     pub tick: Tick,
     /// Whose.
     pub tenant: Sym,
     /// The correlation rule's name.
     pub correlation: Sym,
-    /// The values of its `group-by` fields, joined by a space, as text in [`super::Names`].
+    /// The values of its `group-by` fields, joined by a space, as text in [`super::Names`]; of what is connected, those of its
+    /// first alert.
     pub group: Sym,
-    /// Event time of the alert that completed it.
+    /// Event time of the alert that completed it; of what is connected, of the last so far.
     pub time: Millis,
     /// The alerts that made it, in order.
     pub alert_ids: Vec<AlertId>,

@@ -61,7 +61,7 @@ fn cases(rule: &Correlation, names: &Names) -> (Vec<Alert>, Vec<Alert>) {
             counted(2, &|_| "500000".into()),
         ),
         Test::Average(_) => (counted(2, &|n| (n * 999 + 1).to_string()), counted(4, &|_| "500".into())),
-        Test::Percentile(..) | Test::Median(_) | Test::Expression(_) => {
+        Test::Percentile(..) | Test::Median(_) | Test::Expression(_) | Test::Connected(_) => {
             panic!("none among the public rules yet")
         }
         Test::Together(_) | Test::Ordered(_) => {

@@ -4,10 +4,12 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod connected;
 mod definition;
 mod harness;
 mod oracle;
 mod conformance;
 mod reading;
 mod state;
+mod telling;
 mod workloads;

@@ -196,6 +196,19 @@ fn every_fault_says_what_to_do() {
         ("type: temporal, rules: [a, b], timespan: 5m, gap: 1m", "session windows alone"),
         ("type: temporal, rules: [a, b], timespan: 5m, aliases: {w: {c: User}}", "none of `rules`"),
         ("type: temporal, rules: [], timespan: 5m", "the list is empty"),
+        ("type: connected, rules: [a], timespan: 5m", "how many alerts must hang together"),
+        ("type: connected, rules: [a], timespan: 5m, condition: {gte: 1}", "how many alerts must"),
+        ("type: connected, rules: [a], timespan: 5m, condition: {lt: 9}", "how many alerts must"),
+        (
+            "type: connected, rules: [a], timespan: 5m, condition: {gte: 3, field: user}",
+            "how many alerts must",
+        ),
+        ("type: connected, rules: [a], timespan: 5m, condition: {gte: 3}, fires: every", "nor `fires`"),
+        ("type: connected, rules: [a], timespan: 5m, condition: {gte: 3}, window: tumbling", "nor `gap`"),
+        (
+            "type: temporal, rules: [a, b], timespan: 5m, where: {severity|near: high}",
+            "`where` cannot be read",
+        ),
         ("type: sometimes, rules: [a], timespan: 5m", "sometimes"),
     ] {
         let (read, faults) = read(&[&base(inner)]);
@@ -203,6 +216,36 @@ fn every_fault_says_what_to_do() {
         assert!(faults.iter().any(|fault| fault.what.contains(what)), "{inner}: {faults:?}");
         assert!(faults.iter().all(|fault| !fault.cure.is_empty()), "{faults:?}");
     }
+}
+
+#[test]
+fn any_means_alerts_of_all_rules_and_where_chooses_among_them() {
+    let text = |only: &str| {
+        format!(
+            "title: R\ncorrelation: {{type: event_count, rules: any, {only} group-by: [host], timespan: 1h, condition: {{gte: 1}}, fires: every}}"
+        )
+    };
+    let (kim, eve): (&[_], &[_]) = (&[("user", "kim"), ("host", "h")], &[("user", "eve"), ("host", "h")]);
+    let alerts: [Brief<'_>; 3] = [(0, "a", kim), (1, "any", eve), (2, "b", kim)];
+    let counted = |only: &str| found(&rules(&text(only)), &alerts).len();
+    assert_eq!(counted(""), 3);
+    assert_eq!(counted("where: {User: kim},"), 2);
+    assert_eq!(counted("where: {User|startswith: [k, x], severity: [low, high]},"), 2);
+    assert_eq!(counted("where: {severity: low},"), 3);
+    assert_eq!(counted("where: {severity: [high, critical]},"), 0);
+    assert_eq!(counted("where: {user: kim, severity: high},"), 0);
+    let filter =
+        "\n---\ntitle: Not kim\nlogsource: {}\nfilter: {rules: any, s: {User: kim}, condition: not s}";
+    assert_eq!(found(&rules(&(text("") + filter)), &alerts).len(), 1);
+    let own = "\n---\ntitle: any\ndetection: {}";
+    assert_eq!(found(&rules(&(text("") + own)), &alerts).len(), 1, "a rule of that name is meant");
+    let above =
+        "title: A\ncorrelation: {type: temporal, rules: [R, x], where: {host: h}, timespan: 1h}\n---\n";
+    let (_, faults) = read(&[&(above.to_owned() + &text(""))]);
+    assert!(faults[0].what.contains("\"R\" is a correlation"), "{faults:?}");
+    let none = text("").replace("event_count", "connected").replace("group-by: [host], ", "");
+    let (_, faults) = read(&[&none]);
+    assert!(faults[0].what.contains("1 to 8 fields"), "{faults:?}");
 }
 
 #[test]

@@ -76,18 +76,23 @@ pub struct CorrelationFile {
     pub examples: Vec<Spanned<CorrelationExample>>,
 }
 
-/// Sigma's `correlation` object. `window`, `gap` and `fires` are additions.
+/// Sigma's `correlation` object. `window`, `gap`, `fires`, `where` and the type `connected` are Quell's additions.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CorrelationSpec {
     /// The kind.
     #[serde(rename = "type")]
     pub kind: CorrelationKind,
-    /// Names or ids of other correlations, whose findings it takes in, or names, titles or ids of alerts' rules. May be left
-    /// out where the condition is an expression: then the names in it are the rules.
+    /// Names or ids of other correlations, whose findings it takes in, or names, titles or ids of alerts' rules; `any` for
+    /// alerts of all rules, as in Sigma's filters. May be left out where the condition is an expression: then the names in
+    /// it are the rules.
     #[serde(default)]
     pub rules: Option<OneOrMany<String>>,
-    /// What alerts must have in common: `rule`, `product`, an entity kind with or without role (`src_ip`), one of Sigma's
+    /// Which of their alerts count: fields and what they are compared with, as a selection of Sigma's has them. An alert
+    /// must fit all of it, as in {severity: [high, critical]}.
+    #[serde(default, rename = "where")]
+    pub only: Option<BTreeMap<String, Value>>,
+    /// What alerts must have in common, or, where they are `connected`, any one of it: `rule`, `product`, an entity kind with or without role (`src_ip`), one of Sigma's
     /// usual names (`TargetUserName`), the path of a field that mappings keep, or one of `aliases`.
     #[serde(default, rename = "group-by")]
     pub group_by: Option<OneOrMany<String>>,
@@ -134,6 +139,9 @@ pub enum CorrelationKind {
     Temporal,
     /// One alert of each rule, in the order given.
     TemporalOrdered,
+    /// Quell's own: alerts that hang together, each linked to the one before it that has the same value in any one of the
+    /// `group-by` fields, `timespan` apart at most.
+    Connected,
 }
 
 /// A condition as it is written.

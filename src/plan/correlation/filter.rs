@@ -15,9 +15,10 @@ use serde_json::Value;
 
 use super::ask::{Ask, How};
 use super::expression::Expression;
-use super::field::FieldName;
+use super::field::{Field, FieldName};
 use super::file::{FilterFile, LogSourceFile};
 use crate::plan::rule::Source;
+use crate::record::Severity;
 
 /// A filter that passed its checks.
 #[derive(Clone, Debug)]
@@ -86,6 +87,24 @@ impl Filter {
         let selections = spec.selections.values().map(selection).collect::<Result<_, _>>()?;
         let scope = file.logsource.as_ref().map(Scope::of);
         Ok(Filter { rules, scope, selections, condition })
+    }
+
+    /// A correlation's own `where`: one selection, of all its rules' alerts.
+    pub fn only(selected: &BTreeMap<String, Value>) -> Result<Filter, String> {
+        let items = selected.iter().map(|(key, value)| item(key, value)).collect::<Result<_, _>>()?;
+        let condition = Expression::Name(0);
+        Ok(Filter { rules: None, scope: None, selections: vec![vec![items]], condition })
+    }
+
+    /// Where it asks for the severity alone: one bit for each that passes, by its id.
+    #[must_use]
+    pub fn severities(&self) -> Option<u8> {
+        let severity = |name: &FieldName| name.known[..] == [Field::Severity] && name.path.is_none();
+        let passes = |all: u8, one: &Severity| {
+            let passes = self.passes(|_| Some(one.name().to_owned()));
+            all | u8::from(passes) << one.id().min(7)
+        };
+        self.fields().all(severity).then(|| Severity::ALL.iter().fold(0, passes))
     }
 
     /// The fields that it asks for.

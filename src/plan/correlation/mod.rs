@@ -1,8 +1,9 @@
 //! Correlation rules: files of `dataflows/correlations/`, Sigma 2.1 in YAML.
 //!
 //! Everything of Sigma's correlations is read: all types and conditions, aliases, correlations of correlations, `generate`,
-//! several documents in a file, filters; and pySigma's expressions as a temporal condition. What cannot be read is a load
-//! error. An `examples:` list beside Sigma's keys holds alerts and the number of findings that they must give.
+//! several documents in a file, filters; and pySigma's expressions as a temporal condition. The type `connected`, `where`,
+//! `window`, `gap` and `fires` are Quell's own: Sigma has no place for extensions in a correlation, so other tools will turn
+//! away a rule that uses them. What cannot be read is a load error. An `examples:` list beside Sigma's keys holds alerts and the number of findings that they must give.
 
 mod ask;
 pub mod documents;
@@ -79,7 +80,7 @@ impl Correlations {
             for input in &rule.inputs {
                 match input.of {
                     Source::Findings(inner) if !wanted.contains(&inner) => wanted.push(inner),
-                    Source::Findings(_) | Source::Alerts(_) => {}
+                    Source::Findings(_) | Source::Alerts(_) | Source::Any => {}
                 }
             }
             next += 1;

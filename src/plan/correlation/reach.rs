@@ -2,6 +2,7 @@
 
 use super::Correlations;
 use super::field::FieldName;
+use super::filter::Filter;
 use super::rule::Lookup;
 use crate::plan::fault::Fault;
 use crate::plan::mapping::{Mapping, Unmapped};
@@ -16,8 +17,12 @@ pub fn check(correlations: &Correlations, mappings: &[Mapping]) -> Vec<Fault> {
     let mut faults = Vec::new();
     for rule in &correlations.rules {
         let lookups = rule.inputs.iter().flat_map(|input| input.group.iter().chain(&input.value));
-        for lookup in lookups {
-            if let Lookup::Alert(FieldName { known, path: Some(path) }) = lookup
+        let looked_up = lookups.filter_map(|lookup| match lookup {
+            Lookup::Alert(name) => Some(name),
+            Lookup::Finding(_) => None,
+        });
+        for name in looked_up.chain(rule.only.iter().flat_map(Filter::fields)) {
+            if let FieldName { known, path: Some(path) } = name
                 && known.is_empty()
             {
                 let fault = Fault {

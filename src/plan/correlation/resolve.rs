@@ -1,7 +1,8 @@
 //! Resolve: the documents of all correlation files become rules that know one another.
 //!
 //! A reference means a correlation of the plan by name or id, else by title; else a detection rule beside it by name, id
-//! or title; else alerts whose rule or title is so called (that cannot be wrong: products name their rules). Correlations
+//! or title; else, where it is `any`, all alerts; else alerts whose rule or title is so called (that cannot be wrong: products
+//! name their rules). Correlations
 //! that refer to one another in a circle are a fault, whatever the number of steps.
 
 use std::path::PathBuf;
@@ -13,6 +14,9 @@ use super::rule::{Correlation, Extent, Input, Lookup, Source, Window};
 use super::test::Wrong;
 use super::{Correlations, Filter, timespan};
 use crate::plan::fault::Fault;
+
+/// What stands for the alerts of all rules, as in Sigma's filters.
+const ANY: &str = "any";
 
 struct Placed<T> {
     file: PathBuf,
@@ -63,7 +67,7 @@ pub fn resolve(documents: Vec<(PathBuf, Document)>, faults: &mut Vec<Fault>) -> 
     }
     let filters = all.filters.iter().filter_map(|filter| {
         let names = filter.of.filter.rules.as_ref().map(|rules| rules.0.clone());
-        let names = names.filter(|names| !names.iter().any(|name| name == "any"));
+        let names = names.filter(|names| !names.iter().any(|name| name == ANY));
         let names = names.map(|names| names.iter().flat_map(|name| all.alerts(name)).collect());
         let cure = "see Sigma's filters; the selection's fields are those of `group-by`".to_owned();
         Filter::of(&filter.of, names).map_err(|what| faults.push(filter.fault((what, cure)))).ok()
@@ -113,6 +117,7 @@ impl All {
             found = by_name(&|file| file.title == name);
         }
         match found[..] {
+            [] if name == ANY && !self.is_base(name) => Ok(Source::Any),
             [] => Ok(Source::Alerts(self.alerts(name))),
             [one] => Ok(Source::Findings(one)),
             [..] => {
@@ -120,6 +125,11 @@ impl All {
                 Err((what, "refer to the one that is meant by its `name` or `id`".to_owned()))
             }
         }
+    }
+
+    fn is_base(&self, name: &str) -> bool {
+        let named = |base: &BaseRule| base.title == name || base.name.as_deref() == Some(name);
+        self.bases.iter().any(named)
     }
 
     /// The rules and titles of alerts that a name means.
@@ -147,7 +157,7 @@ impl All {
         let below = |at: usize| {
             sources[at].iter().filter_map(|source| match source {
                 Source::Findings(other) => Some(*other),
-                Source::Alerts(_) => None,
+                Source::Alerts(_) | Source::Any => None,
             })
         };
         loop {
@@ -199,16 +209,18 @@ impl All {
                 (group, value) => wrong.extend(group.err().into_iter().chain(value.err())),
             }
         }
+        let only = self.only(spec, sources).map_err(|more| wrong.push(more)).ok().flatten();
         wrong.dedup();
         let (Some(test), Some(extent), true) = (test, extent, wrong.is_empty()) else {
             return Err(wrong.into_iter().map(|wrong| placed.fault(wrong)).collect());
         };
-        Ok(Correlation {
+        let rule = Correlation {
             file: placed.file.clone(),
             line: placed.line,
             name: self.name(at).to_owned(),
             title: placed.of.title.clone(),
             inputs,
+            only,
             group_by,
             extent,
             test,
@@ -217,7 +229,23 @@ impl All {
             level,
             lasts_ms: extent.span_ms,
             examples: placed.of.examples.clone(),
-        })
+        };
+        Ok(Correlation { lasts_ms: rule.own_ms(), ..rule })
+    }
+
+    /// Its `where`, which can only be asked of alerts.
+    fn only(&self, spec: &CorrelationSpec, sources: &[Source]) -> Result<Option<Filter>, Wrong> {
+        let Some(only) = &spec.only else { return Ok(None) };
+        let inner = sources.iter().find_map(|source| match source {
+            Source::Findings(inner) => Some(self.name(*inner)),
+            Source::Alerts(_) | Source::Any => None,
+        });
+        if let Some(inner) = inner {
+            let what = format!("`where` is asked of alerts, and {inner:?} is a correlation");
+            return Err((what, "write the `where` in that correlation".to_owned()));
+        }
+        let cure = "name fields as a selection does, as in where: {severity: [high, critical]}".to_owned();
+        Filter::only(only).map(Some).map_err(|what| (format!("`where` cannot be read: {what}"), cure))
     }
 
     fn lookup(&self, spec: &CorrelationSpec, rule: &str, of: &Source, field: &str) -> Result<Lookup, Wrong> {
@@ -273,7 +301,7 @@ fn linked(rules: Vec<Option<Correlation>>, all: &All) -> Vec<Correlation> {
     let refers = |rule: &Correlation| {
         let of = rule.inputs.iter().filter_map(|input| match input.of {
             Source::Findings(inner) => Some(inner),
-            Source::Alerts(_) => None,
+            Source::Alerts(_) | Source::Any => None,
         });
         of.collect::<Vec<usize>>()
     };
@@ -296,7 +324,7 @@ fn linked(rules: Vec<Option<Correlation>>, all: &All) -> Vec<Correlation> {
                 silent[inner] = true;
             }
             if let Some(inner) = &mut rules[inner] {
-                inner.lasts_ms = inner.lasts_ms.max(inner.extent.span_ms + lasts_ms);
+                inner.lasts_ms = inner.lasts_ms.max(inner.own_ms() + lasts_ms);
             }
         }
     }

@@ -7,6 +7,7 @@ use serde_saphyr::Spanned;
 use super::expression::Expression;
 use super::field::FieldName;
 use super::file::CorrelationExample;
+use super::filter::Filter;
 use crate::record::Decimal;
 
 /// A rule that passed its checks.
@@ -22,6 +23,8 @@ pub struct Correlation {
     pub title: String,
     /// What `rules` refers to, in order: the places.
     pub inputs: Vec<Input>,
+    /// Which of their alerts count; all where it does not say.
+    pub only: Option<Filter>,
     /// Grouping, as written.
     pub group_by: Vec<String>,
     /// How far back it looks.
@@ -40,6 +43,26 @@ pub struct Correlation {
     pub examples: Vec<Spanned<CorrelationExample>>,
 }
 
+impl Correlation {
+    /// How long after an alert a finding of the rule itself may come, in milliseconds. What is connected is told at last when
+    /// nothing can join it any more.
+    #[must_use]
+    pub fn own_ms(&self) -> i64 {
+        match self.test {
+            Test::Connected(_) => self.extent.span_ms * 2,
+            Test::Count(_)
+            | Test::Distinct(_)
+            | Test::Sum(_)
+            | Test::Average(_)
+            | Test::Percentile(..)
+            | Test::Median(_)
+            | Test::Together(_)
+            | Test::Expression(_)
+            | Test::Ordered(_) => self.extent.span_ms,
+        }
+    }
+}
+
 /// One of the rules referred to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Input {
@@ -56,6 +79,8 @@ pub struct Input {
 pub enum Source {
     /// Alerts whose rule, by id or title, is one of these.
     Alerts(Vec<String>),
+    /// All alerts.
+    Any,
     /// The findings of another correlation of the plan, by its index.
     Findings(usize),
 }
@@ -129,6 +154,8 @@ pub enum Test {
     Expression(Expression),
     /// `temporal_ordered`
     Ordered(Sequence),
+    /// `connected`: so many alerts at least.
+    Connected(usize),
 }
 
 /// The stages of a `temporal_ordered`.

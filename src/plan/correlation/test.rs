@@ -2,7 +2,7 @@
 
 use super::expression::Expression;
 use super::file::{BoundsFile, ConditionFile, CorrelationKind, CorrelationSpec};
-use super::rule::{Bounds, Sequence, Test};
+use super::rule::{Bounds, Comparison, Fires, Sequence, Test, Window};
 use crate::record::Decimal;
 
 /// What is wrong, and what to do about it.
@@ -41,6 +41,9 @@ pub fn test(spec: &CorrelationSpec, names: &[String]) -> Result<(Test, Vec<Strin
     if names.is_empty() {
         return wrong("`rules` is empty", "name at least one rule");
     }
+    if spec.kind == CorrelationKind::Connected {
+        return connected(spec).map(|test| (test, Vec::new()));
+    }
     let temporal = matches!(spec.kind, CorrelationKind::Temporal | CorrelationKind::TemporalOrdered);
     if temporal && names.len() > PLACES_MAX {
         return wrong("a temporal correlation has more than 64 rules", "chain several correlations");
@@ -65,7 +68,10 @@ pub fn test(spec: &CorrelationSpec, names: &[String]) -> Result<(Test, Vec<Strin
     };
     let fields = bounds.field.as_ref().map(|field| field.0.clone()).unwrap_or_default();
     let most = match spec.kind {
-        CorrelationKind::EventCount | CorrelationKind::Temporal | CorrelationKind::TemporalOrdered => 0,
+        CorrelationKind::EventCount
+        | CorrelationKind::Temporal
+        | CorrelationKind::TemporalOrdered
+        | CorrelationKind::Connected => 0,
         CorrelationKind::ValueCount => 8,
         CorrelationKind::ValueSum
         | CorrelationKind::ValueAvg
@@ -81,6 +87,36 @@ pub fn test(spec: &CorrelationSpec, names: &[String]) -> Result<(Test, Vec<Strin
         return Err((format!("`condition` has {} fields", fields.len()), cure.to_owned()));
     }
     numeric(spec.kind, bounds).map(|test| (test, fields))
+}
+
+/// Fields that may link alerts, at most.
+const LINKING_MAX: usize = 8;
+
+fn connected(spec: &CorrelationSpec) -> Result<Test, Wrong> {
+    let wrong = |what: &str, cure: &str| Err((what.to_owned(), cure.to_owned()));
+    let fields = spec.group_by.as_ref().map(|fields| fields.0.len()).unwrap_or_default();
+    if !(1..=LINKING_MAX).contains(&fields) {
+        let what = "a `connected` is linked by 1 to 8 fields";
+        return wrong(what, "name in `group-by` the fields of which any one links two alerts");
+    }
+    if spec.window != Window::Sliding || spec.gap.is_some() || spec.fires != Fires::Crossing {
+        let what = "a `connected` has neither `window` nor `gap` nor `fires`";
+        return wrong(what, "take them out: `timespan` says how far apart two linked alerts may be");
+    }
+    let bounds = match &spec.condition {
+        Some(ConditionFile::Bounds(bounds)) if bounds.field.is_none() && bounds.percentile.is_none() => {
+            bounds.bounds()
+        }
+        Some(ConditionFile::Bounds(_) | ConditionFile::Expression(_)) | None => Bounds::default(),
+    };
+    whole(&bounds)?;
+    match (&bounds.0[..], bounds.least()) {
+        ([(Comparison::AtLeast | Comparison::Greater, _)], Some(least @ 2..)) => Ok(Test::Connected(least)),
+        _ => wrong(
+            "a `connected` does not say how many alerts must hang together",
+            "write condition: {gte: 3}, with 2 or more",
+        ),
+    }
 }
 
 fn numeric(kind: CorrelationKind, file: &BoundsFile) -> Result<Test, Wrong> {
@@ -106,7 +142,10 @@ fn numeric(kind: CorrelationKind, file: &BoundsFile) -> Result<Test, Wrong> {
         (CorrelationKind::ValueMedian, None) => return Ok(Test::Median(bounds)),
         (CorrelationKind::ValueCount, None) => Test::Distinct(bounds.clone()),
         (
-            CorrelationKind::EventCount | CorrelationKind::Temporal | CorrelationKind::TemporalOrdered,
+            CorrelationKind::EventCount
+            | CorrelationKind::Temporal
+            | CorrelationKind::TemporalOrdered
+            | CorrelationKind::Connected,
             None,
         ) => Test::Count(bounds.clone()),
     };
