@@ -144,8 +144,8 @@ fn components(rule: &str, mut all: Vec<Seen>, fields: &[usize], span_ms: i64, le
         }
     }
     let mut parts: BTreeMap<usize, Vec<&Seen>> = BTreeMap::new();
-    for at in 0..all.len() {
-        parts.entry(root(&of, at)).or_default().push(&all[at]);
+    for (at, one) in all.iter().enumerate() {
+        parts.entry(root(&of, at)).or_default().push(one);
     }
     let told = parts.into_values().filter(|part| part.len() >= least).map(|part| {
         let (first, last) = (part[0], part[part.len() - 1]);
