@@ -178,7 +178,9 @@ fn linkable(alerts: &[Alert], names: &Names) -> Vec<Linkable> {
 fn connect(all: &[Linkable]) -> (usize, usize) {
     let (mut graph, mut said, mut most) = (Graph::new(300_000, 3), 0, 0);
     for all in all.chunks(10_000) {
-        all.iter().for_each(|one| graph.add(one.clone()));
+        for one in all {
+            graph.add(one.clone());
+        }
         let settled = all.last().map_or(0, |one| one.order.tick) - LATENESS_S;
         graph.turn(Turn { epoch: 0, settled, last: false }, |one, _| said += one.ids.len());
         most = most.max(graph.bytes());

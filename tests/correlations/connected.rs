@@ -133,18 +133,19 @@ fn components(rule: &str, mut all: Vec<Seen>, fields: &[usize], span_ms: i64, le
     all.sort_by_key(|seen| seen.order);
     let mut of: Vec<usize> = (0..all.len()).collect();
     for field in fields {
-        for at in 0..all.len() {
-            let same = |other: &usize| all[*other].values[*field] == all[at].values[*field];
-            let before = (0..at).rev().find(same).filter(|_| !all[at].values[*field].is_empty());
-            if let Some(before) = before.filter(|before| all[at].now() - all[*before].now() <= span_ms) {
+        for (at, one) in all.iter().enumerate() {
+            let value = &one.values[*field];
+            let same = |other: &usize| !value.is_empty() && all[*other].values[*field] == *value;
+            let before = (0..at).rev().find(same);
+            if let Some(before) = before.filter(|before| one.now() - all[*before].now() <= span_ms) {
                 let (one, other) = (root(&of, at), root(&of, before));
                 of[one] = other;
             }
         }
     }
     let mut parts: BTreeMap<usize, Vec<&Seen>> = BTreeMap::new();
-    for at in 0..all.len() {
-        parts.entry(root(&of, at)).or_default().push(&all[at]);
+    for (at, one) in all.iter().enumerate() {
+        parts.entry(root(&of, at)).or_default().push(one);
     }
     let told = parts.into_values().filter(|part| part.len() >= least).map(|part| {
         let (first, last) = (part[0], part[part.len() - 1]);

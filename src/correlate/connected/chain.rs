@@ -6,6 +6,7 @@ use super::slab::Place;
 
 /// Nodes in order.
 #[derive(Debug, Default)]
+#[expect(clippy::box_collection, reason = "most are one node long: the table's rows stay small")]
 pub(super) enum Chain {
     /// No node.
     #[default]

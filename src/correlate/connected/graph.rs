@@ -471,7 +471,9 @@ impl Graph {
             }
             lives
         });
-        dead.into_iter().for_each(|node| self.leave(node));
+        for node in dead {
+            self.leave(node);
+        }
         self.swept_at = (chains.len() * 2).max(SWEPT_MIN);
         self.swept_by = if chains.is_empty() { Tick::MAX } else { latest };
         if chains.capacity() > 8 * self.swept_at {
