@@ -27,6 +27,7 @@ use crate::ingest::live::{Bell, follow, standard_input};
 use crate::ingest::push::address;
 use crate::plan::catalog::Plan;
 use crate::plan::pipeline::{self, SourceKind};
+use crate::plan::policy::Act;
 use crate::record::{Epoch, Names};
 use crate::replay::inputs::files;
 
@@ -103,6 +104,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         recall: None,
         executor: setup::executor(&plan, &plan.pipeline.executor, false, &names)?,
         asks: sightings.asks(),
+        act: plan.policy.act,
+        journaled: plan.policy.act == Act::Early,
         committed,
         crier: crier(args, &names)?,
     };
@@ -118,6 +121,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         rings,
         clock: Clock::start(),
         most: args.batch as usize,
+        early: plan.policy.act == Act::Early,
         at: (0, 0),
         looked: [0; 3],
     };

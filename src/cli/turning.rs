@@ -64,6 +64,8 @@ pub(crate) struct Turning {
     pub(crate) rings: Receiver<()>,
     pub(crate) clock: Clock,
     pub(crate) most: usize,
+    /// Whether epochs are acted on when they end, and so must be durable one by one.
+    pub(crate) early: bool,
     /// The last pushed batch and the last word of people that were taken.
     pub(crate) at: (i64, i64),
     /// When people, clocks and tables, and the time were looked at.
@@ -90,7 +92,7 @@ impl Turning {
             })?;
             self.watch.know(&batch.context);
             self.sightings.know(&batch.context);
-            if !self.run.take(batch) {
+            if !self.run.take(batch) || !self.run.logged(logged.epoch) {
                 return Ok(true);
             }
         }
@@ -204,8 +206,15 @@ impl Turning {
     }
 
     fn take(&mut self, batch: Batch, said: &[Said]) -> Result<bool, Failure> {
-        self.journal.note(self.run.epoch() + 1, &batch, said)?;
-        Ok(self.run.take(batch))
+        let epoch = self.run.epoch() + 1;
+        self.journal.note(epoch, &batch, said)?;
+        let taken = self.run.take(batch);
+        if self.early {
+            // The disk is waited for while the epoch is worked on: what comes of it waits for both.
+            self.journal.sync()?;
+            return Ok(taken && self.run.logged(epoch));
+        }
+        Ok(taken)
     }
 
     fn effects(&self, said: &[Said]) -> Effects {

@@ -4,6 +4,7 @@
 //! workers nor the size of batches shows in a result.
 
 pub mod dedup;
+pub mod acted;
 pub mod counted;
 pub mod repeats;
 pub mod sight;

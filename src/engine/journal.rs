@@ -305,6 +305,15 @@ impl Journal {
         &self.log
     }
 
+    /// Has all epochs that were noted in the log, durably, when this returns: they may be acted on.
+    pub fn sync(&mut self) -> Result<(), LogError> {
+        if !self.waiting.is_empty() {
+            self.log.record(&self.waiting, None)?;
+            self.waiting.clear();
+        }
+        Ok(())
+    }
+
     /// Notes an epoch before the run takes it. With what was said it is durable, and all epochs before it, when this
     /// returns: without their bounds nobody could tell again where it was said.
     pub fn note(&mut self, epoch: Epoch, batch: &Batch, said: &[Said]) -> Result<(), LogError> {

@@ -14,9 +14,10 @@ use super::clerk::{Clerk, Report, UnderWay};
 use super::crier::Crier;
 use super::dataflow::{Output, Wiring};
 use super::log::{Log, LogError, LoggedEpoch, LoggedPart, STATE_FOLDER};
-use super::revise::revised;
+use super::revise::{Past, revised};
 use super::sighter::Question;
 use super::summary::{Counts, Summary};
+use super::unsettled::Unsettled;
 use super::workers::Workers;
 use crate::act::{Desk, DeskError, Executor};
 use crate::archive::{Reader, Rows, RunStamp, TurnRow, Writer};
@@ -24,6 +25,7 @@ use crate::correlate::group::Compiled;
 use crate::correlate::revision::{Listed, Revised};
 use crate::flow::Turn;
 use crate::plan::catalog::Plan;
+use crate::plan::policy::Act;
 use crate::rank::judge::Proposing;
 use crate::rank::{RankService, Ranker, Recall};
 use crate::record::input::Approval;
@@ -72,9 +74,19 @@ impl Batch {
         let parts = self.parts.iter().map(part).collect();
         LoggedEpoch { epoch, settled: self.settled, last: self.last, parts }
     }
-}
 
-impl Batch {
+    /// The turn that ends its epoch, where everything below `acted` was acted on before.
+    pub(super) fn turn(&self, epoch: Epoch, act: Act, acted: Tick) -> Turn {
+        let acts = match act {
+            Act::Settled => self.settled,
+            Act::Early => {
+                let came = self.alerts.iter().map(|alert| alert.tick + 1);
+                came.fold(acted.max(self.settled), Tick::max)
+            }
+        };
+        Turn { epoch, settled: self.settled, acts, last: self.last }
+    }
+
     /// Changes of the list of entities that never link, out of those of the tables.
     pub(super) fn take_listed(&mut self) -> Vec<Listed> {
         let context = std::mem::take(&mut self.context);
@@ -127,6 +139,10 @@ pub struct Settings {
     pub executor: Executor,
     /// Where incidents' indicators are asked after; none where nothing is looked up.
     pub asks: Option<Sender<Question>>,
+    /// When alerts are acted on: what the policy says in a live run and in the replay of its log, else when they are settled.
+    pub act: Act,
+    /// Whether nothing is done in an epoch before the log has it: whoever feeds the run says so by [`Run::logged`].
+    pub journaled: bool,
     /// How far an earlier process has published.
     pub committed: Epoch,
     /// Who says findings at once.
@@ -147,9 +163,11 @@ pub struct Run {
     under_way: usize,
     late: u64,
     correlations: Arc<[Compiled]>,
-    /// The archive, and the last tick that was settled, for those who revise.
+    act: Act,
+    /// The archive, and the tick below which all was acted on, for those who revise.
     dir: PathBuf,
-    settled: Tick,
+    acted: Tick,
+    unsettled: Unsettled,
     failed: Option<RunError>,
 }
 
@@ -161,8 +179,20 @@ impl Run {
 
     /// As `start`, where what is written shows after `commit_every` at the latest.
     pub fn start_committing(settings: Settings, commit_every: Duration) -> Result<Run, RunError> {
-        let Settings { plan, names, archive, workers, ranker, recall, executor, asks, committed, crier } =
-            settings;
+        let Settings {
+            plan,
+            names,
+            archive,
+            workers,
+            ranker,
+            recall,
+            executor,
+            asks,
+            act,
+            journaled,
+            committed,
+            crier,
+        } = settings;
         let stamp = RunStamp { plan_hash: plan.hash.clone(), model_version: ranker.version() };
         let (plan_hash, model_version) = (names.intern(&stamp.plan_hash), names.intern(&stamp.model_version));
         let writer = Writer::new(&archive, 0, Arc::clone(&names), &stamp, committed);
@@ -174,7 +204,7 @@ impl Run {
         let archivist = thread::Builder::new()
             .name("archive".into())
             .spawn(move || archivist.run(&archive_inbox, &token))?;
-        let wiring = wiring(&plan, &names);
+        let wiring = wiring(&plan, &names, act);
         let simulated = matches!(executor, Executor::Simulate(_));
         let ruled_by = (Arc::clone(&wiring.proposing.playbooks), Arc::clone(&wiring.proposing.policy));
         let desk = Desk::open(&archive.join(STATE_FOLDER), executor, ruled_by, Arc::clone(&names))?;
@@ -186,6 +216,7 @@ impl Run {
             kill: kill_switch(&archive),
             crier,
             asks,
+            logged: if journaled { 0 } else { Epoch::MAX },
             under_way: UnderWay::default(),
         };
         let (outputs, inbox) = unbounded();
@@ -206,8 +237,10 @@ impl Run {
             under_way: 0,
             late: 0,
             correlations,
+            act,
             dir: archive,
-            settled: NOTHING_SETTLED,
+            acted: NOTHING_SETTLED,
+            unsettled: Unsettled::new(act),
             failed: None,
         })
     }
@@ -218,10 +251,22 @@ impl Run {
         &self.names
     }
 
+    /// When alerts are acted on.
+    #[must_use]
+    pub fn act(&self) -> Act {
+        self.act
+    }
+
     /// The last epoch begun.
     #[must_use]
     pub fn epoch(&self) -> Epoch {
         self.epoch
+    }
+
+    /// The log has epochs through this one, durably; false where the run has failed.
+    #[must_use]
+    pub fn logged(&self, epoch: Epoch) -> bool {
+        self.outputs.send(Output::Logged(epoch)).is_ok()
     }
 
     /// Takes in one epoch, when there is room for it; false where the run has failed and `finish` will say why.
@@ -265,16 +310,17 @@ impl Run {
     fn revisions(&mut self, batch: &mut Batch) -> Option<Vec<Revised>> {
         let listed = batch.take_listed();
         // Before the first epochs there is nothing to be taken apart.
-        let reads = !batch.unlinks.is_empty() || (self.settled > NOTHING_SETTLED && !listed.is_empty());
+        let reads = !batch.unlinks.is_empty() || (self.acted > NOTHING_SETTLED && !listed.is_empty());
         if !reads {
             return Some(if listed.is_empty() { Vec::new() } else { vec![Revised::Listed(listed)] });
         }
         if !self.show() {
             return None;
         }
-        let at = (self.epoch, self.settled);
-        let read = Reader::open(&self.dir, Arc::clone(&self.names))
-            .and_then(|reader| revised(&reader, &batch.unlinks, listed, at));
+        let (epoch, acted, unsettled) = (self.epoch, self.acted, &self.unsettled);
+        let read = Reader::open(&self.dir, Arc::clone(&self.names)).and_then(|reader| {
+            revised(Past { reader: &reader, unsettled, epoch, acted }, &batch.unlinks, listed)
+        });
         read.map_err(|error| self.failed = Some(RunError::Revise(error))).ok()
     }
 
@@ -282,8 +328,9 @@ impl Run {
         self.epoch += 1;
         let Some(revisions) = self.revisions(&mut batch) else { return false };
         self.late += batch.late;
-        let (epoch, settled) = (self.epoch, batch.settled);
-        self.settled = settled;
+        let epoch = self.epoch;
+        let turn = batch.turn(epoch, self.act, self.acted);
+        self.acted = turn.acts;
         let took = batch.logged(epoch, &self.names);
         let (plan_hash, model_version) = self.stamp;
         let turn_row =
@@ -303,9 +350,9 @@ impl Run {
         if !batch.approvals.is_empty() {
             sent &= self.outputs.send(Output::Approvals(epoch, batch.approvals.clone())).is_ok();
         }
-        let turn = Turn { epoch, settled, last: batch.last };
+        let alerts = self.unsettled.take(batch.alerts, turn.settled);
         self.under_way += 1;
-        sent && self.workers.feed(turn, batch.alerts, batch.context, batch.approvals, revisions)
+        sent && self.workers.feed(turn, alerts, batch.context, batch.approvals, revisions)
     }
 
     /// Lets everything end in order; the summary, or the first thing that went wrong.
@@ -336,8 +383,9 @@ impl Run {
     }
 }
 
-pub(super) fn wiring(plan: &Plan, names: &Arc<Names>) -> Wiring {
+pub(super) fn wiring(plan: &Plan, names: &Arc<Names>, act: Act) -> Wiring {
     Wiring {
+        act,
         link: plan.pipeline.link.clone(),
         correlations: Compiled::all(&plan.correlations, names),
         dedup_s: plan.dedup_s,
