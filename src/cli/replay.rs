@@ -9,6 +9,7 @@ use super::{Failure, Output, setup};
 use crate::act::Executor;
 use crate::archive::{Reader, recover};
 use crate::engine::answers::EXECUTOR;
+use crate::engine::crier::Criers;
 use crate::engine::journal::{Effects, Said, recorded};
 use crate::engine::log::{Log, STATE_FOLDER};
 use crate::engine::run::{Batch, Run, Settings, has_log};
@@ -134,7 +135,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         // No executor outside the process is called.
         journaled: false,
         committed,
-        crier: None,
+        criers: Criers::default(),
     };
     let tables = tables(&plan, &names)?;
     let mut run = Run::start_committing(settings, Duration::from_millis(args.commit_every_ms))?;

@@ -17,11 +17,12 @@ use super::watch::Watch;
 use super::{Failure, Output, setup};
 use crate::archive::recover;
 use crate::engine::answers::LIVE;
-use crate::engine::crier::Crier;
+use crate::engine::crier::{Crier, Criers};
 use crate::engine::journal::Journal;
 use crate::engine::live::{Live, Source};
 use crate::engine::log::{Log, STATE_FOLDER};
 use crate::engine::run::{Run, Settings, has_log};
+use crate::engine::summary::{Counts, Summary};
 use crate::ingest::Limits;
 use crate::ingest::live::{Bell, follow, standard_input};
 use crate::ingest::push::address;
@@ -74,6 +75,9 @@ pub(crate) struct Args {
     /// standard output.
     #[arg(long, value_name = "FILE")]
     findings: Option<PathBuf>,
+    /// Say decisions the moment that they are made, as JSON lines at the end of this file; `-` is standard output.
+    #[arg(long, value_name = "FILE")]
+    decisions: Option<PathBuf>,
     /// How to report.
     #[arg(long, value_enum, default_value_t)]
     output: Output,
@@ -107,7 +111,10 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         act: plan.policy.act,
         journaled: plan.policy.act == Act::Early,
         committed,
-        crier: crier(args, &names)?,
+        criers: Criers {
+            findings: crier(args.findings.as_deref(), &names)?,
+            decisions: crier(args.decisions.as_deref(), &names)?,
+        },
     };
     let live = live(args, &plan, &specs, &names, &bell)?;
     let mut turning = Turning {
@@ -121,7 +128,6 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         rings,
         clock: Clock::start(),
         most: args.batch as usize,
-        early: plan.policy.act == Act::Early,
         at: (0, 0),
         looked: [0; 3],
     };
@@ -134,21 +140,25 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         return Ok(());
     }
     summary.divergences += divergences;
-    let summary = measured(summary, &counts, &watch);
+    ended(args, &measured(summary, &counts, &watch), &counts, &names)
+}
+
+/// Tells how it went.
+fn ended(args: &Args, summary: &Summary, counts: &Counts, names: &Arc<Names>) -> Result<(), Failure> {
     let log = Log::open(&args.archive)?;
-    let line = serde_json::to_string(&summary)?;
+    let line = serde_json::to_string(summary)?;
     log.set_meta("finished", "true")?;
     log.set_meta("summary", &line)?;
     match args.output {
-        Output::Text => tell(&summary, &counts, &args.archive, &names),
+        Output::Text => tell(summary, counts, &args.archive, names),
         Output::Json => println!("{line}"),
     }
     if summary.divergences > 0 { Err(Failure::Diverged(summary.divergences)) } else { Ok(()) }
 }
 
-/// Who says findings at once, where somebody wants to hear them.
-fn crier(args: &Args, names: &Arc<Names>) -> Result<Option<Crier>, Failure> {
-    let Some(path) = &args.findings else { return Ok(None) };
+/// Who says at once what somebody wants to hear there.
+fn crier(path: Option<&Path>, names: &Arc<Names>) -> Result<Option<Crier>, Failure> {
+    let Some(path) = path else { return Ok(None) };
     let out: Box<dyn Write + Send> = if path.as_os_str() == "-" {
         Box::new(std::io::stdout())
     } else {

@@ -19,6 +19,7 @@ use crate::engine::journal::{Effects, Journal, Said};
 use crate::engine::live::Live;
 use crate::engine::run::{Batch, Run};
 use crate::ingest::live::Bell;
+use crate::plan::policy::Act;
 use crate::record::{Millis, Names};
 
 /// An epoch is open no longer, in milliseconds.
@@ -64,8 +65,6 @@ pub(crate) struct Turning {
     pub(crate) rings: Receiver<()>,
     pub(crate) clock: Clock,
     pub(crate) most: usize,
-    /// Whether epochs are acted on when they end, and so must be durable one by one.
-    pub(crate) early: bool,
     /// The last pushed batch and the last word of people that were taken.
     pub(crate) at: (i64, i64),
     /// When people, clocks and tables, and the time were looked at.
@@ -209,8 +208,8 @@ impl Turning {
         let epoch = self.run.epoch() + 1;
         self.journal.note(epoch, &batch, said)?;
         let taken = self.run.take(batch);
-        if self.early {
-            // The disk is waited for while the epoch is worked on: what comes of it waits for both.
+        if self.run.act() == Act::Early {
+            // Epochs are acted on when they end, and so must be durable one by one. The disk is waited for while the epoch is worked on: what comes of it waits for both.
             self.journal.sync()?;
             return Ok(taken && self.run.logged(epoch));
         }

@@ -68,8 +68,8 @@ mod tests {
         let day = 24 * 3600;
         let [first, copy, next, other] = [at("a", 10), at("a", 20), at("a", 20 + day), at("b", 5)];
         assert_eq!(told(&[(&copy, 1), (&other, 1)]), [5, 20]);
-        assert_eq!(told(&[(&first, 1), (&copy, -1)]), []);
+        assert!(told(&[(&first, 1), (&copy, -1)]).is_empty());
         assert_eq!(told(&[(&copy, -1), (&next, 1), (&first, 1), (&other, 1)]), [5, 20 + day]);
-        assert_eq!(told(&[(&next, -1)]), [], "it stays where it is");
+        assert!(told(&[(&next, -1)]).is_empty(), "it stays where it is");
     }
 }

@@ -7,12 +7,12 @@
 //! State: open parts; rows of the few epochs under way; epochs not yet recorded; counts for the summary.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 
-use super::log::{Log, LoggedEpoch};
+use super::log::{Log, LogError, LoggedEpoch};
 use super::summary::Counts;
 use crate::archive::{Rows, Writer};
 use crate::flow::Turn;
@@ -48,7 +48,7 @@ pub enum ArchiveError {
     },
     /// The log.
     #[error(transparent)]
-    Log(#[from] super::log::LogError),
+    Log(#[from] LogError),
 }
 
 /// How long what is written stays unseen, where nothing else is asked for.
@@ -57,20 +57,32 @@ pub const COMMIT_EVERY: Duration = Duration::from_secs(5);
 /// The thread's work.
 pub struct Archivist {
     /// The archive.
-    pub dir: PathBuf,
+    dir: PathBuf,
     /// Its writer.
-    pub writer: Writer,
+    writer: Writer,
     /// Its log.
-    pub log: Log,
+    log: Log,
     /// Epochs through which an earlier process has published.
-    pub committed: Epoch,
+    committed: Epoch,
     /// The tick of its last commit; parts' names go on from there.
-    pub sealed_at: Tick,
+    sealed_at: Tick,
     /// How long what is written may stay unseen.
-    pub commit_every: Duration,
+    commit_every: Duration,
 }
 
 impl Archivist {
+    /// Goes on behind `committed`, the epoch through which an earlier process has published.
+    pub fn new(
+        dir: &Path,
+        writer: Writer,
+        committed: Epoch,
+        commit_every: Duration,
+    ) -> Result<Archivist, LogError> {
+        let log = Log::open(dir)?;
+        let sealed_at = log.committed()?.map_or(-1, |(_, tick)| tick);
+        Ok(Archivist { dir: dir.to_owned(), writer, log, committed, sealed_at, commit_every })
+    }
+
     /// Writes until nobody sends any more; the counts of all rows, published earlier or now.
     pub fn run(mut self, inbox: &Receiver<Told>, done: &Sender<Turn>) -> Result<Counts, ArchiveError> {
         let mut counts = Counts::default();

@@ -13,7 +13,7 @@ use crossbeam_channel::{Receiver, Sender};
 use rustc_hash::FxHashMap;
 
 use super::archivist::Told;
-use super::crier::Crier;
+use super::crier::Criers;
 use super::dataflow::Output;
 use super::journal::received;
 use super::sighter::{Question, ask};
@@ -37,8 +37,8 @@ pub struct Clerk {
     pub simulated: bool,
     /// While this file stands, nothing is begun.
     pub kill: PathBuf,
-    /// Who says findings at once.
-    pub crier: Option<Crier>,
+    /// Who says findings and decisions at once.
+    pub criers: Criers,
     /// Where indicators are asked after; none where nothing is looked up.
     pub asks: Option<Sender<Question>>,
     /// The epoch through which the log is durable, where what is done depends on its epochs; else the greatest.
@@ -89,10 +89,8 @@ impl Clerk {
     pub fn hear(&mut self, output: Output) -> Result<(), DeskError> {
         match output {
             Output::Rows(epoch, rows) => {
-                if let (Some(crier), Rows::Matches(findings)) = (&mut self.crier, &rows)
-                    && !crier.cry(findings)
-                {
-                    self.crier = None;
+                if let Rows::Matches(findings) = &rows {
+                    self.criers.findings(findings);
                 }
                 let simulated = self.simulated;
                 note(simulated, &rows, self.under_way.handed.entry(epoch).or_default());
@@ -124,7 +122,7 @@ impl Clerk {
                 self.go_on()?;
             }
             Output::Logged(epoch) => {
-                self.logged = epoch;
+                self.logged = self.logged.max(epoch);
                 self.go_on()?;
             }
         }
@@ -148,6 +146,7 @@ impl Clerk {
 
     fn turn(&mut self, turn: Turn, mut handed: Handed) -> Result<(), DeskError> {
         handed.ruled.sort_unstable_by_key(|ruled| (ruled.decision.tick, ruled.decision.id));
+        self.criers.decisions(&handed.ruled);
         let ruled = handed.ruled.iter().map(|ruled| ruled.decision.clone()).collect();
         let rows = self.decision_rows(ruled);
         self.tell(turn.epoch, Rows::Decisions(rows));
@@ -241,7 +240,7 @@ mod tests {
             plan_hash: Sym::EMPTY,
             simulated: false,
             kill: PathBuf::new(),
-            crier: None,
+            criers: Criers::default(),
             asks: None,
             logged: Epoch::MAX,
             under_way: UnderWay::default(),

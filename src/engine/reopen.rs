@@ -12,6 +12,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use super::archivist::Told;
 use super::clerk::{Clerk, UnderWay};
+use super::crier::Criers;
 use super::dataflow::Output;
 use super::log::STATE_FOLDER;
 use super::revise::{Past, revised};
@@ -91,7 +92,7 @@ impl Reopened {
             plan_hash: names.intern(&plan.hash),
             simulated,
             kill: kill_switch(archive),
-            crier: None,
+            criers: Criers::default(),
             asks: None,
             logged: Epoch::MAX,
             under_way: UnderWay::default(),

@@ -11,7 +11,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use super::archivist::{ArchiveError, Archivist, COMMIT_EVERY, Told};
 use super::clerk::{Clerk, Report, UnderWay};
-use super::crier::Crier;
+use super::crier::Criers;
 use super::dataflow::{Output, Wiring};
 use super::log::{Log, LogError, LoggedEpoch, LoggedPart, STATE_FOLDER};
 use super::revise::{Past, revised};
@@ -145,8 +145,8 @@ pub struct Settings {
     pub journaled: bool,
     /// How far an earlier process has published.
     pub committed: Epoch,
-    /// Who says findings at once.
-    pub crier: Option<Crier>,
+    /// Who says findings and decisions at once.
+    pub criers: Criers,
 }
 
 /// A run under way.
@@ -191,16 +191,14 @@ impl Run {
             act,
             journaled,
             committed,
-            crier,
+            criers,
         } = settings;
         let stamp = RunStamp { plan_hash: plan.hash.clone(), model_version: ranker.version() };
         let (plan_hash, model_version) = (names.intern(&stamp.plan_hash), names.intern(&stamp.model_version));
         let writer = Writer::new(&archive, 0, Arc::clone(&names), &stamp, committed);
+        let archivist = Archivist::new(&archive, writer, committed, commit_every)?;
         let (to_archive, archive_inbox) = unbounded();
         let (token, tokens) = unbounded();
-        let log = Log::open(&archive)?;
-        let sealed_at = log.committed()?.map_or(-1, |(_, tick)| tick);
-        let archivist = Archivist { dir: archive.clone(), writer, log, committed, sealed_at, commit_every };
         let archivist = thread::Builder::new()
             .name("archive".into())
             .spawn(move || archivist.run(&archive_inbox, &token))?;
@@ -214,7 +212,7 @@ impl Run {
             plan_hash,
             simulated,
             kill: kill_switch(&archive),
-            crier,
+            criers,
             asks,
             logged: if journaled { 0 } else { Epoch::MAX },
             under_way: UnderWay::default(),
