@@ -22,6 +22,7 @@ use crate::engine::journal::Journal;
 use crate::engine::live::{Live, Source};
 use crate::engine::log::{Log, STATE_FOLDER};
 use crate::engine::run::{Run, Settings, has_log};
+use crate::engine::scribe::Scribe;
 use crate::engine::summary::{Counts, Summary};
 use crate::ingest::Limits;
 use crate::ingest::live::{Bell, follow, standard_input};
@@ -117,10 +118,11 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         },
     };
     let live = live(args, &plan, &specs, &names, &bell)?;
+    let scribe = Scribe::start(&args.archive)?;
     let mut turning = Turning {
         run: Run::start(settings)?,
         live,
-        journal: Journal::new(Log::open(&args.archive)?, Arc::clone(&names)),
+        journal: Journal::new(Log::open(&args.archive)?, scribe.clone(), Arc::clone(&names)),
         watch: Watch::new(&plan, &names),
         sightings,
         names: Arc::clone(&names),
@@ -131,7 +133,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         at: (0, 0),
         looked: [0; 3],
     };
-    let gone_on = go(args, &specs, &mut turning, &mut doors, &bell);
+    let gone_on = go(args, &specs, &mut turning, &mut doors, (&scribe, &bell));
     doors.close();
     let divergences = turning.live.divergences;
     let (mut summary, counts) = turning.run.finish()?;
@@ -176,7 +178,7 @@ fn go(
     specs: &[pipeline::Source],
     turning: &mut Turning,
     doors: &mut Doors,
-    bell: &Bell,
+    (scribe, bell): (&Scribe, &Bell),
 ) -> Result<bool, Failure> {
     if !turning.again()? {
         return Ok(false);
@@ -184,7 +186,7 @@ fn go(
     if turning.run.epoch() > 0 {
         eprintln!("quell: going on after epoch {}", turning.run.epoch());
     }
-    let listening = doors.open(addresses(args, specs)?, &args.archive, bell)?;
+    let listening = doors.open(addresses(args, specs)?, scribe, bell)?;
     for spec in specs {
         match &spec.kind {
             SourceKind::File { path } => eprintln!("quell: following {} as {}", path.display(), spec.name),

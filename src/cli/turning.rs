@@ -105,7 +105,8 @@ impl Turning {
         if !self.first()? {
             return Ok(());
         }
-        let (mut opened, mut shown, mut last): (Option<Millis>, Millis, Millis) = (None, 0, 0);
+        // What was computed again is shown, too, where nothing more comes.
+        let (mut opened, mut shown, mut last): (Option<Millis>, Millis, Millis) = (None, 0, self.clock.now());
         while !self.bell.stopped() {
             let now = self.clock.now();
             let came = self.live.pull(now);

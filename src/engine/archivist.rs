@@ -167,7 +167,8 @@ impl Archivist {
         let ready = epochs.iter().take_while(|logged| logged.epoch <= epoch).count();
         self.log.record(&epochs[..ready], Some((epoch, tick)))?;
         epochs.drain(..ready);
-        sealed.publish().map_err(failed(&self.dir))
+        sealed.publish().map_err(failed(&self.dir))?;
+        Ok(self.log.tidy()?)
     }
 }
 

@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::log::{Heard, Log, LogError, LoggedEpoch, LoggedInput};
+use super::log::{Entry, Heard, Log, LogError, LoggedEpoch, LoggedInput};
 use super::run::Batch;
+use super::scribe::Scribe;
 use crate::act::{Receipt, Recorded};
 use crate::archive::Reader;
 use crate::record::input::Approval;
@@ -288,6 +289,7 @@ pub fn recorded(archive: &Reader) -> io::Result<Recorded> {
 /// Writes epochs to the log ahead of the archive, where they take more than records.
 pub struct Journal {
     log: Log,
+    scribe: Scribe,
     names: Arc<Names>,
     waiting: Vec<LoggedEpoch>,
 }
@@ -295,8 +297,8 @@ pub struct Journal {
 impl Journal {
     /// A journal with nothing to write yet.
     #[must_use]
-    pub fn new(log: Log, names: Arc<Names>) -> Journal {
-        Journal { log, names, waiting: Vec::new() }
+    pub fn new(log: Log, scribe: Scribe, names: Arc<Names>) -> Journal {
+        Journal { log, scribe, names, waiting: Vec::new() }
     }
 
     /// The log.
@@ -308,8 +310,8 @@ impl Journal {
     /// Has all epochs that were noted in the log, durably, when this returns: they may be acted on.
     pub fn sync(&mut self) -> Result<(), LogError> {
         if !self.waiting.is_empty() {
-            self.log.record(&self.waiting, None)?;
-            self.waiting.clear();
+            let epochs = std::mem::take(&mut self.waiting);
+            self.scribe.write(Entry::Epochs(epochs, Heard::default()))?;
         }
         Ok(())
     }
@@ -327,8 +329,7 @@ impl Journal {
             said: new.map(|said| (said.kind.name(), said.body.clone())).collect(),
             taken: said.iter().filter_map(|said| said.id).collect(),
         };
-        self.log.record_with(&self.waiting, None, &heard)?;
-        self.waiting.clear();
+        self.scribe.write(Entry::Epochs(std::mem::take(&mut self.waiting), heard))?;
         Ok(())
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! feed -> workers -> clerk (desk) -> archivist -> tokens back to the feed, so that no more than a few epochs are under way.
 
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
@@ -34,8 +35,11 @@ use crate::record::{
     Unlink, Verdict,
 };
 
-/// Epochs under way at most.
-const UNDER_WAY_MAX: usize = 4;
+/// Epochs under way at most, where they are large: so many records in all, but for one that has more by itself. Of small
+/// ones there may be more, so that no record of a live run waits while the archive writes a part.
+const UNDER_WAY: usize = 4;
+const UNDER_WAY_RECORDS: u64 = 20_000;
+const UNDER_WAY_MAX: usize = 1_024;
 
 /// What one epoch takes in. The feed decides its bounds; ticks are already given.
 #[derive(Default)]
@@ -160,10 +164,12 @@ pub struct Run {
     names: Arc<Names>,
     stamp: (Sym, Sym),
     epoch: Epoch,
-    under_way: usize,
+    /// Records of each epoch under way.
+    under_way: VecDeque<u64>,
     late: u64,
     correlations: Arc<[Compiled]>,
     act: Act,
+    journaled: bool,
     /// The archive, and the tick below which all was acted on, for those who revise.
     dir: PathBuf,
     acted: Tick,
@@ -232,10 +238,11 @@ impl Run {
             names,
             stamp: (plan_hash, model_version),
             epoch: 0,
-            under_way: 0,
+            under_way: VecDeque::new(),
             late: 0,
             correlations,
             act,
+            journaled,
             dir: archive,
             acted: NOTHING_SETTLED,
             unsettled: Unsettled::new(act),
@@ -270,11 +277,14 @@ impl Run {
     /// Takes in one epoch, when there is room for it; false where the run has failed and `finish` will say why.
     #[must_use]
     pub fn take(&mut self, batch: Batch) -> bool {
-        while self.under_way >= UNDER_WAY_MAX {
+        while self.tokens.try_recv().is_ok() {
+            self.under_way.pop_front();
+        }
+        while self.is_full() {
             if self.tokens.recv().is_err() {
                 return false;
             }
-            self.under_way -= 1;
+            self.under_way.pop_front();
         }
         self.begin(batch)
     }
@@ -282,13 +292,18 @@ impl Run {
     /// Waits until everything taken in so far is written; false where the run has failed.
     #[must_use]
     pub fn drain(&mut self) -> bool {
-        while self.under_way > 0 {
+        while !self.under_way.is_empty() {
             if self.tokens.recv().is_err() {
                 return false;
             }
-            self.under_way -= 1;
+            self.under_way.pop_front();
         }
         true
+    }
+
+    fn is_full(&self) -> bool {
+        let (epochs, records) = (self.under_way.len(), self.under_way.iter().sum::<u64>());
+        epochs >= UNDER_WAY_MAX || (epochs >= UNDER_WAY && records >= UNDER_WAY_RECORDS)
     }
 
     /// Has everything taken in so far written and seen; false where the run has failed.
@@ -338,7 +353,8 @@ impl Run {
             Rows::Epochs(batch.parts.into_iter().map(turn_row).collect()),
             Rows::Inputs(batch.inputs.into_iter().map(|input| InputRow { epoch, ..input }).collect()),
         ];
-        let mut sent = self.archive.send(Told::Took(took)).is_ok();
+        // Where whoever feeds it keeps the log, it has the epoch before the archive does.
+        let mut sent = self.journaled || self.archive.send(Told::Took(took)).is_ok();
         for rows in rows.into_iter().filter(|rows| !rows.is_empty()) {
             sent &= self.archive.send(Told::Rows(epoch, rows)).is_ok();
         }
@@ -349,7 +365,7 @@ impl Run {
             sent &= self.outputs.send(Output::Approvals(epoch, batch.approvals.clone())).is_ok();
         }
         let alerts = self.unsettled.take(batch.alerts, turn.settled);
-        self.under_way += 1;
+        self.under_way.push_back(alerts.len() as u64);
         sent && self.workers.feed(turn, alerts, batch.context, batch.approvals, revisions)
     }
 
