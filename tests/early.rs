@@ -169,6 +169,59 @@ fn a_late_alert_joins_two_incidents() {
 }
 
 #[test]
+fn what_is_not_settled_is_taken_apart_whole() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| folder.path().join(name);
+    site(&at("days"), 100, 5);
+    let flow = pushed(&at("plan"), &at("days"));
+    let live = Live::start(&flow, &at("live"), &[]);
+    let push = |text: &str| assert_eq!(post(&live.address("edge"), "/push/edge", &[NDJSON], text).0, 200);
+    push(&alert("w", 0, "h9", "").replace("2026-01-06", "2026-01-02"));
+    for (id, second) in [("a", 0), ("b", 20), ("c", 40)] {
+        push(&alert(id, second, "h1", ",\"user\":\"u1\""));
+    }
+    taken(&at("live"), 4);
+    let counts = || {
+        let mut counts = BTreeMap::new();
+        for line in open(&at("live")).members(None).expect("members").map(|line| line.expect("a member")) {
+            *counts.entry(line.incident_id).or_insert(0) += line.diff;
+        }
+        counts
+    };
+    let (incident, _) = counts().into_iter().find(|(_, alerts)| *alerts == 3).expect("one of three");
+    let members = open(&at("live")).members(None).expect("members").map(|line| line.expect("a member"));
+    let own: Vec<_> = members.filter(|it| it.incident_id == incident).map(|it| it.alert_id).collect();
+    assert_eq!(
+        open(&at("live"))
+            .alerts(None)
+            .expect("alerts")
+            .filter(|it| it.as_ref().is_ok_and(|it| own.contains(&it.alert_id)))
+            .count(),
+        0
+    );
+    let said = done(
+        quell()
+            .args(["unlink", &incident.to_string(), "--by", "ada", "--alert", &own[1].to_string()])
+            .arg("--archive")
+            .arg(at("live")),
+    );
+    assert!(String::from_utf8_lossy(&said.stdout).contains("is going on"), "{said:?}");
+    until("it is taken apart", || counts().get(&incident).is_some_and(|alerts| *alerts == 2).then_some(()));
+    // What goes on joins the part that it is of, with what was not written when it was cut.
+    push(&alert("d", 60, "h1", ",\"user\":\"u1\""));
+    taken(&at("live"), 5);
+    live.kill();
+    let live = Live::start(&flow, &at("live"), &[]);
+    until("it goes on", || live.told().contains("Ctrl-C").then_some(()));
+    let summary = live.stop();
+    agrees(&summary, &at("live"));
+    let mut sizes: Vec<i64> = counts().into_values().collect();
+    sizes.sort_unstable();
+    assert_eq!(sizes, [1, 1, 3], "{:?}", counts());
+    says_the_same(&flow, &at("live"), &at("again"));
+}
+
+#[test]
 fn kills_cost_nothing_and_nothing_is_called_twice() {
     let folder = tempfile::tempdir().expect("a folder");
     let at = |name: &str| folder.path().join(name);

@@ -8,11 +8,13 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use super::log::{Log, LogError, LoggedEpoch};
+use super::run::RunError;
 use super::summary::Counts;
 use crate::archive::{Rows, Writer};
 use crate::flow::Turn;
@@ -51,6 +53,9 @@ pub enum ArchiveError {
     Log(#[from] LogError),
 }
 
+/// The thread, what it is told by, and a token for each epoch that is done.
+pub type Started = (JoinHandle<Result<Counts, ArchiveError>>, Sender<Told>, Receiver<Turn>);
+
 /// How long what is written stays unseen, where nothing else is asked for.
 pub const COMMIT_EVERY: Duration = Duration::from_secs(5);
 
@@ -71,16 +76,19 @@ pub struct Archivist {
 }
 
 impl Archivist {
-    /// Goes on behind `committed`, the epoch through which an earlier process has published.
-    pub fn new(
+    /// Starts the thread, behind `committed`, the epoch through which an earlier process has published: the thread, what it
+    /// is told by, and the tokens.
+    pub fn start(
         dir: &Path,
         writer: Writer,
-        committed: Epoch,
-        commit_every: Duration,
-    ) -> Result<Archivist, LogError> {
+        (committed, commit_every): (Epoch, Duration),
+    ) -> Result<Started, RunError> {
         let log = Log::open(dir)?;
         let sealed_at = log.committed()?.map_or(-1, |(_, tick)| tick);
-        Ok(Archivist { dir: dir.to_owned(), writer, log, committed, sealed_at, commit_every })
+        let archivist = Archivist { dir: dir.to_owned(), writer, log, committed, sealed_at, commit_every };
+        let ((told, inbox), (token, tokens)) = (unbounded(), unbounded());
+        let thread = thread::Builder::new().name("archive".into());
+        Ok((thread.spawn(move || archivist.run(&inbox, &token))?, told, tokens))
     }
 
     /// Writes until nobody sends any more; the counts of all rows, published earlier or now.

@@ -320,7 +320,11 @@ impl Journal {
     /// returns: without their bounds nobody could tell again where it was said.
     pub fn note(&mut self, epoch: Epoch, batch: &Batch, said: &[Said]) -> Result<(), LogError> {
         self.waiting.push(batch.logged(epoch, &self.names));
-        if said.is_empty() && self.waiting.len() < WAITING_MAX {
+        if said.is_empty() {
+            if self.waiting.len() >= WAITING_MAX {
+                let epochs = std::mem::take(&mut self.waiting);
+                self.scribe.write_later(Entry::Epochs(epochs, Heard::default()))?;
+            }
             return Ok(());
         }
         let new = said.iter().filter(|said| said.id.is_none());

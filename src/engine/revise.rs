@@ -40,6 +40,9 @@ pub enum Unmoved {
     /// It is another by now.
     #[error("it has no alerts any more: it became part of {0}")]
     Merged(IncidentId),
+    /// Some of it was acted on early and is not written yet.
+    #[error("some of its alerts are not settled, and so not in the archive yet; say it again when they are")]
+    Unsettled,
     /// Not an entity.
     #[error("{0:?} is no entity; write one as `quell explain` does: host:web-1")]
     NoEntity(String),
@@ -142,7 +145,7 @@ fn known(past: Past<'_>, id: IncidentId) -> io::Result<Result<Known, Unmoved>> {
     if let (IncidentState::Merged, Some(into)) = (last.state, last.merged_into) {
         return Ok(Err(Unmoved::Merged(into)));
     }
-    let alerts = alerts(past, id)?;
+    let Some(alerts) = alerts(past, id)? else { return Ok(Err(Unmoved::Unsettled)) };
     let own: BTreeSet<AlertId> = alerts.iter().map(|alert| alert.id).collect();
     Ok(Ok(Known {
         incident: id,
@@ -157,8 +160,8 @@ fn known(past: Past<'_>, id: IncidentId) -> io::Result<Result<Known, Unmoved>> {
     }))
 }
 
-/// The incident's alerts in order.
-fn alerts(past: Past<'_>, id: IncidentId) -> io::Result<Vec<Arc<Alert>>> {
+/// The incident's alerts in order; none where one is missing.
+fn alerts(past: Past<'_>, id: IncidentId) -> io::Result<Option<Vec<Arc<Alert>>>> {
     let Past { reader, epoch, .. } = past;
     let mut sums: BTreeMap<AlertId, (Diff, BTreeSet<Tick>)> = BTreeMap::new();
     for line in reader.members(Some(Only::incidents([id])))? {
@@ -183,6 +186,9 @@ fn alerts(past: Past<'_>, id: IncidentId) -> io::Result<Vec<Arc<Alert>>> {
     for alert in early {
         found.entry(alert.id).or_default().push(alert);
     }
+    if found.len() < sums.len() {
+        return Ok(None);
+    }
     let mut alerts = Vec::new();
     for (id, mut copies) in found {
         // An id that a vendor used again names several alerts: those of the ticks at which it came in here.
@@ -191,7 +197,7 @@ fn alerts(past: Past<'_>, id: IncidentId) -> io::Result<Vec<Arc<Alert>>> {
         alerts.extend(copies.into_iter().take(usize::try_from(*sum).unwrap_or(0)));
     }
     alerts.sort_unstable_by_key(|alert| alert.order());
-    Ok(alerts)
+    Ok(Some(alerts))
 }
 
 /// Links that stand between these alerts, each once.

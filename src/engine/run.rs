@@ -202,12 +202,7 @@ impl Run {
         let stamp = RunStamp { plan_hash: plan.hash.clone(), model_version: ranker.version() };
         let (plan_hash, model_version) = (names.intern(&stamp.plan_hash), names.intern(&stamp.model_version));
         let writer = Writer::new(&archive, 0, Arc::clone(&names), &stamp, committed);
-        let archivist = Archivist::new(&archive, writer, committed, commit_every)?;
-        let (to_archive, archive_inbox) = unbounded();
-        let (token, tokens) = unbounded();
-        let archivist = thread::Builder::new()
-            .name("archive".into())
-            .spawn(move || archivist.run(&archive_inbox, &token))?;
+        let (archivist, to_archive, tokens) = Archivist::start(&archive, writer, (committed, commit_every))?;
         let wiring = wiring(&plan, &names, act);
         let simulated = matches!(executor, Executor::Simulate(_));
         let ruled_by = (Arc::clone(&wiring.proposing.playbooks), Arc::clone(&wiring.proposing.policy));

@@ -21,7 +21,8 @@ pub struct Scribe {
 
 struct Request {
     entry: Entry,
-    done: Sender<Result<bool, LogError>>,
+    /// Who waits for it.
+    done: Option<Sender<Result<bool, LogError>>>,
 }
 
 impl Scribe {
@@ -37,28 +38,35 @@ impl Scribe {
     /// Writes an entry; it is durable when this returns. Whether it is new.
     pub fn write(&self, entry: Entry) -> Result<bool, LogError> {
         let (done, told) = bounded(1);
-        let sent = self.requests.send(Request { entry, done });
+        let sent = self.requests.send(Request { entry, done: Some(done) });
         let told = sent.ok().and_then(|()| told.recv().ok());
         told.unwrap_or(Err(LogError::Gone))
+    }
+
+    /// Has an entry written before those that come after it. Where it cannot be, who writes an epoch next is told.
+    pub fn write_later(&self, entry: Entry) -> Result<(), LogError> {
+        self.requests.send(Request { entry, done: None }).map_err(|_| LogError::Gone)
     }
 }
 
 fn serve(mut log: Log, inbox: &Receiver<Request>) {
+    let mut failed: Option<LogError> = None;
     while let Ok(first) = inbox.recv() {
         let (mut entries, mut waiting) = (vec![first.entry], vec![first.done]);
         for Request { entry, done } in inbox.try_iter().take(TOGETHER_MAX - 1) {
             entries.push(entry);
             waiting.push(done);
         }
-        if let Ok(new) = log.write(&entries) {
-            for (done, new) in waiting.iter().zip(new) {
-                let _ = done.send(Ok(new));
-            }
-        } else {
-            // Each by itself: one that cannot be written takes no other with it.
-            for (done, entry) in waiting.iter().zip(&entries) {
-                let alone = log.write(std::slice::from_ref(entry));
-                let _ = done.send(alone.map(|new| new.first().copied().unwrap_or(false)));
+        let together = log.write(&entries).ok();
+        for (at, (done, entry)) in waiting.iter().zip(&entries).enumerate() {
+            // Where they cannot be written together, each by itself: none takes another with it.
+            let alone = || log.write(std::slice::from_ref(entry)).map(|new| new[0]);
+            let told = together.as_ref().map_or_else(alone, |new| Ok(new[at]));
+            let is_of_log = matches!(entry, Entry::Epochs(..));
+            match done {
+                Some(done) if is_of_log => drop(done.send(failed.take().map_or(told, Err))),
+                Some(done) => drop(done.send(told)),
+                None => failed = failed.or(told.err()),
             }
         }
     }

@@ -9,7 +9,7 @@ use crate::archive::{Only, Reader, Rows};
 use crate::engine::journal::{word, worded};
 use crate::engine::log::Log;
 use crate::engine::reopen::Means;
-use crate::engine::revise::{Past, revision};
+use crate::engine::revise::{Past, Unmoved, revision};
 use crate::engine::unsettled::Unsettled;
 use crate::record::{Epoch, IncidentId, IncidentState, InputKind, Names, Unlink};
 
@@ -62,7 +62,11 @@ fn look(spoken: &Spoken<'_>, said: &Unlink) -> Result<String, AnswerError> {
     let tenant = found.ok_or(AnswerError::NoIncident(incident))?.tenant;
     let acted = spoken.log.committed()?.map_or(0, |(_, tick)| tick);
     let past = Past { reader: &reader, unsettled: &Unsettled::default(), epoch: Epoch::MAX, acted };
-    revision(past, said)?.map_err(|why| AnswerError::Unmoved { incident, why })?;
+    match revision(past, said)? {
+        // A run that goes on has what it acted on, and judges by itself.
+        Err(Unmoved::Unsettled) if !spoken.over => {}
+        looked => drop(looked.map_err(|why| AnswerError::Unmoved { incident, why })?),
+    }
     Ok(word(said, &spoken.names.get(tenant)))
 }
 
