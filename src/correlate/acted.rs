@@ -17,7 +17,7 @@ use crate::flow::Stream;
 use crate::record::{Alert, AlertId, Diff};
 
 /// Those that are settled.
-pub fn settled<'scope>(admitted: Stream<'scope, Admitted>) -> Stream<'scope, (Arc<Alert>, Diff)> {
+pub fn settled(admitted: Stream<'_, Admitted>) -> Stream<'_, (Arc<Alert>, Diff)> {
     admitted.flat_map(|admitted| match admitted {
         Admitted::Alert(alert) => Some((alert, 1)),
         Admitted::Duplicate(_) => None,

@@ -117,23 +117,30 @@ pub fn build(
         match wiring.ends_at {
             EndsAt::Findings => out.leave(counted(admitted, clock), counted_rows),
             EndsAt::Actions => {
-                answer(scope, &mut inputs, (early, admitted, matches, clock), (wiring, ranker), &out);
+                let known = Known { early, admitted, matches, clock };
+                answer(scope, &mut inputs, known, (wiring, ranker), &out);
             }
         }
     });
     (inputs, probe)
 }
 
+/// What incidents are made from.
+struct Known<'scope> {
+    /// Alerts as soon as they are known, and taken back.
+    early: Stream<'scope, (Arc<Alert>, Diff)>,
+    /// Alerts and duplicates, once settled.
+    admitted: Stream<'scope, Admitted>,
+    /// Findings, and their withdrawals.
+    matches: Stream<'scope, (Finding, Diff)>,
+    clock: Stream<'scope, Turn>,
+}
+
 /// From alerts and findings to rulings.
 fn answer<'scope>(
     scope: Scope<'scope, Epoch>,
     inputs: &mut Inputs,
-    (early, admitted, matches, clock): (
-        Stream<'scope, (Arc<Alert>, Diff)>,
-        Stream<'scope, Admitted>,
-        Stream<'scope, (Finding, Diff)>,
-        Stream<'scope, Turn>,
-    ),
+    Known { early, admitted, matches, clock }: Known<'scope>,
     (wiring, ranker): (&Wiring, &RankService),
     out: &Out<'_>,
 ) {

@@ -218,7 +218,9 @@ impl Places {
         for part in parts.values().flatten().filter(|part| part.to > 0) {
             places.entry(part.source).or_default().push((part.from, part.to, part.epoch));
         }
-        places.values_mut().for_each(|all| all.sort_unstable());
+        for all in places.values_mut() {
+            all.sort_unstable();
+        }
         Places(places)
     }
 
