@@ -73,11 +73,21 @@ fn an_alert_alone_is_decided_at_once() {
     let flow = pushed(&at("plan"), &at("days"));
     let (address, world) = world();
     calling(&flow, address);
-    let live = Live::start(&flow, &at("live"), &[]);
+    let cried = at("cried").display().to_string();
+    let live = Live::start(&flow, &at("live"), &["--decisions", &cried]);
     let (status, _) = post(&live.address("edge"), "/push/edge", &[NDJSON], &alert("a", 0, "h1", ""));
     assert_eq!(status, 200);
     // Nothing else comes, and no clock goes on: an hour's lateness is waited for by nobody.
     until("an order is given", || (!world.lock().expect("no panic").is_empty()).then_some(()));
+    // Whoever listens heard of it before.
+    let told = std::fs::read_to_string(&cried).expect("it is told");
+    let said: serde_json::Value = serde_json::from_str(told.lines().next().expect("a line")).expect("JSON");
+    assert_eq!(
+        (&said["ruling"], &said["time"]),
+        (&"execute".into(), &"2026-01-06T12:00:00Z".into()),
+        "{said}"
+    );
+    assert!(said["targets"].as_array().is_some_and(|all| all.contains(&"host:h1".into())), "{said}");
     let decided = until("a decision is told", || {
         let lines = open(&at("live")).decisions(None).ok()?.map(|line| line.expect("a decision"));
         lines.into_iter().next()

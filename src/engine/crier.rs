@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use crate::archive::FindingRow;
 use crate::decide::{Approved, Ruled};
-use crate::record::{Diff, Names, Score, Target};
+use crate::record::{Diff, Names, Target};
 
 /// See the head of this file.
 pub struct Crier {
@@ -51,8 +51,8 @@ struct Decided {
     ruling: &'static str,
     reason: String,
     playbook_id: String,
-    score: Score,
-    confidence: Score,
+    score: f64,
+    confidence: f64,
     supersedes: Option<String>,
     targets: Vec<String>,
 }
@@ -107,8 +107,8 @@ impl Crier {
                 ruling: decision.ruling.name(),
                 reason: decision.reason.name().to_owned(),
                 playbook_id: names.get(decision.playbook_id),
-                score: decision.score,
-                confidence: decision.confidence,
+                score: decision.score.value(),
+                confidence: decision.confidence.value(),
                 supersedes: decision.supersedes.map(|id| id.to_string()),
                 targets,
             }
