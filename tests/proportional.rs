@@ -118,7 +118,7 @@ impl Dataflow<'_> {
     ) -> (i64, Vec<usize>) {
         self.worker.log_register().expect("it logs").flush();
         self.counted.store(0, Ordering::SeqCst);
-        let turn = Turn { epoch: self.epoch, settled: START + 60, last: false };
+        let turn = Turn { epoch: self.epoch, settled: START + 60, acts: START + 60, last: false };
         for alert in alerts {
             self.inputs.alerts.send(Arc::clone(alert));
         }
@@ -169,6 +169,7 @@ fn wiring(names: &Arc<Names>) -> Wiring {
         link: plan.pipeline.link.clone(),
         correlations: Compiled::all(&plan.correlations, names),
         dedup_s: plan.dedup_s,
+        act: quell::plan::policy::Act::Settled,
         ends_at: quell::plan::pipeline::EndsAt::Actions,
         proposing: Proposing {
             playbooks: plan.playbooks.clone().into(),

@@ -158,6 +158,8 @@ pub struct Desk {
     closed: bool,
     unexpected: u64,
     now: Tick,
+    /// What ran out before it is undone: where it is acted early, a source may say that it is later than it is.
+    pub undo_before: Tick,
     epoch: Epoch,
     rows: Rows,
     pending: Pending,
@@ -227,6 +229,7 @@ impl Desk {
             closed: false,
             unexpected: 0,
             now: Tick::MIN / 2,
+            undo_before: Tick::MAX,
             epoch: 0,
             rows: Rows::default(),
             pending: Pending::default(),
@@ -391,13 +394,11 @@ impl Desk {
         self.queue.insert((tick, 3, place, 0), Event::Heard { id, what: Heard::Answer(answer_of(known)) });
     }
 
-    /// The next event up to `last`; when draining, whatever its tick, but nothing is undone.
+    /// The next event up to `last`, but nothing is undone before its time; when draining, whatever its tick, but nothing is.
     fn next(&mut self, last: Tick, drain: bool) -> Option<(Place, Event)> {
-        if !drain {
-            let entry = self.queue.first_entry().filter(|entry| entry.key().0 <= last)?;
-            return Some(entry.remove_entry());
-        }
-        let place = *self.queue.iter().find(|(_, event)| !matches!(event, Event::Expiry { .. }))?.0;
+        let mut due = self.queue.iter().take_while(|(place, _)| drain || place.0 <= last);
+        let early = |place: &Place| drain || place.0 >= self.undo_before;
+        let place = *due.find(|(place, event)| !(matches!(event, Event::Expiry { .. }) && early(place)))?.0;
         self.queue.remove_entry(&place)
     }
 

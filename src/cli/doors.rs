@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
@@ -14,7 +13,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use super::Failure;
-use crate::engine::log::Log;
+use crate::engine::log::Entry;
+use crate::engine::scribe::Scribe;
 use crate::ingest::live::Bell;
 use crate::ingest::push::{Door, Sink, router};
 use crate::record::InputKind;
@@ -62,10 +62,10 @@ impl Doors {
     pub(crate) fn open(
         &mut self,
         addresses: BTreeMap<SocketAddr, Vec<String>>,
-        archive: &Path,
+        scribe: &Scribe,
         bell: &Bell,
     ) -> Result<Vec<(SocketAddr, Vec<String>)>, Failure> {
-        let sink = sink(Log::open(archive)?, bell.clone());
+        let sink = sink(scribe.clone(), bell.clone());
         let mut at = Vec::new();
         for (address, sources) in addresses {
             let listener = self.runtime.block_on(TcpListener::bind(address)).with_context(|| {
@@ -99,14 +99,12 @@ impl Doors {
 }
 
 /// The log as a sink: a batch is durable when it is answered.
-fn sink(log: Log, bell: Bell) -> Sink {
-    let log = Mutex::new(log);
+fn sink(scribe: Scribe, bell: Bell) -> Sink {
     Arc::new(move |source, text, key| {
         let body = serde_json::json!({ "source": source, "text": text }).to_string();
         let key = key.map(|key| push_key(source, key));
-        let log = log.lock().map_err(|_| "the log is not usable".to_owned())?;
-        let new =
-            log.append(InputKind::Push.name(), &body, key.as_deref()).map_err(|error| error.to_string())?;
+        let entry = Entry::Input { kind: InputKind::Push.name(), body, key };
+        let new = scribe.write(entry).map_err(|error| error.to_string())?;
         bell.ring();
         Ok(new)
     })

@@ -9,6 +9,7 @@ use super::{Failure, Output, setup};
 use crate::act::Executor;
 use crate::archive::{Reader, recover};
 use crate::engine::answers::EXECUTOR;
+use crate::engine::crier::Criers;
 use crate::engine::journal::{Effects, Said, recorded};
 use crate::engine::log::{Log, STATE_FOLDER};
 use crate::engine::run::{Batch, Run, Settings, has_log};
@@ -17,11 +18,13 @@ use crate::engine::summary::{Counts, Summary};
 use crate::ingest::Limits;
 use crate::plan::catalog::Plan;
 use crate::plan::pipeline::{Context, ExecutorSpec};
+use crate::plan::policy::Act;
 use crate::rank::Recall;
 use crate::record::{Epoch, Millis, NOTHING_SETTLED, Names};
-use crate::replay::again::{self, AgainFeed};
+use crate::replay::again;
 use crate::replay::arrival::ArrivalFeed;
 use crate::replay::diff::compare;
+use crate::replay::epochs::{EARLY, Recorded, acts};
 use crate::replay::inputs::{InputFile, files};
 use crate::replay::parse::{Parsing, Pieces};
 use crate::replay::set::{FeedError, SetFeed};
@@ -111,6 +114,13 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         return finished(args);
     };
     let executor = executor(&plan, &input, &names)?;
+    let act = match &input {
+        Input::Files(_) => Act::Settled,
+        Input::Archive(archive) => acts(archive, plan.policy.act)?,
+    };
+    if act == Act::Early {
+        Log::open(&args.archive)?.set_meta(EARLY, "true")?;
+    }
     let settings = Settings {
         plan: Arc::clone(&plan),
         names: Arc::clone(&names),
@@ -121,8 +131,11 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         executor,
         // A replay looks nothing up: what the archive had then is in its log, and files have none.
         asks: None,
+        act,
+        // No executor outside the process is called.
+        journaled: false,
         committed,
-        crier: None,
+        criers: Criers::default(),
     };
     let tables = tables(&plan, &names)?;
     let mut run = Run::start_committing(settings, Duration::from_millis(args.commit_every_ms))?;
@@ -362,14 +375,15 @@ fn feed_tables(tables: Option<&Said>, run: &mut Run) -> bool {
 
 fn feed_archive(args: &Args, tables: Option<&Said>, archive: &Path, run: &mut Run) -> Result<(), FeedError> {
     let (folder, own) = (args.archive.join(STATE_FOLDER), args.context.is_none());
-    let mut feed = AgainFeed::open(archive, &folder, run.names(), args.batch as usize, own)?;
+    let how = (run.act(), args.batch as usize);
+    let mut feed = Recorded::open(archive, &folder, run.names(), how, own)?;
     // What the archive recorded of tables goes before what the plan's files say by now.
-    let recorded = own && feed.has_context;
+    let recorded = own && feed.has_context();
     if !recorded && !feed_tables(tables, run) {
         return Ok(());
     }
-    let progress = Progress::start(feed.records);
-    progress.phase("replaying", feed.records);
+    let progress = Progress::start(feed.records());
+    progress.phase("replaying", feed.records());
     let mut taken = 0;
     while let Some(batch) = feed.pull()? {
         taken += batch.alerts.len() as u64;

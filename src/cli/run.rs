@@ -17,16 +17,19 @@ use super::watch::Watch;
 use super::{Failure, Output, setup};
 use crate::archive::recover;
 use crate::engine::answers::LIVE;
-use crate::engine::crier::Crier;
+use crate::engine::crier::{Crier, Criers};
 use crate::engine::journal::Journal;
 use crate::engine::live::{Live, Source};
 use crate::engine::log::{Log, STATE_FOLDER};
 use crate::engine::run::{Run, Settings, has_log};
+use crate::engine::scribe::Scribe;
+use crate::engine::summary::{Counts, Summary};
 use crate::ingest::Limits;
 use crate::ingest::live::{Bell, follow, standard_input};
 use crate::ingest::push::address;
 use crate::plan::catalog::Plan;
 use crate::plan::pipeline::{self, SourceKind};
+use crate::plan::policy::Act;
 use crate::record::{Epoch, Names};
 use crate::replay::inputs::files;
 
@@ -73,6 +76,9 @@ pub(crate) struct Args {
     /// standard output.
     #[arg(long, value_name = "FILE")]
     findings: Option<PathBuf>,
+    /// Say decisions the moment that they are made, as JSON lines at the end of this file; `-` is standard output.
+    #[arg(long, value_name = "FILE")]
+    decisions: Option<PathBuf>,
     /// How to report.
     #[arg(long, value_enum, default_value_t)]
     output: Output,
@@ -103,14 +109,20 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         recall: None,
         executor: setup::executor(&plan, &plan.pipeline.executor, false, &names)?,
         asks: sightings.asks(),
+        act: plan.policy.act,
+        journaled: plan.policy.act == Act::Early,
         committed,
-        crier: crier(args, &names)?,
+        criers: Criers {
+            findings: crier(args.findings.as_deref(), &names)?,
+            decisions: crier(args.decisions.as_deref(), &names)?,
+        },
     };
     let live = live(args, &plan, &specs, &names, &bell)?;
+    let scribe = Scribe::start(&args.archive)?;
     let mut turning = Turning {
         run: Run::start(settings)?,
         live,
-        journal: Journal::new(Log::open(&args.archive)?, Arc::clone(&names)),
+        journal: Journal::new(Log::open(&args.archive)?, scribe.clone(), Arc::clone(&names)),
         watch: Watch::new(&plan, &names),
         sightings,
         names: Arc::clone(&names),
@@ -121,7 +133,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         at: (0, 0),
         looked: [0; 3],
     };
-    let gone_on = go(args, &specs, &mut turning, &mut doors, &bell);
+    let gone_on = go(args, &specs, &mut turning, &mut doors, (&scribe, &bell));
     doors.close();
     let divergences = turning.live.divergences;
     let (mut summary, counts) = turning.run.finish()?;
@@ -130,21 +142,25 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         return Ok(());
     }
     summary.divergences += divergences;
-    let summary = measured(summary, &counts, &watch);
+    ended(args, &measured(summary, &counts, &watch), &counts, &names)
+}
+
+/// Tells how it went.
+fn ended(args: &Args, summary: &Summary, counts: &Counts, names: &Arc<Names>) -> Result<(), Failure> {
     let log = Log::open(&args.archive)?;
-    let line = serde_json::to_string(&summary)?;
+    let line = serde_json::to_string(summary)?;
     log.set_meta("finished", "true")?;
     log.set_meta("summary", &line)?;
     match args.output {
-        Output::Text => tell(&summary, &counts, &args.archive, &names),
+        Output::Text => tell(summary, counts, &args.archive, names),
         Output::Json => println!("{line}"),
     }
     if summary.divergences > 0 { Err(Failure::Diverged(summary.divergences)) } else { Ok(()) }
 }
 
-/// Who says findings at once, where somebody wants to hear them.
-fn crier(args: &Args, names: &Arc<Names>) -> Result<Option<Crier>, Failure> {
-    let Some(path) = &args.findings else { return Ok(None) };
+/// Who says at once what somebody wants to hear there.
+fn crier(path: Option<&Path>, names: &Arc<Names>) -> Result<Option<Crier>, Failure> {
+    let Some(path) = path else { return Ok(None) };
     let out: Box<dyn Write + Send> = if path.as_os_str() == "-" {
         Box::new(std::io::stdout())
     } else {
@@ -162,7 +178,7 @@ fn go(
     specs: &[pipeline::Source],
     turning: &mut Turning,
     doors: &mut Doors,
-    bell: &Bell,
+    (scribe, bell): (&Scribe, &Bell),
 ) -> Result<bool, Failure> {
     if !turning.again()? {
         return Ok(false);
@@ -170,7 +186,7 @@ fn go(
     if turning.run.epoch() > 0 {
         eprintln!("quell: going on after epoch {}", turning.run.epoch());
     }
-    let listening = doors.open(addresses(args, specs)?, &args.archive, bell)?;
+    let listening = doors.open(addresses(args, specs)?, scribe, bell)?;
     for spec in specs {
         match &spec.kind {
             SourceKind::File { path } => eprintln!("quell: following {} as {}", path.display(), spec.name),

@@ -19,6 +19,7 @@ use crate::engine::journal::{Effects, Journal, Said};
 use crate::engine::live::Live;
 use crate::engine::run::{Batch, Run};
 use crate::ingest::live::Bell;
+use crate::plan::policy::Act;
 use crate::record::{Millis, Names};
 
 /// An epoch is open no longer, in milliseconds.
@@ -90,7 +91,7 @@ impl Turning {
             })?;
             self.watch.know(&batch.context);
             self.sightings.know(&batch.context);
-            if !self.run.take(batch) {
+            if !self.run.take(batch) || !self.run.logged(logged.epoch) {
                 return Ok(true);
             }
         }
@@ -104,7 +105,8 @@ impl Turning {
         if !self.first()? {
             return Ok(());
         }
-        let (mut opened, mut shown, mut last): (Option<Millis>, Millis, Millis) = (None, 0, 0);
+        // What was computed again is shown, too, where nothing more comes.
+        let (mut opened, mut shown, mut last): (Option<Millis>, Millis, Millis) = (None, 0, self.clock.now());
         while !self.bell.stopped() {
             let now = self.clock.now();
             let came = self.live.pull(now);
@@ -204,8 +206,15 @@ impl Turning {
     }
 
     fn take(&mut self, batch: Batch, said: &[Said]) -> Result<bool, Failure> {
-        self.journal.note(self.run.epoch() + 1, &batch, said)?;
-        Ok(self.run.take(batch))
+        let epoch = self.run.epoch() + 1;
+        self.journal.note(epoch, &batch, said)?;
+        let taken = self.run.take(batch);
+        if self.run.act() == Act::Early {
+            // Epochs are acted on when they end, and so must be durable one by one. The disk is waited for while the epoch is worked on: what comes of it waits for both.
+            self.journal.sync()?;
+            return Ok(taken && self.run.logged(epoch));
+        }
+        Ok(taken)
     }
 
     fn effects(&self, said: &[Said]) -> Effects {

@@ -81,7 +81,7 @@ fn run(alerts: Vec<Alert>, rules: Arc<[Compiled]>, names: Arc<Names>) -> Diff {
         for alert in alerts {
             inputs.send((Arc::new(alert), 1));
         }
-        clock.send(Turn { epoch: 0, settled: Tick::MAX, last: true });
+        clock.send(Turn { epoch: 0, settled: Tick::MAX, acts: Tick::MAX, last: true });
         drop((inputs, clock));
         while worker.step() {}
         *found.borrow()
@@ -151,7 +151,7 @@ fn set(alert: &mut Alert, field: &str, value: &str, left: &mut Left, names: &Nam
     Ok(())
 }
 
-fn blank(rule: Sym, names: &Names) -> Alert {
+pub(super) fn blank(rule: Sym, names: &Names) -> Alert {
     Alert {
         id: AlertId::default(),
         time: 0,

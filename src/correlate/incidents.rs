@@ -1,9 +1,12 @@
-//! `incidents`: settled alerts and findings to incidents, their members, links and versions.
+//! `incidents`: alerts and findings to incidents, their members, links and versions.
 //!
-//! In: admitted alerts and the findings of correlation rules, by tenant; revisions, as of the epoch before theirs. Out:
-//! versions of incidents (at ticks where something material changed, at the end of an incident, and its last word at the
-//! end of the input), memberships and links. All of it is settled: nothing here is taken back, but a merge moves members,
-//! and a revision takes back what an analyst says does not belong.
+//! In: alerts that are acted on and the findings of correlation rules, by tenant; revisions, as of the epoch before theirs.
+//! Out: versions of incidents (at ticks where something material changed, at the end of an incident, and its last word at
+//! the end of the input), memberships and links. Nothing here is taken back, but a merge moves members, and a revision takes
+//! back what an analyst says does not belong.
+//! Where the policy acts early, what an epoch brings is looked at when the epoch ends: alerts in their order, then findings.
+//! What lies behind what a tenant's incidents were made of by then counts as of that tick, as late alerts do; its event time
+//! still governs its links. A tick may then have several versions of an incident, one an epoch.
 //! State: per tenant what [`super::link`] and [`super::baseline`] keep; a summary per open incident; findings until they are settled; the home
 //! of alerts that a correlation may still ask for, until its timespan has passed.
 
@@ -16,14 +19,15 @@ use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::Concat;
 use timely::dataflow::operators::vec::Map;
 
+use super::acted;
 use super::baseline::Baselines;
-use super::dedup::Admitted;
 use super::group::Compiled;
 use super::link::{Links, Number, Verdict};
 use super::revision::{Listed, Revised, Revision};
 use super::summary::{Publishing, Summary};
 use crate::flow::{Stream, Turn, route, turns};
 use crate::plan::link::LinkSettings;
+use crate::plan::policy::Act;
 use crate::record::{
     Alert, AlertId, Diff, Finding, Incident, IncidentId, IncidentState, Link, Member, NOTHING_SETTLED, Names,
     Severity, Sym, Tick,
@@ -50,6 +54,8 @@ pub struct Settings {
     pub link: LinkSettings,
     /// From this severity on a background session is told at once, and ranked.
     pub solo: Severity,
+    /// When incidents are made of what came.
+    pub act: Act,
     /// The correlation rules.
     pub correlations: Arc<[Compiled]>,
     /// Strings.
@@ -67,16 +73,13 @@ enum Beside {
 
 /// Builds the operator.
 pub fn incidents<'scope>(
-    alerts: Stream<'scope, Admitted>,
+    alerts: Stream<'scope, (Arc<Alert>, Diff)>,
     findings: Stream<'scope, (Finding, Diff)>,
     revisions: Stream<'scope, Revised>,
     clock: Stream<'scope, Turn>,
     settings: Settings,
 ) -> (Stream<'scope, Arc<Incident>>, Stream<'scope, Told>) {
-    let by_tenant = Exchange::new(|admitted: &Admitted| match admitted {
-        Admitted::Alert(alert) => route(alert.tenant),
-        Admitted::Duplicate(duplicate) => route(duplicate.tenant),
-    });
+    let by_tenant = Exchange::new(|(alert, _): &(Arc<Alert>, Diff)| route(alert.tenant));
     let by_tenant_too = Exchange::new(|beside: &Beside| match beside {
         Beside::Finding(finding, _) => route(finding.tenant),
         Beside::Revision(revision) => route(revision.known.tenant),
@@ -91,24 +94,23 @@ pub fn incidents<'scope>(
     let mut tenants = Tenants::default();
     let mut waiting = Waiting::new();
     let mut publishing = Publishing::new(settings.link.strong, Arc::clone(&settings.names));
-    let mut settled = NOTHING_SETTLED;
+    let mut acted = NOTHING_SETTLED;
     turns("incidents", (alerts, by_tenant), (beside, by_tenant_too), clock, move |work| {
         let with = &mut publishing;
         let (versions, members, links) = (work.out, Vec::new(), Vec::new());
         let mut now = Now { settings: &settings, with, versions, members, links };
-        tenants.take(work.second.drain(..), &mut waiting, settled, &mut now);
-        settled = work.turn.settled;
-        let later = waiting.split_off(&(work.turn.settled, Finding::default()));
+        tenants.take(work.second.drain(..), &mut waiting, acted, &mut now);
+        acted = work.turn.acts;
+        let later = waiting.split_off(&(acted, Finding::default()));
         let due = std::mem::replace(&mut waiting, later);
-        let mut alerts: Vec<Arc<Alert>> = work.first.drain(..).filter_map(only_alert).collect();
-        alerts.sort_unstable_by_key(|alert| alert.order());
-        let mut found = due.into_keys().map(|(_, finding)| finding).collect::<Vec<_>>();
+        // Acting early, a finding that was acted on may be withdrawn: what it joined stays joined.
+        let stand = due.into_iter().filter(|(_, diff)| *diff > 0);
+        let mut found = stand.map(|((_, finding), _)| finding).collect::<Vec<_>>();
         found.sort_unstable_by(|a, b| place(a).cmp(&place(b)).then_with(|| now.by_text(a, b)));
         let mut found = found.into_iter().peekable();
-        for alert in alerts {
-            while let Some(finding) =
-                found.next_if(|finding| place(finding) < Some((alert.tick, alert.time, alert.id)))
-            {
+        for alert in acted::new(work.first) {
+            let here = |finding: &Finding| place(finding) < Some((alert.tick, alert.time, alert.id));
+            while let Some(finding) = found.next_if(|finding| settings.act == Act::Settled && here(finding)) {
                 tenants.of(finding.tenant, &settings).finding(&finding, &mut now);
             }
             tenants.of(alert.tenant, &settings).alert(&alert, &mut now);
@@ -131,22 +133,15 @@ pub fn incidents<'scope>(
     })
 }
 
-/// Findings until they are settled.
+/// Findings until they are acted on.
 type Waiting = BTreeMap<(Tick, Finding), Diff>;
 
-/// Notes a finding until it is settled, or its withdrawal.
+/// Notes a finding until it is acted on, or its withdrawal.
 fn add(waiting: &mut Waiting, finding: Finding, diff: Diff) {
     let sum = waiting.entry((finding.tick, finding.clone())).or_default();
     *sum += diff;
     if *sum == 0 {
         waiting.remove(&(finding.tick, finding));
-    }
-}
-
-fn only_alert(admitted: Admitted) -> Option<Arc<Alert>> {
-    match admitted {
-        Admitted::Alert(alert) => Some(alert),
-        Admitted::Duplicate(_) => None,
     }
 }
 
@@ -193,6 +188,9 @@ struct Tenant {
 
 impl Tenant {
     fn alert(&mut self, alert: &Alert, now: &mut Now<'_>) {
+        if alert.tick < self.tick {
+            return self.alert(&Alert { tick: self.tick, ..alert.clone() }, now);
+        }
         self.reach(alert.tick, now);
         let unusual = self.baselines.alert(alert);
         let concerned = now.settings.correlations.iter().filter(|rule| rule.concerns(alert));
@@ -235,9 +233,10 @@ impl Tenant {
         let known = finding.alert_ids.iter().filter_map(|id| Some((*id, self.recent.get(id)?.0)));
         let known: Vec<(AlertId, Number)> = known.collect();
         let Some(verdict) = self.links.finding(finding, known.iter().map(|(_, home)| *home)) else { return };
-        self.merge(&verdict, finding.tick, now);
+        let tick = self.tick;
+        self.merge(&verdict, tick, now);
         let Some(home) = self.open.get_mut(&verdict.home) else { return };
-        home.found(finding.correlation, finding.tick);
+        home.found(finding.correlation, tick);
         home.strength = verdict.strength;
         home.kind = crate::record::IncidentKind::Linked;
         let incident_id = home.id;
@@ -245,7 +244,7 @@ impl Tenant {
         let joined = known.iter().filter(|(_, number)| self.links.resolve(*number) == Some(verdict.home));
         let joined: Vec<AlertId> = joined.map(|(id, _)| *id).collect();
         now.links.extend(joined.windows(2).map(|pair| Link {
-            tick: finding.tick,
+            tick,
             tenant: self.name,
             incident_id,
             alert_id: pair[1],
@@ -291,9 +290,18 @@ impl Tenant {
     /// Publishes what changed in the tick that ends, when a later one begins, and closes what ended before that. What
     /// an incident waits for depends on the alerts so far, so it ends before the next is looked at, not after a batch.
     fn reach(&mut self, tick: Tick, now: &mut Now<'_>) {
-        if tick <= self.tick {
-            return;
+        if tick > self.tick {
+            self.say(now);
+            // Acting early, an alert that is ahead of others closes nothing that they may still join.
+            if now.settings.act == Act::Settled {
+                self.close(tick, now);
+            }
+            self.tick = tick;
         }
+    }
+
+    /// Publishes what changed and is worth saying, as of the tick that was reached.
+    fn say(&mut self, now: &mut Now<'_>) {
         let (strong, solo) = (now.settings.link.strong, now.settings.solo);
         for number in std::mem::take(&mut self.dirty) {
             let Some(home) = self.open.get_mut(&number) else { continue };
@@ -304,16 +312,13 @@ impl Tenant {
                 now.versions.push(Arc::new(version));
             }
         }
-        self.close(tick, now);
-        self.tick = tick;
     }
 
     fn turn(&mut self, turn: Turn, now: &mut Now<'_>) {
-        if self.tick < turn.settled {
-            let reached = self.tick;
-            self.reach(turn.settled, now);
-            // The clock itself says nothing of this tenant: its own last tick stays the time of its last word.
-            self.tick = reached;
+        // The clock itself says nothing of this tenant: its own last tick stays the time of its last word.
+        if self.tick < turn.acts {
+            self.say(now);
+            self.close(turn.settled, now);
         }
         if turn.last {
             self.last_words(now);

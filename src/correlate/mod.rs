@@ -5,6 +5,7 @@
 
 mod admissions;
 pub mod dedup;
+pub mod acted;
 pub mod counted;
 pub mod repeats;
 pub mod sight;

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use timely::dataflow::operators::{Inspect, Probe};
 use timely::dataflow::{InputHandle, ProbeHandle};
 
+use super::acted::settled;
 use super::cut::Unrelated;
 use super::dedup::dedup;
 use super::findings::findings;
@@ -16,6 +17,7 @@ use super::revision::{Known, Revised, Revision};
 use crate::flow::{Stream, Turn};
 use crate::plan::correlation::Correlations;
 use crate::plan::link::LinkSettings;
+use crate::plan::policy::Act;
 use crate::record::{
     Alert, AlertId, Entity, EntityKind, Finding, Incident, IncidentId, IncidentKind, IncidentState, Link,
     Member, Names, Observable, Role, Severity, Tactics, Tick,
@@ -122,7 +124,7 @@ fn run_with(alerts: &[Alert], batch: usize, workers: usize, words: &[Word], name
             let (early, admitted) = dedup(input.to_stream(scope), clock.clone(), |_| true);
             let found = findings(early, clock.clone(), &settings.correlations, &settings.names);
             let (versions, told) =
-                incidents(admitted, found.clone(), revisions.to_stream(scope), clock, settings);
+                incidents(settled(admitted), found.clone(), revisions.to_stream(scope), clock, settings);
             listen(found, versions, told, &into, &probe);
         });
         let first = worker.index() == 0;
@@ -137,7 +139,7 @@ fn run_with(alerts: &[Alert], batch: usize, workers: usize, words: &[Word], name
             }
             let last = n + 1 == batches.len();
             let settled = if last { highest + 1 } else { highest - 60 };
-            turns.send(Turn { epoch, settled, last });
+            turns.send(Turn { epoch, settled, acts: settled, last });
             let mut step = |turns: &mut InputHandle<u64, _>, revisions: &mut InputHandle<u64, _>| {
                 epoch += 1;
                 input.advance_to(epoch);
@@ -156,7 +158,7 @@ fn run_with(alerts: &[Alert], batch: usize, workers: usize, words: &[Word], name
                         revisions.send(Revised::Cut(Arc::new(revision)));
                     }
                 }
-                turns.send(Turn { epoch, settled, last });
+                turns.send(Turn { epoch, settled, acts: settled, last });
                 epoch = step(&mut turns, &mut revisions);
             }
         }
@@ -170,6 +172,7 @@ fn settings(names: &Arc<Names>) -> Settings {
     Settings {
         link: LinkSettings::default(),
         solo: Severity::High,
+        act: Act::Settled,
         correlations: rules(names),
         names: Arc::clone(names),
     }

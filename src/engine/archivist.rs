@@ -7,12 +7,14 @@
 //! State: open parts; rows of the few epochs under way; epochs not yet recorded; counts for the summary.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::{Receiver, Sender, unbounded};
 
-use super::log::{Log, LoggedEpoch};
+use super::log::{Log, LogError, LoggedEpoch};
+use super::run::RunError;
 use super::summary::Counts;
 use crate::archive::{Rows, Writer};
 use crate::flow::Turn;
@@ -48,8 +50,11 @@ pub enum ArchiveError {
     },
     /// The log.
     #[error(transparent)]
-    Log(#[from] super::log::LogError),
+    Log(#[from] LogError),
 }
+
+/// The thread, what it is told by, and a token for each epoch that is done.
+pub type Started = (JoinHandle<Result<Counts, ArchiveError>>, Sender<Told>, Receiver<Turn>);
 
 /// How long what is written stays unseen, where nothing else is asked for.
 pub const COMMIT_EVERY: Duration = Duration::from_secs(5);
@@ -57,20 +62,35 @@ pub const COMMIT_EVERY: Duration = Duration::from_secs(5);
 /// The thread's work.
 pub struct Archivist {
     /// The archive.
-    pub dir: PathBuf,
+    dir: PathBuf,
     /// Its writer.
-    pub writer: Writer,
+    writer: Writer,
     /// Its log.
-    pub log: Log,
+    log: Log,
     /// Epochs through which an earlier process has published.
-    pub committed: Epoch,
+    committed: Epoch,
     /// The tick of its last commit; parts' names go on from there.
-    pub sealed_at: Tick,
+    sealed_at: Tick,
     /// How long what is written may stay unseen.
-    pub commit_every: Duration,
+    commit_every: Duration,
 }
 
 impl Archivist {
+    /// Starts the thread, behind `committed`, the epoch through which an earlier process has published: the thread, what it
+    /// is told by, and the tokens.
+    pub fn start(
+        dir: &Path,
+        writer: Writer,
+        (committed, commit_every): (Epoch, Duration),
+    ) -> Result<Started, RunError> {
+        let log = Log::open(dir)?;
+        let sealed_at = log.committed()?.map_or(-1, |(_, tick)| tick);
+        let archivist = Archivist { dir: dir.to_owned(), writer, log, committed, sealed_at, commit_every };
+        let ((told, inbox), (token, tokens)) = (unbounded(), unbounded());
+        let thread = thread::Builder::new().name("archive".into());
+        Ok((thread.spawn(move || archivist.run(&inbox, &token))?, told, tokens))
+    }
+
     /// Writes until nobody sends any more; the counts of all rows, published earlier or now.
     pub fn run(mut self, inbox: &Receiver<Told>, done: &Sender<Turn>) -> Result<Counts, ArchiveError> {
         let mut counts = Counts::default();
@@ -155,7 +175,8 @@ impl Archivist {
         let ready = epochs.iter().take_while(|logged| logged.epoch <= epoch).count();
         self.log.record(&epochs[..ready], Some((epoch, tick)))?;
         epochs.drain(..ready);
-        sealed.publish().map_err(failed(&self.dir))
+        sealed.publish().map_err(failed(&self.dir))?;
+        Ok(self.log.tidy()?)
     }
 }
 

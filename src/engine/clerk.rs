@@ -2,9 +2,10 @@
 //! is complete, and everything to the archivist.
 //!
 //! In: what leaves the dataflow. Out: rows for the archive, in which a superseded decision is told with its successor.
+//! Where it is acted early, an epoch's rulings hang on where it ends: they are handed over once the log has that, durably.
 //! State: what the current epochs hand to the desk; decisions that may still be superseded, for a week.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use crossbeam_channel::{Receiver, Sender};
 use rustc_hash::FxHashMap;
 
 use super::archivist::Told;
-use super::crier::Crier;
+use super::crier::Criers;
 use super::dataflow::Output;
 use super::journal::received;
 use super::sighter::{Question, ask};
@@ -36,10 +37,12 @@ pub struct Clerk {
     pub simulated: bool,
     /// While this file stands, nothing is begun.
     pub kill: PathBuf,
-    /// Who says findings at once.
-    pub crier: Option<Crier>,
+    /// Who says findings and decisions at once.
+    pub criers: Criers,
     /// Where indicators are asked after; none where nothing is looked up.
     pub asks: Option<Sender<Question>>,
+    /// The epoch through which the log is durable, where what is done depends on its epochs; else the greatest.
+    pub logged: Epoch,
     /// What is known of the epochs under way.
     pub under_way: UnderWay,
 }
@@ -48,6 +51,8 @@ pub struct Clerk {
 #[derive(Default)]
 pub struct UnderWay {
     handed: BTreeMap<Epoch, Handed>,
+    /// Turns that the dataflow is done with.
+    done: VecDeque<Turn>,
     decisions: FxHashMap<DecisionId, Decision>,
     swept_at: usize,
 }
@@ -84,10 +89,8 @@ impl Clerk {
     pub fn hear(&mut self, output: Output) -> Result<(), DeskError> {
         match output {
             Output::Rows(epoch, rows) => {
-                if let (Some(crier), Rows::Matches(findings)) = (&mut self.crier, &rows)
-                    && !crier.cry(findings)
-                {
-                    self.crier = None;
+                if let Rows::Matches(findings) = &rows {
+                    self.criers.findings(findings);
                 }
                 let simulated = self.simulated;
                 note(simulated, &rows, self.under_way.handed.entry(epoch).or_default());
@@ -115,13 +118,27 @@ impl Clerk {
                 self.under_way.handed.entry(epoch).or_default().grounds.extend(grounds);
             }
             Output::Done(turn) => {
-                let now = self.under_way.handed.remove(&turn.epoch).unwrap_or_default();
-                self.turn(turn, now)?;
-                let UnderWay { decisions, swept_at, .. } = &mut self.under_way;
-                if decisions.len() > (*swept_at).max(4096) {
-                    decisions.retain(|_, decision| decision.tick + REMEMBERED_S >= turn.settled);
-                    *swept_at = decisions.len() * 2;
-                }
+                self.under_way.done.push_back(turn);
+                self.go_on()?;
+            }
+            Output::Logged(epoch) => {
+                self.logged = self.logged.max(epoch);
+                self.go_on()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the turns that are done, as far as the log has their epochs.
+    fn go_on(&mut self) -> Result<(), DeskError> {
+        let logged = self.logged;
+        while let Some(turn) = self.under_way.done.pop_front_if(|turn| turn.epoch <= logged) {
+            let now = self.under_way.handed.remove(&turn.epoch).unwrap_or_default();
+            self.turn(turn, now)?;
+            let UnderWay { decisions, swept_at, .. } = &mut self.under_way;
+            if decisions.len() > (*swept_at).max(4096) {
+                decisions.retain(|_, decision| decision.tick + REMEMBERED_S >= turn.settled);
+                *swept_at = decisions.len() * 2;
             }
         }
         Ok(())
@@ -129,6 +146,7 @@ impl Clerk {
 
     fn turn(&mut self, turn: Turn, mut handed: Handed) -> Result<(), DeskError> {
         handed.ruled.sort_unstable_by_key(|ruled| (ruled.decision.tick, ruled.decision.id));
+        self.criers.decisions(&handed.ruled);
         let ruled = handed.ruled.iter().map(|ruled| ruled.decision.clone()).collect();
         let rows = self.decision_rows(ruled);
         self.tell(turn.epoch, Rows::Decisions(rows));
@@ -146,10 +164,11 @@ impl Clerk {
         });
         self.tell(turn.epoch, Rows::Verdicts(said.collect()));
         self.desk.halt(self.kill.exists());
-        let done = self.desk.handle(turn.epoch, handed, turn.settled)?;
+        self.desk.undo_before = if turn.settled < turn.acts { turn.settled } else { Tick::MAX };
+        let done = self.desk.handle(turn.epoch, handed, turn.acts)?;
         self.tell_done(turn.epoch, done);
         if turn.last {
-            let done = self.desk.finish(turn.settled)?;
+            let done = self.desk.finish(turn.acts)?;
             self.tell_done(turn.epoch, done);
         }
         // The archivist ends only with an error, which whoever started it will hear.
@@ -221,8 +240,9 @@ mod tests {
             plan_hash: Sym::EMPTY,
             simulated: false,
             kill: PathBuf::new(),
-            crier: None,
+            criers: Criers::default(),
             asks: None,
+            logged: Epoch::MAX,
             under_way: UnderWay::default(),
         };
         let incident = plan.incident("a", 10, "T1021", "host:h1");

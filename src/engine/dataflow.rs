@@ -13,6 +13,7 @@ use timely::worker::Worker;
 
 use super::scores;
 use crate::archive::{AlertRow, FindingRow, IncidentRow, Rows};
+use crate::correlate::acted;
 use crate::correlate::counted::{Counted, counted};
 use crate::correlate::dedup::{Admitted, dedup};
 use crate::correlate::findings::findings;
@@ -27,6 +28,7 @@ use crate::enrich::{facts, watch::watch};
 use crate::flow::{Stream, Turn};
 use crate::plan::link::LinkSettings;
 use crate::plan::pipeline::EndsAt;
+use crate::plan::policy::Act;
 use crate::rank::RankService;
 use crate::rank::judge::{Judged, Proposing, judge};
 use crate::record::input::Approval;
@@ -59,6 +61,8 @@ pub struct Wiring {
     pub dedup_s: Tick,
     /// Playbooks, policy and names.
     pub proposing: Proposing,
+    /// When incidents are made of what came.
+    pub act: Act,
     /// How far the journey goes.
     pub ends_at: EndsAt,
 }
@@ -79,6 +83,8 @@ pub enum Output {
     Grounds(Epoch, Vec<Ground>),
     /// Everything of the turn's epoch and those before it has been sent.
     Done(Turn),
+    /// The log has epochs through this one, durably.
+    Logged(Epoch),
 }
 
 /// Builds the dataflow at one worker; the probe tells which epochs are done.
@@ -101,29 +107,40 @@ pub fn build(
         let clock = inputs.turns.to_stream(scope);
         let out = Out { outputs, probe: &probe };
 
-        let wanted = move |alert: &Alert| index.wants(alert);
+        let all = wiring.act == Act::Early;
+        let wanted = move |alert: &Alert| all || index.wants(alert);
         let (early, admitted) = dedup(inputs.alerts.to_stream(scope), clock.clone(), wanted);
-        let matches = findings(early, clock.clone(), &wiring.correlations, &wiring.proposing.names);
+        let matches = findings(early.clone(), clock.clone(), &wiring.correlations, &wiring.proposing.names);
         out.leave(matches.clone(), |epoch, (finding, diff)| {
             [Output::Rows(epoch, Rows::Matches(vec![FindingRow { finding, diff }]))]
         });
         match wiring.ends_at {
             EndsAt::Findings => out.leave(counted(admitted, clock), counted_rows),
-            EndsAt::Actions => answer(scope, &mut inputs, (admitted, matches, clock), (wiring, ranker), &out),
+            EndsAt::Actions => {
+                let known = Known { early, admitted, matches, clock };
+                answer(scope, &mut inputs, known, (wiring, ranker), &out);
+            }
         }
     });
     (inputs, probe)
+}
+
+/// What incidents are made from.
+struct Known<'scope> {
+    /// Alerts as soon as they are known, and taken back.
+    early: Stream<'scope, (Arc<Alert>, Diff)>,
+    /// Alerts and duplicates, once settled.
+    admitted: Stream<'scope, Admitted>,
+    /// Findings, and their withdrawals.
+    matches: Stream<'scope, (Finding, Diff)>,
+    clock: Stream<'scope, Turn>,
 }
 
 /// From alerts and findings to rulings.
 fn answer<'scope>(
     scope: Scope<'scope, Epoch>,
     inputs: &mut Inputs,
-    (admitted, matches, clock): (
-        Stream<'scope, Admitted>,
-        Stream<'scope, (Finding, Diff)>,
-        Stream<'scope, Turn>,
-    ),
+    Known { early, admitted, matches, clock }: Known<'scope>,
     (wiring, ranker): (&Wiring, &RankService),
     out: &Out<'_>,
 ) {
@@ -138,10 +155,15 @@ fn answer<'scope>(
     let settings = Settings {
         link: wiring.link.clone(),
         solo,
+        act: wiring.act,
         correlations: Arc::clone(&wiring.correlations),
         names: Arc::clone(names),
     };
-    let (opened, gathered) = incidents(admitted, matches, revisions, clock.clone(), settings);
+    let acted = match wiring.act {
+        Act::Settled => acted::settled(admitted),
+        Act::Early => early,
+    };
+    let (opened, gathered) = incidents(acted, matches, revisions, clock.clone(), settings);
     let watched = watch(opened, clock.clone(), solo);
     let facts = facts::join(watched.entities, watched.addresses, context, names);
     let enriched = facts::attach(watched.versions, facts, clock.clone());

@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::log::{Heard, Log, LogError, LoggedEpoch, LoggedInput};
+use super::log::{Entry, Heard, Log, LogError, LoggedEpoch, LoggedInput};
 use super::run::Batch;
+use super::scribe::Scribe;
 use crate::act::{Receipt, Recorded};
 use crate::archive::Reader;
 use crate::record::input::Approval;
@@ -288,6 +289,7 @@ pub fn recorded(archive: &Reader) -> io::Result<Recorded> {
 /// Writes epochs to the log ahead of the archive, where they take more than records.
 pub struct Journal {
     log: Log,
+    scribe: Scribe,
     names: Arc<Names>,
     waiting: Vec<LoggedEpoch>,
 }
@@ -295,8 +297,8 @@ pub struct Journal {
 impl Journal {
     /// A journal with nothing to write yet.
     #[must_use]
-    pub fn new(log: Log, names: Arc<Names>) -> Journal {
-        Journal { log, names, waiting: Vec::new() }
+    pub fn new(log: Log, scribe: Scribe, names: Arc<Names>) -> Journal {
+        Journal { log, scribe, names, waiting: Vec::new() }
     }
 
     /// The log.
@@ -305,11 +307,24 @@ impl Journal {
         &self.log
     }
 
+    /// Has all epochs that were noted in the log, durably, when this returns: they may be acted on.
+    pub fn sync(&mut self) -> Result<(), LogError> {
+        if !self.waiting.is_empty() {
+            let epochs = std::mem::take(&mut self.waiting);
+            self.scribe.write(Entry::Epochs(epochs, Heard::default()))?;
+        }
+        Ok(())
+    }
+
     /// Notes an epoch before the run takes it. With what was said it is durable, and all epochs before it, when this
     /// returns: without their bounds nobody could tell again where it was said.
     pub fn note(&mut self, epoch: Epoch, batch: &Batch, said: &[Said]) -> Result<(), LogError> {
         self.waiting.push(batch.logged(epoch, &self.names));
-        if said.is_empty() && self.waiting.len() < WAITING_MAX {
+        if said.is_empty() {
+            if self.waiting.len() >= WAITING_MAX {
+                let epochs = std::mem::take(&mut self.waiting);
+                self.scribe.write_later(Entry::Epochs(epochs, Heard::default()))?;
+            }
             return Ok(());
         }
         let new = said.iter().filter(|said| said.id.is_none());
@@ -318,8 +333,7 @@ impl Journal {
             said: new.map(|said| (said.kind.name(), said.body.clone())).collect(),
             taken: said.iter().filter_map(|said| said.id).collect(),
         };
-        self.log.record_with(&self.waiting, None, &heard)?;
-        self.waiting.clear();
+        self.scribe.write(Entry::Epochs(std::mem::take(&mut self.waiting), heard))?;
         Ok(())
     }
 }

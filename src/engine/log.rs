@@ -27,6 +27,12 @@ pub enum LogError {
         #[source]
         source: rusqlite::Error,
     },
+    /// Its thread cannot be started.
+    #[error("a thread cannot be started: {0}; check the limits on processes and memory")]
+    Thread(#[source] std::io::Error),
+    /// Its thread has ended, and said why.
+    #[error("the thread that writes the log has ended; restart quell, and it goes on from there")]
+    Gone,
     /// The folder cannot be made.
     #[error("the folder {path} cannot be made: {source}; check its parent's rights and space")]
     Folder {
@@ -81,6 +87,22 @@ pub struct LoggedInput {
     pub epoch: Option<Epoch>,
 }
 
+/// What is written at once.
+#[derive(Clone, Debug)]
+pub enum Entry {
+    /// An input; with a key, the same key again changes nothing.
+    Input {
+        /// See [`LoggedInput`].
+        kind: &'static str,
+        /// JSON.
+        body: String,
+        /// What it is told apart by.
+        key: Option<String>,
+    },
+    /// Epochs, and what the last of them takes beside records.
+    Epochs(Vec<LoggedEpoch>, Heard),
+}
+
 /// What an epoch takes beside records.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Heard {
@@ -105,6 +127,15 @@ const SCHEMA: &str = "
     commit;
 ";
 
+/// Pages of what was written and could not be moved to its place yet, beyond which writers wait for it: 64 MB.
+const PAGES_MAX: i64 = 16_384;
+
+/// Waits for who else writes, some 30 s in all. What is written is short: SQLite's own pauses would soon be longer than that.
+fn wait(times: i32) -> bool {
+    std::thread::sleep(std::time::Duration::from_micros(if times < 250 { 200 } else { 5_000 }));
+    times < 6_000
+}
+
 impl Log {
     /// Where an archive's log lies.
     #[must_use]
@@ -120,10 +151,18 @@ impl Log {
                 .map_err(|source| LogError::Folder { path: folder.to_owned(), source })?;
         }
         let sql = |source| LogError::Sql { path: path.clone(), source };
-        let db = Connection::open(&path).map_err(sql)?;
-        db.busy_timeout(std::time::Duration::from_secs(30)).map_err(sql)?;
+        let mut db = Connection::open(&path).map_err(sql)?;
+        db.busy_handler(Some(wait)).map_err(sql)?;
         db.execute_batch(SCHEMA).map_err(sql)?;
         Ok(Log { path, db })
+    }
+
+    /// The same, for who must not wait for what was written to be moved to its place: [`Log::tidy`] does that.
+    pub fn open_to_write(archive: &Path) -> Result<Log, LogError> {
+        let log = Log::open(archive)?;
+        let set = log.db.pragma_update(None, "wal_autocheckpoint", 0);
+        log.sql(set)?;
+        Ok(log)
     }
 
     fn sql<T>(&self, result: rusqlite::Result<T>) -> Result<T, LogError> {
@@ -169,35 +208,48 @@ impl Log {
         let path = self.path.clone();
         let mut write = || -> rusqlite::Result<()> {
             let work = self.db.transaction()?;
-            {
-                let mut epoch_row =
-                    work.prepare_cached("insert or replace into epoch values (?1, ?2, ?3)")?;
-                let mut part_row = work.prepare_cached("insert or replace into part values (?1, ?2, ?3)")?;
-                for epoch in epochs {
-                    let number = epoch.epoch.cast_signed();
-                    epoch_row.execute(params![number, epoch.settled, epoch.last])?;
-                    for part in &epoch.parts {
-                        part_row.execute(params![number, part.source, part.records.cast_signed()])?;
-                    }
-                }
-                let at = heard.epoch.cast_signed();
-                for (kind, body) in &heard.said {
-                    let said = "insert into input (kind, body, epoch) values (?1, ?2, ?3)";
-                    work.execute(said, params![kind, body, at])?;
-                }
-                for id in &heard.taken {
-                    let said = "update input set epoch = ?2 where id = ?1 and epoch is null";
-                    work.execute(said, params![id, at])?;
-                }
-                if let Some((epoch, tick)) = commit {
-                    let said = "insert into committed values (1, ?1, ?2)
-                        on conflict (one) do update set epoch = ?1, tick = ?2";
-                    work.execute(said, params![epoch.cast_signed(), tick])?;
-                }
+            put_epochs(&work, epochs)?;
+            put_heard(&work, heard)?;
+            if let Some((epoch, tick)) = commit {
+                let said = "insert into committed values (1, ?1, ?2)
+                    on conflict (one) do update set epoch = ?1, tick = ?2";
+                work.execute(said, params![epoch.cast_signed(), tick])?;
             }
             work.commit()
         };
         write().map_err(|source| LogError::Sql { path, source })
+    }
+
+    /// Writes entries, durably: all of them, or nothing. Whether each is new.
+    pub fn write(&mut self, entries: &[Entry]) -> Result<Vec<bool>, LogError> {
+        let path = self.path.clone();
+        let mut write = || -> rusqlite::Result<Vec<bool>> {
+            let work = self.db.transaction()?;
+            let put = |entry: &Entry| match entry {
+                Entry::Input { kind, body, key } => put_input(&work, kind, body, key.as_deref()),
+                Entry::Epochs(epochs, heard) => {
+                    put_epochs(&work, epochs)?;
+                    put_heard(&work, heard)?;
+                    Ok(true)
+                }
+            };
+            let new = entries.iter().map(put).collect::<rusqlite::Result<_>>()?;
+            work.commit()?;
+            Ok(new)
+        };
+        write().map_err(|source| LogError::Sql { path, source })
+    }
+
+    /// Moves what was written to its place, while others go on writing; where that left much behind, they wait a moment.
+    pub fn tidy(&self) -> Result<(), LogError> {
+        let checkpoint = |how: &str| {
+            self.db.query_row(&format!("pragma wal_checkpoint({how})"), [], |row| row.get::<_, i64>(1))
+        };
+        let pages = self.sql(checkpoint("passive"))?;
+        if pages > PAGES_MAX {
+            self.sql(checkpoint("restart"))?;
+        }
+        Ok(())
     }
 
     /// The epochs that were recorded, in order.
@@ -248,8 +300,7 @@ impl Log {
 
     /// Appends an input, durably. With a key, the same key again changes nothing; tells whether it is new.
     pub fn append(&self, kind: &str, body: &str, key: Option<&str>) -> Result<bool, LogError> {
-        let said = "insert into input (kind, body, key) values (?1, ?2, ?3) on conflict (key) do nothing";
-        self.sql(self.db.execute(said, params![kind, body, key])).map(|rows| rows == 1)
+        self.sql(put_input(&self.db, kind, body, key))
     }
 
     /// Inputs after `after`, in order.
@@ -305,6 +356,37 @@ impl Log {
         }
         Ok(())
     }
+}
+
+fn put_epochs(work: &Connection, epochs: &[LoggedEpoch]) -> rusqlite::Result<()> {
+    let mut epoch_row = work.prepare_cached("insert or replace into epoch values (?1, ?2, ?3)")?;
+    let mut part_row = work.prepare_cached("insert or replace into part values (?1, ?2, ?3)")?;
+    for epoch in epochs {
+        let number = epoch.epoch.cast_signed();
+        epoch_row.execute(params![number, epoch.settled, epoch.last])?;
+        for part in &epoch.parts {
+            part_row.execute(params![number, part.source, part.records.cast_signed()])?;
+        }
+    }
+    Ok(())
+}
+
+fn put_heard(work: &Connection, heard: &Heard) -> rusqlite::Result<()> {
+    let at = heard.epoch.cast_signed();
+    for (kind, body) in &heard.said {
+        let said = "insert into input (kind, body, epoch) values (?1, ?2, ?3)";
+        work.execute(said, params![kind, body, at])?;
+    }
+    for id in &heard.taken {
+        let said = "update input set epoch = ?2 where id = ?1 and epoch is null";
+        work.execute(said, params![id, at])?;
+    }
+    Ok(())
+}
+
+fn put_input(work: &Connection, kind: &str, body: &str, key: Option<&str>) -> rusqlite::Result<bool> {
+    let said = "insert into input (kind, body, key) values (?1, ?2, ?3) on conflict (key) do nothing";
+    work.prepare_cached(said)?.execute(params![kind, body, key]).map(|rows| rows == 1)
 }
 
 #[cfg(test)]

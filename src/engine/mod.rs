@@ -7,6 +7,8 @@ pub mod live;
 pub mod answers;
 pub mod scores;
 pub mod revise;
+pub mod unsettled;
+pub mod scribe;
 pub mod reopen;
 pub mod dataflow;
 pub mod workers;

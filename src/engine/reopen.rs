@@ -12,19 +12,21 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use super::archivist::Told;
 use super::clerk::{Clerk, UnderWay};
+use super::crier::Criers;
 use super::dataflow::Output;
 use super::log::STATE_FOLDER;
-use super::revise::revised;
+use super::revise::{Past, revised};
 use super::run::{Batch, RunError, kill_switch, wiring};
 use super::scores;
+use super::unsettled::Unsettled;
 use super::workers::Workers;
 use crate::act::{Desk, Executor};
 use crate::archive::{Reader, Rows};
-use crate::flow::Turn;
 use crate::plan::catalog::Plan;
+use crate::plan::policy::Act;
 use crate::rank::{RankService, Ranker};
 use crate::record::{DecisionId, Epoch, NOTHING_SETTLED, Names, Tick};
-use crate::replay::again::AgainFeed;
+use crate::replay::epochs::{Recorded, acts};
 use crate::replay::set::FeedError;
 
 /// Records of an epoch, while what was is computed again.
@@ -56,7 +58,9 @@ pub enum ReopenError {
 /// A finished run, computed again to where it ended.
 pub struct Reopened {
     reader: Reader,
-    settled: Tick,
+    act: Act,
+    acted: Tick,
+    unsettled: Unsettled,
     workers: Workers,
     outputs: Sender<Output>,
     inbox: Receiver<Output>,
@@ -76,7 +80,8 @@ impl Reopened {
         let state = archive.join(STATE_FOLDER);
         let reader = Reader::open(archive, Arc::clone(&names)).map_err(FeedError::Archive)?;
         let recall = scores::recall(&reader, &plan.playbooks).map_err(FeedError::Archive)?;
-        let wiring = wiring(&plan, &names);
+        let act = acts(archive, plan.policy.act).map_err(FeedError::Log)?;
+        let wiring = wiring(&plan, &names, act);
         let simulated = matches!(executor, Executor::Simulate(_));
         let ruled_by = (Arc::clone(&wiring.proposing.playbooks), Arc::clone(&wiring.proposing.policy));
         let desk = Desk::reopen(&state, executor, ruled_by, Arc::clone(&names)).map_err(RunError::Desk)?;
@@ -87,17 +92,20 @@ impl Reopened {
             plan_hash: names.intern(&plan.hash),
             simulated,
             kill: kill_switch(archive),
-            crier: None,
+            criers: Criers::default(),
             asks: None,
+            logged: Epoch::MAX,
             under_way: UnderWay::default(),
         };
         let model = names.intern(&ranker.version());
         let service = RankService::start(ranker, model, Some(recall)).map_err(RunError::Thread)?;
         let (outputs, inbox) = unbounded();
         let workers = Workers::start(1, &wiring, service, &outputs).map_err(RunError::Worker)?;
-        let settled = NOTHING_SETTLED;
-        let mut run = Reopened { reader, settled, workers, outputs, inbox, clerk, told, epoch: 0 };
-        let mut feed = AgainFeed::open(archive, &state, &names, BATCH, true)?;
+        let acted = NOTHING_SETTLED;
+        let unsettled = Unsettled::new(act);
+        let mut run =
+            Reopened { reader, act, acted, unsettled, workers, outputs, inbox, clerk, told, epoch: 0 };
+        let mut feed = Recorded::open(archive, &state, &names, (act, BATCH), true)?;
         let mut stands = decision.is_none();
         while let Some(batch) = feed.pull()? {
             for rows in run.turn(batch)? {
@@ -122,6 +130,7 @@ impl Reopened {
         self.epoch += 1;
         let epoch = self.epoch;
         let ended = || RunError::Worker("the worker ended".to_owned());
+        let turn = batch.turn(epoch, self.act, self.acted);
         let listed = batch.take_listed();
         if !batch.verdicts.is_empty() {
             self.outputs.send(Output::Verdicts(epoch, batch.verdicts)).map_err(|_| ended())?;
@@ -132,11 +141,11 @@ impl Reopened {
         }
         // What was written before the word was taken then, in the archive itself.
         let was = batch.was.unwrap_or(epoch);
-        let at = (was, self.settled);
-        let revisions = revised(&self.reader, &batch.unlinks, listed, at).map_err(RunError::Revise)?;
-        self.settled = batch.settled;
-        let turn = Turn { epoch, settled: batch.settled, last: batch.last };
-        if !self.workers.feed(turn, batch.alerts, batch.context, batch.approvals, revisions) {
+        let past = Past { reader: &self.reader, unsettled: &self.unsettled, epoch: was, acted: self.acted };
+        let revisions = revised(past, &batch.unlinks, listed).map_err(RunError::Revise)?;
+        self.acted = turn.acts;
+        let alerts = self.unsettled.take(batch.alerts, turn.settled);
+        if !self.workers.feed(turn, alerts, batch.context, batch.approvals, revisions) {
             return Err(ended().into());
         }
         loop {

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 
+use super::unsettled::Unsettled;
 use crate::archive::{IncidentLine, LinkLine, MatchLine, Only, Reader};
 use crate::correlate::cut::{Unrelated, Whole};
 use crate::correlate::revision::{Known, Listed, Revised, Revision};
@@ -16,6 +17,19 @@ use crate::record::{
     Alert, AlertId, Diff, Entity, Epoch, Finding, IncidentId, IncidentState, Link, Names, Sym, Tick, Unlink,
     Unrelated as Word,
 };
+
+/// What a word is read against.
+#[derive(Clone, Copy)]
+pub struct Past<'a> {
+    /// What was written.
+    pub reader: &'a Reader,
+    /// Alerts that were acted on and are not written yet.
+    pub unsettled: &'a Unsettled,
+    /// The epoch that takes the word.
+    pub epoch: Epoch,
+    /// The tick below which all was acted on before it.
+    pub acted: Tick,
+}
 
 /// Why a word changes nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -26,6 +40,9 @@ pub enum Unmoved {
     /// It is another by now.
     #[error("it has no alerts any more: it became part of {0}")]
     Merged(IncidentId),
+    /// Some of it was acted on early and is not written yet.
+    #[error("some of its alerts are not settled, and so not in the archive yet; say it again when they are")]
+    Unsettled,
     /// Not an entity.
     #[error("{0:?} is no entity; write one as `quell explain` does: host:web-1")]
     NoEntity(String),
@@ -34,18 +51,13 @@ pub enum Unmoved {
     Whole(#[from] Whole),
 }
 
-/// What becomes of incidents by words that the epoch `epoch` takes; below `settled` all was settled before it. Words
-/// that change nothing were refused when they were said, or are of another plan's incidents: they are told, and passed over.
-pub(super) fn revised(
-    reader: &Reader,
-    words: &[Unlink],
-    listed: Vec<Listed>,
-    (epoch, settled): (Epoch, Tick),
-) -> io::Result<Vec<Revised>> {
-    let mut revisions = by_list(reader, &listed, epoch, settled)?;
+/// What becomes of incidents by words. Words that change nothing were refused when they were said, or are of another plan's
+/// incidents: they are told, and passed over.
+pub(super) fn revised(past: Past<'_>, words: &[Unlink], listed: Vec<Listed>) -> io::Result<Vec<Revised>> {
+    let mut revisions = by_list(past, &listed)?;
     revisions.extend((!listed.is_empty()).then_some(Revised::Listed(listed)));
     for word in words {
-        match revision(reader, word, epoch, settled)? {
+        match revision(past, word)? {
             Ok(revision) => revisions.push(Revised::Cut(Arc::new(revision))),
             Err(why) => {
                 eprintln!(
@@ -60,7 +72,8 @@ pub(super) fn revised(
 
 /// Every open incident that is linked by an entity which is on the list now is taken apart by all such entities at once, in
 /// the order of names. One that other links hold together stays whole.
-fn by_list(reader: &Reader, listed: &[Listed], epoch: Epoch, settled: Tick) -> io::Result<Vec<Revised>> {
+fn by_list(past: Past<'_>, listed: &[Listed]) -> io::Result<Vec<Revised>> {
+    let Past { reader, epoch, acted, .. } = past;
     let added: Vec<&Listed> = listed.iter().filter(|(_, _, diff)| *diff > 0).collect();
     let is_added = |tenant: Sym, entity: Entity| {
         added.iter().any(|(whose, own, _)| *own == entity && (*whose == Sym::EMPTY || *whose == tenant))
@@ -92,8 +105,8 @@ fn by_list(reader: &Reader, listed: &[Listed], epoch: Epoch, settled: Tick) -> i
     for (id, (_, _, tenant)) in last.into_iter().filter(|(_, (_, is_open, _))| *is_open) {
         let own: Vec<Entity> =
             added.iter().filter(|it| is_added(tenant, it.1)).map(|(_, entity, _)| *entity).collect();
-        if let Ok(known) = known(reader, id, epoch, settled)?
-            && let Ok(revision) = Revision::of(known, Unrelated::Listed(&own), settled)
+        if let Ok(known) = known(past, id)?
+            && let Ok(revision) = Revision::of(known, Unrelated::Listed(&own), acted)
         {
             cuts.push(Revised::Cut(Arc::new(revision)));
         }
@@ -102,29 +115,25 @@ fn by_list(reader: &Reader, listed: &[Listed], epoch: Epoch, settled: Tick) -> i
 }
 
 /// What becomes of an incident by a word.
-pub fn revision(
-    reader: &Reader,
-    word: &Unlink,
-    epoch: Epoch,
-    settled: Tick,
-) -> io::Result<Result<Revision, Unmoved>> {
+pub fn revision(past: Past<'_>, word: &Unlink) -> io::Result<Result<Revision, Unmoved>> {
     let unrelated = match &word.unlink {
         Word::Alert(id) => Unrelated::Alert(*id),
         Word::Link(one, other) => Unrelated::Link(*one, *other),
-        Word::Entity(text) => match Entity::parse(text, reader.names()) {
+        Word::Entity(text) => match Entity::parse(text, past.reader.names()) {
             Some(entity) => Unrelated::Entity(entity),
             None => return Ok(Err(Unmoved::NoEntity(text.clone()))),
         },
     };
-    let known = match known(reader, word.incident_id, epoch, settled)? {
+    let known = match known(past, word.incident_id)? {
         Ok(known) => known,
         Err(why) => return Ok(Err(why)),
     };
-    Ok(Revision::of(known, unrelated, settled).map_err(Unmoved::Whole))
+    Ok(Revision::of(known, unrelated, past.acted).map_err(Unmoved::Whole))
 }
 
 /// What the archive has of an incident before an epoch.
-fn known(reader: &Reader, id: IncidentId, epoch: Epoch, settled: Tick) -> io::Result<Result<Known, Unmoved>> {
+fn known(past: Past<'_>, id: IncidentId) -> io::Result<Result<Known, Unmoved>> {
+    let Past { reader, epoch, acted, .. } = past;
     let mut last: Option<IncidentLine> = None;
     for line in reader.incidents(Some(Only::incidents([id])))? {
         let line = line?;
@@ -136,7 +145,7 @@ fn known(reader: &Reader, id: IncidentId, epoch: Epoch, settled: Tick) -> io::Re
     if let (IncidentState::Merged, Some(into)) = (last.state, last.merged_into) {
         return Ok(Err(Unmoved::Merged(into)));
     }
-    let alerts = alerts(reader, id, epoch)?;
+    let Some(alerts) = alerts(past, id)? else { return Ok(Err(Unmoved::Unsettled)) };
     let own: BTreeSet<AlertId> = alerts.iter().map(|alert| alert.id).collect();
     Ok(Ok(Known {
         incident: id,
@@ -146,13 +155,14 @@ fn known(reader: &Reader, id: IncidentId, epoch: Epoch, settled: Tick) -> io::Re
         succeeds: last.succeeds,
         evidence: last.evidence,
         links: links(reader, &own, epoch)?,
-        findings: findings(reader, &own, epoch, settled)?,
+        findings: findings(reader, &own, epoch, acted)?,
         alerts,
     }))
 }
 
-/// The incident's alerts in order.
-fn alerts(reader: &Reader, id: IncidentId, epoch: Epoch) -> io::Result<Vec<Arc<Alert>>> {
+/// The incident's alerts in order; none where one is missing.
+fn alerts(past: Past<'_>, id: IncidentId) -> io::Result<Option<Vec<Arc<Alert>>>> {
+    let Past { reader, epoch, .. } = past;
     let mut sums: BTreeMap<AlertId, (Diff, BTreeSet<Tick>)> = BTreeMap::new();
     for line in reader.members(Some(Only::incidents([id])))? {
         let line = line?;
@@ -171,6 +181,14 @@ fn alerts(reader: &Reader, id: IncidentId, epoch: Epoch) -> io::Result<Vec<Arc<A
             found.entry(alert.id).or_default().push(alert);
         }
     }
+    let missing = |id: &AlertId| sums.contains_key(id) && !found.contains_key(id);
+    let early: Vec<_> = past.unsettled.iter().filter(|alert| missing(&alert.id)).cloned().collect();
+    for alert in early {
+        found.entry(alert.id).or_default().push(alert);
+    }
+    if found.len() < sums.len() {
+        return Ok(None);
+    }
     let mut alerts = Vec::new();
     for (id, mut copies) in found {
         // An id that a vendor used again names several alerts: those of the ticks at which it came in here.
@@ -179,7 +197,7 @@ fn alerts(reader: &Reader, id: IncidentId, epoch: Epoch) -> io::Result<Vec<Arc<A
         alerts.extend(copies.into_iter().take(usize::try_from(*sum).unwrap_or(0)));
     }
     alerts.sort_unstable_by_key(|alert| alert.order());
-    Ok(alerts)
+    Ok(Some(alerts))
 }
 
 /// Links that stand between these alerts, each once.
@@ -205,19 +223,14 @@ fn link(line: &LinkLine, evidence: &'static str) -> Link {
     Link { tick, tenant, incident_id, alert_id, other_alert_id, entity, evidence, weight, diff: 1 }
 }
 
-/// Settled findings that stand and have one of these alerts, in order.
-fn findings(
-    reader: &Reader,
-    own: &BTreeSet<AlertId>,
-    epoch: Epoch,
-    settled: Tick,
-) -> io::Result<Vec<Finding>> {
+/// Findings that were acted on, stand and have one of these alerts, in order.
+fn findings(reader: &Reader, own: &BTreeSet<AlertId>, epoch: Epoch, acted: Tick) -> io::Result<Vec<Finding>> {
     let names: &Names = reader.names();
     let mut sums: BTreeMap<_, (Diff, Finding)> = BTreeMap::new();
     for line in reader.matches(None)? {
         let line: MatchLine = line?;
-        let settled = line.epoch < epoch && line.tick < settled;
-        if settled && line.alert_ids.iter().any(|id| own.contains(id)) {
+        let acted = line.epoch < epoch && line.tick < acted;
+        if acted && line.alert_ids.iter().any(|id| own.contains(id)) {
             let text = (names.get(line.correlation), names.get(line.group));
             let key = (line.tick, line.time.0, text, line.alert_ids.clone());
             let MatchLine { tenant, tick, correlation, group, time, alert_ids, diff, .. } = line;

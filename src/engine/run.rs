@@ -2,6 +2,7 @@
 //!
 //! feed -> workers -> clerk (desk) -> archivist -> tokens back to the feed, so that no more than a few epochs are under way.
 
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
@@ -11,12 +12,13 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use super::archivist::{ArchiveError, Archivist, COMMIT_EVERY, Told};
 use super::clerk::{Clerk, Report, UnderWay};
-use super::crier::Crier;
+use super::crier::Criers;
 use super::dataflow::{Output, Wiring};
 use super::log::{Log, LogError, LoggedEpoch, LoggedPart, STATE_FOLDER};
-use super::revise::revised;
+use super::revise::{Past, revised};
 use super::sighter::Question;
 use super::summary::{Counts, Summary};
+use super::unsettled::Unsettled;
 use super::workers::Workers;
 use crate::act::{Desk, DeskError, Executor};
 use crate::archive::{Reader, Rows, RunStamp, TurnRow, Writer};
@@ -24,6 +26,7 @@ use crate::correlate::group::Compiled;
 use crate::correlate::revision::{Listed, Revised};
 use crate::flow::Turn;
 use crate::plan::catalog::Plan;
+use crate::plan::policy::Act;
 use crate::rank::judge::Proposing;
 use crate::rank::{RankService, Ranker, Recall};
 use crate::record::input::Approval;
@@ -32,8 +35,11 @@ use crate::record::{
     Sym, Tick, Unlink, Verdict,
 };
 
-/// Epochs under way at most.
-const UNDER_WAY_MAX: usize = 4;
+/// Epochs under way at most, where they are large: so many records in all, but for one that has more by itself. Of small
+/// ones there may be more, so that no record of a live run waits while the archive writes a part.
+const UNDER_WAY: usize = 4;
+const UNDER_WAY_RECORDS: u64 = 20_000;
+const UNDER_WAY_MAX: usize = 1_024;
 
 /// What one epoch takes in. The feed decides its bounds; ticks are already given.
 #[derive(Default)]
@@ -74,9 +80,19 @@ impl Batch {
         let parts = self.parts.iter().map(part).collect();
         LoggedEpoch { epoch, settled: self.settled, last: self.last, parts }
     }
-}
 
-impl Batch {
+    /// The turn that ends its epoch, where everything below `acted` was acted on before.
+    pub(super) fn turn(&self, epoch: Epoch, act: Act, acted: Tick) -> Turn {
+        let acts = match act {
+            Act::Settled => self.settled,
+            Act::Early => {
+                let came = self.alerts.iter().map(|alert| alert.tick + 1);
+                came.fold(acted.max(self.settled), Tick::max)
+            }
+        };
+        Turn { epoch, settled: self.settled, acts, last: self.last }
+    }
+
     /// Changes of the list of entities that never link, out of those of the tables.
     pub(super) fn take_listed(&mut self) -> Vec<Listed> {
         let context = std::mem::take(&mut self.context);
@@ -129,10 +145,14 @@ pub struct Settings {
     pub executor: Executor,
     /// Where incidents' indicators are asked after; none where nothing is looked up.
     pub asks: Option<Sender<Question>>,
+    /// When alerts are acted on: what the policy says in a live run and in the replay of its log, else when they are settled.
+    pub act: Act,
+    /// Whether nothing is done in an epoch before the log has it: whoever feeds the run says so by [`Run::logged`].
+    pub journaled: bool,
     /// How far an earlier process has published.
     pub committed: Epoch,
-    /// Who says findings at once.
-    pub crier: Option<Crier>,
+    /// Who says findings and decisions at once.
+    pub criers: Criers,
 }
 
 /// A run under way.
@@ -146,12 +166,16 @@ pub struct Run {
     names: Arc<Names>,
     stamp: (Sym, Sym),
     epoch: Epoch,
-    under_way: usize,
+    /// Records of each epoch under way.
+    under_way: VecDeque<u64>,
     late: u64,
     correlations: Arc<[Compiled]>,
-    /// The archive, and the last tick that was settled, for those who revise.
+    act: Act,
+    journaled: bool,
+    /// The archive, and the tick below which all was acted on, for those who revise.
     dir: PathBuf,
-    settled: Tick,
+    acted: Tick,
+    unsettled: Unsettled,
     failed: Option<RunError>,
 }
 
@@ -163,20 +187,25 @@ impl Run {
 
     /// As `start`, where what is written shows after `commit_every` at the latest.
     pub fn start_committing(settings: Settings, commit_every: Duration) -> Result<Run, RunError> {
-        let Settings { plan, names, archive, workers, ranker, recall, executor, asks, committed, crier } =
-            settings;
+        let Settings {
+            plan,
+            names,
+            archive,
+            workers,
+            ranker,
+            recall,
+            executor,
+            asks,
+            act,
+            journaled,
+            committed,
+            criers,
+        } = settings;
         let stamp = RunStamp { plan_hash: plan.hash.clone(), model_version: ranker.version() };
         let (plan_hash, model_version) = (names.intern(&stamp.plan_hash), names.intern(&stamp.model_version));
         let writer = Writer::new(&archive, 0, Arc::clone(&names), &stamp, committed);
-        let (to_archive, archive_inbox) = unbounded();
-        let (token, tokens) = unbounded();
-        let log = Log::open(&archive)?;
-        let sealed_at = log.committed()?.map_or(-1, |(_, tick)| tick);
-        let archivist = Archivist { dir: archive.clone(), writer, log, committed, sealed_at, commit_every };
-        let archivist = thread::Builder::new()
-            .name("archive".into())
-            .spawn(move || archivist.run(&archive_inbox, &token))?;
-        let wiring = wiring(&plan, &names);
+        let (archivist, to_archive, tokens) = Archivist::start(&archive, writer, (committed, commit_every))?;
+        let wiring = wiring(&plan, &names, act);
         let simulated = matches!(executor, Executor::Simulate(_));
         let ruled_by = (Arc::clone(&wiring.proposing.playbooks), Arc::clone(&wiring.proposing.policy));
         let desk = Desk::open(&archive.join(STATE_FOLDER), executor, ruled_by, Arc::clone(&names))?;
@@ -186,8 +215,9 @@ impl Run {
             plan_hash,
             simulated,
             kill: kill_switch(&archive),
-            crier,
+            criers,
             asks,
+            logged: if journaled { 0 } else { Epoch::MAX },
             under_way: UnderWay::default(),
         };
         let (outputs, inbox) = unbounded();
@@ -205,11 +235,14 @@ impl Run {
             names,
             stamp: (plan_hash, model_version),
             epoch: 0,
-            under_way: 0,
+            under_way: VecDeque::new(),
             late: 0,
             correlations,
+            act,
+            journaled,
             dir: archive,
-            settled: NOTHING_SETTLED,
+            acted: NOTHING_SETTLED,
+            unsettled: Unsettled::new(act),
             failed: None,
         })
     }
@@ -220,20 +253,35 @@ impl Run {
         &self.names
     }
 
+    /// When alerts are acted on.
+    #[must_use]
+    pub fn act(&self) -> Act {
+        self.act
+    }
+
     /// The last epoch begun.
     #[must_use]
     pub fn epoch(&self) -> Epoch {
         self.epoch
     }
 
+    /// The log has epochs through this one, durably; false where the run has failed.
+    #[must_use]
+    pub fn logged(&self, epoch: Epoch) -> bool {
+        self.outputs.send(Output::Logged(epoch)).is_ok()
+    }
+
     /// Takes in one epoch, when there is room for it; false where the run has failed and `finish` will say why.
     #[must_use]
     pub fn take(&mut self, batch: Batch) -> bool {
-        while self.under_way >= UNDER_WAY_MAX {
+        while self.tokens.try_recv().is_ok() {
+            self.under_way.pop_front();
+        }
+        while self.is_full() {
             if self.tokens.recv().is_err() {
                 return false;
             }
-            self.under_way -= 1;
+            self.under_way.pop_front();
         }
         self.begin(batch)
     }
@@ -241,13 +289,18 @@ impl Run {
     /// Waits until everything taken in so far is written; false where the run has failed.
     #[must_use]
     pub fn drain(&mut self) -> bool {
-        while self.under_way > 0 {
+        while !self.under_way.is_empty() {
             if self.tokens.recv().is_err() {
                 return false;
             }
-            self.under_way -= 1;
+            self.under_way.pop_front();
         }
         true
+    }
+
+    fn is_full(&self) -> bool {
+        let (epochs, records) = (self.under_way.len(), self.under_way.iter().sum::<u64>());
+        epochs >= UNDER_WAY_MAX || (epochs >= UNDER_WAY && records >= UNDER_WAY_RECORDS)
     }
 
     /// Has everything taken in so far written and seen; false where the run has failed.
@@ -267,16 +320,17 @@ impl Run {
     fn revisions(&mut self, batch: &mut Batch) -> Option<Vec<Revised>> {
         let listed = batch.take_listed();
         // Before the first epochs there is nothing to be taken apart.
-        let reads = !batch.unlinks.is_empty() || (self.settled > NOTHING_SETTLED && !listed.is_empty());
+        let reads = !batch.unlinks.is_empty() || (self.acted > NOTHING_SETTLED && !listed.is_empty());
         if !reads {
             return Some(if listed.is_empty() { Vec::new() } else { vec![Revised::Listed(listed)] });
         }
         if !self.show() {
             return None;
         }
-        let at = (self.epoch, self.settled);
-        let read = Reader::open(&self.dir, Arc::clone(&self.names))
-            .and_then(|reader| revised(&reader, &batch.unlinks, listed, at));
+        let (epoch, acted, unsettled) = (self.epoch, self.acted, &self.unsettled);
+        let read = Reader::open(&self.dir, Arc::clone(&self.names)).and_then(|reader| {
+            revised(Past { reader: &reader, unsettled, epoch, acted }, &batch.unlinks, listed)
+        });
         read.map_err(|error| self.failed = Some(RunError::Revise(error))).ok()
     }
 
@@ -284,8 +338,9 @@ impl Run {
         self.epoch += 1;
         let Some(revisions) = self.revisions(&mut batch) else { return false };
         self.late += batch.late;
-        let (epoch, settled) = (self.epoch, batch.settled);
-        self.settled = settled;
+        let epoch = self.epoch;
+        let turn = batch.turn(epoch, self.act, self.acted);
+        self.acted = turn.acts;
         let took = batch.logged(epoch, &self.names);
         let (plan_hash, model_version) = self.stamp;
         let turn_row =
@@ -296,7 +351,8 @@ impl Run {
             Rows::Epochs(batch.parts.into_iter().map(turn_row).collect()),
             Rows::Inputs(batch.inputs.into_iter().map(|input| InputRow { epoch, ..input }).collect()),
         ];
-        let mut sent = self.archive.send(Told::Took(took)).is_ok();
+        // Where whoever feeds it keeps the log, it has the epoch before the archive does.
+        let mut sent = self.journaled || self.archive.send(Told::Took(took)).is_ok();
         for rows in rows.into_iter().filter(|rows| !rows.is_empty()) {
             sent &= self.archive.send(Told::Rows(epoch, rows)).is_ok();
         }
@@ -306,9 +362,9 @@ impl Run {
         if !batch.approvals.is_empty() {
             sent &= self.outputs.send(Output::Approvals(epoch, batch.approvals.clone())).is_ok();
         }
-        let turn = Turn { epoch, settled, last: batch.last };
-        self.under_way += 1;
-        sent && self.workers.feed(turn, batch.alerts, batch.context, batch.approvals, revisions)
+        let alerts = self.unsettled.take(batch.alerts, turn.settled);
+        self.under_way.push_back(alerts.len() as u64);
+        sent && self.workers.feed(turn, alerts, batch.context, batch.approvals, revisions)
     }
 
     /// Lets everything end in order; the summary, or the first thing that went wrong.
@@ -339,8 +395,9 @@ impl Run {
     }
 }
 
-pub(super) fn wiring(plan: &Plan, names: &Arc<Names>) -> Wiring {
+pub(super) fn wiring(plan: &Plan, names: &Arc<Names>, act: Act) -> Wiring {
     Wiring {
+        act,
         link: plan.pipeline.link.clone(),
         correlations: Compiled::all(&plan.correlations, names),
         dedup_s: plan.dedup_s,

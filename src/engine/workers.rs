@@ -82,7 +82,7 @@ impl Workers {
     pub fn feed(
         &self,
         turn: Turn,
-        alerts: Vec<Alert>,
+        alerts: Vec<Arc<Alert>>,
         context: Vec<((Entity, ContextRow), Diff)>,
         approvals: Vec<Approval>,
         revisions: Vec<Revised>,
@@ -91,8 +91,7 @@ impl Workers {
         let listed: Vec<Revised> =
             revisions.iter().flatten().filter(|it| matches!(it, Revised::Listed(_))).cloned().collect();
         let each = alerts.len().div_ceil(self.shares.len()).max(1);
-        // From here on an alert is shared, not copied: stages and archive read the same one.
-        let mut alerts = alerts.into_iter().map(Arc::new);
+        let mut alerts = alerts.into_iter();
         for queue in &self.shares {
             let own = alerts.by_ref().take(each).collect();
             let share = Share {

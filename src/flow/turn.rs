@@ -27,6 +27,9 @@ pub struct Turn {
     pub epoch: Epoch,
     /// No record will come with a lower tick.
     pub settled: Tick,
+    /// Incidents, and what follows from them, are made of everything below it: of what is settled, or, where the policy
+    /// acts early, of all that came.
+    pub acts: Tick,
     /// The input has ended: what is still open says its last word.
     pub last: bool,
 }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::rank::PlaybookTraits;
 use crate::record::{
-    ActionId, DecisionId, Diff, Features, IncidentId, LabelSource, Millis, Tactics, Tick, Triage,
+    ActionId, DecisionId, Diff, Epoch, Features, IncidentId, LabelSource, Millis, Tactics, Tick, Triage,
 };
 
 /// One row to learn from.
@@ -54,6 +54,8 @@ pub struct IncidentRow {
     pub version: u32,
     /// The tick that it was published for.
     pub tick: Tick,
+    /// The epoch in which it was: acting early, a tick may have several versions.
+    pub epoch: Epoch,
     /// What was seen of it: [`Features::of_row`] of the column `features`.
     pub features: Features,
     /// Tactics seen: [`crate::record::attack::tactics_of`] of the column `attacks`.
@@ -90,9 +92,14 @@ pub struct DecisionRow {
     pub incident_id: IncidentId,
     /// The tick of the version decided on.
     pub tick: Tick,
+    /// Its epoch.
+    pub epoch: Epoch,
     /// The playbook's CACAO id.
     pub playbook_id: String,
 }
+
+/// Of versions that were decided on, which playbooks did what they should.
+type Successes = BTreeMap<([u8; 16], Tick, Epoch), BTreeMap<String, bool>>;
 
 /// Examples of what four tables hold (`incidents`, `outcomes`, `actions` as pairs of action and decision, `decisions`) and of
 /// the traits of the playbooks by CACAO id. Of an incident's versions come in: the first, those decided on, and the last
@@ -111,12 +118,12 @@ pub fn join(
     let decisions: BTreeMap<[u8; 16], DecisionRow> =
         decisions.into_iter().map(|decision| (decision.decision_id.0, decision)).collect();
     // A playbook did what it should if all of its actions did.
-    let mut successes: BTreeMap<([u8; 16], Tick), BTreeMap<String, bool>> = BTreeMap::new();
+    let mut successes: Successes = BTreeMap::new();
     for (action, success) in &labels.successes {
         let Some(decision) = actions.get(action).and_then(|decision| decisions.get(&decision.0)) else {
             continue;
         };
-        let at = successes.entry((decision.incident_id.0, decision.tick)).or_default();
+        let at = successes.entry((decision.incident_id.0, decision.tick, decision.epoch)).or_default();
         *at.entry(decision.playbook_id.clone()).or_insert(true) &= *success;
     }
     let mut versions: BTreeMap<[u8; 16], Vec<IncidentRow>> = BTreeMap::new();
@@ -136,7 +143,7 @@ fn of_incident(
     id: [u8; 16],
     rows: &[IncidentRow],
     verdict: Option<(Tick, Triage)>,
-    successes: &BTreeMap<([u8; 16], Tick), BTreeMap<String, bool>>,
+    successes: &Successes,
     playbooks: &BTreeMap<String, PlaybookTraits>,
 ) -> Vec<Example> {
     let all = rows.iter().fold(Tactics::default(), |all, row| all.union(row.tactics));
@@ -147,10 +154,11 @@ fn of_incident(
         chosen.insert(0);
     }
     chosen.extend(rows.iter().rposition(judged));
-    chosen.extend((0..rows.len()).filter(|at| successes.contains_key(&(id, rows[*at].tick))));
+    chosen
+        .extend((0..rows.len()).filter(|at| successes.contains_key(&(id, rows[*at].tick, rows[*at].epoch))));
     let weight = 1.0 / chosen.len().max(1) as f32;
     let example = |row: &IncidentRow| {
-        let done = successes.get(&(id, row.tick));
+        let done = successes.get(&(id, row.tick, row.epoch));
         let later = Tactics(all.0 & !row.tactics.0);
         Example {
             features: row.features.clone(),

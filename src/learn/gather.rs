@@ -200,6 +200,7 @@ fn decisions(reader: &Reader, story: &mut Story) -> io::Result<(Vec<dataset::Dec
             decision_id: line.decision_id,
             incident_id: line.incident_id,
             tick: line.tick,
+            epoch: line.epoch,
             playbook_id,
         });
     }
@@ -261,6 +262,7 @@ fn row(line: &IncidentLine, features: Features, names: &Names) -> dataset::Incid
         incident_id: line.incident_id,
         version: line.version,
         tick: line.tick,
+        epoch: line.epoch,
         features,
         tactics: tactics_of(&attacks.join(",")),
         slices,

@@ -293,6 +293,7 @@ fn the_archive_is_joined_as_it_was_known_at_the_time() {
         incident_id: id,
         version,
         tick,
+        epoch: 1,
         features: features(version, 0, &mut Dice(u64::from(version))),
         tactics: Tactics(tactics),
         slices: Slices::default(),
@@ -317,7 +318,7 @@ fn the_archive_is_joined_as_it_was_known_at_the_time() {
             outcome(40, Some(action), Some(true), None, machine, 1),
         ],
         [(action, decision)],
-        [DecisionRow { decision_id: decision, incident_id: id, tick: 20, playbook_id: "p".into() }],
+        [DecisionRow { decision_id: decision, incident_id: id, tick: 20, epoch: 1, playbook_id: "p".into() }],
         &[("p".to_owned(), playbooks()[0].clone())].into(),
     );
     let told: Vec<_> = examples

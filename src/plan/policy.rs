@@ -108,10 +108,11 @@ pub enum OnWithdrawnGround {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Act {
-    /// When their tick is settled.
+    /// When their tick is settled: what came late is in its place by then.
     #[default]
     Settled,
-    /// At once: not supported in this version, a load error.
+    /// In `quell run`, when their epoch ends, some milliseconds after they came. What comes late finds the decisions made.
+    /// Where files are replayed it is as `settled`: nothing is early there.
     Early,
 }
 
@@ -369,9 +370,6 @@ type Found = (&'static str, String, &'static str);
 
 fn check(policy: &Policy, playbooks: Option<&[Playbook]>) -> Vec<Found> {
     let mut found: Vec<Found> = Vec::new();
-    if policy.act == Act::Early {
-        found.push(("act:", "`act: early` is not supported in this version".into(), "use `act: settled`"));
-    }
     if policy.floors.escalate.0 > policy.floors.execute.score.0 {
         found.push(("escalate:", "the floor of escalation is above that of execution".into(), "lower it"));
     }

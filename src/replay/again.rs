@@ -216,12 +216,25 @@ impl AgainFeed {
 
 /// All alerts and copies in order, how many, and the last one's tick.
 fn sorted(reader: &Reader, folder: &Path) -> Result<(Sorted, u64, Tick), FeedError> {
+    let (mut sorter, mut records, mut last) = (Sorter::new(folder), 0, NOTHING_SETTLED);
+    all_alerts(reader, |some| {
+        records += some.len() as u64;
+        last = some.iter().map(|alert| alert.tick).fold(last, Tick::max);
+        sorter.add(some).map_err(FeedError::Sort)
+    })?;
+    Ok((sorter.finish().map_err(FeedError::Sort)?, records, last))
+}
+
+/// Hands over all alerts and copies, some at a time.
+pub(super) fn all_alerts(
+    reader: &Reader,
+    mut take: impl FnMut(Vec<Alert>) -> Result<(), FeedError>,
+) -> Result<(), FeedError> {
     let mut copies: FxHashMap<AlertId, Vec<DuplicateLine>> = FxHashMap::default();
     for copy in reader.duplicates(None).map_err(FeedError::Archive)? {
         let copy = copy.map_err(FeedError::Archive)?;
         copies.entry(copy.alert_id).or_default().push(copy);
     }
-    let (mut sorter, mut records, mut last) = (Sorter::new(folder), 0, NOTHING_SETTLED);
     let mut lines = reader.alerts(None).map_err(FeedError::Archive)?.peekable();
     while lines.peek().is_some() {
         let mut some = Vec::with_capacity(READ);
@@ -230,11 +243,9 @@ fn sorted(reader: &Reader, folder: &Path) -> Result<(Sorted, u64, Tick), FeedErr
             some.extend(copies.remove(&alert.id).into_iter().flatten().map(|copy| again(&alert, &copy)));
             some.push(alert);
         }
-        records += some.len() as u64;
-        last = some.iter().map(|alert| alert.tick).fold(last, Tick::max);
-        sorter.add(some).map_err(FeedError::Sort)?;
+        take(some)?;
     }
-    Ok((sorter.finish().map_err(FeedError::Sort)?, records, last))
+    Ok(())
 }
 
 fn taken(reader: &Reader, archive: &Path) -> Result<VecDeque<Taken>, FeedError> {

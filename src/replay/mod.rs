@@ -6,5 +6,6 @@ pub mod sorted;
 pub mod set;
 pub mod arrival;
 pub mod again;
+pub mod epochs;
 pub mod diff;
 pub mod generate;

@@ -1,4 +1,4 @@
-//! Sorted runs: all alerts of the files by event time, in bounded memory.
+//! Sorted runs: all alerts of the files by event time, or of an archive by epoch, in bounded memory.
 //!
 //! State: at most [`RUN_ALERTS`] alerts in memory; further ones lie in sorted runs on disk and are merged as they are
 //! read. The files of runs have no name: they are gone with the process, however it ends.
@@ -9,41 +9,63 @@ use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Seek, Write};
 use std::path::{Path, PathBuf};
 
-use crate::record::{Alert, Order};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::record::{Alert, Epoch, Order};
 
 /// Alerts of one run: about 40 MB.
 const RUN_ALERTS: usize = 250_000;
 
+/// What can be sorted.
+pub trait Placed: Serialize + DeserializeOwned {
+    /// Its place.
+    type Key: Ord + Copy;
+    /// Where it belongs.
+    fn key(&self) -> Self::Key;
+}
+
+impl Placed for Alert {
+    type Key = Order;
+
+    fn key(&self) -> Order {
+        self.order()
+    }
+}
+
+/// With the epoch that it came in.
+impl Placed for (Epoch, Alert) {
+    type Key = (Epoch, Order);
+
+    fn key(&self) -> (Epoch, Order) {
+        (self.0, self.1.order())
+    }
+}
+
 /// Gathers alerts in any order.
-pub struct Sorter {
+pub struct Sorter<T = Alert> {
     folder: PathBuf,
     run_alerts: usize,
-    buffer: Vec<Alert>,
+    buffer: Vec<T>,
     runs: Vec<File>,
 }
 
 /// Gives them back in their order: by tick, where they have one, then event time, identity and position.
-pub struct Sorted {
-    memory: std::iter::Peekable<std::vec::IntoIter<Alert>>,
-    runs: Vec<(BufReader<File>, Option<Alert>)>,
-    heap: BinaryHeap<Reverse<(Key, usize)>>,
+pub struct Sorted<T: Placed = Alert> {
+    memory: std::iter::Peekable<std::vec::IntoIter<T>>,
+    runs: Vec<(BufReader<File>, Option<T>)>,
+    heap: BinaryHeap<Reverse<(T::Key, usize)>>,
 }
 
-type Key = Order;
-
-fn key(alert: &Alert) -> Key {
-    alert.order()
-}
-
-impl Sorter {
+impl<T: Placed> Sorter<T> {
     /// Runs will lie in `folder`.
     #[must_use]
-    pub fn new(folder: &Path) -> Sorter {
+    pub fn new(folder: &Path) -> Sorter<T> {
         Sorter { folder: folder.to_owned(), run_alerts: RUN_ALERTS, buffer: Vec::new(), runs: Vec::new() }
     }
 
     /// Adds alerts.
-    pub fn add(&mut self, alerts: Vec<Alert>) -> io::Result<()> {
+    pub fn add(&mut self, alerts: Vec<T>) -> io::Result<()> {
         if self.buffer.len() + alerts.len() > self.buffer.capacity()
             && self.buffer.len() > self.run_alerts / 4
         {
@@ -56,7 +78,7 @@ impl Sorter {
     }
 
     fn spill(&mut self) -> io::Result<()> {
-        self.buffer.sort_unstable_by_key(key);
+        self.buffer.sort_unstable_by_key(T::key);
         let path = self.folder.join(format!(".run-{}-{}", std::process::id(), self.runs.len()));
         let file = File::options().read(true).write(true).create_new(true).open(&path)?;
         std::fs::remove_file(&path)?;
@@ -72,8 +94,8 @@ impl Sorter {
     }
 
     /// All that was added, in order.
-    pub fn finish(mut self) -> io::Result<Sorted> {
-        self.buffer.sort_unstable_by_key(key);
+    pub fn finish(mut self) -> io::Result<Sorted<T>> {
+        self.buffer.sort_unstable_by_key(T::key);
         let mut sorted =
             Sorted { memory: self.buffer.into_iter().peekable(), runs: Vec::new(), heap: BinaryHeap::new() };
         for file in self.runs {
@@ -90,25 +112,25 @@ fn ended(error: &bincode::ErrorKind) -> bool {
     matches!(error, bincode::ErrorKind::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof)
 }
 
-impl Sorted {
+impl<T: Placed> Sorted<T> {
     fn refill(&mut self, run: usize) -> io::Result<()> {
         let (file, head) = &mut self.runs[run];
-        *head = match bincode::deserialize_from::<_, Alert>(file) {
+        *head = match bincode::deserialize_from::<_, T>(file) {
             Ok(alert) => Some(alert),
             // A run ends where no alert begins.
             Err(error) if ended(&error) => None,
             Err(error) => return Err(io::Error::other(error)),
         };
         if let Some(alert) = head {
-            self.heap.push(Reverse((key(alert), run)));
+            self.heap.push(Reverse((alert.key(), run)));
         }
         Ok(())
     }
 
     /// The next alert in order.
-    pub fn pull(&mut self) -> io::Result<Option<Alert>> {
+    pub fn pull(&mut self) -> io::Result<Option<T>> {
         let Some(Reverse((least, run))) = self.heap.peek().copied() else { return Ok(self.memory.next()) };
-        if self.memory.peek().is_some_and(|alert| key(alert) <= least) {
+        if self.memory.peek().is_some_and(|alert| alert.key() <= least) {
             return Ok(self.memory.next());
         }
         self.heap.pop();
@@ -157,7 +179,7 @@ mod tests {
                 sorter.add(piece.to_vec()).unwrap();
             }
             let mut expected = all;
-            expected.sort_by_key(key);
+            expected.sort_by_key(Alert::order);
             let mut sorted = sorter.finish().unwrap();
             let mut found = Vec::new();
             while let Some(alert) = sorted.pull().unwrap() {

@@ -134,7 +134,7 @@ pub(crate) fn run(
                     input.send((Arc::new(alert.clone()), *diff));
                 }
             }
-            turns.send(Turn { epoch, settled: *settled, last: epoch + 1 == epochs });
+            turns.send(Turn { epoch, settled: *settled, acts: *settled, last: epoch + 1 == epochs });
             input.advance_to(epoch + 1);
             turns.advance_to(epoch + 1);
             while probe.less_than(&(epoch + 1)) {

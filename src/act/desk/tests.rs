@@ -190,6 +190,26 @@ fn what_stands_is_joined_and_the_last_holder_lets_go() {
 }
 
 #[test]
+fn who_says_that_it_is_later_than_it_is_undoes_nothing() {
+    let plan = shipped();
+    let dir = tempfile::tempdir().unwrap();
+    let mut desk = desk(&plan, dir.path(), certain());
+    let rule = |id: &str, tick, target: &str| {
+        plan.executed(&plan.incident(id, tick, "T1110", target), "credential-stuffing-block")
+    };
+    desk.undo_before = 1500;
+    let first = desk.handle(1, handed(vec![rule("a", 1000, "ip:203.0.113.1")]), 2000).unwrap();
+    // Acted early, one alert of the far future is an order as of then, and ends nothing.
+    let later = desk.handle(2, handed(vec![rule("b", 80_000, "ip:203.0.113.2")]), 81_001).unwrap();
+    assert!(lines(&first)[1].ends_with("succeeded") && lines(&later)[1].ends_with("succeeded"));
+    assert!(!lines(&later).iter().any(|line| line.ends_with("undone")), "{:?}", lines(&later));
+    desk.undo_before = 1000 + 14_401;
+    let ends = desk.handle(3, Handed::default(), 81_002).unwrap();
+    assert_eq!(lines(&ends).len(), 1, "{:?}", lines(&ends));
+    assert!(lines(&ends)[0].ends_with("deny ip:203.0.113.1 undone"), "{:?}", lines(&ends));
+}
+
+#[test]
 fn two_that_ask_in_one_second_call_once() {
     let plan = shipped();
     let dir = tempfile::tempdir().unwrap();

@@ -15,7 +15,7 @@ pub(super) fn explain(source: &Source, id: &str) -> Result<Said, Failure> {
     let lines = incident::decisions(all(reader.decisions(only()))?);
     let line = lines.last().ok_or_else(|| anyhow::anyhow!("decision {id} has no row"))?;
     let of = || Some(Only::incidents([line.incident_id]));
-    let weighed = incident::candidates_at(line.tick, all(reader.candidates(of()))?, names);
+    let weighed = incident::candidates_at((line.tick, line.epoch), all(reader.candidates(of()))?, names);
     let actions = incident::actions(all(reader.actions(only()))?);
     let mut told = vec![
         format!("Decision {id}: {} on incident {}", line.ruling.name(), line.incident_id),

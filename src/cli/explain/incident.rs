@@ -15,7 +15,7 @@ use crate::archive::{
 };
 use crate::cli::Failure;
 use crate::cli::report::group;
-use crate::record::{AlertId, DecisionId, Diff, IncidentId, IncidentState, Names, Sym, Tick};
+use crate::record::{AlertId, DecisionId, Diff, Epoch, IncidentId, IncidentState, Names, Sym, Tick};
 
 /// Everything that the archive says of one incident.
 pub(super) struct Story {
@@ -305,12 +305,16 @@ fn candidates(lines: Vec<CandidateLine>, names: &Names) -> Vec<CandidateLine> {
     standing
 }
 
-/// Candidates as they were last weighed at `tick` or before, best first.
-pub(super) fn candidates_at(tick: Tick, lines: Vec<CandidateLine>, names: &Names) -> Vec<CandidateLine> {
+/// Candidates as they were last weighed at a tick and epoch or before, best first.
+pub(super) fn candidates_at(
+    (tick, epoch): (Tick, Epoch),
+    lines: Vec<CandidateLine>,
+    names: &Names,
+) -> Vec<CandidateLine> {
     let mut last: BTreeMap<String, CandidateLine> = BTreeMap::new();
-    for line in lines.into_iter().filter(|line| line.diff > 0 && line.tick <= tick) {
+    for line in lines.into_iter().filter(|line| line.diff > 0 && line.tick <= tick && line.epoch <= epoch) {
         let slot = last.entry(names.get(line.playbook_id)).or_insert_with(|| line.clone());
-        if line.tick >= slot.tick {
+        if (line.tick, line.epoch) >= (slot.tick, slot.epoch) {
             *slot = line;
         }
     }

@@ -42,13 +42,13 @@ impl Tenants {
         })
     }
 
-    /// Takes what came beside alerts: incidents are taken apart as of what was settled before, in the order of their names,
+    /// Takes what came beside alerts: incidents are taken apart as of what was acted on before, in the order of their names,
     /// and then the lists change.
     pub(super) fn take(
         &mut self,
         beside: impl Iterator<Item = Beside>,
         waiting: &mut Waiting,
-        settled: Tick,
+        acted: Tick,
         now: &mut Now<'_>,
     ) {
         let (mut cuts, mut changes) = (Vec::new(), Vec::new());
@@ -62,7 +62,7 @@ impl Tenants {
         cuts.sort_unstable_by_key(|cut| cut.known.incident);
         for cut in cuts {
             let settings = now.settings;
-            self.of(cut.known.tenant, settings).revise(&cut, settled, now);
+            self.of(cut.known.tenant, settings).revise(&cut, acted, now);
         }
         self.list(&changes);
     }

@@ -9,7 +9,8 @@ use crate::archive::{Only, Reader, Rows};
 use crate::engine::journal::{word, worded};
 use crate::engine::log::Log;
 use crate::engine::reopen::Means;
-use crate::engine::revise::revision;
+use crate::engine::revise::{Past, Unmoved, revision};
+use crate::engine::unsettled::Unsettled;
 use crate::record::{Epoch, IncidentId, IncidentState, InputKind, Names, Unlink};
 
 /// What became of the word.
@@ -59,8 +60,13 @@ fn look(spoken: &Spoken<'_>, said: &Unlink) -> Result<String, AnswerError> {
     let incident = said.incident_id;
     let found = reader.incidents(Some(Only::incidents([incident])))?.next().transpose()?;
     let tenant = found.ok_or(AnswerError::NoIncident(incident))?.tenant;
-    let settled = spoken.log.committed()?.map_or(0, |(_, tick)| tick);
-    revision(&reader, said, Epoch::MAX, settled)?.map_err(|why| AnswerError::Unmoved { incident, why })?;
+    let acted = spoken.log.committed()?.map_or(0, |(_, tick)| tick);
+    let past = Past { reader: &reader, unsettled: &Unsettled::default(), epoch: Epoch::MAX, acted };
+    match revision(past, said)? {
+        // A run that goes on has what it acted on, and judges by itself.
+        Err(Unmoved::Unsettled) if !spoken.over => {}
+        looked => drop(looked.map_err(|why| AnswerError::Unmoved { incident, why })?),
+    }
     Ok(word(said, &spoken.names.get(tenant)))
 }
 

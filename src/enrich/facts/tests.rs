@@ -200,7 +200,7 @@ fn told(steps: &[Step], names: &Arc<Names>) -> Vec<Vec<(IncidentId, String)>> {
         for (epoch, (published, changes)) in (0..).zip(steps) {
             begins.lock().unwrap().push(Vec::new());
             let tick = i64::try_from(epoch).unwrap();
-            clock.send(Turn { epoch, settled: tick, last: false });
+            clock.send(Turn { epoch, settled: tick, acts: tick, last: false });
             for version in &published {
                 versions.send(incident(version, tick, &with));
             }
