@@ -62,7 +62,7 @@ impl ActiveHours {
 }
 
 /// What a site's surprises are measured by: how long it has been observed. Worked out once an hour.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Scale {
     first: Option<Tick>,
     hour: i64,
