@@ -95,6 +95,7 @@ fn of_day(hour: i64) -> usize {
 /// The alert that was looked at last.
 struct Last {
     hour: i64,
+    scale: Scale,
     entities: SmallVec<[Observable; 4]>,
     unusual: Unusual,
 }
@@ -124,13 +125,14 @@ impl Baselines {
     /// What is unusual about the next alert in order.
     pub fn alert(&mut self, alert: &Alert) -> Unusual {
         let hour = alert.tick.div_euclid(HOUR_S);
-        // What an hour's alerts say of the same entities is the same: the commonest case costs one comparison.
-        if let Some(last) =
-            self.last.as_ref().filter(|last| last.hour == hour && last.entities == alert.entities)
-        {
+        self.scale.reach(alert.tick);
+        // What an hour's alerts say of the same entities is the same: the commonest case costs one comparison. Hours of the
+        // clock and of the site's observation don't begin together.
+        let same =
+            |last: &&Last| (last.hour, last.scale) == (hour, self.scale) && last.entities == alert.entities;
+        if let Some(last) = self.last.as_ref().filter(same) {
             return last.unusual;
         }
-        self.scale.reach(alert.tick);
         if hour > self.hour {
             self.hour = hour;
             self.sweep();
@@ -167,7 +169,7 @@ impl Baselines {
                 && self.active(Subject::Host(host)) >= KNOWN;
         }
         self.mark(&users, &hosts);
-        self.last = Some(Last { hour, entities: alert.entities.clone(), unusual });
+        self.last = Some(Last { hour, scale: self.scale, entities: alert.entities.clone(), unusual });
         unusual
     }
 

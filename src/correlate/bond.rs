@@ -53,6 +53,8 @@ pub(super) struct Meeting {
     pub(super) mate: Option<Entity>,
     /// It was seen with another subject too: it connects.
     pub(super) connects: bool,
+    /// The network that an address lies in; public ones only.
+    pub(super) network: Option<Entity>,
     /// Hours with a surprising one.
     pub(super) novelty: ActiveHours,
     pub(super) last: Option<Pointer>,
@@ -76,7 +78,7 @@ pub(super) struct Bond {
     pub(super) strength: i32,
     /// What its surprising alerts are about.
     pub(super) subjects: FxHashSet<Entity>,
-    /// How many of them there are, by kind.
+    /// How many entities they name, by kind.
     pub(super) abouts: [u32; EntityKind::ALL.len()],
     /// Whether it is noted among the strong, by its subjects.
     pub(super) is_known_strong: bool,
@@ -98,9 +100,7 @@ pub(super) struct Bond {
 impl Bond {
     /// Notes that a surprising alert is about something; whether that is new.
     pub(super) fn is_about(&mut self, subject: Entity) -> bool {
-        let is_new = self.subjects.insert(subject);
-        self.abouts[subject.kind as usize] += u32::from(is_new);
-        is_new
+        self.subjects.insert(subject)
     }
 }
 
@@ -171,19 +171,19 @@ pub(super) fn raise(bond: &mut Bond, rule: Sym, surprise: i32) {
     }
 }
 
-/// Notes that a pair surprised at an entity or rule.
+/// Notes that a pair surprised at an entity or rule; whether it is the first one there in this hour.
 pub(super) fn meet(
     meeting: &mut Meeting,
     pointer: Pointer,
     pair: (Option<Entity>, Sym),
     settings: &LinkSettings,
-) {
+) -> bool {
     if meeting.last.is_none_or(|last| pointer.tick - last.tick > settings.entity_gap_s) {
         meeting.pairs.clear();
     }
     if meeting.pairs.len() <= settings.degree_max && !meeting.pairs.contains(&pair) {
         meeting.pairs.push(pair);
     }
-    meeting.novelty.mark(pointer.tick);
     meeting.last = Some(pointer);
+    meeting.novelty.mark(pointer.tick)
 }

@@ -72,7 +72,7 @@ pub fn cut(alerts: &[Arc<Alert>], links: &[Link], word: Unrelated<'_>) -> Result
     let dropped: Vec<usize> = (0..links.len()).filter(|at| named(&links[*at])).collect();
     let mut mended = Vec::new();
     if let Unrelated::Alert(id) = word {
-        mended.extend(dropped.iter().filter_map(|at| mend(&links[*at], id, alerts, &place)));
+        mended.extend(dropped.iter().filter_map(|at| mend(&links[*at], id, alerts, links, &place)));
     }
     let (mut before, mut after) = (Union::new(alerts.len()), Union::new(alerts.len()));
     let ends = |link: &Link| Some((*place.get(&link.alert_id)?, *place.get(&link.other_alert_id)?));
@@ -109,14 +109,25 @@ fn is_between(link: &Link, one: AlertId, other: AlertId) -> bool {
 }
 
 /// A later alert's link to the one that is taken out leads to the last before it that shares the same.
-fn mend(link: &Link, out: AlertId, alerts: &[Arc<Alert>], place: &BTreeMap<AlertId, usize>) -> Option<Link> {
+fn mend(
+    link: &Link,
+    out: AlertId,
+    alerts: &[Arc<Alert>],
+    links: &[Link],
+    place: &BTreeMap<AlertId, usize>,
+) -> Option<Link> {
     if link.other_alert_id != out || link.alert_id == out {
         return None;
     }
     let at = *place.get(&link.alert_id)?;
     let own = &alerts[at];
+    let names = |alert: &Alert, entity| alert.entities.iter().any(|observable| observable.entity == entity);
     let same = |other: &&Arc<Alert>| match (link.evidence, link.entity) {
-        (_, Some(entity)) => other.entities.iter().any(|observable| observable.entity == entity),
+        (_, Some(entity)) if names(own, entity) => names(other, entity),
+        // A network, which no alert names: one that another link by it leads to.
+        (_, Some(entity)) => links.iter().any(|link| {
+            link.entity == Some(entity) && [link.alert_id, link.other_alert_id].contains(&other.id)
+        }),
         ("session", None) => (other.subject(), other.rule) == (own.subject(), own.rule),
         (_, None) => false,
     };

@@ -2,8 +2,8 @@
 //!
 //! 1. Its *surprise* is the rarity, in hours, of the pair (s, r) before this hour; see [`super::rarity`].
 //! 2. It joins the incident of its own pair while that is fresh and no habit, so that a flood stays whole.
-//! 3. An entity that is *rare* in hours belongs to the incident that it was first seen in: an alert that names it joins that,
-//!    however common its own pair, for up to a day.
+//! 3. An entity that is *rare* in hours belongs to the incident that it was first seen in, as long as that goes on: an alert
+//!    that names it joins that, however common its own pair, for up to a day. So does the network of public addresses.
 //! 4. If it surprises, it also joins fresh incidents of surprising alerts: by the entities that it shares, by its rule on
 //!    another subject, and the site's latest where that is strong. If it surprises less, a strong one.
 //! 5. A surprising alert that joins none opens an incident; one that only names something rare opens one that is kept as
@@ -13,25 +13,32 @@
 //! Each join is weighed by its odds against chance; see [`candidates`]. What keeps incidents from percolating: the weight
 //! falls with the gap, with how often the entity, the rule or the site surprises, and with how many rare entities the
 //! incident has met; to merge two takes more than to join one; where alerts name what connects, sharing nothing speaks
-//! against a link by rule, site or campaign; an incident's age and span are bounded.
+//! against a link by rule, site, campaign, or a merge by the pair; an incident's age and span are bounded. And where most is
+//! rare, rarity says nothing (see [`super::base`]): a surprise opens nothing by itself then, and background sessions of rare
+//! pairs last as long as others.
 //!
 //! State: pairs and entities (see [`super::rarity`]), a pointer per entity and rule until the longest gap has passed, and
 //! what linking must know of each incident until it closes.
 
+use std::sync::Arc;
+
 use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 
-use super::bond::{Bond, Meeting, Onsets, Owner, Pair, Pointer, meet, raise};
+use super::base::{Base, Share};
+use super::bond::{Bond, Meeting, Onsets, Pair, Pointer, raise};
 use super::rarity::Scale;
-use super::shelf::{Place, Shelf};
+use super::shelf::Shelf;
 use crate::plan::link::LinkSettings;
-use crate::record::{Alert, AlertId, Entity, EntityKind, Finding, IncidentKind, Sym, Tick};
+use crate::record::{Alert, AlertId, Entity, EntityKind, Finding, IncidentKind, Names, Sym, Tick};
 use candidates::{Candidates, Connections};
 
 pub use super::bond::Number;
 pub use revise::Judged;
 mod campaign;
 mod candidates;
+mod meetings;
+mod network;
 mod revise;
 
 /// Why an alert joins.
@@ -69,6 +76,7 @@ pub struct Verdict {
 /// One tenant's linking.
 pub struct Links {
     settings: LinkSettings,
+    names: Arc<Names>,
     scale: Scale,
     pairs: Shelf<(Option<Entity>, Sym), Pair>,
     entities: Shelf<Entity, Meeting>,
@@ -78,6 +86,10 @@ pub struct Links {
     onsets: Onsets,
     /// Incidents that became strong.
     strongs: Onsets,
+    /// Of pairs in the hours that they were active in, how many were common.
+    usual: Share,
+    /// Of each kind of entity, how many surprise.
+    bases: [Base; EntityKind::ALL.len()],
     connections: Connections,
     bonds: FxHashMap<Number, Bond>,
     merged: FxHashMap<Number, Number>,
@@ -91,9 +103,10 @@ pub struct Links {
 impl Links {
     /// Nothing seen yet.
     #[must_use]
-    pub fn new(settings: LinkSettings) -> Self {
+    pub fn new(settings: LinkSettings, names: Arc<Names>) -> Self {
         Self {
             settings,
+            names,
             scale: Scale::default(),
             pairs: Shelf::default(),
             entities: Shelf::default(),
@@ -101,6 +114,8 @@ impl Links {
             latest: None,
             onsets: Onsets::default(),
             strongs: Onsets::default(),
+            usual: Share::default(),
+            bases: Default::default(),
             connections: Connections::default(),
             bonds: FxHashMap::default(),
             merged: FxHashMap::default(),
@@ -117,13 +132,17 @@ impl Links {
         let place = self.pairs.place((alert.subject(), alert.rule));
         let pair = self.pairs.at_mut(place);
         let (active, last) = (pair.hours.before(alert.tick), pair.last);
-        pair.hours.mark(alert.tick);
+        let is_new_hour = pair.hours.mark(alert.tick);
         let surprise = self.scale.surprise(active);
         // However long the site was watched: what comes hour after hour is no surprise any more.
         let is_common = active >= self.settings.background_common_hours;
+        if is_new_hour {
+            self.usual.count(is_common);
+        }
         let is_strong = surprise >= self.settings.surprise_strong && !is_common;
         let met = self.meet_all(alert);
-        let seen = Seen { surprise, is_strong, is_common, active, last };
+        let is_telling = !self.usual.is_exception();
+        let seen = Seen { surprise, is_strong, is_common, is_telling, active, last };
         let mut candidates = Candidates::default();
         self.find(alert, &seen, &met, &mut candidates);
         let mut verdict = Verdict::default();
@@ -222,48 +241,6 @@ impl Links {
         Some(number)
     }
 
-    /// Marks the alert's entities as seen, and says which are rare.
-    fn meet_all(&mut self, alert: &Alert) -> Met {
-        let mut met = Met::default();
-        let subject = alert.subject();
-        for entity in alert.entities.iter().map(|observable| observable.entity) {
-            if !self.settings.entities.contains(&entity.kind) || self.listed.contains(&entity) {
-                continue;
-            }
-            let place = self.entities.place(entity);
-            let meeting = self.entities.at_mut(place);
-            if meeting.seen.forgettable(alert.tick) {
-                (meeting.owner, meeting.mate, meeting.connects) = (None, subject, false);
-                meeting.since = alert.tick;
-            }
-            let before = meeting.seen.before(alert.tick);
-            meeting.seen.mark(alert.tick);
-            meeting.connects |= meeting.mate != subject;
-            met.connects |= meeting.connects;
-            if Some(entity) == subject {
-                met.subject_since = meeting.since;
-            }
-            met.entities.push((entity, place));
-            let owner = meeting.owner.filter(|owner| {
-                before - owner.before <= self.settings.habit_hours
-                    && Self::fresh(alert, &owner.pointer, self.settings.rare_gap_s)
-            });
-            let owner = owner.filter(|owner| self.resolve(owner.pointer.home).is_some());
-            let (weight, before) = match &owner {
-                Some(owner) => (owner.weight, owner.before),
-                None if self.scale.may_surprise(before, self.settings.entity_rare) => {
-                    (self.scale.surprise(before), before)
-                }
-                None => continue,
-            };
-            if owner.is_some() || weight >= self.settings.entity_rare {
-                let connects = self.entities.at(place).connects;
-                met.rare.push(Rare { entity, place, owner, weight, before, connects });
-            }
-        }
-        met
-    }
-
     /// Decides the alert's home.
     fn settle_home(
         &mut self,
@@ -275,10 +252,16 @@ impl Links {
     ) {
         verdict.succeeds = candidates.succeeds;
         let joins = self.choose(candidates, verdict);
+        let is_joined = !joins.is_empty();
         let is_rare = verdict.evidence.iter().any(|evidence| evidence.kind == "rare");
         if joins.is_empty() {
-            let kind = if seen.is_strong { IncidentKind::Linked } else { IncidentKind::Background };
-            match self.session(alert, seen).filter(|_| !seen.is_strong && !is_tight) {
+            // Where rarity tells nothing, a surprise is kept as background until another joins it.
+            if seen.is_strong {
+                self.onsets.count(alert.tick);
+            }
+            let is_story = seen.is_strong && seen.is_telling;
+            let kind = if is_story { IncidentKind::Linked } else { IncidentKind::Background };
+            match self.session(alert, seen).filter(|_| !is_story && !is_tight) {
                 Some(home) => verdict.home = home,
                 None => self.open(alert, kind, verdict),
             }
@@ -292,9 +275,9 @@ impl Links {
         bond.last = bond.last.max(alert.tick);
         bond.latest = alert.id;
         // The next hour will count this one: what it may take for common must still be open then.
-        bond.common = seen.active + 1.0 >= self.settings.background_common_hours;
+        bond.common = seen.active + 1.0 >= self.settings.background_common_hours || !seen.is_telling;
         bond.is_tight |= is_tight;
-        if is_rare || seen.is_strong {
+        if is_rare || seen.is_strong && (seen.is_telling || is_joined) {
             bond.kind = IncidentKind::Linked;
         }
         if seen.is_strong {
@@ -319,9 +302,6 @@ impl Links {
         verdict.home = self.next;
         verdict.opened = Some((verdict.home, kind));
         self.next += 1;
-        if kind == IncidentKind::Linked {
-            self.onsets.count(alert.tick);
-        }
         let bond = Bond {
             kind,
             start: alert.tick,
@@ -348,8 +328,11 @@ impl Links {
         let last = seen.last?;
         let home = self.resolve(last.home)?;
         let bond = self.bonds.get(&home).filter(|bond| bond.kind == IncidentKind::Background)?;
-        let gap =
-            if seen.is_common { self.settings.background_gap_s } else { self.settings.background_rare_gap_s };
+        let gap = if seen.is_common || !seen.is_telling {
+            self.settings.background_gap_s
+        } else {
+            self.settings.background_rare_gap_s
+        };
         (Self::fresh(alert, &last, gap) && alert.tick - bond.first <= self.settings.background_span_s)
             .then_some(home)
     }
@@ -367,6 +350,7 @@ impl Links {
             }
             bond.is_tight |= gone.is_tight;
             bond.met.iter_mut().zip(gone.met).for_each(|(met, more)| *met += more);
+            bond.abouts.iter_mut().zip(gone.abouts).for_each(|(abouts, more)| *abouts += more);
             bond.start = bond.start.min(gone.start);
             bond.first = bond.first.min(gone.first);
             if gone.last > bond.last {
@@ -394,31 +378,6 @@ impl Links {
         }
     }
 
-    /// Rare entities belong to the incident that named them first.
-    fn claim(&mut self, met: &Met, pointer: Pointer) {
-        for rare in &met.rare {
-            let before = self.entities.at(rare.place).owner;
-            let before = before.and_then(|owner| self.resolve(owner.pointer.home));
-            if before != Some(pointer.home)
-                && let Some(bond) = self.bonds.get_mut(&pointer.home)
-            {
-                bond.met[rare.entity.kind as usize] += 1;
-            }
-            let owner = Owner { pointer, weight: rare.weight, before: rare.before };
-            self.entities.at_mut(rare.place).owner = Some(owner);
-        }
-    }
-
-    /// A surprise is remembered at its entities, its rule and the site.
-    fn remember(&mut self, alert: &Alert, met: &Met, pointer: Pointer) {
-        let pair = (alert.subject(), alert.rule);
-        for (_, place) in &met.entities {
-            meet(self.entities.at_mut(*place), pointer, pair, &self.settings);
-        }
-        meet(self.rules.entry(alert.rule).or_default(), pointer, pair, &self.settings);
-        self.latest = Some(pointer);
-    }
-
     fn strong_home(&self, number: Number) -> bool {
         let bond = self.resolve(number).and_then(|home| self.bonds.get(&home));
         bond.is_some_and(|bond| bond.strength >= self.settings.strong)
@@ -435,30 +394,10 @@ struct Seen {
     surprise: i32,
     is_strong: bool,
     is_common: bool,
+    /// Most pairs are common: that one is not says something.
+    is_telling: bool,
     active: f64,
     last: Option<Pointer>,
-}
-
-/// The alert's entities of kinds that may link.
-#[derive(Default)]
-struct Met {
-    entities: SmallVec<[(Entity, Place); 4]>,
-    rare: SmallVec<[Rare; 1]>,
-    /// One of them was seen with another subject.
-    connects: bool,
-    /// When the subject was first seen.
-    subject_since: Tick,
-}
-
-/// A rare one.
-struct Rare {
-    entity: Entity,
-    place: Place,
-    /// Of an incident that goes on.
-    owner: Option<Owner>,
-    weight: i32,
-    before: f64,
-    connects: bool,
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ pub mod findings;
 pub mod example;
 pub mod rarity;
 pub mod baseline;
+mod base;
 pub mod bond;
 pub mod link;
 pub mod cut;

@@ -36,13 +36,21 @@ impl ActiveHours {
         }
     }
 
-    /// Marks the hour of `tick` as active.
-    pub fn mark(&mut self, tick: Tick) {
+    /// The day since 1970 of the last active hour.
+    #[must_use]
+    pub fn day(&self) -> i64 {
+        self.hour.div_euclid(24)
+    }
+
+    /// Marks the hour of `tick` as active; whether it was not before.
+    pub fn mark(&mut self, tick: Tick) -> bool {
         let hour = tick.div_euclid(HOUR_S);
-        if hour != self.hour {
+        let is_new = hour != self.hour;
+        if is_new {
             self.weight = self.before(tick) + 1.0;
             self.hour = hour;
         }
+        is_new
     }
 
     /// Whether forgetting it changes nothing that matters: see the header.
@@ -54,7 +62,7 @@ impl ActiveHours {
 }
 
 /// What a site's surprises are measured by: how long it has been observed. Worked out once an hour.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Scale {
     first: Option<Tick>,
     hour: i64,

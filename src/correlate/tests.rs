@@ -363,7 +363,7 @@ proptest! {
     #[test]
     fn tables_forget(count in 50usize..200) {
         let names = Arc::new(Names::default());
-        let mut links = super::link::Links::new(LinkSettings::default());
+        let mut links = super::link::Links::new(LinkSettings::default(), Arc::clone(&names));
         let steps: Vec<Step> = (0..count).map(|_| (30, 0, 0, None, 0)).collect();
         let mut last = 0;
         for (n, mut alert) in alerts(&steps, &names).into_iter().enumerate() {

@@ -41,7 +41,8 @@ pub struct LinkSettings {
     pub strong: i32,
     /// What a correlation's finding adds to that sum.
     pub correlation_weight: i32,
-    /// Distinct (subject, rule) pairs within the window beyond which an entity or rule no longer links surprising alerts.
+    /// Distinct (subject, rule) pairs within the window beyond which an entity or rule no longer links surprising alerts; and
+    /// entities of a kind that surprise within an hour beyond which it is a flood, in which one more says little.
     pub degree_max: usize,
     /// An alert continues the incident of its own pair for so long.
     pub pair_gap_s: Tick,
@@ -78,7 +79,7 @@ impl Default for LinkSettings {
             surprise_entity: 700,
             surprise_site: 950,
             entity_rare: 1_300,
-            habit_hours: 8.0,
+            habit_hours: 16.0,
             rare_weight: 800,
             rare_alone_weight: 1_300,
             entity_weight: 1_500,
@@ -86,7 +87,7 @@ impl Default for LinkSettings {
             site_weight: -200,
             campaign_weight: 0,
             session_weight: 300,
-            merge_weight: 800,
+            merge_weight: 500,
             strong: 12_000,
             correlation_weight: 3_000,
             degree_max: 32,

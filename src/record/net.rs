@@ -19,6 +19,10 @@ pub struct Net {
 const MAPPED: u8 = 96;
 /// Bits from one level of buckets to the next.
 const LEVEL: u8 = 8;
+/// Bits that neighbours share: sixteen IPv4 addresses are the least that providers assign to a customer as a rule, and of
+/// IPv6 a /64 is one network.
+const NEIGHBOURS_V4: u8 = 28;
+const NEIGHBOURS_V6: u8 = 64;
 
 impl Net {
     /// Reads `10.1.0.0/16`, `2001:db8::/32`, or an address alone; bits beyond the prefix may be set, and count nothing.
@@ -49,6 +53,18 @@ impl Net {
     #[must_use]
     pub fn of_address(text: &str) -> Option<Net> {
         Net::parse(text).filter(|net| net.length == 128)
+    }
+
+    /// The network that a public address shares with its neighbours, which are rented and used together; none of a private
+    /// one: within a site, neighbours are strangers.
+    #[must_use]
+    pub fn around(address: &str) -> Option<Net> {
+        match address.parse::<IpAddr>().ok()?.to_canonical() {
+            IpAddr::V4(v4) if v4.is_private() || v4.is_loopback() || v4.is_link_local() => None,
+            IpAddr::V6(v6) if v6.is_unique_local() || v6.is_loopback() || v6.is_unicast_link_local() => None,
+            IpAddr::V4(v4) => Some(Net::of(true, NEIGHBOURS_V4 + MAPPED, v4.to_ipv6_mapped())),
+            IpAddr::V6(v6) => Some(Net::of(false, NEIGHBOURS_V6, v6)),
+        }
     }
 
     /// Bits of its prefix, of 128: the longer one says more.
@@ -112,6 +128,23 @@ mod tests {
         }
         for text in ["", "10.0.0.0/33", "10.0.0.0/-1", "10.0.0/8", "::/129", "host:a", "10.0.0.0/8/8"] {
             assert_eq!(said(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn public_neighbours_share_a_network() {
+        for (address, network) in [
+            ("198.51.100.17", Some("198.51.100.16/28")),
+            ("198.51.100.31", Some("198.51.100.16/28")),
+            ("198.51.100.32", Some("198.51.100.32/28")),
+            ("::ffff:198.51.100.17", Some("198.51.100.16/28")),
+            ("2001:db8::1", Some("2001:db8::/64")),
+            ("10.1.2.3", None),
+            ("::ffff:10.1.2.3", None),
+            ("fe80::1", None),
+            ("198.51.100.16/28", None),
+        ] {
+            assert_eq!(Net::around(address).map(|net| net.to_string()).as_deref(), network, "{address}");
         }
     }
 }

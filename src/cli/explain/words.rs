@@ -91,6 +91,9 @@ pub(super) fn evidence(link: &LinkLine, names: &Names) -> String {
     let decades = f64::from(link.weight) / 1000.0;
     match (names.get(link.evidence).as_str(), entity) {
         ("session", _) => format!("the same rule about the same subject again (surprise {decades:.1})"),
+        ("rare", Some(network)) if network.starts_with("ip:") && network.contains('/') => {
+            format!("both from {network}, a network which is rare (odds against chance {decades:.1})")
+        }
         ("rare", Some(entity)) => {
             format!("both about {entity}, which is rare (odds against chance {decades:.1})")
         }

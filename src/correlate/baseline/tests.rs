@@ -118,6 +118,18 @@ proptest! {
 }
 
 #[test]
+fn what_is_remembered_of_an_hour_ends_with_the_observed_hour() {
+    let (names, mut baselines) = (Names::default(), Baselines::default());
+    let start = 1_767_700_000 / HOUR_S * HOUR_S + 1_800;
+    baselines.alert(&alert(&names, start, &[], &[]));
+    // The site is observed for 11 hours, then for 12, within one hour of the clock.
+    let [before, after] = [2_400, 3_900].map(|later| start + 11 * HOUR_S + later);
+    assert_eq!(before / HOUR_S, after / HOUR_S);
+    let rarity = [before, after].map(|tick| baselines.alert(&alert(&names, tick, &[1], &[1])).rarity);
+    assert!(rarity[0] < rarity[1], "{rarity:?}");
+}
+
+#[test]
 fn a_working_day_is_usual_and_a_night_is_not() {
     let (names, mut baselines) = (Names::default(), Baselines::default());
     let (day, hour) = (24 * HOUR_S, HOUR_S);

@@ -1,6 +1,7 @@
 //! A worker's tenants, each with the entities that never link for it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -23,7 +24,7 @@ impl Tenants {
     pub(super) fn of(&mut self, name: Sym, settings: &Settings) -> &mut Tenant {
         let listed = &self.listed;
         self.by_name.entry(name).or_insert_with(|| {
-            let mut links = Links::new(settings.link.clone());
+            let mut links = Links::new(settings.link.clone(), Arc::clone(&settings.names));
             if !listed.is_empty() {
                 links.list(own(listed, name));
             }

@@ -1,11 +1,14 @@
 //! Candidates: which incidents an alert may join, and by how much more than chance.
 //!
 //! The weight of a link is the log of the odds against chance, in thousandths of a decade: of an entity or a rule, its
-//! surprise (log of one over the share of hours in which it meets surprising alerts) and how much closer than an hour the two
-//! alerts lie; of the site, one over the number of incidents that open within the gap. From it is taken what joining needs, and
-//! the log of how many rare entities of that kind the incident has met, for so often could a stranger have met one. The
-//! best candidate is joined; another merges with it only where its weight bears the logs of how many entities of that kind
-//! each of the two has met or is about, and [`crate::plan::link::LinkSettings::merge_weight`].
+//! surprise (log of one over the share of hours in which it meets surprising alerts; in a flood, over the share of such
+//! entities that surprise now, if that is less) and how much closer than an hour the two alerts lie; of the site, one over the
+//! number of incidents that open within the gap. From it is taken what joining needs and, where a rare entity links, the log
+//! of how many of that kind the incident has met, for so often could a stranger have met one.
+//!
+//! Of all candidates the one is joined that pulls most: the nearer one, about fewer things. Another merges with it only where
+//! its weight bears the logs of how many entities of that kind each of the two has met or is about, and
+//! [`crate::plan::link::LinkSettings::merge_weight`].
 //!
 //! State: how many surprising alerts named something that connects subjects.
 
@@ -13,19 +16,23 @@ use smallvec::SmallVec;
 
 use super::super::bond::{Bond, Meeting, Number, Pointer};
 use super::super::rarity::HOUR_S;
-use super::{Evidence, Links, Met, Seen, Verdict};
+use super::meetings::Met;
+use super::{Evidence, Links, Seen, Verdict};
 use crate::flow::decade::log10_milli;
 use crate::record::{Alert, Entity, IncidentKind, Tick};
 
-/// Closer than this is no closer: of surprising alerts, and of a rare entity's.
+/// Closer than this is no closer: of surprising alerts, of a rare entity's, and for which of two is the nearer.
 const GAP_LEAST_S: Tick = 300;
 const RARE_GAP_LEAST_S: Tick = 1_800;
+const NEAR_LEAST_S: Tick = 60;
 
 /// An incident that an alert may join.
 struct Candidate {
     home: Number,
     /// What the weight leaves over.
     net: i32,
+    /// Which of two it is: what is nearer, and about fewer things.
+    pull: i32,
     evidence: Evidence,
 }
 
@@ -46,6 +53,8 @@ struct Clue {
     weight: i32,
     /// What its weight leaves over.
     net: i32,
+    /// Up to which gap that counts the nearness.
+    least_s: Tick,
 }
 
 /// Of surprising alerts lately, how many named nothing that was seen with another subject, and how many did.
@@ -78,16 +87,24 @@ impl Links {
         if let Some(last) = seen.last.filter(|_| !seen.is_common)
             && Self::fresh(alert, &last, settings.pair_gap_s)
         {
-            // Going on is always right; whether it may merge what goes on with others depends on how common that is.
-            let net = (seen.surprise - settings.session_weight).max(0);
-            let clue = Clue { kind: "session", entity: None, weight: seen.surprise, net };
+            // Going on is always right; whether it may merge what goes on with others depends on how common that is, and on
+            // whether the alert names what leads elsewhere.
+            let net = (seen.surprise - settings.session_weight - self.connections.silence()).max(0);
+            let clue = Clue {
+                kind: "session",
+                entity: None,
+                weight: seen.surprise,
+                net,
+                least_s: settings.pair_gap_s,
+            };
             self.consider(alert, &last, clue, found);
         }
         for rare in &met.rare {
             let Some(owner) = rare.owner else { continue };
             let weight = rare.weight + nearness(alert.tick - owner.pointer.tick, RARE_GAP_LEAST_S);
             let bar = if rare.connects { settings.rare_weight } else { settings.rare_alone_weight };
-            let clue = Clue { kind: "rare", entity: Some(rare.entity), weight, net: weight - bar };
+            let (entity, net) = (Some(rare.entity), weight - bar);
+            let clue = Clue { kind: "rare", entity, weight, net, least_s: RARE_GAP_LEAST_S };
             self.consider(alert, &owner.pointer, clue, found);
         }
         if seen.is_strong {
@@ -99,16 +116,17 @@ impl Links {
 
     fn find_strong(&self, alert: &Alert, surprise: i32, met: &Met, found: &mut Candidates) {
         let settings = &self.settings;
-        let weigh = |meeting: &Meeting, gap_s: Tick| {
+        let weigh = |meeting: &Meeting, gap_s: Tick, most: i32| {
             let last = meeting.last.filter(|last| Self::fresh(alert, last, gap_s))?;
             let surprise = self.scale.surprise(meeting.novelty.before(alert.tick));
-            let weight = surprise + nearness(alert.tick - last.tick, GAP_LEAST_S);
+            let weight = surprise.min(most) + nearness(alert.tick - last.tick, GAP_LEAST_S);
             (meeting.pairs.len() <= settings.degree_max).then_some((last, weight))
         };
         for (entity, place) in met.entities.iter().copied() {
-            if let Some((last, weight)) = weigh(self.entities.at(place), settings.entity_gap_s) {
-                let net = weight - settings.entity_weight;
-                let clue = Clue { kind: "entity", entity: Some(entity), weight: surprise, net };
+            let most = self.bases[entity.kind as usize].most(alert.tick, settings.degree_max);
+            if let Some((last, weight)) = weigh(self.entities.at(place), settings.entity_gap_s, most) {
+                let (entity, net) = (Some(entity), weight - settings.entity_weight);
+                let clue = Clue { kind: "entity", entity, weight: surprise, net, least_s: GAP_LEAST_S };
                 self.consider(alert, &last, clue, found);
             }
         }
@@ -116,9 +134,10 @@ impl Links {
             return;
         }
         let rule = self.rules.get(&alert.rule);
-        if let Some((last, weight)) = rule.and_then(|rule| weigh(rule, settings.rule_gap_s)) {
+        if let Some((last, weight)) = rule.and_then(|rule| weigh(rule, settings.rule_gap_s, i32::MAX)) {
             let net = weight - settings.rule_weight - self.connections.silence();
-            self.consider(alert, &last, Clue { kind: "rule", entity: None, weight: surprise, net }, found);
+            let clue = Clue { kind: "rule", entity: None, weight: surprise, net, least_s: GAP_LEAST_S };
+            self.consider(alert, &last, clue, found);
         }
         self.find_site(alert, surprise, settings.site_gap_s, found);
     }
@@ -128,7 +147,8 @@ impl Links {
         if surprise >= self.settings.surprise_entity {
             for (entity, place) in met.entities.iter().copied() {
                 if let Some(last) = self.entities.at(place).last
-                    && self.strong_home(last.home)
+                    && let Some(home) = self.resolve(last.home)
+                    && self.strong_home(home)
                     && !self.bars(last.home, entity)
                     && Self::fresh(alert, &last, gap)
                 {
@@ -138,7 +158,7 @@ impl Links {
                         kind: "entity",
                         weight: surprise,
                     };
-                    return self.accept(alert, &last, evidence, 0, found);
+                    return self.accept(alert, Candidate { home, net: 0, pull: 0, evidence }, found);
                 }
             }
         }
@@ -162,54 +182,66 @@ impl Links {
             let observed_s = self.scale.observed_s(alert.tick);
             let weight = self.onsets.weight(alert.tick - last.tick, observed_s, alert.tick);
             let net = weight - self.settings.site_weight - self.connections.silence();
-            self.consider(alert, &last, Clue { kind: "site", entity: None, weight: surprise, net }, found);
+            let clue = Clue { kind: "site", entity: None, weight: surprise, net, least_s: NEAR_LEAST_S };
+            self.consider(alert, &last, clue, found);
         }
     }
 
     /// Notes a candidate, if its weight is enough for all that the incident has met.
     fn consider(&self, alert: &Alert, last: &Pointer, clue: Clue, found: &mut Candidates) {
-        let Some(bond) = self.resolve(last.home).and_then(|home| self.bonds.get(&home)) else { return };
-        let net = clue.net - chances(bond, clue.entity);
+        let Some(home) = self.resolve(last.home) else { return };
+        let Some(bond) = self.bonds.get(&home) else { return };
+        let Clue { kind, entity, weight, .. } = clue;
+        let net = clue.net - chances(bond, kind, entity);
         if net >= 0 {
-            let Clue { kind, entity, weight, .. } = clue;
-            self.accept(alert, last, Evidence { other: last.alert, entity, kind, weight }, net, found);
+            let gap_s = alert.tick - last.tick;
+            let nearer = nearness(gap_s, NEAR_LEAST_S) - nearness(gap_s, clue.least_s);
+            let pull = clue.net + nearer - crowd(bond, entity);
+            let evidence = Evidence { other: last.alert, entity, kind, weight };
+            self.accept(alert, Candidate { home, net, pull, evidence }, found);
         }
     }
 
     /// Notes a candidate, or the incident that would have been one but for its age.
-    fn accept(&self, alert: &Alert, last: &Pointer, evidence: Evidence, net: i32, found: &mut Candidates) {
-        let Some(home) = self.resolve(last.home) else { return };
-        // A background session is only joined by what is rare.
-        let is_open = |bond: &&Bond| bond.kind == IncidentKind::Linked || evidence.kind == "rare";
+    fn accept(&self, alert: &Alert, new: Candidate, found: &mut Candidates) {
+        let (home, evidence) = (new.home, &new.evidence);
+        let is_rare = evidence.kind == "rare";
+        // A background session is only joined by what is rare, and where surprises open nothing else.
+        let is_open =
+            |bond: &&Bond| bond.kind == IncidentKind::Linked || is_rare || self.usual.is_exception();
         let Some(bond) = self.bonds.get(&home).filter(is_open) else { return };
         let parted = found.found.iter().any(|other| self.apart(home, other.home));
         if parted || evidence.entity.is_some_and(|entity| bond.bars(entity)) {
             return;
         }
         // What is rare is as rare days later: slow attackers are bound by the span alone.
-        let is_old = alert.tick - bond.start > self.settings.age_max_s && evidence.kind != "rare";
+        let is_old = alert.tick - bond.start > self.settings.age_max_s && !is_rare;
         if is_old || alert.tick - bond.first > self.settings.span_max_s {
             found.succeeds = found.succeeds.or(Some(home));
             return;
         }
         match found.found.iter_mut().find(|candidate| candidate.home == home) {
-            Some(candidate) if candidate.net < net => (candidate.net, candidate.evidence) = (net, evidence),
-            Some(_) => {}
-            None => found.found.push(Candidate { home, net, evidence }),
+            Some(known) => {
+                known.pull = known.pull.max(new.pull);
+                if known.net < new.net {
+                    (known.net, known.evidence) = (new.net, new.evidence);
+                }
+            }
+            None => found.found.push(new),
         }
     }
 
     /// The best candidate, and those that belong to it beyond doubt.
     pub(super) fn choose(&self, candidates: Candidates, verdict: &mut Verdict) -> SmallVec<[Number; 2]> {
         let found = candidates.found;
-        let best = found.iter().max_by_key(|one| (one.net, std::cmp::Reverse(one.home))).map(|one| one.home);
+        let best = found.iter().max_by_key(|one| (one.pull, std::cmp::Reverse(one.home))).map(|one| one.home);
         let bond = best.and_then(|best| self.bonds.get(&best));
         let mut joins = SmallVec::new();
         for one in found {
             // Two that are about many things share some of them by chance: each counts what both are about.
             let crowd = |bond: Option<&Bond>| bond.map_or(0, |bond| crowd(bond, one.evidence.entity));
             let other = self.bonds.get(&one.home);
-            let told = other.map_or(0, |bond| chances(bond, one.evidence.entity));
+            let told = other.map_or(0, |bond| chances(bond, one.evidence.kind, one.evidence.entity));
             let net = one.net + told - crowd(other) - crowd(bond);
             if Some(one.home) == best || net >= self.settings.merge_weight {
                 joins.push(one.home);
@@ -226,7 +258,8 @@ fn nearness(gap_s: Tick, least_s: Tick) -> i32 {
 }
 
 /// How many rare entities of that kind an incident has met: chances for a stranger to have one of them.
-fn chances(bond: &Bond, entity: Option<Entity>) -> i32 {
+fn chances(bond: &Bond, kind: &str, entity: Option<Entity>) -> i32 {
+    let entity = entity.filter(|_| kind == "rare");
     entity.map_or(0, |entity| log10_milli(f64::from(bond.met[entity.kind as usize].max(1))))
 }
 

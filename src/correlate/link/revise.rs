@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 
 use super::super::bond::{Bond, Number, Parted, Pointer, raise};
 use super::super::revision::{Part, Revision};
-use super::Links;
+use super::{Links, network};
 use crate::record::{Alert, AlertId, Entity, EntityKind, IncidentKind, Sym, Tick};
 
 /// What linking says of a part.
@@ -66,13 +66,13 @@ impl Links {
             rules: SmallVec::new(),
             strength: 0,
             subjects: FxHashSet::default(),
-            abouts: [0; EntityKind::ALL.len()],
             is_known_strong: false,
             near: SmallVec::new(),
             wanted_until: old.map_or(Tick::MIN, |old| old.wanted_until),
             common: old.is_some_and(|old| old.common),
             is_tight: old.is_some_and(|old| old.is_tight),
             // Of the whole: rather too many than too few.
+            abouts: old.map_or([0; EntityKind::ALL.len()], |old| old.abouts),
             met: old.map_or([0; EntityKind::ALL.len()], |old| old.met),
             parted: None,
         };
@@ -141,11 +141,12 @@ impl Links {
             }
         };
         self.pairs.each_mut(|_, pair| pair.last.iter_mut().for_each(turn));
+        let names = &self.names;
         self.entities.each_mut(|entity, meeting| {
-            let names = |alert: &Alert| alert.entities.iter().any(|it| it.entity == *entity);
-            replace(&mut meeting.last, &names);
+            let is_named = |alert: &Alert| network::is_named(*entity, alert, names);
+            replace(&mut meeting.last, &is_named);
             let mut owned = meeting.owner.map(|owner| owner.pointer);
-            replace(&mut owned, &names);
+            replace(&mut owned, &is_named);
             if let Some((owner, pointer)) = meeting.owner.as_mut().zip(owned) {
                 owner.pointer = pointer;
             }

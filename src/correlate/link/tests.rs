@@ -1,7 +1,7 @@
 //! Campaigns by definition: what the index of strong incidents finds is all that a search through them would, whatever is
 //! listed meanwhile; and what is listed joins nothing. Links by
 //! definition: what they say two alerts share, both have. And what attackers and administrators do to linking: slow steps,
-//! floods of decoys, new hosts.
+//! floods of decoys, new hosts. And what is where all is new.
 
 use proptest::prelude::*;
 
@@ -59,8 +59,8 @@ proptest! {
         steps in prop::collection::vec((0i64..40_000, 0u8..6, 0u8..12), 1..150),
         strong in 1_000i32..6_000,
     ) {
-        let names = Names::default();
-        let mut links = Links::new(LinkSettings { strong, ..LinkSettings::default() });
+        let names = Arc::new(Names::default());
+        let mut links = Links::new(LinkSettings { strong, ..LinkSettings::default() }, Arc::clone(&names));
         let mut tick = 1_700_000_000;
         let mut listed: FxHashSet<Entity> = FxHashSet::default();
         for (n, (gap, host, rule)) in (0..).zip(steps) {
@@ -97,14 +97,14 @@ proptest! {
     fn links_say_what_is_so(
         steps in prop::collection::vec((0i64..20_000, 0u8..5, 0u8..8, 0u16..40), 1..200),
     ) {
-        let names = Names::default();
+        let names = Arc::new(Names::default());
         let settings = LinkSettings::default();
-        let mut links = Links::new(settings.clone());
+        let mut links = Links::new(settings.clone(), Arc::clone(&names));
         let mut past: Vec<Alert> = Vec::new();
         let mut tick = 1_700_000_000;
         for (n, (gap, host, rule, ip)) in (0..).zip(steps) {
             tick += if gap % 3 == 0 { gap } else { gap % 600 };
-            let entities = [format!("host:h{host}"), format!("ip:{ip}")];
+            let entities = [format!("host:h{host}"), format!("ip:198.51.100.{ip}")];
             let texts: Vec<&str> = entities.iter().map(String::as_str).collect();
             let alert = told(n, tick, &format!("r{rule}"), &texts, &names);
             let verdict = links.alert(&alert, None);
@@ -112,7 +112,7 @@ proptest! {
                 let other = past.iter().find(|other| other.id == evidence.other);
                 let other = other.expect("a link leads to an alert before");
                 let Some(entity) = evidence.entity.filter(|_| evidence.kind != "campaign") else { continue };
-                let has = |alert: &Alert| alert.entities.iter().any(|it| it.entity == entity);
+                let has = |alert: &Alert| network::is_named(entity, alert, &names);
                 prop_assert!(has(&alert) && has(other), "{evidence:?}");
                 let gap_s = if evidence.kind == "rare" { settings.rare_gap_s } else { settings.entity_gap_s };
                 prop_assert!(alert.tick - other.tick <= gap_s + 1);
@@ -137,7 +137,7 @@ proptest! {
 
 /// A site told alert by alert. `usual` is what happens every hour on its hosts.
 struct Site {
-    names: Names,
+    names: Arc<Names>,
     links: Links,
     n: u64,
     homes: Vec<(Number, String)>,
@@ -149,9 +149,10 @@ const START: Tick = 1_700_000_000 / 3600 * 3600;
 
 impl Site {
     fn new() -> Site {
+        let names = Arc::new(Names::default());
         Site {
-            names: Names::default(),
-            links: Links::new(LinkSettings::default()),
+            links: Links::new(LinkSettings::default(), Arc::clone(&names)),
+            names,
             n: 0,
             homes: Vec::new(),
             connects: false,
@@ -236,29 +237,89 @@ fn slow_steps_stay_together() {
     assert!(most.0 * 10 >= steps * 9 && most.1 == 0, "{:?} of {steps}", site.of("slow"));
 }
 
-#[test]
-fn decoys_neither_glue_nor_swallow() {
+/// Decoys from one address, `each` minute so many.
+#[derive(Clone, Copy)]
+struct Decoys {
+    /// On as many hosts, the attacked ones among them or not.
+    hosts: u16,
+    everywhere: bool,
+    /// By so many rules.
+    rules: u16,
+    each: u16,
+    /// So many minutes before the attacks.
+    ahead: u16,
+}
+
+/// Where the alerts of two attacks by two tools are, while decoys are let off.
+fn attacks_among(decoys: Decoys) -> [Vec<(usize, usize)>; 2] {
     let mut site = Site { connects: true, ..Site::new() };
     for hour in 0..72 {
-        site.usual(START + hour * 3600, 40);
+        site.usual(START + hour * 3600, usize::from(decoys.hosts));
     }
-    let now = START + 72 * 3600;
-    // Two attacks by two tools, and meanwhile a flood of new rules from one address on all other hosts.
-    for step in 0..30 {
-        let at = now + step * 60;
+    for step in 0..30 + decoys.ahead {
+        let at = START + 72 * 3600 + Tick::from(step) * 60;
         for (story, host, after) in [("one", 3, 0), ("two", 17, 1)] {
             let (host, tool) = (format!("host:h{host}"), format!("hash:{story}"));
-            site.tell(story, at + after, &format!("{story} {}", step / 3), &[&host, &tool]);
+            if let Some(attack) = step.checked_sub(decoys.ahead) {
+                site.tell(story, at + after, &format!("{story} {}", attack / 3), &[&host, &tool]);
+            }
         }
-        for decoy in 0..20 {
-            let host = (step * 20 + decoy) % 40;
-            if host != 3 && host != 17 {
-                let (host, rule) = (format!("host:h{host}"), format!("decoy {}", decoy % 5));
-                site.tell("decoy", at + 2 + decoy, &rule, &[&host, "ip:198.51.100.7"]);
+        for decoy in 0..decoys.each {
+            let host = (step * decoys.each + decoy) % decoys.hosts;
+            if decoys.everywhere || host != 3 && host != 17 {
+                let (host, rule) = (format!("host:h{host}"), format!("decoy {}", decoy % decoys.rules));
+                site.tell("decoy", at + 2 + Tick::from(decoy), &rule, &[&host, "ip:198.51.100.7"]);
             }
         }
     }
-    assert_eq!((site.of("one"), site.of("two")), (vec![(30, 0)], vec![(30, 0)]));
+    [site.of("one"), site.of("two")]
+}
+
+#[test]
+fn decoys_neither_glue_nor_swallow() {
+    let decoys = Decoys { hosts: 40, everywhere: false, rules: 5, each: 20, ahead: 0 };
+    assert_eq!(attacks_among(decoys), [[(30, 0)], [(30, 0)]]);
+}
+
+#[test]
+fn a_flood_on_the_attacked_hosts_themselves_glues_nothing() {
+    for (rules, each, ahead) in [(5, 20, 5), (1, 10, 15)] {
+        let decoys = Decoys { hosts: 60, everywhere: true, rules, each, ahead };
+        assert_eq!(attacks_among(decoys), [[(30, 0)], [(30, 0)]], "{rules} {each} {ahead}");
+    }
+}
+
+#[test]
+fn neighbouring_addresses_are_one_hand() {
+    let mut site = Site::new();
+    for hour in 0..48 {
+        site.usual(START + hour * 3600, 60);
+    }
+    // Passwords tried from four addresses in turn, each at other users' hosts, by a rule that is raised every hour.
+    for step in 0..40 {
+        let (host, ip) = (format!("host:h{step}"), format!("ip:198.51.100.{}", 16 + step % 4));
+        site.tell("spray", START + 48 * 3600 + step * 30, "usual 1", &[&host, &ip]);
+    }
+    assert_eq!(site.of("spray"), [(40, 0)]);
+}
+
+#[test]
+fn where_all_is_new_nothing_is_a_story() {
+    let mut site = Site::new();
+    let (alerts, mut chance) = (6_000, 1u64);
+    // Pairs by chance, most of them once or twice in the day.
+    for n in 0..alerts {
+        chance = chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let (host, rule) = ((chance >> 33) % 60, (chance >> 45) % 60);
+        site.tell("-", START + n * 14, &format!("rule {rule}"), &[&format!("host:h{host}")]);
+    }
+    let mut homes: Vec<Number> = site.homes.iter().map(|(home, _)| *home).collect();
+    homes.sort_unstable();
+    homes.dedup();
+    // About one for each pair, and those of the first hours, when that is not known yet.
+    assert!(homes.len() < 4_500, "{} of {alerts}", homes.len());
+    let linked = site.links.bonds.values().filter(|bond| bond.kind == IncidentKind::Linked).count();
+    assert!(linked * 20 < homes.len(), "{linked} of {}", homes.len());
 }
 
 #[test]

@@ -1,0 +1,132 @@
+//! Meetings: the entities that an alert names, which of them are rare and whose, and what is remembered of them.
+//!
+//! State: see [`super`].
+
+use smallvec::SmallVec;
+
+use super::super::bond::{Owner, Pointer, meet};
+use super::super::shelf::Place;
+use super::{Links, Number, network};
+use crate::record::{Alert, Entity, Tick};
+
+/// The alert's entities of kinds that may link.
+#[derive(Default)]
+pub(super) struct Met {
+    pub(super) entities: SmallVec<[(Entity, Place); 4]>,
+    pub(super) rare: SmallVec<[Rare; 1]>,
+    /// One of them was seen with another subject.
+    pub(super) connects: bool,
+    /// When the subject was first seen.
+    pub(super) subject_since: Tick,
+}
+
+/// A rare one.
+pub(super) struct Rare {
+    pub(super) entity: Entity,
+    pub(super) place: Place,
+    /// Of an incident that goes on.
+    pub(super) owner: Option<Owner>,
+    pub(super) weight: i32,
+    pub(super) before: f64,
+    pub(super) connects: bool,
+}
+
+impl Links {
+    /// Marks the alert's entities as seen, and the networks of its addresses, and says which are rare.
+    pub(super) fn meet_all(&mut self, alert: &Alert) -> Met {
+        let mut met = Met::default();
+        let mut networks: SmallVec<[Entity; 2]> = SmallVec::new();
+        for entity in alert.entities.iter().map(|observable| observable.entity) {
+            if !self.settings.entities.contains(&entity.kind) || self.listed.contains(&entity) {
+                continue;
+            }
+            let place = self.entities.place(entity);
+            self.bases[entity.kind as usize].see(self.entities.at(place).seen.day(), alert.tick);
+            self.meet((entity, place), alert, &mut met);
+            let meeting = self.entities.at(place);
+            if Some(entity) == alert.subject() {
+                met.subject_since = meeting.since;
+            }
+            met.entities.push((entity, place));
+            networks.extend(meeting.network.filter(|network| !networks.contains(network)));
+        }
+        networks.retain(|network| !self.listed.contains(network));
+        for network in networks {
+            let place = self.entities.place(network);
+            self.meet((network, place), alert, &mut met);
+        }
+        met
+    }
+
+    /// Marks an entity or a network as seen.
+    fn meet(&mut self, (entity, place): (Entity, Place), alert: &Alert, met: &mut Met) {
+        let subject = alert.subject();
+        let meeting = self.entities.at_mut(place);
+        if meeting.seen.forgettable(alert.tick) {
+            (meeting.owner, meeting.mate, meeting.connects) = (None, subject, false);
+            meeting.since = alert.tick;
+            meeting.network = network::of(entity, &self.names);
+        }
+        let before = meeting.seen.before(alert.tick);
+        meeting.seen.mark(alert.tick);
+        meeting.connects |= meeting.mate != subject;
+        let connects = meeting.connects;
+        met.connects |= connects;
+        let owner = meeting.owner.filter(|owner| {
+            before - owner.before <= self.settings.habit_hours
+                && Self::fresh(alert, &owner.pointer, self.settings.rare_gap_s)
+        });
+        let owner = owner.filter(|owner| self.resolve(owner.pointer.home).is_some());
+        let (weight, before) = match &owner {
+            Some(owner) => (owner.weight, owner.before),
+            None if self.scale.may_surprise(before, self.settings.entity_rare) => {
+                (self.scale.surprise(before), before)
+            }
+            None => return,
+        };
+        if owner.is_some() || weight >= self.settings.entity_rare {
+            met.rare.push(Rare { entity, place, owner, weight, before, connects });
+        }
+    }
+
+    /// Rare entities belong to the incident that named them first.
+    pub(super) fn claim(&mut self, met: &Met, pointer: Pointer) {
+        for rare in &met.rare {
+            let before = self.entities.at(rare.place).owner;
+            let before = before.and_then(|owner| self.resolve(owner.pointer.home));
+            let goes_on = |home: &Number| {
+                let bond = self.bonds.get(home);
+                bond.is_some_and(|bond| pointer.tick - bond.first <= self.settings.span_max_s)
+            };
+            // One that another incident brought stays that one's, wherever this alert belongs.
+            if rare.owner.is_some() && before.filter(goes_on).is_some_and(|home| home != pointer.home) {
+                continue;
+            }
+            if before != Some(pointer.home)
+                && let Some(bond) = self.bonds.get_mut(&pointer.home)
+            {
+                bond.met[rare.entity.kind as usize] += 1;
+            }
+            let owner = Owner { pointer, weight: rare.weight, before: rare.before };
+            self.entities.at_mut(rare.place).owner = Some(owner);
+        }
+    }
+
+    /// A surprise is remembered at its entities, its rule and the site.
+    pub(super) fn remember(&mut self, alert: &Alert, met: &Met, pointer: Pointer) {
+        let pair = (alert.subject(), alert.rule);
+        for (entity, place) in &met.entities {
+            let before = self.entities.at(*place).last.and_then(|last| self.resolve(last.home));
+            if before != Some(pointer.home)
+                && let Some(bond) = self.bonds.get_mut(&pointer.home)
+            {
+                bond.abouts[entity.kind as usize] += 1;
+            }
+            if meet(self.entities.at_mut(*place), pointer, pair, &self.settings) {
+                self.bases[entity.kind as usize].surprise(pointer.tick);
+            }
+        }
+        meet(self.rules.entry(alert.rule).or_default(), pointer, pair, &self.settings);
+        self.latest = Some(pointer);
+    }
+}
