@@ -182,7 +182,7 @@ fn connect(all: &[Linkable]) -> (usize, usize) {
             graph.add(one.clone());
         }
         let settled = all.last().map_or(0, |one| one.order.tick) - LATENESS_S;
-        graph.turn(Turn { epoch: 0, settled, last: false }, |one, _| said += one.ids.len());
+        graph.turn(Turn { epoch: 0, settled, acts: settled, last: false }, |one, _| said += one.ids.len());
         most = most.max(graph.bytes());
     }
     (said, most)
@@ -218,7 +218,8 @@ fn flow(alerts: &[Arc<Alert>], rules: &Arc<[Compiled]>, names: &Arc<Names>) {
             for alert in alerts {
                 input.send((Arc::clone(alert), 1));
             }
-            turns.send(Turn { epoch, settled: clock - LATENESS_S, last: false });
+            let settled = clock - LATENESS_S;
+            turns.send(Turn { epoch, settled, acts: settled, last: false });
             input.advance_to(epoch + 1);
             turns.advance_to(epoch + 1);
             while probe.less_than(&(epoch + 1)) {

@@ -1,6 +1,8 @@
 //! What the replayed tail costs: a sliding count per key, records 0, 2 and 20 % late by up to a minute, in epochs of
 //! 10,000 and of 100, emitted at once and settled as the clock goes on; beside it the linking of the same records.
 
+use std::sync::Arc;
+
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use quell::correlate::link::Links;
 use quell::correlate::tally::Count;
@@ -110,7 +112,7 @@ fn tail(c: &mut Criterion) {
 }
 
 fn link(c: &mut Criterion) {
-    let names = Names::default();
+    let names = Arc::new(Names::default());
     let alerts: Vec<Alert> = records(0)
         .into_iter()
         .map(|(key, order)| {
@@ -140,7 +142,7 @@ fn link(c: &mut Criterion) {
     group.throughput(Throughput::Elements(RECORDS)).sample_size(10);
     group.bench_function("alerts", |b| {
         b.iter(|| {
-            let mut links = Links::new(LinkSettings::default());
+            let mut links = Links::new(LinkSettings::default(), Arc::clone(&names));
             alerts.iter().map(|alert| links.alert(alert, None).home).max()
         });
     });

@@ -14,7 +14,7 @@ use quell::record::Names;
 use serde_json::Value;
 
 /// The contract's columns, with the type that a reader must see.
-const CONTRACT: [(&str, &str); 14] = [
+const CONTRACT: [(&str, &str); 15] = [
     (
         "alerts",
         "alert_id:string time:time source:string position:int64 product:string rule:string severity_id:int32 \
@@ -61,6 +61,7 @@ const CONTRACT: [(&str, &str); 14] = [
         "tick:int64 source:string partition:int64 from:int64 to:int64 plan_hash:string model_version:string",
     ),
     ("inputs", "kind:string body:string"),
+    ("observed", "source:string entity:string records:int64 first_seen_time:time last_seen_time:time"),
 ];
 
 #[test]

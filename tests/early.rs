@@ -150,11 +150,11 @@ fn a_late_alert_joins_two_incidents() {
     let flow = pushed(&at("plan"), &at("days"));
     let live = Live::start(&flow, &at("live"), &[]);
     let push = |text: &str| assert_eq!(post(&live.address("edge"), "/push/edge", &[NDJSON], text).0, 200);
-    let by = |user: &str, ip: u8| format!(",\"user\":\"{user}\",\"src_ip\":\"203.0.113.{ip}\"");
+    let by = |user: &str, ip: &str| format!(",\"user\":\"{user}\",\"src_ip\":\"{ip}\"");
     // The site has been watched for some days: what it has not seen surprises.
     push(&alert("w", 0, "h9", "").replace("2026-01-06", "2026-01-02"));
-    push(&alert("a", 0, "h1", &by("u1", 1)));
-    push(&alert("b", 300, "h2", &by("u2", 2)));
+    push(&alert("a", 0, "h1", &by("u1", "203.0.113.1")));
+    push(&alert("b", 300, "h2", &by("u2", "198.51.100.2")));
     taken(&at("live"), 3);
     let incidents = || {
         let mut last = BTreeMap::new();
@@ -168,7 +168,7 @@ fn a_late_alert_joins_two_incidents() {
     };
     let apart = incidents();
     // It happened before the second one, and names what both name.
-    push(&alert("c", 150, "h1", &by("u2", 2)));
+    push(&alert("c", 150, "h1", &by("u2", "198.51.100.2")));
     taken(&at("live"), 4);
     let summary = live.stop();
     agrees(&summary, &at("live"));

@@ -136,7 +136,7 @@ fn people_decide_by_default_and_never_is_told() {
 /// Both hosts' alerts are joined by mallory, and blocked when the last is high.
 fn joined() -> String {
     let web = Line { host: "web-1", ip: "203.0.113.5", severity: "medium", ..Line::default() };
-    let db = Line { host: "db-2", ip: "203.0.113.7", severity: "medium", ..Line::default() };
+    let db = Line { host: "db-2", ip: "198.51.100.7", severity: "medium", ..Line::default() };
     [
         web.with("scan", 0).text(),
         web.with("shell", 60).text(),
@@ -201,7 +201,7 @@ fn listed(world: &World, name: &str, more: &[&str], killed: bool) -> PathBuf {
         until("it goes on", || live.told().contains("Ctrl-C").then_some(()));
     }
     let web = Line { host: "web-1", ip: "203.0.113.5", user: "mallory", ..Line::default() };
-    let db = Line { host: "db-2", ip: "203.0.113.7", user: "mallory", ..Line::default() };
+    let db = Line { host: "db-2", ip: "198.51.100.7", user: "mallory", ..Line::default() };
     let mail = Line { host: "mail-3", user: "mallory", ..Line::default() };
     let more = [db.with("steal", 960), web.with("wipe", 1_000), mail.with("read", 1_020)];
     world.append(&(more.map(Line::text).concat() + &noise(1_100)));
@@ -228,7 +228,7 @@ fn listed(world: &World, name: &str, more: &[&str], killed: bool) -> PathBuf {
 fn a_listed_entity_parts_what_only_it_joined_until_it_is_taken_off() {
     let world = World::acting("execute");
     let archive = listed(&world, "live", &[], false);
-    assert_eq!(world.site.orders("deny"), ["deny ip:203.0.113.5", "deny ip:203.0.113.7"]);
+    assert_eq!(world.site.orders("deny"), ["deny ip:198.51.100.7", "deny ip:203.0.113.5"]);
     assert!(undone(&archive).is_empty(), "each part has its own ground");
     world.says_the_same(&archive, "again");
     let first = tables(&archive);
@@ -308,7 +308,7 @@ fn what_people_are_asked_follows_the_indicators() {
 #[test]
 fn a_late_alert_that_joins_two_incidents_counts_as_if_it_had_come_in_time() {
     let web = Line { host: "web-1", ip: "203.0.113.5", ..Line::default() };
-    let db = Line { host: "db-2", ip: "203.0.113.7", ..Line::default() };
+    let db = Line { host: "db-2", ip: "198.51.100.7", ..Line::default() };
     let bridge = Line { user: "mallory", ..web.with("login", 300) }.text();
     let first = [web.with("scan", 0).text(), web.with("shell", 60).text()].concat();
     let second = Line { user: "mallory", ..db.with("dump", 120) }.text() + &db.with("copy", 320).text();

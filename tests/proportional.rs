@@ -76,6 +76,7 @@ fn changes(names: &Names) -> Vec<(&'static str, (Entity, ContextRow), BTreeSet<u
         days: 30,
         alerts: 3,
         rejects: 0,
+        ignored: 0,
         first_seen: 1,
         last_seen: 2,
     };

@@ -139,7 +139,8 @@ fn count((alerts, rejects, flows): &Written, day: i32, sought: Sought, names: &N
     }
     for line in flows.iter().filter(|line| line.tenant == sought.tenant && on_day(line.tick)) {
         if line.entity == sought.entity.text(names) {
-            let (ignored, first_seen, last_seen) = (line.records, line.first_seen.0, line.last_seen.0);
+            let (ignored, first_seen, last_seen) =
+                (line.records, line.first_seen_time.0, line.last_seen_time.0);
             seen.add(Seen { ignored, first_seen, last_seen, ..Seen::default() });
         }
     }

@@ -56,8 +56,17 @@ impl From<RejectLine> for Reject {
 
 impl From<ObservedLine> for Observed {
     fn from(line: ObservedLine) -> Observed {
-        let ObservedLine { tenant, epoch: _, tick: _, source, entity, records, first_seen, last_seen } = line;
-        Observed { tenant, source, entity, records, first: first_seen.0, last: last_seen.0 }
+        let ObservedLine {
+            tenant,
+            epoch: _,
+            tick: _,
+            source,
+            entity,
+            records,
+            first_seen_time,
+            last_seen_time,
+        } = line;
+        Observed { tenant, source, entity, records, first: first_seen_time.0, last: last_seen_time.0 }
     }
 }
 

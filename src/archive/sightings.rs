@@ -125,7 +125,7 @@ pub fn sightings(dir: &Path, day: i32) -> io::Result<Sightings> {
     for (table, columns, add) in [
         ("alerts", &["tenant", "time", "entities"][..], alerts as Adding),
         ("rejects", &["tenant", "tick", "raw"], rejects),
-        ("observed", &["tenant", "entity", "records", "first_seen", "last_seen"], observed),
+        ("observed", &["tenant", "entity", "records", "first_seen_time", "last_seen_time"], observed),
     ] {
         for path in layout::published_on(dir, table, tick(day))? {
             for batch in batches(&path, columns)? {
@@ -200,7 +200,7 @@ fn observed(batch: &RecordBatch, seen: &mut Sightings) -> Option<()> {
     let (tenants, entities) = (texts(batch, "tenant")?, texts(batch, "entity")?);
     let records = batch.column_by_name("records")?.as_primitive_opt::<Int64Type>()?;
     let time = |column| batch.column_by_name(column)?.as_primitive_opt::<TimestampMillisecondType>();
-    let (first, last) = (time("first_seen")?, time("last_seen")?);
+    let (first, last) = (time("first_seen_time")?, time("last_seen_time")?);
     for row in 0..batch.num_rows() {
         let ignored = records.value(row).cast_unsigned();
         let (first_seen, last_seen) = (first.value(row), last.value(row));

@@ -97,9 +97,9 @@ table! {
     /// Records that name it.
     records: u64 = row.records;
     /// Event time of the first.
-    first_seen: Utc = Utc(row.first);
+    first_seen_time: Utc = Utc(row.first);
     /// Event time of the last.
-    last_seen: Utc = Utc(row.last);
+    last_seen_time: Utc = Utc(row.last);
 }
 
 table! {

@@ -43,6 +43,9 @@ struct Scan<'p, 's, 'a> {
     slots: &'s mut Slots<'a>,
 }
 
+/// Where a key leads; none where nobody asks.
+struct Place(Option<Node>);
+
 impl<'a> Scan<'_, '_, 'a> {
     fn byte(&self) -> Option<u8> {
         self.bytes.get(self.at).copied()
@@ -88,7 +91,7 @@ impl<'a> Scan<'_, '_, 'a> {
             return Some(());
         }
         loop {
-            let child = self.key(node)?;
+            let Place(child) = self.key(node)?;
             self.space();
             self.value(child, depth)?;
             self.space();
@@ -103,11 +106,11 @@ impl<'a> Scan<'_, '_, 'a> {
     }
 
     /// Passes a key of an object at `node` and the colon; where it leads.
-    fn key(&mut self, node: Option<Node>) -> Option<Option<Node>> {
+    fn key(&mut self, node: Option<Node>) -> Option<Place> {
         if let Some((guess, length, child)) = self.guesses.next(self.last, node, &self.bytes[self.at..]) {
             self.last = guess;
             self.at += length;
-            return Some(child);
+            return Some(Place(child));
         }
         let (start, plain) = self.string()?;
         let child = match node {
@@ -120,7 +123,7 @@ impl<'a> Scan<'_, '_, 'a> {
             self.last = self.guesses.learn(self.last, node, child, &self.bytes[start - 1..=self.at]);
         }
         self.space();
-        self.passes(b':').then_some(child)
+        self.passes(b':').then_some(Place(child))
     }
 
     fn array(&mut self, node: Option<Node>, depth: usize) -> Option<()> {
