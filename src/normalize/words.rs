@@ -33,7 +33,7 @@ impl Words {
         Words {
             names,
             syms: Memo::new(12),
-            entities: Memo::new(17),
+            entities: Memo::new(16),
             severities: Memo::new(10),
             attacks: Memo::new(10),
             routes: Memo::new(10),
