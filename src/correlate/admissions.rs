@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use hashbrown::HashTable;
 
 use super::dedup::{Admission, SAME_ALERT_S};
-use crate::flow::shelf::Shelf;
+use crate::flow::store::Store;
 use crate::record::{AlertId, Tick};
 
 /// Admissions of a chunk, at most.
@@ -95,7 +95,7 @@ impl Admissions {
     }
 }
 
-impl Shelf<AlertId, Admission> for Admissions {
+impl Store<AlertId, Admission> for Admissions {
     fn len(&self) -> usize {
         self.index.len()
     }
@@ -145,7 +145,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::flow::shelf::Table;
+    use crate::flow::store::Table;
 
     fn id(of: u16) -> AlertId {
         AlertId::of(&[&of.to_le_bytes()])

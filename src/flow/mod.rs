@@ -2,7 +2,7 @@
 //! (state machines that replay what late records disturb).
 
 pub mod decade;
-pub mod shelf;
+pub mod store;
 pub mod tail;
 pub mod turn;
 

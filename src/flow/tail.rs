@@ -16,7 +16,7 @@ use std::hash::Hash;
 
 use rustc_hash::FxHashMap;
 
-use super::shelf::{Shelf, Table};
+use super::store::{Store, Table};
 use crate::record::{Diff, Order, Tick};
 
 /// What is done with one key's records, one after the other.
@@ -70,7 +70,7 @@ pub struct Tails<K, M: Machine, S = Table<K, <M as Machine>::State>> {
     scratch: Vec<M::Change>,
 }
 
-impl<K: Clone + Eq + Hash, M: Machine, S: Shelf<K, M::State>> Tails<K, M, S> {
+impl<K: Clone + Eq + Hash, M: Machine, S: Store<K, M::State>> Tails<K, M, S> {
     /// No keys yet.
     pub fn new(machine: M) -> Self {
         let (settled, live) = (S::default(), FxHashMap::default());

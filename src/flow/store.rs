@@ -1,4 +1,4 @@
-//! Shelf: where the states of keys that have no unsettled records lie, until they die.
+//! Store: where the states of keys that have no unsettled records lie, until they die.
 
 use std::hash::Hash;
 
@@ -7,7 +7,7 @@ use rustc_hash::FxHashMap;
 use crate::record::Tick;
 
 /// Keys' states. A state is as good as none from the tick on at which it dies, and may be forgotten then.
-pub trait Shelf<K, S>: Default {
+pub trait Store<K, S>: Default {
     /// How many keys it remembers.
     fn len(&self) -> usize;
 
@@ -47,7 +47,7 @@ impl<K, S> Default for Table<K, S> {
     }
 }
 
-impl<K: Eq + Hash, S: Default> Shelf<K, S> for Table<K, S> {
+impl<K: Eq + Hash, S: Default> Store<K, S> for Table<K, S> {
     fn len(&self) -> usize {
         self.states.len()
     }
