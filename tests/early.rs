@@ -14,6 +14,7 @@ use common::{
 };
 use quell::archive::Reader;
 use quell::record::{ActionStatus, IncidentState, Names};
+use tempfile::TempDir;
 
 /// Lets a plan act early, and its sources be an hour late.
 fn early(flow: &Path) {
@@ -33,13 +34,20 @@ fn plan(folder: &Path, days: &Path, sources: &[&str]) -> PathBuf {
     flow
 }
 
-/// The same, pushed to.
-fn pushed(folder: &Path, days: &Path) -> PathBuf {
-    let flow = plan(folder, days, &[]);
+/// The same in a folder of its own, pushed to.
+fn pushed(folder: &TempDir) -> PathBuf {
+    let days = folder.path().join("days");
+    site(&days, 100, 5);
+    let flow = plan(&folder.path().join("plan"), &days, &[]);
     let source = "sources:\n  - {name: edge, type: http, listen: '127.0.0.1:0', tenant_from_field: true}\n";
     let text = std::fs::read_to_string(&flow).expect("the plan").replace("sources:\n", source);
     std::fs::write(&flow, text).expect("room for the plan");
     flow
+}
+
+/// Pushes lines, which are taken.
+fn send(live: &Live, lines: &str) {
+    assert_eq!(post(&live.address("edge"), "/push/edge", &[NDJSON], lines).0, 200);
 }
 
 fn open(archive: &Path) -> Reader {
@@ -69,8 +77,7 @@ fn alert(id: &str, second: u32, host: &str, more: &str) -> String {
 fn an_alert_alone_is_decided_at_once() {
     let folder = tempfile::tempdir().expect("a folder");
     let at = |name: &str| folder.path().join(name);
-    site(&at("days"), 100, 5);
-    let flow = pushed(&at("plan"), &at("days"));
+    let flow = pushed(&folder);
     let (address, world) = world();
     calling(&flow, address);
     let cried = at("cried").display().to_string();
@@ -122,10 +129,9 @@ fn says_the_same(flow: &Path, archive: &Path, to: &Path) {
 fn a_copy_that_comes_first_takes_no_other_decision() {
     let folder = tempfile::tempdir().expect("a folder");
     let at = |name: &str| folder.path().join(name);
-    site(&at("days"), 100, 5);
-    let flow = pushed(&at("plan"), &at("days"));
+    let flow = pushed(&folder);
     let live = Live::start(&flow, &at("live"), &[]);
-    let push = |text: &str| assert_eq!(post(&live.address("edge"), "/push/edge", &[NDJSON], text).0, 200);
+    let push = |text: &str| send(&live, text);
     push(&alert("a", 600, "h1", ""));
     taken(&at("live"), 1);
     let told = |table: &str| std::fs::read_dir(at("live").join(table)).map_or(0, Iterator::count);
@@ -146,10 +152,9 @@ fn a_copy_that_comes_first_takes_no_other_decision() {
 fn a_late_alert_joins_two_incidents() {
     let folder = tempfile::tempdir().expect("a folder");
     let at = |name: &str| folder.path().join(name);
-    site(&at("days"), 100, 5);
-    let flow = pushed(&at("plan"), &at("days"));
+    let flow = pushed(&folder);
     let live = Live::start(&flow, &at("live"), &[]);
-    let push = |text: &str| assert_eq!(post(&live.address("edge"), "/push/edge", &[NDJSON], text).0, 200);
+    let push = |text: &str| send(&live, text);
     let by = |user: &str, ip: &str| format!(",\"user\":\"{user}\",\"src_ip\":\"{ip}\"");
     // The site has been watched for some days: what it has not seen surprises.
     push(&alert("w", 0, "h9", "").replace("2026-01-06", "2026-01-02"));
@@ -182,10 +187,9 @@ fn a_late_alert_joins_two_incidents() {
 fn what_is_not_settled_is_taken_apart_whole() {
     let folder = tempfile::tempdir().expect("a folder");
     let at = |name: &str| folder.path().join(name);
-    site(&at("days"), 100, 5);
-    let flow = pushed(&at("plan"), &at("days"));
+    let flow = pushed(&folder);
     let live = Live::start(&flow, &at("live"), &[]);
-    let push = |text: &str| assert_eq!(post(&live.address("edge"), "/push/edge", &[NDJSON], text).0, 200);
+    let push = |text: &str| send(&live, text);
     push(&alert("w", 0, "h9", "").replace("2026-01-06", "2026-01-02"));
     for (id, second) in [("a", 0), ("b", 20), ("c", 40)] {
         push(&alert(id, second, "h1", ",\"user\":\"u1\""));

@@ -214,18 +214,7 @@ impl Compiled {
     /// How many alerts must hang together, where that is what it looks for.
     #[must_use]
     pub fn connects(&self) -> Option<usize> {
-        match self.test {
-            Test::Connected(least) => Some(least),
-            Test::Count(_)
-            | Test::Distinct(_)
-            | Test::Sum(_)
-            | Test::Average(_)
-            | Test::Percentile(..)
-            | Test::Median(_)
-            | Test::Together(_)
-            | Test::Expression(_)
-            | Test::Ordered(_) => None,
-        }
+        self.test.connects()
     }
 
     /// How many standing alerts and findings lack the number that it adds up; none where it adds up none.

@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use crate::archive::FindingRow;
 use crate::decide::{Approved, Ruled};
-use crate::record::{Diff, Names, Target};
+use crate::record::{Diff, Names};
 
 /// See the head of this file.
 pub struct Crier {
@@ -90,13 +90,10 @@ impl Crier {
 
     fn decisions(&mut self, ruled: &[Ruled]) -> bool {
         let names = Arc::clone(&self.names);
-        let target = |target: &Target| match target {
-            Target::Entity(entity) => entity.text(&names),
-            Target::Incident(id) => format!("incident:{id}"),
-        };
         self.say(ruled.iter().map(|Ruled { decision, undertaking }| {
             let steps = undertaking.as_ref().map(Approved::get).into_iter().flat_map(|it| &it.targets);
-            let mut targets: Vec<String> = steps.flat_map(|(_, targets)| targets).map(target).collect();
+            let mut targets: Vec<String> =
+                steps.flat_map(|(_, targets)| targets).map(|target| target.text(&names)).collect();
             targets.sort_unstable();
             targets.dedup();
             Decided {

@@ -8,7 +8,7 @@ use crate::plan::mapping::{
 };
 use crate::record::{EntityKind, Names, Role, Sym};
 
-use super::value::{Digits, Slots};
+use super::value::{Digits, Slots, Value};
 
 /// All mappings of a source.
 pub(super) struct Compiled {
@@ -49,6 +49,14 @@ pub(super) struct EntityPlan {
     pub(super) cleaning: u32,
     /// Nobody asks for it.
     pub(super) spare: bool,
+}
+
+impl EntityPlan {
+    /// Of alternatives the first field that holds something, with all that it holds.
+    pub(super) fn values<'s, 'a>(&self, slots: &'s Slots<'a>) -> impl Iterator<Item = &'s Value<'a>> {
+        let slot = self.slots.iter().find(|slot| slots.first(&[**slot]).is_present());
+        slot.into_iter().flat_map(|slot| slots.all(*slot))
+    }
 }
 
 #[derive(Clone, PartialEq)]

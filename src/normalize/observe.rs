@@ -5,7 +5,7 @@
 use rustc_hash::FxHashMap;
 
 use super::canonical::clean;
-use super::compile::{Compiled, Plan};
+use super::compile::{Compiled, EntityPlan, Plan};
 use super::normalizer::Normalizer;
 use super::value::{Digits, Slots};
 use crate::record::{Millis, Observed, Sym};
@@ -18,14 +18,19 @@ const DAY_MS: Millis = 24 * 3600 * 1000;
 /// What a chunk's records name.
 #[derive(Default)]
 pub(super) struct Observing {
-    /// By whose it is, how it is cleaned, its text as it stands, and the day.
-    found: FxHashMap<(Sym, u32, String, i64), Span>,
+    /// By whose it is, how it is cleaned and the day; then by its text as it stands.
+    found: FxHashMap<(Sym, u32, i64), FxHashMap<String, Span>>,
+    distinct: usize,
+    /// Records so far.
+    count: u64,
 }
 
 struct Span {
     records: u64,
     first: Millis,
     last: Millis,
+    /// The record that was counted last.
+    at: u64,
 }
 
 impl Normalizer {
@@ -40,38 +45,26 @@ impl Normalizer {
 }
 
 impl Observing {
-    /// Notes what a record at `time` names.
-    pub(super) fn record(
-        &mut self,
-        (plan, mapping): (&Compiled, &Plan),
-        slots: &Slots<'_>,
-        tenant: Sym,
-        time: Millis,
-    ) {
-        let wanted = |cleaning: u32| Observed::KINDS.contains(&plan.cleanings[cleaning as usize].kind);
-        let entities = mapping.entities.iter().filter(|entity| !entity.spare && wanted(entity.cleaning));
-        // One that is both source and destination of a record is in one record.
-        let mut own: Vec<(u32, String)> = Vec::new();
-        for entity in entities {
-            let Some(slot) = entity.slots.iter().find(|slot| slots.first(&[**slot]).is_present()) else {
-                continue;
-            };
-            for value in slots.all(*slot) {
+    fn record(&mut self, (plan, mapping): (&Compiled, &Plan), slots: &Slots<'_>, tenant: Sym, time: Millis) {
+        self.count += 1;
+        let wanted = |entity: &&EntityPlan| {
+            !entity.spare && Observed::KINDS.contains(&plan.cleanings[entity.cleaning as usize].kind)
+        };
+        for entity in mapping.entities.iter().filter(wanted) {
+            let found = self.found.entry((tenant, entity.cleaning, time.div_euclid(DAY_MS))).or_default();
+            for value in entity.values(slots) {
                 let mut digits: Digits = [0; 40];
                 let Some(text) = value.text(&mut digits) else { continue };
-                if !own.iter().any(|(cleaning, known)| *cleaning == entity.cleaning && known == text) {
-                    own.push((entity.cleaning, text.to_owned()));
+                if let Some(span) = found.get_mut(text) {
+                    // One that is both source and destination of a record is in one record.
+                    span.records += u64::from(span.at != self.count);
+                    (span.first, span.last) = (span.first.min(time), span.last.max(time));
+                    span.at = self.count;
+                } else if self.distinct < DISTINCT_MAX {
+                    let span = Span { records: 1, first: time, last: time, at: self.count };
+                    found.insert(text.to_owned(), span);
+                    self.distinct += 1;
                 }
-            }
-        }
-        for (cleaning, text) in own {
-            let key = (tenant, cleaning, text, time.div_euclid(DAY_MS));
-            let room = self.found.len() < DISTINCT_MAX;
-            if let Some(span) = self.found.get_mut(&key) {
-                span.records += 1;
-                (span.first, span.last) = (span.first.min(time), span.last.max(time));
-            } else if room {
-                self.found.insert(key, Span { records: 1, first: time, last: time });
             }
         }
     }
@@ -79,11 +72,14 @@ impl Observing {
     /// What they named, in the order of the texts.
     pub(super) fn take(&mut self, plan: &Compiled, source: Sym, into: &mut Vec<Observed>) {
         let begun = into.len();
-        for ((tenant, cleaning, text, _), Span { records, first, last }) in self.found.drain() {
+        self.distinct = 0;
+        for ((tenant, cleaning, _), found) in self.found.drain() {
             let cleaning = &plan.cleanings[cleaning as usize];
-            if let Some(value) = clean(cleaning, &text) {
-                let entity = format!("{}:{value}", cleaning.kind.name());
-                into.push(Observed { tenant, source, entity, records, first, last });
+            for (text, Span { records, first, last, .. }) in found {
+                if let Some(value) = clean(cleaning, &text) {
+                    let entity = format!("{}:{value}", cleaning.kind.name());
+                    into.push(Observed { tenant, source, entity, records, first, last });
+                }
             }
         }
         into[begun..].sort_unstable_by(|a, b| {

@@ -145,11 +145,7 @@ impl Words {
         let roomy = slots.are_single() && mapping.entities.len() <= ENTITIES_MAX;
         for entity in mapping.entities.iter().filter(|entity| !(entity.spare && roomy)) {
             let cleaning = &plan.cleanings[entity.cleaning as usize];
-            // Of alternatives the first field that holds something, with all that it holds.
-            let Some(slot) = entity.slots.iter().find(|slot| slots.first(&[**slot]).is_present()) else {
-                continue;
-            };
-            for value in slots.all(*slot) {
+            for value in entity.values(slots) {
                 let mut digits: Digits = [0; 40];
                 let Some(text) = value.text(&mut digits) else { continue };
                 let names = &self.names;

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::entity::Entity;
 use super::id::{ActionId, DecisionId, IncidentId};
-use super::names::Sym;
+use super::names::{Names, Sym};
 use super::time::{Millis, Tick};
 
 /// What is done, in the words of OpenC2's actions.
@@ -139,6 +139,17 @@ pub enum Target {
     Entity(Entity),
     /// The incident as a whole (to notify, to investigate).
     Incident(IncidentId),
+}
+
+impl Target {
+    /// `host:mail`, `incident:5f...`: the form of the archive.
+    #[must_use]
+    pub fn text(self, names: &Names) -> String {
+        match self {
+            Target::Entity(entity) => entity.text(names),
+            Target::Incident(id) => format!("incident:{id}"),
+        }
+    }
 }
 
 /// One row of an action's life.

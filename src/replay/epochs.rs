@@ -14,7 +14,7 @@ use rustc_hash::FxHashMap;
 use super::again::{AgainFeed, all_alerts};
 use super::set::FeedError;
 use super::sorted::{Sorted, Sorter};
-use crate::archive::Reader;
+use crate::archive::{Reader, TurnRow};
 use crate::engine::answers::LIVE;
 use crate::engine::journal::{Effects, Said};
 use crate::engine::log::{Log, LogError, LoggedEpoch};
@@ -179,18 +179,8 @@ impl EpochFeed {
 fn parts(reader: &Reader) -> std::io::Result<BTreeMap<Epoch, Vec<EpochRow>>> {
     let mut parts: BTreeMap<Epoch, Vec<EpochRow>> = BTreeMap::new();
     for line in reader.epochs(None)? {
-        let line = line?;
-        parts.entry(line.epoch).or_default().push(EpochRow {
-            epoch: line.epoch,
-            tick: line.tick,
-            source: line.source,
-            partition: line.partition,
-            from: line.from,
-            to: line.to,
-            records: line.records,
-            ignored: line.ignored,
-            further: line.further,
-        });
+        let part = TurnRow::from(line?).turn;
+        parts.entry(part.epoch).or_default().push(part);
     }
     Ok(parts)
 }

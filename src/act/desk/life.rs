@@ -104,9 +104,10 @@ impl Desk {
         let at = playbook.steps.get(step)?;
         let StepKind::Action(action) = &at.kind else { return None };
         let incident_id = run.decision.incident_id;
-        let (text, value) = match target {
-            Target::Entity(entity) => (entity.text(&self.names), self.names.get(entity.value)),
-            Target::Incident(id) => (format!("incident:{id}"), id.to_string()),
+        let text = target.text(&self.names);
+        let value = match target {
+            Target::Entity(entity) => self.names.get(entity.value),
+            Target::Incident(id) => id.to_string(),
         };
         let parameters = openc2::fill(&action.command, &value, &incident_id.to_string());
         let tenant = self.names.get(run.decision.tenant);

@@ -48,18 +48,7 @@ impl Correlation {
     /// nothing can join it any more.
     #[must_use]
     pub fn own_ms(&self) -> i64 {
-        match self.test {
-            Test::Connected(_) => self.extent.span_ms * 2,
-            Test::Count(_)
-            | Test::Distinct(_)
-            | Test::Sum(_)
-            | Test::Average(_)
-            | Test::Percentile(..)
-            | Test::Median(_)
-            | Test::Together(_)
-            | Test::Expression(_)
-            | Test::Ordered(_) => self.extent.span_ms,
-        }
+        if self.test.connects().is_some() { self.extent.span_ms * 2 } else { self.extent.span_ms }
     }
 }
 
@@ -156,6 +145,25 @@ pub enum Test {
     Ordered(Sequence),
     /// `connected`: so many alerts at least.
     Connected(usize),
+}
+
+impl Test {
+    /// How many alerts must hang together, where that is what it looks for.
+    #[must_use]
+    pub fn connects(&self) -> Option<usize> {
+        match self {
+            Test::Connected(least) => Some(*least),
+            Test::Count(_)
+            | Test::Distinct(_)
+            | Test::Sum(_)
+            | Test::Average(_)
+            | Test::Percentile(..)
+            | Test::Median(_)
+            | Test::Together(_)
+            | Test::Expression(_)
+            | Test::Ordered(_) => None,
+        }
+    }
 }
 
 /// The stages of a `temporal_ordered`.
