@@ -276,7 +276,8 @@ fn kills_cost_nothing_and_nothing_is_called_twice() {
     // What was in flight at a kill is asked for again, with the same key; all else once, and all that was done is told.
     let world = world.lock().expect("no panic").clone();
     let again = world.values().filter(|times| **times > 1).count();
-    assert!(again < 20, "{again} of {} were asked for again", world.len());
+    // Four kills, and a webhook has 16 calls under way at most.
+    assert!(again <= 4 * 16, "{again} of {} were asked for again", world.len());
     assert!(called.iter().all(|id| world.contains_key(id)), "told, and never done");
     let told = open(&archive).actions(None).expect("actions").count();
     assert!(world.len() <= told, "done, and never told: {} of {told}", world.len());
