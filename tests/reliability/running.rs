@@ -111,7 +111,7 @@ impl Running<'_> {
                 stopping = true;
                 live.tell_to_stop();
             }
-            assert!(began.elapsed() < PATIENCE, "it does not end: {}", live.told());
+            assert!(began.elapsed() < PATIENCE, "{fault:?}: it does not end: {}", live.told());
             sleep(Duration::from_millis(3));
         }
     }
