@@ -15,6 +15,7 @@ use crate::engine::log::{Log, STATE_FOLDER};
 use crate::engine::run::{Batch, Run, Settings, has_log};
 use crate::engine::scores;
 use crate::engine::summary::{Counts, Summary};
+use crate::engine::workers::Crew;
 use crate::ingest::Limits;
 use crate::plan::catalog::Plan;
 use crate::plan::pipeline::{Context, ExecutorSpec};
@@ -125,7 +126,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         plan: Arc::clone(&plan),
         names: Arc::clone(&names),
         archive: args.archive.clone(),
-        workers: usize::from(args.workers),
+        crew: Crew::Alone(usize::from(args.workers)),
         ranker: setup::ranker(&plan, args.model.as_deref())?,
         recall: recall(args, &plan, &input, &names)?,
         executor,

@@ -24,6 +24,7 @@ use crate::engine::log::{Log, STATE_FOLDER};
 use crate::engine::run::{Run, Settings, has_log};
 use crate::engine::scribe::Scribe;
 use crate::engine::summary::{Counts, Summary};
+use crate::engine::workers::Crew;
 use crate::ingest::Limits;
 use crate::ingest::live::{Bell, follow, standard_input};
 use crate::ingest::push::address;
@@ -104,7 +105,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         plan: Arc::clone(&plan),
         names: Arc::clone(&names),
         archive: args.archive.clone(),
-        workers: usize::from(args.workers),
+        crew: Crew::Alone(usize::from(args.workers)),
         ranker: setup::ranker(&plan, args.model.as_deref())?,
         recall: None,
         executor: setup::executor(&plan, &plan.pipeline.executor, false, &names)?,
