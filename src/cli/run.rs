@@ -14,8 +14,9 @@ use super::report::{Stopwatch, measured, tell};
 use super::sightings::Sightings;
 use super::turning::{Clock, Turning};
 use super::watch::Watch;
-use super::{Failure, Output, setup};
+use super::{Failure, Output, cluster, setup};
 use crate::archive::recover;
+use crate::cluster::Terms;
 use crate::engine::answers::LIVE;
 use crate::engine::crier::{Crier, Criers};
 use crate::engine::journal::Journal;
@@ -24,7 +25,6 @@ use crate::engine::log::{Log, STATE_FOLDER};
 use crate::engine::run::{Run, Settings, has_log};
 use crate::engine::scribe::Scribe;
 use crate::engine::summary::{Counts, Summary};
-use crate::engine::workers::Crew;
 use crate::ingest::Limits;
 use crate::ingest::live::{Bell, follow, standard_input};
 use crate::ingest::push::address;
@@ -61,6 +61,8 @@ pub(crate) struct Args {
     /// Dataflow workers; results do not depend on it.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     workers: u16,
+    #[command(flatten)]
+    spread: cluster::Args,
     /// Records of an epoch, at most; results do not depend on it.
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     batch: u32,
@@ -89,6 +91,9 @@ pub(crate) struct Args {
 const PUSH: &str = "push";
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    if let Some(other) = args.spread.other() {
+        return cluster::serve(other, &args.flow, args.model.as_deref());
+    }
     let watch = Stopwatch::start();
     let (bell, rings) = Bell::new();
     let mut doors = Doors::start(&bell)?;
@@ -101,12 +106,21 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let committed = prepare(args, &plan, &specs)?;
     let names = setup::names();
     let sightings = Sightings::start(&plan, &args.archive, &names)?;
+    let ranker = setup::ranker(&plan, args.model.as_deref())?;
+    let first = cluster::First {
+        plan: &plan,
+        names: &names,
+        archive: &args.archive,
+        model: ranker.version(),
+        terms: Terms { act: plan.policy.act, recalls: false },
+    };
+    let (crew, cluster) = args.spread.crew(args.workers, &first, &bell)?;
     let settings = Settings {
         plan: Arc::clone(&plan),
         names: Arc::clone(&names),
         archive: args.archive.clone(),
-        crew: Crew::Alone(usize::from(args.workers)),
-        ranker: setup::ranker(&plan, args.model.as_deref())?,
+        crew,
+        ranker,
         recall: None,
         executor: setup::executor(&plan, &plan.pipeline.executor, false, &names)?,
         asks: sightings.asks(),
@@ -138,6 +152,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     doors.close();
     let divergences = turning.live.divergences;
     let (mut summary, counts) = turning.run.finish()?;
+    cluster.map(cluster::part);
     if !gone_on? {
         eprintln!("quell: stopped while the log was read again; the next run goes on with it");
         return Ok(());

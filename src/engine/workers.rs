@@ -2,7 +2,6 @@
 
 use std::any::Any;
 use std::collections::VecDeque;
-use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -15,11 +14,12 @@ use timely::communication::{Config, Hooks};
 use timely::worker::Worker;
 
 use super::dataflow::{Inputs, Output, Wiring, build};
+use crate::cluster::Peers;
 use crate::correlate::revision::Revised;
 use crate::flow::Turn;
 use crate::rank::RankService;
 use crate::record::input::Approval;
-use crate::record::wire::{self, Tongues};
+use crate::record::wire;
 use crate::record::{Alert, ContextRow, Diff, Entity};
 
 /// What one worker takes of one epoch.
@@ -53,18 +53,6 @@ pub enum Crew {
     Alone(usize),
     /// Those of this process of a cluster.
     Cluster(Peers),
-}
-
-/// This process's place in a cluster, and its links to the others.
-pub struct Peers {
-    /// Its index.
-    pub process: usize,
-    /// Workers of each process.
-    pub workers: usize,
-    /// Links to all processes, by index; none to itself.
-    pub links: Vec<Option<UnixStream>>,
-    /// What is known of the others' strings.
-    pub tongues: Arc<Tongues>,
 }
 
 impl Crew {

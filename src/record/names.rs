@@ -121,20 +121,21 @@ impl Names {
         Sym(id << SHARD_BITS | low)
     }
 
-    /// Tells the strings of a shard from place `from` on, with the place behind the last: their lengths, and their text end
-    /// to end.
+    /// Tells strings of a shard from place `from` on, `most` at most, with the place behind the last: their lengths, and
+    /// their text end to end.
     pub(super) fn since<R>(
         &self,
         shard: usize,
-        from: usize,
+        (from, most): (usize, usize),
         tell: impl FnOnce(&[u32], &str) -> R,
     ) -> Option<(usize, R)> {
         let shard = self.shard(shard);
-        let ends = shard.ends.get(from..).filter(|ends| !ends.is_empty())?;
+        let through = shard.ends.len().min(from.saturating_add(most));
+        let ends = shard.ends.get(from..through).filter(|ends| !ends.is_empty())?;
         let start = if from == 0 { 0 } else { shard.ends[from - 1] };
         let starts = std::iter::once(start).chain(ends.iter().copied());
         let lengths: Vec<u32> = ends.iter().zip(starts).map(|(end, start)| end - start).collect();
-        Some((shard.ends.len(), tell(&lengths, &shard.text[start as usize..])))
+        Some((through, tell(&lengths, &shard.text[start as usize..shard.ends[through - 1] as usize])))
     }
 
     /// What `sym` stands for.

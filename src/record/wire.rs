@@ -62,6 +62,9 @@ fn number(from: &mut &[u8]) -> Result<usize, Garbled> {
     Ok(u32::from_le_bytes(bytes.try_into().map_err(|_| Garbled)?) as usize)
 }
 
+/// Strings of a shard that are told at once: longer news would be held in memory as a whole.
+const MOST: usize = 1 << 10;
+
 /// How far one other process has been told of our strings.
 #[derive(Default)]
 pub struct Telling {
@@ -69,8 +72,8 @@ pub struct Telling {
 }
 
 impl Telling {
-    /// What is new since it was told last, for [`Tongues::learn`]; empty where nothing is. Whatever was interned before the
-    /// call is in it.
+    /// What is new since it was told last, or the beginning of it, for [`Tongues::learn`]; empty where nothing is. Called until
+    /// then, it has told whatever was interned before the first call.
     pub fn news(&mut self, names: &Names) -> Vec<u8> {
         let mut news = Vec::new();
         for (shard, told) in self.told.iter_mut().enumerate() {
@@ -84,7 +87,7 @@ impl Telling {
                 news.extend(lengths.iter().flat_map(|length| length.to_le_bytes()));
                 news.extend(text.as_bytes());
             };
-            *told = names.since(shard, from, tell).map_or(from, |(through, ())| through);
+            *told = names.since(shard, (from, MOST), tell).map_or(from, |(through, ())| through);
         }
         news
     }
