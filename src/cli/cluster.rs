@@ -1,14 +1,19 @@
 //! The command line's side of a cluster: which process this is, and what it does when others are lost.
 
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::{Arc, Once};
 use std::thread;
+use std::time::Duration;
 
 use super::doors::Doors;
 use super::{Failure, setup};
+use crate::cluster::supervise::{Supervised, obey};
 use crate::cluster::{Cluster, ClusterError, ClusterFile, Means, Role, Terms};
 use crate::engine::dataflow::Span;
-use crate::engine::log::Log;
+use crate::engine::lock::Lock;
+use crate::engine::log::{Log, STATE_FOLDER};
 use crate::engine::run::wiring;
 use crate::engine::workers::{Crew, Workers};
 use crate::ingest::live::Bell;
@@ -26,12 +31,38 @@ pub(crate) struct Args {
     /// the model.
     #[arg(long, value_name = "N", requires = "cluster")]
     process: Option<usize>,
+    /// Whether it is a supervisor's child.
+    #[arg(long, hide = true, requires = "cluster")]
+    supervised: bool,
 }
 
 /// The key of the number of starts in the log.
 const GENERATION: &str = "generation";
 
 impl Args {
+    /// Ends with the supervisor, if there is one.
+    pub(crate) fn obey(&self, bell: &Bell) -> Result<(), Failure> {
+        if self.supervised {
+            let bell = bell.clone();
+            obey(move || {
+                let _ = bell.stop();
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Makes the archive ours to write; a supervisor that is gone may have left a process there that is just ending.
+    pub(crate) fn lock(&self, archive: &Path) -> Result<Lock, Failure> {
+        let mut patience = if self.supervised { 100 } else { 0 };
+        loop {
+            match setup::lock(archive) {
+                Err(_) if patience > 0 => patience -= 1,
+                taken => return taken,
+            }
+            thread::sleep(Duration::from_millis(100));
+        }
+    }
+
     /// The file and the index, where it is another process than the first.
     pub(crate) fn other(&self) -> Option<(&Path, usize)> {
         let process = self.process.filter(|process| *process > 0)?;
@@ -124,6 +155,7 @@ pub(crate) fn part(cluster: Cluster) {
 
 /// Any process but the first: works at the dataflow until the run ends.
 pub(crate) fn serve(
+    spread: &Args,
     (path, process): (&Path, usize),
     flow: &Path,
     model: Option<&str>,
@@ -138,6 +170,7 @@ pub(crate) fn serve(
     }
     let (bell, rings) = Bell::new();
     let _doors = Doors::start(&bell)?;
+    spread.obey(&bell)?;
     let (plan, names) = (setup::plan(flow)?, setup::names());
     let ranker: Ranker = setup::ranker(&plan, model)?;
     let version = names.intern(&ranker.version());
@@ -160,4 +193,57 @@ pub(crate) fn serve(
     part(cluster);
     eprintln!("quell: the run has ended, and process {process} with it");
     Ok(())
+}
+
+/// Runs this very command as `processes` processes of `workers` workers each; the exit code of the first.
+pub(crate) fn supervise(processes: u16, workers: u16, archive: &Path) -> Result<(), Failure> {
+    let (bell, _rings) = Bell::new();
+    let _doors = Doors::start(&bell)?;
+    let (program, args) = (std::env::current_exe()?, child_args(std::env::args_os().skip(1)));
+    let command = |file: &Path, process: usize| {
+        let mut command = Command::new(&program);
+        command.args(&args).arg("--cluster").arg(file);
+        command.args(["--process", &process.to_string(), "--supervised"]);
+        command
+    };
+    let (processes, folder) = (usize::from(processes), archive.join(STATE_FOLDER).join("cluster"));
+    let supervised =
+        Supervised { processes, workers, folder, command: &command, stopped: &|| bell.stopped() };
+    match supervised.run()? {
+        0 => Ok(()),
+        code => std::process::exit(code),
+    }
+}
+
+/// A child's command line: the supervisor's, without what is the supervisor's own.
+fn child_args(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let valued = ["--supervise", "--workers"].map(OsStr::new);
+    let mut kept = Vec::new();
+    let mut args = args.peekable();
+    while let Some(arg) = args.next() {
+        let (name, value) = match arg.to_str().and_then(|arg| arg.split_once('=')) {
+            Some((name, _)) => (OsStr::new(name), true),
+            None => (arg.as_os_str(), false),
+        };
+        if valued.contains(&name) {
+            if !value {
+                args.next();
+            }
+        } else if name != "--fresh" {
+            kept.push(arg);
+        }
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_child_is_told_all_but_what_is_the_supervisors() {
+        let args = ["run", "--supervise", "3", "--fresh", "--workers=2", "--input", "a=b", "--flow", "x"];
+        let kept = child_args(args.into_iter().map(OsString::from));
+        assert_eq!(kept, ["run", "--input", "a=b", "--flow", "x"]);
+    }
 }

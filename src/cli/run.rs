@@ -63,6 +63,9 @@ pub(crate) struct Args {
     workers: u16,
     #[command(flatten)]
     spread: cluster::Args,
+    /// Run as so many processes on this machine, of `--workers` each, and start all of them again when one is lost.
+    #[arg(long, value_name = "N", conflicts_with_all = ["cluster", "stdin"], value_parser = clap::value_parser!(u16).range(1..=64))]
+    supervise: Option<u16>,
     /// Records of an epoch, at most; results do not depend on it.
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     batch: u32,
@@ -92,17 +95,24 @@ const PUSH: &str = "push";
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     if let Some(other) = args.spread.other() {
-        return cluster::serve(other, &args.flow, args.model.as_deref());
+        return cluster::serve(&args.spread, other, &args.flow, args.model.as_deref());
+    }
+    if let Some(processes) = args.supervise {
+        if args.fresh {
+            set_aside(&args.archive)?;
+        }
+        return cluster::supervise(processes, args.workers, &args.archive);
     }
     let watch = Stopwatch::start();
     let (bell, rings) = Bell::new();
     let mut doors = Doors::start(&bell)?;
+    args.spread.obey(&bell)?;
     let plan = Arc::new(setup::plan(&args.flow)?);
     let specs = specs(args, &plan)?;
     if args.fresh {
         set_aside(&args.archive)?;
     }
-    let _lock = setup::lock(&args.archive)?;
+    let _lock = args.spread.lock(&args.archive)?;
     let committed = prepare(args, &plan, &specs)?;
     let names = setup::names();
     let sightings = Sightings::start(&plan, &args.archive, &names)?;

@@ -30,6 +30,10 @@ impl Live {
     pub fn start(flow: &Path, archive: &Path, more: &[&str]) -> Live {
         let mut command = quell();
         command.arg("run").arg("--flow").arg(flow).arg("--archive").arg(archive).args(["--output", "json"]);
+        // All that holds of one process holds of several: `QUELL_PROCESSES=2 cargo test` runs live tests so.
+        if let Ok(processes) = std::env::var("QUELL_PROCESSES") {
+            command.args(["--supervise", &processes]);
+        }
         Live::of(command.args(more))
     }
 
