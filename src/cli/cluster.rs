@@ -31,7 +31,7 @@ pub(crate) struct Args {
     /// the model.
     #[arg(long, value_name = "N", requires = "cluster")]
     process: Option<usize>,
-    /// Whether it is a supervisor's child.
+    /// It is a supervisor's child: what comes on standard input is the supervisor's.
     #[arg(long, hide = true, requires = "cluster")]
     supervised: bool,
 }
@@ -40,6 +40,11 @@ pub(crate) struct Args {
 const GENERATION: &str = "generation";
 
 impl Args {
+    /// Whether it is a supervisor's child.
+    pub(crate) fn is_supervised(&self) -> bool {
+        self.supervised
+    }
+
     /// Ends with the supervisor, if there is one.
     pub(crate) fn obey(&self, bell: &Bell) -> Result<(), Failure> {
         if self.supervised {
@@ -49,18 +54,6 @@ impl Args {
             })?;
         }
         Ok(())
-    }
-
-    /// Makes the archive ours to write; a supervisor that is gone may have left a process there that is just ending.
-    pub(crate) fn lock(&self, archive: &Path) -> Result<Lock, Failure> {
-        let mut patience = if self.supervised { 100 } else { 0 };
-        loop {
-            match setup::lock(archive) {
-                Err(_) if patience > 0 => patience -= 1,
-                taken => return taken,
-            }
-            thread::sleep(Duration::from_millis(100));
-        }
     }
 
     /// The file and the index, where it is another process than the first.
@@ -199,6 +192,7 @@ pub(crate) fn serve(
 pub(crate) fn supervise(processes: u16, workers: u16, archive: &Path) -> Result<(), Failure> {
     let (bell, _rings) = Bell::new();
     let _doors = Doors::start(&bell)?;
+    free(archive)?;
     let (program, args) = (std::env::current_exe()?, child_args(std::env::args_os().skip(1)));
     let command = |file: &Path, process: usize| {
         let mut command = Command::new(&program);
@@ -213,6 +207,16 @@ pub(crate) fn supervise(processes: u16, workers: u16, archive: &Path) -> Result<
         0 => Ok(()),
         code => std::process::exit(code),
     }
+}
+
+/// Makes sure that the archive is there to be written; processes of a supervisor that is gone may just be ending.
+fn free(archive: &Path) -> Result<(), Failure> {
+    let mut patience = 100;
+    while patience > 0 && archive.join(STATE_FOLDER).is_dir() && Lock::take(archive)?.is_none() {
+        thread::sleep(Duration::from_millis(100));
+        patience -= 1;
+    }
+    setup::lock(archive).map(drop)
 }
 
 /// A child's command line: the supervisor's, without what is the supervisor's own.

@@ -112,7 +112,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     if args.fresh {
         set_aside(&args.archive)?;
     }
-    let _lock = args.spread.lock(&args.archive)?;
+    let _lock = setup::lock(&args.archive)?;
     let committed = prepare(args, &plan, &specs)?;
     let names = setup::names();
     let sightings = Sightings::start(&plan, &args.archive, &names)?;
@@ -273,6 +273,11 @@ fn specs(args: &Args, plan: &Plan) -> Result<Vec<pipeline::Source>, Failure> {
             )));
         }
         let stdin = |spec: &pipeline::Source| spec.kind == SourceKind::Stdin;
+        if stdin(spec) && args.spread.is_supervised() {
+            return Err(Failure::Usage(
+                "standard input cannot be read again, and so not be supervised".to_owned(),
+            ));
+        }
         if stdin(spec) && specs[..at].iter().any(stdin) {
             return Err(Failure::Usage("two sources read standard input; leave one out".to_owned()));
         }

@@ -21,8 +21,8 @@ const RESTARTS_MAX: usize = 5;
 const WITHIN: Duration = Duration::from_mins(1);
 /// The pause before the first restart; each within [`WITHIN`] doubles it.
 const PAUSE: Duration = Duration::from_millis(100);
-/// How long processes may take to notice that one is lost; the first one, to end in order once another has.
-const NOTICED: Duration = Duration::from_secs(10);
+/// How long the others may take to end when one has: their links break at once.
+const NOTICED: Duration = Duration::from_secs(3);
 /// How often children are looked at.
 const LOOK: Duration = Duration::from_millis(20);
 

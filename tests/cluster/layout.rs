@@ -14,7 +14,6 @@ pub(crate) struct Layout {
     pub(crate) folder: PathBuf,
     pub(crate) file: PathBuf,
     pub(crate) addresses: Vec<String>,
-    pub(crate) authority: Authority,
 }
 
 /// Ports that nobody listens at, now.
@@ -38,7 +37,7 @@ impl Layout {
         text.push_str("ca: ca.pem\ncertificate: 'process-{process}.pem'\nkey: 'process-{process}.key'\n");
         let file = folder.join("cluster.yml");
         std::fs::write(&file, text).expect("room for the file");
-        Layout { folder: folder.to_owned(), file, addresses, authority }
+        Layout { folder: folder.to_owned(), file, addresses }
     }
 
     /// What makes a command one of the processes.

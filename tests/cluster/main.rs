@@ -4,5 +4,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod kills;
 mod layout;
 mod results;
+mod strangers;

@@ -75,9 +75,19 @@ impl Live {
 
     /// SIGTERM, and what it comes to.
     pub fn stop(self) -> Value {
+        self.stop_telling().0
+    }
+
+    /// SIGTERM, what it comes to, and all that it said for people.
+    pub fn stop_telling(self) -> (Value, String) {
         let id = self.child.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &id]).status().expect("kill").success());
-        self.end()
+        let told = Arc::clone(&self.told);
+        let summary = self.end();
+        // Its last words are on their way.
+        thread::sleep(Duration::from_millis(100));
+        let told = told.lock().expect("no panic there").clone();
+        (summary, told)
     }
 
     /// What it comes to by itself.
