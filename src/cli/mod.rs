@@ -4,6 +4,7 @@ mod report;
 mod setup;
 mod sightings;
 mod learning;
+mod cluster;
 mod doors;
 mod turning;
 mod watch;

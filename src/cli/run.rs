@@ -14,8 +14,9 @@ use super::report::{Stopwatch, measured, tell};
 use super::sightings::Sightings;
 use super::turning::{Clock, Turning};
 use super::watch::Watch;
-use super::{Failure, Output, setup};
+use super::{Failure, Output, cluster, setup};
 use crate::archive::recover;
+use crate::cluster::Terms;
 use crate::engine::answers::LIVE;
 use crate::engine::crier::{Crier, Criers};
 use crate::engine::journal::Journal;
@@ -60,6 +61,11 @@ pub(crate) struct Args {
     /// Dataflow workers; results do not depend on it.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     workers: u16,
+    #[command(flatten)]
+    spread: cluster::Args,
+    /// Run as so many processes on this machine, of `--workers` each, and start all of them again when one is lost.
+    #[arg(long, value_name = "N", conflicts_with_all = ["cluster", "stdin"], value_parser = clap::value_parser!(u16).range(1..=64))]
+    supervise: Option<u16>,
     /// Records of an epoch, at most; results do not depend on it.
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     batch: u32,
@@ -88,9 +94,19 @@ pub(crate) struct Args {
 const PUSH: &str = "push";
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    if let Some(other) = args.spread.other() {
+        return cluster::serve(&args.spread, other, &args.flow, args.model.as_deref());
+    }
+    if let Some(processes) = args.supervise {
+        if args.fresh {
+            set_aside(&args.archive)?;
+        }
+        return cluster::supervise(processes, args.workers, &args.archive);
+    }
     let watch = Stopwatch::start();
     let (bell, rings) = Bell::new();
     let mut doors = Doors::start(&bell)?;
+    args.spread.obey(&bell)?;
     let plan = Arc::new(setup::plan(&args.flow)?);
     let specs = specs(args, &plan)?;
     if args.fresh {
@@ -100,12 +116,21 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let committed = prepare(args, &plan, &specs)?;
     let names = setup::names();
     let sightings = Sightings::start(&plan, &args.archive, &names)?;
+    let ranker = setup::ranker(&plan, args.model.as_deref())?;
+    let first = cluster::First {
+        plan: &plan,
+        names: &names,
+        archive: &args.archive,
+        model: ranker.version(),
+        terms: Terms { act: plan.policy.act, recalls: false },
+    };
+    let (crew, cluster) = args.spread.crew(args.workers, &first, &bell)?;
     let settings = Settings {
         plan: Arc::clone(&plan),
         names: Arc::clone(&names),
         archive: args.archive.clone(),
-        workers: usize::from(args.workers),
-        ranker: setup::ranker(&plan, args.model.as_deref())?,
+        crew,
+        ranker,
         recall: None,
         executor: setup::executor(&plan, &plan.pipeline.executor, false, &names)?,
         asks: sightings.asks(),
@@ -137,6 +162,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     doors.close();
     let divergences = turning.live.divergences;
     let (mut summary, counts) = turning.run.finish()?;
+    cluster.map(cluster::part);
     if !gone_on? {
         eprintln!("quell: stopped while the log was read again; the next run goes on with it");
         return Ok(());
@@ -247,6 +273,11 @@ fn specs(args: &Args, plan: &Plan) -> Result<Vec<pipeline::Source>, Failure> {
             )));
         }
         let stdin = |spec: &pipeline::Source| spec.kind == SourceKind::Stdin;
+        if stdin(spec) && args.spread.is_supervised() {
+            return Err(Failure::Usage(
+                "standard input cannot be read again, and so not be supervised".to_owned(),
+            ));
+        }
         if stdin(spec) && specs[..at].iter().any(stdin) {
             return Err(Failure::Usage("two sources read standard input; leave one out".to_owned()));
         }

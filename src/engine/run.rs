@@ -13,13 +13,13 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use super::archivist::{ArchiveError, Archivist, COMMIT_EVERY, Told};
 use super::clerk::{Clerk, Report, UnderWay};
 use super::crier::Criers;
-use super::dataflow::{Output, Wiring};
+use super::dataflow::{Output, Span, Wiring};
 use super::log::{Log, LogError, LoggedEpoch, LoggedPart, STATE_FOLDER};
 use super::revise::{Past, revised};
 use super::sighter::Question;
 use super::summary::{Counts, Summary};
 use super::unsettled::Unsettled;
-use super::workers::Workers;
+use super::workers::{Crew, Workers};
 use crate::act::{Desk, DeskError, Executor};
 use crate::archive::{Reader, Rows, RunStamp, TurnRow, Writer};
 use crate::correlate::group::Compiled;
@@ -136,7 +136,7 @@ pub struct Settings {
     /// Where the archive lies.
     pub archive: PathBuf,
     /// Dataflow workers.
-    pub workers: usize,
+    pub crew: Crew,
     /// The model.
     pub ranker: Ranker,
     /// What an earlier run's model said, which is not asked again.
@@ -191,7 +191,7 @@ impl Run {
             plan,
             names,
             archive,
-            workers,
+            crew,
             ranker,
             recall,
             executor,
@@ -205,7 +205,11 @@ impl Run {
         let (plan_hash, model_version) = (names.intern(&stamp.plan_hash), names.intern(&stamp.model_version));
         let writer = Writer::new(&archive, 0, Arc::clone(&names), &stamp, committed);
         let (archivist, to_archive, tokens) = Archivist::start(&archive, writer, (committed, commit_every))?;
-        let wiring = wiring(&plan, &names, act);
+        let span = match &crew {
+            Crew::Alone(_) => Span::Process,
+            Crew::Cluster(peers) => Span::Cluster { workers: peers.workers, recalls: recall.is_some() },
+        };
+        let wiring = wiring(&plan, &names, act, span);
         let simulated = matches!(executor, Executor::Simulate(_));
         let ruled_by = (Arc::clone(&wiring.proposing.playbooks), Arc::clone(&wiring.proposing.policy));
         let desk = Desk::open(&archive.join(STATE_FOLDER), executor, ruled_by, Arc::clone(&names))?;
@@ -223,7 +227,7 @@ impl Run {
         let (outputs, inbox) = unbounded();
         let clerk = thread::Builder::new().name("act".into()).spawn(move || clerk.run(&inbox))?;
         let service = RankService::start(ranker, model_version, recall)?;
-        let workers = Workers::start(workers, &wiring, service, &outputs).map_err(RunError::Worker)?;
+        let workers = Workers::start(crew, &wiring, service, &outputs).map_err(RunError::Worker)?;
         let correlations = Arc::clone(&wiring.correlations);
         Ok(Run {
             workers,
@@ -395,8 +399,11 @@ impl Run {
     }
 }
 
-pub(super) fn wiring(plan: &Plan, names: &Arc<Names>, act: Act) -> Wiring {
+/// What the dataflow is made from: the same in every process of a cluster.
+#[must_use]
+pub fn wiring(plan: &Plan, names: &Arc<Names>, act: Act, span: Span) -> Wiring {
     Wiring {
+        span,
         act,
         link: plan.pipeline.link.clone(),
         correlations: Compiled::all(&plan.correlations, names),

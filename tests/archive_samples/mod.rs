@@ -236,7 +236,7 @@ pub(crate) fn decision(dice: &mut Dice, names: &Names) -> DecisionRow {
         1 => Reason::Approved { by: dice.text() },
         2 => Reason::BelowFloor { score: dice.score(), floor: dice.score() },
         3 => Reason::Protected { entity: dice.entity(names) },
-        _ => Reason::Budget { verb: "deny", budget: dice.small() },
+        _ => Reason::Budget { verb: "deny".into(), budget: dice.small() },
     };
     let playbook = dice.sym(names, "playbook");
     let decision = Decision {

@@ -30,6 +30,10 @@ impl Live {
     pub fn start(flow: &Path, archive: &Path, more: &[&str]) -> Live {
         let mut command = quell();
         command.arg("run").arg("--flow").arg(flow).arg("--archive").arg(archive).args(["--output", "json"]);
+        // All that holds of one process holds of several: `QUELL_PROCESSES=2 cargo test` runs live tests so.
+        if let Ok(processes) = std::env::var("QUELL_PROCESSES") {
+            command.args(["--supervise", &processes]);
+        }
         Live::of(command.args(more))
     }
 
@@ -83,8 +87,18 @@ impl Live {
 
     /// SIGTERM, and what it comes to.
     pub fn stop(self) -> Value {
+        self.stop_telling().0
+    }
+
+    /// SIGTERM, what it comes to, and all that it said for people.
+    pub fn stop_telling(self) -> (Value, String) {
         self.tell_to_stop();
-        self.end()
+        let told = Arc::clone(&self.told);
+        let summary = self.end();
+        // Its last words are on their way.
+        thread::sleep(Duration::from_millis(100));
+        let told = told.lock().expect("no panic there").clone();
+        (summary, told)
     }
 
     /// What it comes to by itself.

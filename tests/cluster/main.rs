@@ -1,0 +1,10 @@
+//! A cluster: results are those of one process, in whatever layout; nobody joins who is not of it; a process that is lost
+//! loses nothing.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod kills;
+mod layout;
+mod results;
+mod strangers;
