@@ -14,6 +14,7 @@ pub mod correlation;
 pub mod link;
 pub mod playbook;
 pub mod policy;
+pub mod kafka;
 pub mod pipeline;
 pub mod spare;
 pub mod catalog;
