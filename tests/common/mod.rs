@@ -3,6 +3,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test needs a part of it")]
 
 pub mod days;
+pub mod kafka;
 pub mod live;
 pub mod world;
 
