@@ -5,6 +5,7 @@ mod setup;
 mod sightings;
 mod learning;
 mod doors;
+mod topics;
 mod turning;
 mod watch;
 
