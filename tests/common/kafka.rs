@@ -9,6 +9,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
@@ -32,6 +33,8 @@ pub struct Broker {
     more: String,
     scram: Option<String>,
     child: Option<Child>,
+    /// Its folder, where it is its own.
+    own: Option<tempfile::TempDir>,
 }
 
 /// A record as a topic has it.
@@ -65,9 +68,23 @@ impl Broker {
         let more = (0..4)
             .fold(more.to_owned(), |more, n| more.replace(&format!("{{{n}}}"), &(port + n).to_string()));
         let scram = scram.map(str::to_owned);
-        let mut broker = Broker { folder: folder.to_owned(), port, more, scram, child: None };
+        let mut broker = Broker { folder: folder.to_owned(), port, more, scram, child: None, own: None };
         broker.restart();
         broker
+    }
+
+    /// A plain broker that tests of one process share, while one of them holds it.
+    pub fn shared() -> Arc<Broker> {
+        static BROKER: Mutex<Weak<Broker>> = Mutex::new(Weak::new());
+        let mut broker = BROKER.lock().unwrap_or_else(PoisonError::into_inner);
+        broker.upgrade().unwrap_or_else(|| {
+            let folder = tempfile::tempdir().expect("a folder");
+            let mut new = Broker::start(folder.path());
+            new.own = Some(folder);
+            let new = Arc::new(new);
+            *broker = Arc::downgrade(&new);
+            new
+        })
     }
 
     /// Where it listens plainly.
@@ -206,6 +223,33 @@ impl Broker {
             }
         }
         producer.flush(PATIENCE).expect("all of them are taken");
+    }
+
+    /// Appends values in transactions, each committed or aborted.
+    pub fn produce_in_transactions<'a>(
+        &self,
+        topic: &str,
+        partition: i32,
+        transactions: impl IntoIterator<Item = (&'a [&'a str], bool)>,
+    ) {
+        let mut config = self.config();
+        let producer: BaseProducer = config.set("transactional.id", topic).create().expect("a producer");
+        producer.init_transactions(PATIENCE).expect("a coordinator");
+        for (values, committed) in transactions {
+            producer.begin_transaction().expect("a transaction");
+            for value in values {
+                let record: BaseRecord<'_, str, str> =
+                    BaseRecord::to(topic).partition(partition).payload(value);
+                producer.send(record).map_err(|(error, _)| error).expect("room");
+            }
+            producer.flush(PATIENCE).expect("all of them are taken");
+            let ended = if committed {
+                producer.commit_transaction(PATIENCE)
+            } else {
+                producer.abort_transaction(PATIENCE)
+            };
+            ended.expect("an end");
+        }
     }
 
     /// All that a topic holds, by partition and offset, as a reader of committed records sees it.

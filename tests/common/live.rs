@@ -33,7 +33,8 @@ impl Live {
         Live::of(command.args(more))
     }
 
-    fn of(command: &mut Command) -> Live {
+    /// Starts a command that was made elsewhere.
+    pub fn of(command: &mut Command) -> Live {
         let piped = command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = piped.spawn().expect("the binary starts");
         let told = Arc::new(Mutex::new(String::new()));
@@ -46,6 +47,11 @@ impl Live {
             }
         });
         Live { child, told }
+    }
+
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// What it has said for people so far.
