@@ -6,6 +6,7 @@ mod sightings;
 mod learning;
 mod cluster;
 mod doors;
+mod topics;
 mod turning;
 mod watch;
 

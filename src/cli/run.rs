@@ -12,6 +12,7 @@ use anyhow::{Context, anyhow};
 use super::doors::Doors;
 use super::report::{Stopwatch, measured, tell};
 use super::sightings::Sightings;
+use super::topics::Topics;
 use super::turning::{Clock, Turning};
 use super::watch::Watch;
 use super::{Failure, Output, cluster, setup};
@@ -20,14 +21,14 @@ use crate::cluster::Terms;
 use crate::engine::answers::LIVE;
 use crate::engine::crier::{Crier, Criers};
 use crate::engine::journal::Journal;
-use crate::engine::live::{Live, Source};
+use crate::engine::live::{Live, Source, Stream};
 use crate::engine::log::{Log, STATE_FOLDER};
 use crate::engine::run::{Run, Settings, has_log};
 use crate::engine::scribe::Scribe;
 use crate::engine::summary::{Counts, Summary};
-use crate::ingest::Limits;
 use crate::ingest::live::{Bell, follow, standard_input};
 use crate::ingest::push::address;
+use crate::ingest::{Limits, Origin};
 use crate::plan::catalog::Plan;
 use crate::plan::pipeline::{self, SourceKind};
 use crate::plan::policy::Act;
@@ -109,6 +110,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     args.spread.obey(&bell)?;
     let plan = Arc::new(setup::plan(&args.flow)?);
     let specs = specs(args, &plan)?;
+    let mut topics = Topics::find(&specs, &plan, &bell)?;
     if args.fresh {
         set_aside(&args.archive)?;
     }
@@ -142,14 +144,17 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
             decisions: crier(args.decisions.as_deref(), &names)?,
         },
     };
-    let live = live(args, &plan, &specs, &names, &bell)?;
+    let log = Log::open(&args.archive)?;
+    let live = live(args, &plan, &specs, &names, (&bell, &mut topics, &log))?;
+    topics.listen()?;
     let scribe = Scribe::start(&args.archive)?;
     let mut turning = Turning {
         run: Run::start(settings)?,
         live,
-        journal: Journal::new(Log::open(&args.archive)?, scribe.clone(), Arc::clone(&names)),
+        journal: Journal::new(log, scribe.clone(), Arc::clone(&names)),
         watch: Watch::new(&plan, &names),
         sightings,
+        topics,
         names: Arc::clone(&names),
         bell: bell.clone(),
         rings,
@@ -218,6 +223,9 @@ fn go(
             SourceKind::File { path } => eprintln!("quell: following {} as {}", path.display(), spec.name),
             SourceKind::Stdin => eprintln!("quell: reading standard input as {}", spec.name),
             SourceKind::Http { .. } => {}
+            SourceKind::Kafka(topic) => {
+                eprintln!("quell: reading topic {} of {} as {}", topic.topic, topic.brokers, spec.name);
+            }
         }
     }
     for (at, sources) in listening {
@@ -240,7 +248,7 @@ fn specs(args: &Args, plan: &Plan) -> Result<Vec<pipeline::Source>, Failure> {
         kind,
         tenant: None,
         tenant_from_field: false,
-        clock: pipeline::Clock::Event,
+        clock: None,
     };
     let mut specs = plan.pipeline.sources.clone();
     for spec in &mut specs {
@@ -257,7 +265,7 @@ fn specs(args: &Args, plan: &Plan) -> Result<Vec<pipeline::Source>, Failure> {
     let pushed = specs.iter().any(|spec| matches!(spec.kind, SourceKind::Http { .. }));
     if let (false, Some(listen)) = (pushed, args.listen.first()) {
         let kind = SourceKind::Http { listen: listen.to_string() };
-        specs.push(pipeline::Source { clock: pipeline::Clock::Wall, ..more(PUSH.to_owned(), kind) });
+        specs.push(pipeline::Source { clock: Some(pipeline::Clock::Wall), ..more(PUSH.to_owned(), kind) });
     }
     if specs.is_empty() {
         return Err(Failure::Usage(format!(
@@ -298,6 +306,7 @@ fn prepare(args: &Args, plan: &Plan, specs: &[pipeline::Source]) -> Result<Epoch
         SourceKind::File { .. } => format!("{} (file)", spec.name),
         SourceKind::Stdin => format!("{} (stdin)", spec.name),
         SourceKind::Http { .. } => format!("{} (http)", spec.name),
+        SourceKind::Kafka(topic) => format!("{} (topic {})", spec.name, topic.topic),
     };
     let what = serde_json::json!({
         "command": "run",
@@ -355,9 +364,10 @@ fn live(
     plan: &Plan,
     specs: &[pipeline::Source],
     names: &Arc<Names>,
-    bell: &Bell,
+    (bell, topics, log): (&Bell, &mut Topics, &Log),
 ) -> Result<Live, Failure> {
     let now = setup::now();
+    let limits = Limits { record_bytes: args.record_bytes_max, ..Limits::default() };
     let mut sources = Vec::new();
     for spec in specs {
         let mut settings = setup::source(plan, &spec.name, now, names);
@@ -365,14 +375,19 @@ fn live(
         if let Some(tenant) = &spec.tenant {
             settings.tenant = names.intern(tenant);
         }
-        let stream = match &spec.kind {
-            SourceKind::File { path } => Some(follow(plain(path)?, bell.clone())?),
-            SourceKind::Stdin => Some(standard_input(bell.clone())?),
-            SourceKind::Http { .. } => None,
+        let streams = match &spec.kind {
+            SourceKind::File { path } => vec![Stream::Bytes(follow(plain(path)?, bell.clone())?)],
+            SourceKind::Stdin => vec![Stream::Bytes(standard_input(bell.clone())?)],
+            SourceKind::Http { .. } => vec![Stream::Pushed],
+            SourceKind::Kafka(_) => Vec::new(),
         };
-        sources.push(Source { settings, wall: spec.clock == pipeline::Clock::Wall, stream });
+        let mut streams: Vec<_> = streams.into_iter().map(|stream| (stream, 0)).collect();
+        let origin = Origin { source: settings.name, tenant: settings.tenant };
+        streams.extend(topics.streams((origin, limits), &spec.name, log)?);
+        let severe = matches!(&spec.kind, SourceKind::Kafka(topic) if topic.severe);
+        let wall = spec.clock() == pipeline::Clock::Wall;
+        sources.push(Source { settings, wall, severe, streams });
     }
-    let limits = Limits { record_bytes: args.record_bytes_max, ..Limits::default() };
     Ok(Live::new(sources, &plan.mappings(), names, plan.lateness_s, limits))
 }
 

@@ -76,7 +76,13 @@ impl Batch {
     /// What the log keeps of it.
     #[must_use]
     pub fn logged(&self, epoch: Epoch, names: &Names) -> LoggedEpoch {
-        let part = |part: &EpochRow| LoggedPart { source: names.get(part.source), records: part.records };
+        let part = |part: &EpochRow| LoggedPart {
+            source: names.get(part.source),
+            partition: part.partition,
+            records: part.records,
+            first: part.from,
+            next: part.to + 1,
+        };
         let parts = self.parts.iter().map(part).collect();
         LoggedEpoch { epoch, settled: self.settled, last: self.last, parts }
     }

@@ -8,6 +8,7 @@ pub mod decimal;
 pub mod entity;
 pub mod net;
 pub mod attack;
+pub mod place;
 pub mod alert;
 pub mod observed;
 pub mod reject;

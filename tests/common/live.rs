@@ -53,6 +53,11 @@ impl Live {
         Live { child, told }
     }
 
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What it has said for people so far.
     pub fn told(&self) -> String {
         self.told.lock().expect("no panic there").clone()

@@ -3,6 +3,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test needs a part of it")]
 
 pub mod days;
+pub mod kafka;
 pub mod live;
 pub mod world;
 
@@ -244,11 +245,11 @@ pub fn held(archive: &Path) -> Held {
     let mut alerts = BTreeMap::<AlertId, usize>::new();
     for alert in reader.alerts(None).expect("alerts").map(|line| line.expect("an alert")) {
         *alerts.entry(alert.alert_id).or_default() += 1;
-        let place = (names.get(alert.source), alert.position);
+        let place = (names.get(alert.source), alert.partition, alert.position);
         assert_eq!(places.insert(place, "alert"), None, "{} at {}", alert.alert_id, alert.position);
     }
     for copy in reader.duplicates(None).expect("duplicates").map(|line| line.expect("a duplicate")) {
-        let place = (names.get(copy.source), copy.position);
+        let place = (names.get(copy.source), copy.partition, copy.position);
         assert_eq!(places.insert(place, "duplicate"), None, "{} at {}", copy.alert_id, copy.position);
         assert!(alerts.contains_key(&copy.alert_id), "a duplicate of nothing: {}", copy.alert_id);
     }
