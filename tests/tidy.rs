@@ -147,12 +147,13 @@ fn a_stage_sees_only_earlier_stages() {
 
 #[test]
 fn libraries_have_homes() {
-    let homes: [(&str, &[&str]); 8] = [
+    let homes: [(&str, &[&str]); 9] = [
         ("burn::", &["src/rank/", "src/learn/", "benches/", "tests/"]),
         ("parquet::", &["src/ingest/", "src/archive/", "benches/", "tests/"]),
         ("rusqlite::", &["src/act/", "src/engine/", "tests/"]),
         ("reqwest::", &["src/act/", "tests/"]),
         ("clap::", &["src/cli/"]),
+        ("rdkafka::", &["src/ingest/", "src/engine/", "src/act/", "benches/", "tests/"]),
         ("rsigma_eval::", &["src/plan/", "src/normalize/"]),
         ("rsigma_parser::", &["src/plan/"]),
         ("differential_dataflow::", &["src/flow/", "src/enrich/", "src/engine/", "tests/"]),

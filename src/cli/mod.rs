@@ -3,6 +3,7 @@
 mod report;
 mod setup;
 mod sightings;
+mod topics;
 mod learning;
 mod doors;
 mod turning;

@@ -136,6 +136,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         journaled: false,
         committed,
         criers: Criers::default(),
+        sinks: None,
     };
     let tables = tables(&plan, &names)?;
     let mut run = Run::start_committing(settings, Duration::from_millis(args.commit_every_ms))?;

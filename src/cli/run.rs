@@ -14,7 +14,7 @@ use super::report::{Stopwatch, measured, tell};
 use super::sightings::Sightings;
 use super::turning::{Clock, Turning};
 use super::watch::Watch;
-use super::{Failure, Output, setup};
+use super::{Failure, Output, setup, topics};
 use crate::archive::recover;
 use crate::engine::answers::LIVE;
 use crate::engine::crier::{Crier, Criers};
@@ -110,12 +110,13 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         executor: setup::executor(&plan, &plan.pipeline.executor, false, &names)?,
         asks: sightings.asks(),
         act: plan.policy.act,
-        journaled: plan.policy.act == Act::Early,
+        journaled: plan.policy.act == Act::Early || plan.pipeline.sinks.kafka.is_some(),
         committed,
         criers: Criers {
             findings: crier(args.findings.as_deref(), &names)?,
             decisions: crier(args.decisions.as_deref(), &names)?,
         },
+        sinks: topics::sinks(&plan, &args.archive, &bell)?,
     };
     let live = live(args, &plan, &specs, &names, &bell)?;
     let scribe = Scribe::start(&args.archive)?;

@@ -19,7 +19,6 @@ use crate::engine::journal::{Effects, Journal, Said};
 use crate::engine::live::Live;
 use crate::engine::run::{Batch, Run};
 use crate::ingest::live::Bell;
-use crate::plan::policy::Act;
 use crate::record::{Millis, Names};
 
 /// An epoch is open no longer, in milliseconds.
@@ -127,6 +126,8 @@ impl Turning {
                     return Ok(());
                 }
                 (opened, last) = (None, now);
+            } else if self.run.has_failed() {
+                return Ok(());
             } else if idle {
                 if last > shown && now - last >= QUIET_MS && now - shown >= SHOWN_MS {
                     shown = now;
@@ -209,8 +210,8 @@ impl Turning {
         let epoch = self.run.epoch() + 1;
         self.journal.note(epoch, &batch, said)?;
         let taken = self.run.take(batch);
-        if self.run.act() == Act::Early {
-            // Epochs are acted on when they end, and so must be durable one by one. The disk is waited for while the epoch is worked on: what comes of it waits for both.
+        if self.run.is_journaled() {
+            // Epochs are acted on, or told, when they end, and so must be durable one by one. The disk is waited for while the epoch is worked on: what comes of it waits for both.
             self.journal.sync()?;
             return Ok(taken && self.run.logged(epoch));
         }

@@ -12,6 +12,7 @@ pub mod scribe;
 pub mod reopen;
 pub mod dataflow;
 pub mod workers;
+pub mod sinks;
 pub mod archivist;
 pub mod crier;
 pub mod seen;

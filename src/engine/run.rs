@@ -1,6 +1,6 @@
 //! A run: the threads around the dataflow, started, fed epoch by epoch, and ended in order.
 //!
-//! feed -> workers -> clerk (desk) -> archivist -> tokens back to the feed, so that no more than a few epochs are under way.
+//! feed -> workers -> clerk (desk) -> archivist (-> sinks) -> tokens back to the feed, so that no more than a few epochs are under way.
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -17,6 +17,7 @@ use super::dataflow::{Output, Wiring};
 use super::log::{Log, LogError, LoggedEpoch, LoggedPart, STATE_FOLDER};
 use super::revise::{Past, revised};
 use super::sighter::Question;
+use super::sinks::{SinkError, SinkSettings, Sinks};
 use super::summary::{Counts, Summary};
 use super::unsettled::Unsettled;
 use super::workers::Workers;
@@ -116,6 +117,9 @@ pub enum RunError {
     /// The ledger.
     #[error(transparent)]
     Desk(#[from] DeskError),
+    /// Topics.
+    #[error(transparent)]
+    Sinks(#[from] SinkError),
     /// A thread could not be started.
     #[error("a thread cannot be started: {0}; check the limits on processes and memory")]
     Thread(#[from] std::io::Error),
@@ -153,6 +157,8 @@ pub struct Settings {
     pub committed: Epoch,
     /// Who says findings and decisions at once.
     pub criers: Criers,
+    /// Topics that are told what the archive is; only where the run is `journaled`.
+    pub sinks: Option<SinkSettings>,
 }
 
 /// A run under way.
@@ -163,6 +169,7 @@ pub struct Run {
     tokens: Receiver<Turn>,
     clerk: thread::JoinHandle<Result<Report, DeskError>>,
     archivist: thread::JoinHandle<Result<Counts, ArchiveError>>,
+    sinks: Option<Sinks>,
     names: Arc<Names>,
     stamp: (Sym, Sym),
     epoch: Epoch,
@@ -200,11 +207,15 @@ impl Run {
             journaled,
             committed,
             criers,
+            sinks,
         } = settings;
         let stamp = RunStamp { plan_hash: plan.hash.clone(), model_version: ranker.version() };
         let (plan_hash, model_version) = (names.intern(&stamp.plan_hash), names.intern(&stamp.model_version));
         let writer = Writer::new(&archive, 0, Arc::clone(&names), &stamp, committed);
-        let (archivist, to_archive, tokens) = Archivist::start(&archive, writer, (committed, commit_every))?;
+        let sinks = sinks.map(|sinks| Sinks::start(sinks, &archive, &names)).transpose()?;
+        let (sinks, hand) = sinks.unzip();
+        let (archivist, to_archive, tokens) =
+            Archivist::start(&archive, writer, (committed, commit_every), hand)?;
         let wiring = wiring(&plan, &names, act);
         let simulated = matches!(executor, Executor::Simulate(_));
         let ruled_by = (Arc::clone(&wiring.proposing.playbooks), Arc::clone(&wiring.proposing.policy));
@@ -232,6 +243,7 @@ impl Run {
             tokens,
             clerk,
             archivist,
+            sinks,
             names,
             stamp: (plan_hash, model_version),
             epoch: 0,
@@ -257,6 +269,18 @@ impl Run {
     #[must_use]
     pub fn act(&self) -> Act {
         self.act
+    }
+
+    /// Whether nothing is done in an epoch before the log has it.
+    #[must_use]
+    pub fn is_journaled(&self) -> bool {
+        self.journaled
+    }
+
+    /// Whether it can go on no further, and `finish` will say why, though nothing was to be taken in.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.sinks.as_ref().is_some_and(Sinks::has_failed)
     }
 
     /// The last epoch begun.
@@ -381,11 +405,12 @@ impl Run {
             Ok(report) => report?,
             Err(_) => return Err(RunError::Worker("the executors' thread panicked".to_owned())),
         };
+        let unlike = self.sinks.map_or(Ok(0), Sinks::finish)?;
         worked.map_err(RunError::Worker)?;
         if let Some(failed) = self.failed {
             return Err(failed);
         }
-        let mut summary = Summary::of(&counts, self.late, report.divergences);
+        let mut summary = Summary::of(&counts, self.late, report.divergences + unlike);
         summary.without_number = self.correlations.iter().map(Compiled::without_number).sum();
         if summary.unaccounted() != 0 {
             // A record that is neither alert, duplicate, reject nor ignored is a divergence like any other.

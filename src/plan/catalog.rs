@@ -201,6 +201,7 @@ fn read_pipeline(flow: &Path, folder: &Path, faults: &mut Vec<Fault>) -> Option<
         let what = format!("`sightings` names the archive {}, which is not there", archive.display());
         faults.push(Fault::of(flow, what, "correct its path (it is relative to this file) or take it out"));
     }
+    faults.extend(pipeline.sinks.faults(flow, folder));
     let mut names: Vec<&str> = pipeline.sources.iter().map(|source| source.name.as_str()).collect();
     names.sort_unstable();
     for twice in names.windows(2).filter(|pair| pair[0] == pair[1]) {

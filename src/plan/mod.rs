@@ -15,6 +15,7 @@ pub mod link;
 pub mod playbook;
 pub mod policy;
 pub mod kafka;
+pub mod topics;
 pub mod pipeline;
 pub mod spare;
 pub mod catalog;

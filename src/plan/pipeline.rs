@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::link::LinkSettings;
+use super::topics::Sinks;
 use crate::record::{ContextTable, Tick};
 
 /// `pipeline.yml`: sources, context, model, executor, and the parameters of the operators.
@@ -59,6 +60,9 @@ pub struct Pipeline {
     /// What carries out actions.
     #[serde(default)]
     pub executor: ExecutorSpec,
+    /// Where `quell run` says what it found and did, beside the archive.
+    #[serde(default)]
+    pub sinks: Sinks,
 }
 
 /// How far the journey goes.

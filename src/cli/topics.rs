@@ -1,0 +1,38 @@
+//! Topics that a live run says what it found and did in.
+
+use std::path::Path;
+
+use super::{Failure, setup};
+use crate::engine::log::Log;
+use crate::engine::sinks::SinkSettings;
+use crate::ingest::live::Bell;
+use crate::plan::catalog::Plan;
+
+/// Under what a log has the name of its run.
+const RUN: &str = "name";
+
+/// The sinks of the plan, for the run of an archive.
+pub(super) fn sinks(plan: &Plan, archive: &Path, bell: &Bell) -> Result<Option<SinkSettings>, Failure> {
+    let Some(kafka) = plan.pipeline.sinks.kafka.clone() else { return Ok(None) };
+    let bell = bell.clone();
+    Ok(Some(SinkSettings {
+        kafka,
+        folder: plan.folder.clone(),
+        run: run(archive)?,
+        ending: Box::new(move || bell.stopped()),
+    }))
+}
+
+/// The name of the archive's run: given once, and no other's.
+fn run(archive: &Path) -> Result<String, Failure> {
+    let log = Log::open(archive)?;
+    if let Some(name) = log.meta(RUN)? {
+        return Ok(name);
+    }
+    let place = archive.canonicalize().unwrap_or_else(|_| archive.to_owned());
+    let host = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let of = format!("{}\n{host}\n{}\n{}", place.display(), setup::now(), std::process::id());
+    let name = blake3::hash(of.as_bytes()).to_hex()[..16].to_owned();
+    log.set_meta(RUN, &name)?;
+    Ok(name)
+}
