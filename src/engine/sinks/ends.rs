@@ -101,7 +101,9 @@ fn read(
         let message = match consumer.poll(ANSWER) {
             // A broker that went away is asked again from the beginning.
             None => {
-                return Err(KafkaError::MessageConsumption(rdkafka::types::RDKafkaErrorCode::RequestTimedOut));
+                return Err(KafkaError::MessageConsumption(
+                    rdkafka::types::RDKafkaErrorCode::RequestTimedOut,
+                ));
             }
             Some(Err(KafkaError::PartitionEOF(_))) => break,
             Some(message) => message?,
