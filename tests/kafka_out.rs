@@ -249,5 +249,5 @@ fn what_is_wrong_with_topics_is_said() {
         assert!(said.contains(what), "{said}");
     };
     refused(("actions: actions", "actions: nowhere"), "there is no topic \"nowhere\"");
-    refused(("actions: actions", "actions: decisions"), "two kinds of rows");
+    refused(("actions: actions", "actions: decisions"), "is for two things");
 }

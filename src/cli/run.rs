@@ -126,6 +126,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         journal: Journal::new(Log::open(&args.archive)?, scribe.clone(), Arc::clone(&names)),
         watch: Watch::new(&plan, &names),
         sightings,
+        words: topics::words(&plan, &args.archive, (&scribe, &bell))?,
         names: Arc::clone(&names),
         bell: bell.clone(),
         rings,

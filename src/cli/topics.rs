@@ -1,10 +1,14 @@
-//! Topics that a live run says what it found and did in.
+//! Topics of a live run: where it says what it found and did, and where it hears what people say.
 
 use std::path::Path;
 
+use anyhow::anyhow;
+
 use super::{Failure, setup};
 use crate::engine::log::Log;
+use crate::engine::scribe::Scribe;
 use crate::engine::sinks::SinkSettings;
+use crate::engine::words::Words;
 use crate::ingest::live::Bell;
 use crate::plan::catalog::Plan;
 
@@ -21,6 +25,13 @@ pub(super) fn sinks(plan: &Plan, archive: &Path, bell: &Bell) -> Result<Option<S
         run: run(archive)?,
         ending: Box::new(move || bell.stopped()),
     }))
+}
+
+/// Who hears the plan's topics of words, for the run of an archive.
+pub(super) fn words(plan: &Plan, archive: &Path, to: (&Scribe, &Bell)) -> Result<Option<Words>, Failure> {
+    let Some(kafka) = &plan.pipeline.words.kafka else { return Ok(None) };
+    let started = Words::start(kafka, (&plan.folder, &plan.pipeline.tenant), archive, to);
+    Ok(Some(started.map_err(|error| anyhow!(error))?))
 }
 
 /// The name of the archive's run: given once, and no other's.

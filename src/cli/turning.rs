@@ -18,6 +18,7 @@ use super::watch::Watch;
 use crate::engine::journal::{Effects, Journal, Said};
 use crate::engine::live::Live;
 use crate::engine::run::{Batch, Run};
+use crate::engine::words::Words;
 use crate::ingest::live::Bell;
 use crate::record::{Millis, Names};
 
@@ -59,6 +60,8 @@ pub(crate) struct Turning {
     pub(crate) journal: Journal,
     pub(crate) watch: Watch,
     pub(crate) sightings: Sightings,
+    /// Who hears what is said in topics.
+    pub(crate) words: Option<Words>,
     pub(crate) names: Arc<Names>,
     pub(crate) bell: Bell,
     pub(crate) rings: Receiver<()>,
@@ -161,6 +164,9 @@ impl Turning {
         let [people, looked, as_of] = &mut self.looked;
         if now - *people >= PEOPLE_MS {
             *people = now;
+            if let Some(error) = self.words.as_ref().and_then(Words::failed) {
+                return Err(anyhow!(error).into());
+            }
             said.extend(words(&self.journal, &mut self.at.1)?);
             if said.iter().any(Said::is_unlink) {
                 *people = 0;

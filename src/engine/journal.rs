@@ -15,7 +15,8 @@ use crate::act::{Receipt, Recorded};
 use crate::archive::Reader;
 use crate::record::input::Approval;
 use crate::record::{
-    ContextRow, Diff, Entity, Epoch, InputKind, InputRow, Known, Millis, Names, Sym, Unlink, Verdict,
+    ContextRow, Diff, Entity, Epoch, InputKind, InputRow, Known, Millis, Names, Reject, Stage, Sym, Unlink,
+    Verdict,
 };
 
 /// Epochs that may wait to be logged with others.
@@ -122,6 +123,24 @@ impl Said {
     }
 }
 
+/// A word of a topic that says nothing that can be understood: it becomes a reject of the epoch that takes it.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Refused {
+    pub(super) refused: RefusedWord,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct RefusedWord {
+    /// Topic and partition.
+    pub(super) source: String,
+    /// The offset.
+    pub(super) position: u64,
+    pub(super) reason: String,
+    pub(super) raw: String,
+    pub(super) tenant: String,
+}
+
 /// What inputs do to an epoch.
 #[derive(Default)]
 pub struct Effects {
@@ -133,6 +152,7 @@ pub struct Effects {
     approvals: Vec<Approval>,
     verdicts: Vec<(Verdict, Sym)>,
     unlinks: Vec<Unlink>,
+    refused: Vec<Reject>,
     rows: Vec<InputRow>,
     /// Inputs that say nothing that can be understood: they were not written by this program.
     pub strange: Vec<String>,
@@ -153,6 +173,10 @@ impl Effects {
 
     fn add(&mut self, said: &Said, names: &Names) -> Result<(), serde_json::Error> {
         let mut tenant = Sym::EMPTY;
+        if let Ok(Refused { refused }) = serde_json::from_str(&said.body) {
+            self.refused.push(refused.reject(names));
+            return Ok(());
+        }
         match said.kind {
             InputKind::Tick => match serde_json::from_str(&said.body)? {
                 Moved { source: Some(source), time } => self.moves.push((names.intern(&source), time)),
@@ -183,6 +207,11 @@ impl Effects {
         Ok(())
     }
 
+    /// Whether something that was said cannot be understood.
+    pub(super) fn is_refusal(&self) -> bool {
+        !self.refused.is_empty()
+    }
+
     /// Puts them into a batch whose settled tick is known.
     pub fn fill(self, batch: &mut Batch) {
         batch.context = self.context;
@@ -193,6 +222,22 @@ impl Effects {
         let tick = batch.settled.max(0);
         batch.inputs.extend(self.rows);
         batch.inputs.iter_mut().for_each(|row| row.tick = tick);
+        batch.refused = self.refused;
+        batch.refused.iter_mut().for_each(|reject| reject.tick = tick);
+    }
+}
+
+impl RefusedWord {
+    fn reject(self, names: &Names) -> Reject {
+        Reject {
+            stage: Stage::Normalize,
+            reason: self.reason,
+            tick: 0,
+            tenant: names.intern(&self.tenant),
+            source: names.intern(&self.source),
+            position: self.position,
+            raw: self.raw,
+        }
     }
 }
 

@@ -13,6 +13,7 @@ pub mod reopen;
 pub mod dataflow;
 pub mod workers;
 pub mod sinks;
+pub mod words;
 pub mod archivist;
 pub mod crier;
 pub mod seen;

@@ -36,6 +36,8 @@ use crate::record::{
     Sym, Tick, Unlink, Verdict,
 };
 
+use crate::replay::set::parts;
+
 /// Epochs under way at most, where they are large: so many records in all, but for one that has more by itself. Of small
 /// ones there may be more, so that no record of a live run waits while the archive writes a part.
 const UNDER_WAY: usize = 4;
@@ -49,6 +51,8 @@ pub struct Batch {
     pub alerts: Vec<Alert>,
     /// What could not become one.
     pub rejects: Vec<Reject>,
+    /// Words that cannot be understood: no records of a source, and counted as ones of their topic.
+    pub refused: Vec<Reject>,
     /// What records of no concern name.
     pub observed: Vec<Observed>,
     /// What was taken of each partition; the epoch is filled in.
@@ -369,6 +373,8 @@ impl Run {
         let (plan_hash, model_version) = self.stamp;
         let turn_row =
             |part: EpochRow| TurnRow { turn: EpochRow { epoch, ..part }, plan_hash, model_version };
+        batch.parts.extend(parts(&[], &batch.refused, batch.settled.max(0)));
+        batch.rejects.append(&mut batch.refused);
         let rows = [
             Rows::Rejects(batch.rejects),
             Rows::Observed(batch.observed),

@@ -202,6 +202,7 @@ fn read_pipeline(flow: &Path, folder: &Path, faults: &mut Vec<Fault>) -> Option<
         faults.push(Fault::of(flow, what, "correct its path (it is relative to this file) or take it out"));
     }
     faults.extend(pipeline.sinks.faults(flow, folder));
+    faults.extend(pipeline.words.faults(flow, folder));
     let mut names: Vec<&str> = pipeline.sources.iter().map(|source| source.name.as_str()).collect();
     names.sort_unstable();
     for twice in names.windows(2).filter(|pair| pair[0] == pair[1]) {

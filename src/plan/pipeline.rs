@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::link::LinkSettings;
-use super::topics::Sinks;
+use super::topics::{Sinks, Words};
 use crate::record::{ContextTable, Tick};
 
 /// `pipeline.yml`: sources, context, model, executor, and the parameters of the operators.
@@ -63,6 +63,9 @@ pub struct Pipeline {
     /// Where `quell run` says what it found and did, beside the archive.
     #[serde(default)]
     pub sinks: Sinks,
+    /// Where people say theirs to `quell run`, beside the shell.
+    #[serde(default)]
+    pub words: Words,
 }
 
 /// How far the journey goes.

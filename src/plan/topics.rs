@@ -46,6 +46,68 @@ pub struct KafkaSinks {
     pub delivery_timeout: String,
 }
 
+/// Where people and systems say theirs while `quell run` goes on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Words {
+    /// Topics of a Kafka cluster.
+    pub kafka: Option<KafkaWords>,
+}
+
+/// Topics of words: each message is the JSON that the log has of such a word. Whoever may write there speaks under any name:
+/// the cluster's rights say who may.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KafkaWords {
+    /// Some of the cluster's brokers, as `kafka-1:9092,kafka-2:9092`.
+    pub brokers: String,
+    /// How to be let in.
+    #[serde(default)]
+    pub security: Security,
+    /// Answers to escalated decisions: `{"decision_id", "approved", "by"}`.
+    #[serde(default)]
+    pub approvals: Option<String>,
+    /// Analysts' words on incidents: `{"incident_id", "verdict", "by"}`, or `unlink` where `verdict` stands.
+    #[serde(default)]
+    pub verdicts: Option<String>,
+}
+
+/// What is said in a topic of words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Word {
+    /// Answers to decisions.
+    Approvals,
+    /// Words on incidents.
+    Verdicts,
+}
+
+impl KafkaWords {
+    /// Its cluster.
+    #[must_use]
+    pub fn cluster(&self) -> Cluster {
+        Cluster { brokers: self.brokers.clone(), security: self.security.clone() }
+    }
+
+    /// What is said where.
+    #[must_use]
+    pub fn topics(&self) -> Vec<(Word, &str)> {
+        let all = [(Word::Approvals, &self.approvals), (Word::Verdicts, &self.verdicts)];
+        all.into_iter().filter_map(|(word, topic)| Some((word, topic.as_deref()?))).collect()
+    }
+}
+
+impl Words {
+    /// What is wrong with them.
+    #[must_use]
+    pub fn faults(&self, flow: &Path, folder: &Path) -> Vec<Fault> {
+        let Some(kafka) = &self.kafka else { return Vec::new() };
+        let mut faults = kafka.cluster().faults(flow, folder, "words");
+        let topics = kafka.topics().into_iter().map(|(_, topic)| topic).collect();
+        faults.extend(topic_faults(flow, "words", topics, "`approvals` or `verdicts`"));
+        faults
+    }
+}
+
 /// What a topic is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stream {
@@ -96,24 +158,9 @@ impl Sinks {
     pub fn faults(&self, flow: &Path, folder: &Path) -> Vec<Fault> {
         let Some(kafka) = &self.kafka else { return Vec::new() };
         let mut faults = kafka.cluster().faults(flow, folder, "sinks");
-        let mut topics: Vec<&str> = kafka.topics().into_iter().map(|(_, topic)| topic).collect();
-        if topics.is_empty() {
-            let cure =
-                "name one of `decisions`, `actions`, `incidents`, `rejects`, `findings`, or take `sinks` out";
-            faults.push(Fault::of(flow, "sinks: there is no topic", cure));
-        }
-        faults.extend(
-            topics.iter().filter(|topic| !is_topic(topic)).map(|topic| not_a_topic(flow, "sinks", topic)),
-        );
-        topics.sort_unstable();
-        for twice in topics.windows(2).filter(|pair| pair[0] == pair[1]) {
-            let what = format!("sinks: two kinds of rows go to the topic {:?}", twice[0]);
-            faults.push(Fault::of(
-                flow,
-                what,
-                "give each its own: their places in a topic tell what is there already",
-            ));
-        }
+        let topics = kafka.topics().into_iter().map(|(_, topic)| topic).collect();
+        let names = "one of `decisions`, `actions`, `incidents`, `rejects`, `findings`";
+        faults.extend(topic_faults(flow, "sinks", topics, names));
         if super::pipeline::seconds(&kafka.delivery_timeout).is_none() {
             let what = format!("sinks: `delivery_timeout` is {:?}", kafka.delivery_timeout);
             faults.push(Fault::of(flow, what, "write 30s, 5m, 1h or 1d"));
@@ -122,15 +169,28 @@ impl Sinks {
     }
 }
 
+/// What is wrong with the names of topics: each must be one, and a topic is for one thing.
+fn topic_faults(flow: &Path, place: &str, mut topics: Vec<&str>, names: &str) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    let mut fault = |what: String, cure: &str| faults.push(Fault::of(flow, format!("{place}: {what}"), cure));
+    if topics.is_empty() {
+        fault("there is no topic".to_owned(), &format!("name {names}, or take `{place}` out"));
+    }
+    for topic in topics.iter().filter(|topic| !is_topic(topic)) {
+        let cure = "write 1 to 249 letters, digits, dots, dashes and underscores";
+        fault(format!("{topic:?} cannot be a topic"), cure);
+    }
+    topics.sort_unstable();
+    for twice in topics.windows(2).filter(|pair| pair[0] == pair[1]) {
+        fault(format!("the topic {:?} is for two things", twice[0]), "give each its own");
+    }
+    faults
+}
+
 /// What Kafka takes for a topic's name.
 fn is_topic(name: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     (1..=249).contains(&name.len()) && name.bytes().all(fits) && name != "." && name != ".."
-}
-
-fn not_a_topic(flow: &Path, place: &str, name: &str) -> Fault {
-    let cure = "write 1 to 249 letters, digits, dots, dashes and underscores";
-    Fault::of(flow, format!("{place}: {name:?} cannot be a topic"), cure)
 }
 
 fn minute() -> String {
