@@ -16,7 +16,6 @@ mod ends;
 mod gate;
 mod message;
 mod place;
-mod producer;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,15 +24,14 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use rdkafka::ClientConfig;
-use rdkafka::error::KafkaError;
 
 use self::ends::{Already, already};
 use self::gate::Gate;
 use self::message::{Message, is_of, messages};
 use self::place::Place;
-use self::producer::{Out, Patience};
 use super::log::{Log, LogError};
 use crate::archive::Rows;
+use crate::kafka::{self, Letter, Patience, ProduceError, Producer};
 use crate::plan::topics::{KafkaSinks, Stream};
 use crate::record::{Epoch, Names};
 
@@ -43,50 +41,15 @@ const TOGETHER: usize = 10_000;
 /// Why topics could not be told. The archive has what they lack, and the next run on it goes on with them.
 #[derive(Debug, thiserror::Error)]
 pub enum SinkError {
-    /// What the plan says of the cluster.
-    #[error("the sinks' cluster cannot be used: {0}")]
-    Settings(String),
-    /// The library.
+    /// Brokers.
     #[error("sinks: {0}")]
-    Client(#[from] KafkaError),
-    /// No such topic.
-    #[error("sinks: there is no topic {0:?}; make it, or correct `sinks` in the pipeline file")]
-    NoTopic(String),
-    /// Credentials or certificates.
-    #[error("sinks: the brokers do not let us in: {0}; check `security` under `sinks` in the pipeline file")]
-    NotLetIn(String),
-    /// A topic does not take a message.
-    #[error(
-        "sinks: the topic {topic:?} does not take what is said: {why}; the next run on this archive says it again"
-    )]
-    Topic {
-        /// Which.
-        topic: String,
-        /// Why.
-        #[source]
-        why: KafkaError,
-    },
-    /// Order and once-ness can no longer be had from this session.
-    #[error(
-        "sinks: the brokers lost track of what was sent: {0}; the next run on this archive reads it back"
-    )]
-    Broken(String),
-    /// The run ended before brokers took everything.
-    #[error(
-        "sinks: brokers took nothing for {seconds} s when the run ended ({why}), and {waiting} messages or more are not \
-         delivered; they are in the archive, and the next run on it delivers them"
-    )]
-    Undelivered {
-        /// Messages under way; more may wait behind them.
-        waiting: usize,
-        /// How long they were waited for.
-        seconds: u64,
-        /// The last thing that was heard of the brokers.
-        why: String,
-    },
+    Produce(#[from] ProduceError),
     /// The log.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// A defect.
+    #[error("sinks: their thread failed; this is a defect of quell: please report it with the message above")]
+    Panic,
     /// The thread.
     #[error("a thread cannot be started: {0}; check the limits on processes and memory")]
     Thread(#[source] std::io::Error),
@@ -125,7 +88,7 @@ struct Worker {
     names: Arc<Names>,
     log: Log,
     config: ClientConfig,
-    out: Out,
+    out: Producer,
     run: String,
     gate: Arc<Gate>,
     shared: Arc<Mutex<Place>>,
@@ -141,14 +104,11 @@ impl Sinks {
         names: &Arc<Names>,
     ) -> Result<(Sinks, Hand), SinkError> {
         let SinkSettings { kafka, folder, run, ending } = settings;
-        let mut config = ClientConfig::new();
-        for (key, value) in kafka.cluster().settings(&folder).map_err(SinkError::Settings)? {
-            config.set(key, value);
-        }
+        let config = kafka::config(&kafka.cluster(), &folder).map_err(ProduceError::Settings)?;
         let (streams, topics): (Vec<Stream>, Vec<String>) =
             kafka.topics().into_iter().map(|(stream, topic)| (stream, topic.to_owned())).unzip();
         let patience = Patience { ending, most: Duration::from_secs(kafka.delivery_timeout_s()) };
-        let out = Out::new(&config, topics, run.clone(), patience)?;
+        let out = Producer::new("sinks", &config, topics, patience)?;
         let (gate, shared) = (Arc::new(Gate::default()), Arc::new(Mutex::new(Place::default())));
         let (queue, inbox) = unbounded();
         let hand =
@@ -167,7 +127,7 @@ impl Sinks {
 
     /// Waits until everything is delivered; how many messages were there already and say something else now: must be 0.
     pub fn finish(self) -> Result<u64, SinkError> {
-        self.thread.join().unwrap_or_else(|_| Err(SinkError::Settings("its thread panicked".to_owned())))
+        self.thread.join().unwrap_or(Err(SinkError::Panic))
     }
 }
 
@@ -226,7 +186,7 @@ impl Worker {
         match Place::of(&self.log)? {
             // Nothing was ever sent: it is known where that begins before anything is.
             None => {
-                self.place = self.out.patiently(|out| out.begins(&topics))?;
+                self.place = self.out.patiently(|out| Place::at_ends(out, &topics))?;
                 self.place.keep(&self.log)?;
             }
             Some(place) => {
@@ -252,7 +212,10 @@ impl Worker {
             }
             None => true,
         });
-        self.out.deliver(&all, &mut self.place)?;
+        let letters: Vec<Letter> = all.into_iter().map(|message| message.letter(&self.run)).collect();
+        let place = &mut self.place;
+        self.out
+            .deliver(&letters, &mut |topic, partition, offset| place.ends_at(topic, partition, offset + 1))?;
         self.place.epoch = beyond.max(*last);
         self.share();
         Ok(())

@@ -17,16 +17,15 @@ use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message as _};
-use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
+use rdkafka::{ClientContext, Offset, TopicPartitionList};
 
 use self::judge::judged;
 use super::log::{Entry, Log, LogError};
 use super::scribe::Scribe;
 use crate::ingest::live::Bell;
+use crate::kafka::{self, ANSWER};
 use crate::plan::topics::{KafkaWords, Word};
 
-/// How long brokers may take to answer.
-const ANSWER: Duration = Duration::from_secs(5);
 /// How often it is looked whether the run is ending.
 const LOOK: Duration = Duration::from_millis(100);
 /// How often topics are asked for new partitions.
@@ -118,10 +117,7 @@ impl Words {
         archive: &Path,
         (scribe, bell): (&Scribe, &Bell),
     ) -> Result<Words, WordError> {
-        let mut config = ClientConfig::new();
-        for (key, value) in words.cluster().settings(folder).map_err(WordError::Settings)? {
-            config.set(key, value);
-        }
+        let mut config = kafka::config(&words.cluster(), folder).map_err(WordError::Settings)?;
         config.set("group.id", "quell-words").set("enable.auto.commit", "false");
         // A place that is not there any more is told, never passed over in silence.
         config.set("auto.offset.reset", "error").set("queued.max.messages.kbytes", "4096");

@@ -11,6 +11,7 @@ use rdkafka::message::{Headers, Message as _};
 use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 
 use super::place::Place;
+use crate::kafka::ANSWER;
 use crate::record::Epoch;
 
 /// The headers of a message.
@@ -20,8 +21,6 @@ pub(super) const SEQ: &str = "quell-seq";
 pub(super) const TRACE: &str = "quell-trace";
 pub(super) const RUN: &str = "quell-run";
 
-/// How long a broker may take to answer.
-pub(super) const ANSWER: Duration = Duration::from_secs(5);
 /// What a process that was killed had handed to its machine may still arrive: ends count when they stay for so long.
 const QUIET: Duration = Duration::from_millis(300);
 

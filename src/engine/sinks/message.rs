@@ -5,7 +5,9 @@
 
 use serde_json::{Map, Value};
 
+use super::ends::{EPOCH, ID, RUN, SEQ, TRACE};
 use crate::archive::Rows;
+use crate::kafka::Letter;
 use crate::plan::topics::Stream;
 use crate::record::{Epoch, Names};
 
@@ -25,6 +27,16 @@ pub(super) struct Message {
     pub(super) trace: String,
     /// JSON.
     pub(super) body: Vec<u8>,
+}
+
+impl Message {
+    /// How it goes out, where the run has that name.
+    pub(super) fn letter(self, run: &str) -> Letter {
+        let (epoch, seq) = (self.epoch.to_string(), self.seq.to_string());
+        let headers =
+            vec![(ID, self.id), (EPOCH, epoch), (SEQ, seq), (TRACE, self.trace), (RUN, run.to_owned())];
+        Letter { topic: self.topic, key: self.key, headers, body: self.body }
+    }
 }
 
 /// Whether rows go to a topic of that kind.

@@ -3,9 +3,12 @@
 
 use std::collections::BTreeMap;
 
+use rdkafka::error::KafkaError;
 use serde::{Deserialize, Serialize};
 
+use super::ends::Partitions;
 use crate::engine::log::{Log, LogError};
+use crate::kafka::Producer;
 use crate::record::Epoch;
 
 /// Under what the log has it.
@@ -30,6 +33,17 @@ impl Place {
     /// Keeps it.
     pub(in crate::engine) fn keep(&self, log: &Log) -> Result<(), LogError> {
         log.set_meta(KEY, &serde_json::to_string(self).unwrap_or_default())
+    }
+
+    /// Where all partitions end now: what they have so far is none of the run's.
+    pub(super) fn at_ends(producer: &Producer, topics: &Partitions<'_>) -> Result<Place, KafkaError> {
+        let mut place = Place::default();
+        for (name, partitions) in topics {
+            for partition in partitions {
+                place.ends_at(name, *partition, producer.end(name, *partition)?);
+            }
+        }
+        Ok(place)
     }
 
     /// A partition has messages up to before this offset.

@@ -1,4 +1,4 @@
-//! The producer: messages to topics, each acknowledged by all replicas in sync before the place moves on.
+//! The producer: messages to topics, each acknowledged by all replicas in sync before anything is built on it.
 //!
 //! Idempotent, so that a message that is sent again because its acknowledgement was lost is there once, and in order. What
 //! brokers do not take for a while is told once on standard error, and so is that they take it again.
@@ -9,13 +9,10 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, Message as _, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
 use rdkafka::{ClientConfig, ClientContext};
 
-use super::SinkError;
-use super::ends::{ANSWER, EPOCH, ID, Partitions, RUN, SEQ, TRACE};
-use super::message::Message;
-use super::place::Place;
+use super::{ANSWER, ProduceError};
 
 /// Silence of the brokers that is told.
 const TOLD_AFTER: Duration = Duration::from_secs(2);
@@ -55,19 +52,33 @@ impl ProducerContext for Ear {
 }
 
 /// When a run that ends gives up what brokers do not take.
-pub(super) struct Patience {
+pub struct Patience {
     /// Whether the run is ending.
-    pub(super) ending: Box<dyn Fn() -> bool + Send>,
+    pub ending: Box<dyn Fn() -> bool + Send>,
     /// How long it waits then.
-    pub(super) most: Duration,
+    pub most: Duration,
+}
+
+/// A message on its way.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Letter {
+    /// Which of the producer's topics, by number.
+    pub topic: usize,
+    /// Messages of one key stay in order.
+    pub key: String,
+    /// Headers; an empty one is left out.
+    pub headers: Vec<(&'static str, String)>,
+    /// What it says.
+    pub body: Vec<u8>,
 }
 
 /// See the head of this file.
-pub(super) struct Out {
+pub struct Producer {
+    /// Who writes, for what is told.
+    who: &'static str,
     producer: ThreadedProducer<Ear>,
     events: Receiver<Event>,
     topics: Vec<String>,
-    run: String,
     patience: Patience,
     /// Brokers take nothing: it was told.
     stuck: bool,
@@ -78,14 +89,14 @@ pub(super) struct Out {
     why: String,
 }
 
-impl Out {
+impl Producer {
     /// A producer that has not reached anybody yet.
-    pub(super) fn new(
+    pub fn new(
+        who: &'static str,
         config: &ClientConfig,
         topics: Vec<String>,
-        run: String,
         patience: Patience,
-    ) -> Result<Out, KafkaError> {
+    ) -> Result<Producer, ProduceError> {
         let mut config = config.clone();
         config.set("enable.idempotence", "true").set("acks", "all");
         // What is handed over is never given up: whoever waits for it does.
@@ -95,19 +106,20 @@ impl Out {
         let (told, events) = unbounded();
         let producer = ThreadedProducer::from_config_and_context(&config, Ear(told))?;
         let (since, why) = (now(), "no broker answers".to_owned());
-        Ok(Out { producer, events, topics, run, patience, stuck: false, since, ending: None, why })
+        Ok(Producer { who, producer, events, topics, patience, stuck: false, since, ending: None, why })
     }
 
     /// The topics, by number.
-    pub(super) fn topics(&self) -> &[String] {
+    #[must_use]
+    pub fn topics(&self) -> &[String] {
         &self.topics
     }
 
     /// Asks until brokers answer.
-    pub(super) fn patiently<T>(
+    pub fn patiently<T>(
         &mut self,
-        ask: impl Fn(&Out) -> Result<T, KafkaError>,
-    ) -> Result<T, SinkError> {
+        ask: impl Fn(&Producer) -> Result<T, KafkaError>,
+    ) -> Result<T, ProduceError> {
         loop {
             match ask(self) {
                 Ok(answer) => {
@@ -123,19 +135,19 @@ impl Out {
 
     /// The partitions of all topics, once brokers tell them. A topic that is not there, and brokers that do not let us in, are
     /// errors here.
-    pub(super) fn partitions(&mut self) -> Result<Vec<Vec<i32>>, SinkError> {
+    pub fn partitions(&mut self) -> Result<Vec<Vec<i32>>, ProduceError> {
         let names = self.topics.clone();
         names.iter().map(|name| self.partitions_of(name)).collect()
     }
 
-    fn partitions_of(&mut self, name: &str) -> Result<Vec<i32>, SinkError> {
+    fn partitions_of(&mut self, name: &str) -> Result<Vec<i32>, ProduceError> {
         loop {
             let metadata = self.producer.client().fetch_metadata(Some(name), ANSWER);
             let trouble: Vec<Event> = self.events.try_iter().collect();
             for event in trouble {
                 if let Event::Trouble { code: Some(code), why } = event {
                     if matches!(code, RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL) {
-                        return Err(SinkError::NotLetIn(why));
+                        return Err(ProduceError::NotLetIn(why));
                     }
                     self.why = why;
                 }
@@ -154,10 +166,13 @@ impl Out {
                     Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic),
                     _,
                 )) => {
-                    return Err(SinkError::NoTopic(name.to_owned()));
+                    return Err(ProduceError::NoTopic(name.to_owned()));
                 }
                 Some((Some(code @ RDKafkaErrorCode::TopicAuthorizationFailed), _)) => {
-                    return Err(SinkError::Topic { topic: name.to_owned(), why: KafkaError::Global(code) });
+                    return Err(ProduceError::Topic {
+                        topic: name.to_owned(),
+                        why: KafkaError::Global(code),
+                    });
                 }
                 Some(_) | None => self.waits(0)?,
             }
@@ -165,109 +180,103 @@ impl Out {
         }
     }
 
-    /// What each partition has so far is none of ours.
-    pub(super) fn begins(&self, topics: &Partitions<'_>) -> Result<Place, KafkaError> {
-        let mut place = Place::default();
-        for (name, partitions) in topics {
-            for partition in partitions {
-                let (_, end) = self.producer.client().fetch_watermarks(name, *partition, ANSWER)?;
-                place.ends_at(name, *partition, end);
-            }
-        }
-        Ok(place)
+    /// Where a partition ends now.
+    pub fn end(&self, topic: &str, partition: i32) -> Result<i64, KafkaError> {
+        self.producer.client().fetch_watermarks(topic, partition, ANSWER).map(|(_, end)| end)
     }
 
-    /// Sends all, in order, and waits until all are acknowledged; `place` learns where the partitions end.
-    pub(super) fn deliver(&mut self, messages: &[Message], place: &mut Place) -> Result<(), SinkError> {
+    /// Sends all, in order, and waits until all are acknowledged; `delivered` is told the topic, the partition, and the offset
+    /// of each.
+    pub fn deliver(
+        &mut self,
+        letters: &[Letter],
+        delivered: &mut dyn FnMut(&str, i32, i64),
+    ) -> Result<(), ProduceError> {
         self.since = now();
         let mut waiting = 0;
-        for message in messages {
-            while !self.send(message)? {
-                waiting -= self.hear(waiting, place)?;
+        for letter in letters {
+            while !self.send(letter)? {
+                waiting -= self.hear(waiting, delivered)?;
             }
             waiting += 1;
         }
         while waiting > 0 {
-            waiting -= self.hear(waiting, place)?;
+            waiting -= self.hear(waiting, delivered)?;
         }
         self.goes_on();
         Ok(())
     }
 
     /// False where there is no room for it yet.
-    fn send(&self, message: &Message) -> Result<bool, SinkError> {
-        let topic = &self.topics[message.topic];
-        let (epoch, seq) = (message.epoch.to_string(), message.seq.to_string());
-        let headers =
-            [(ID, &message.id), (EPOCH, &epoch), (SEQ, &seq), (TRACE, &message.trace), (RUN, &self.run)];
-        let headers = headers
-            .into_iter()
-            .filter(|(_, value)| !value.is_empty())
-            .fold(OwnedHeaders::new_with_capacity(5), |all, (key, value)| {
+    fn send(&self, letter: &Letter) -> Result<bool, ProduceError> {
+        let topic = &self.topics[letter.topic];
+        let said = letter.headers.iter().filter(|(_, value)| !value.is_empty());
+        let headers = said
+            .fold(OwnedHeaders::new_with_capacity(letter.headers.len()), |all, (key, value)| {
                 all.insert(Header { key, value: Some(value) })
             });
-        let record = BaseRecord::with_opaque_to(topic, message.topic)
-            .key(&message.key)
-            .payload(&message.body)
-            .headers(headers);
-        match self.producer.send(record) {
+        let record = BaseRecord::with_opaque_to(topic, letter.topic);
+        match self.producer.send(record.key(&letter.key).payload(&letter.body).headers(headers)) {
             Ok(()) => Ok(true),
             Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => Ok(false),
-            Err((why, _)) => Err(self.failed(message.topic, why)),
+            Err((why, _)) => Err(self.failed(letter.topic, why)),
         }
     }
 
     /// How many were acknowledged meanwhile, of so many that wait.
-    fn hear(&mut self, waiting: usize, place: &mut Place) -> Result<usize, SinkError> {
-        let mut delivered = 0;
-        match self.events.recv_timeout(LOOK) {
-            Ok(first) => {
-                let more: Vec<Event> = self.events.try_iter().collect();
-                for event in std::iter::once(first).chain(more) {
-                    match event {
-                        Event::Delivered { topic, partition, offset } => {
-                            delivered += 1;
-                            place.ends_at(&self.topics[topic], partition, offset + 1);
-                        }
-                        Event::Failed { topic, why } => return Err(self.failed(topic, why)),
-                        Event::Trouble { code: Some(RDKafkaErrorCode::Fatal), why } => {
-                            return Err(SinkError::Broken(why));
-                        }
-                        Event::Trouble { why, .. } => self.why = why,
-                    }
+    fn hear(
+        &mut self,
+        waiting: usize,
+        delivered: &mut dyn FnMut(&str, i32, i64),
+    ) -> Result<usize, ProduceError> {
+        let mut count = 0;
+        let first = match self.events.recv_timeout(LOOK) {
+            Ok(first) => Some(first),
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
+        };
+        let more: Vec<Event> = self.events.try_iter().collect();
+        for event in first.into_iter().chain(more) {
+            match event {
+                Event::Delivered { topic, partition, offset } => {
+                    count += 1;
+                    delivered(&self.topics[topic], partition, offset);
                 }
+                Event::Failed { topic, why } => return Err(self.failed(topic, why)),
+                Event::Trouble { code: Some(RDKafkaErrorCode::Fatal), why } => {
+                    return Err(ProduceError::Broken(why));
+                }
+                Event::Trouble { why, .. } => self.why = why,
             }
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
         }
-        if delivered > 0 {
+        if count > 0 {
             self.goes_on();
         } else {
             self.waits(waiting)?;
         }
-        Ok(delivered)
+        Ok(count)
     }
 
-    fn failed(&self, topic: usize, why: KafkaError) -> SinkError {
+    fn failed(&self, topic: usize, why: KafkaError) -> ProduceError {
         if let Some((_, why)) = self.producer.client().fatal_error() {
-            return SinkError::Broken(why);
+            return ProduceError::Broken(why);
         }
-        SinkError::Topic { topic: self.topics[topic].clone(), why }
+        ProduceError::Topic { topic: self.topics[topic].clone(), why }
     }
 
     /// Something was taken.
     fn goes_on(&mut self) {
         self.since = now();
         if std::mem::take(&mut self.stuck) {
-            eprintln!("quell: sinks: the brokers take messages again");
+            eprintln!("quell: {}: the brokers take messages again", self.who);
         }
     }
 
     /// Nothing was taken: told after a while, and an error where the run ends and has waited long enough.
-    fn waits(&mut self, waiting: usize) -> Result<(), SinkError> {
+    fn waits(&mut self, waiting: usize) -> Result<(), ProduceError> {
         if self.since.elapsed() >= TOLD_AFTER && !std::mem::replace(&mut self.stuck, true) {
             eprintln!(
-                "quell: sinks: the brokers take nothing ({}); what is to be said waits for them, and in time the sources do",
-                self.why
+                "quell: {}: the brokers take nothing ({}); what is to be said waits for them, and in time the sources do",
+                self.who, self.why
             );
         }
         if !(self.patience.ending)() {
@@ -277,7 +286,11 @@ impl Out {
         if ending.max(self.since).elapsed() < self.patience.most {
             return Ok(());
         }
-        Err(SinkError::Undelivered { waiting, seconds: self.patience.most.as_secs(), why: self.why.clone() })
+        Err(ProduceError::Undelivered {
+            waiting,
+            seconds: self.patience.most.as_secs(),
+            why: self.why.clone(),
+        })
     }
 }
 
