@@ -14,7 +14,7 @@ use crate::record::{ActionId, ActionStatus, Tick};
 pub struct Receipt {
     /// To which order: an action's, or the one that undoes it.
     pub action_id: ActionId,
-    /// Succeeded, failed or in doubt.
+    /// Succeeded, failed or in doubt; requested for an order that is given, and answered later.
     pub status: ActionStatus,
     /// Calls made so far.
     pub attempts: u32,
@@ -35,6 +35,7 @@ impl Receipt {
 #[derive(Debug, Default)]
 pub struct Recorded {
     answers: BTreeMap<ActionId, Vec<Known>>,
+    by: &'static str,
 }
 
 impl Recorded {
@@ -46,7 +47,18 @@ impl Recorded {
             let Receipt { action_id, status, attempts, tick, detail } = receipt;
             answers.entry(action_id).or_default().push(Known { status, attempts, tick, detail, place });
         }
-        Recorded { answers }
+        Recorded { answers, by: "webhook" }
+    }
+
+    /// The same, of orders that were given in a topic.
+    #[must_use]
+    pub fn of_topic(self) -> Recorded {
+        Recorded { by: "kafka", ..self }
+    }
+
+    /// By whom outcomes are labelled.
+    pub(super) fn by(&self) -> &'static str {
+        self.by
     }
 
     /// What was answered to an order, in order.

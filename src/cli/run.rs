@@ -107,7 +107,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         workers: usize::from(args.workers),
         ranker: setup::ranker(&plan, args.model.as_deref())?,
         recall: None,
-        executor: setup::executor(&plan, &plan.pipeline.executor, false, &names)?,
+        executor: topics::executor(&plan, &bell, &names)?,
         asks: sightings.asks(),
         act: plan.policy.act,
         journaled: plan.policy.act == Act::Early || plan.pipeline.sinks.kafka.is_some(),

@@ -5,12 +5,15 @@ use std::path::Path;
 use anyhow::anyhow;
 
 use super::{Failure, setup};
+use crate::act::Executor;
 use crate::engine::log::Log;
 use crate::engine::scribe::Scribe;
 use crate::engine::sinks::SinkSettings;
 use crate::engine::words::Words;
 use crate::ingest::live::Bell;
 use crate::plan::catalog::Plan;
+use crate::plan::pipeline::ExecutorSpec;
+use crate::record::Names;
 
 /// Under what a log has the name of its run.
 const RUN: &str = "name";
@@ -25,6 +28,19 @@ pub(super) fn sinks(plan: &Plan, archive: &Path, bell: &Bell) -> Result<Option<S
         run: run(archive)?,
         ending: Box::new(move || bell.stopped()),
     }))
+}
+
+/// The executor of a live run.
+pub(super) fn executor(plan: &Plan, bell: &Bell, names: &Names) -> Result<Executor, Failure> {
+    match &plan.pipeline.executor {
+        ExecutorSpec::Kafka(kafka) => {
+            let bell = bell.clone();
+            setup::orders(plan, kafka, move || bell.stopped())
+        }
+        spec @ (ExecutorSpec::DryRun | ExecutorSpec::Simulate { .. } | ExecutorSpec::Webhook { .. }) => {
+            setup::executor(plan, spec, false, names)
+        }
+    }
 }
 
 /// Who hears the plan's topics of words, for the run of an archive.

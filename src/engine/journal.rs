@@ -13,7 +13,7 @@ use super::run::Batch;
 use super::scribe::Scribe;
 use crate::act::{Receipt, Recorded};
 use crate::archive::Reader;
-use crate::record::input::Approval;
+use crate::record::input::{Approval, Reported};
 use crate::record::{
     ContextRow, Diff, Entity, Epoch, InputKind, InputRow, Known, Millis, Names, Reject, Stage, Sym, Unlink,
     Verdict,
@@ -117,6 +117,7 @@ impl Said {
             InputKind::Sighting,
             InputKind::Verdict,
             InputKind::Approval,
+            InputKind::Receipt,
         ];
         let kind = kinds.into_iter().find(|kind| kind.name() == input.kind)?;
         Some(Said { id: Some(input.id), kind, body: input.body })
@@ -153,6 +154,7 @@ pub struct Effects {
     verdicts: Vec<(Verdict, Sym)>,
     unlinks: Vec<Unlink>,
     refused: Vec<Reject>,
+    reported: Vec<Reported>,
     rows: Vec<InputRow>,
     /// Inputs that say nothing that can be understood: they were not written by this program.
     pub strange: Vec<String>,
@@ -201,7 +203,12 @@ impl Effects {
                 tenant = names.intern(&whose);
                 self.approvals.push(approval);
             }
-            InputKind::Receipt | InputKind::Score | InputKind::Promotion | InputKind::Push => {}
+            // It is told as a receipt of the archive when the desk hears it.
+            InputKind::Receipt => {
+                self.reported.push(worded(&said.body)?.0);
+                return Ok(());
+            }
+            InputKind::Score | InputKind::Promotion | InputKind::Push => {}
         }
         self.rows.push(InputRow { epoch: 0, tick: 0, tenant, kind: said.kind, body: said.body.clone() });
         Ok(())
@@ -222,6 +229,7 @@ impl Effects {
         let tick = batch.settled.max(0);
         batch.inputs.extend(self.rows);
         batch.inputs.iter_mut().for_each(|row| row.tick = tick);
+        batch.reported = self.reported;
         batch.refused = self.refused;
         batch.refused.iter_mut().for_each(|reject| reject.tick = tick);
     }

@@ -312,7 +312,7 @@ impl Log {
     /// What people said after `after` and no epoch has taken, in order.
     pub fn waiting(&self, after: i64) -> Result<Vec<LoggedInput>, LogError> {
         self.inputs_where(
-            "id > ?1 and kind in ('verdict', 'approval') and epoch is null order by id",
+            "id > ?1 and kind in ('verdict', 'approval', 'receipt') and epoch is null order by id",
             params![after],
         )
     }

@@ -30,7 +30,7 @@ use crate::plan::catalog::Plan;
 use crate::plan::policy::Act;
 use crate::rank::judge::Proposing;
 use crate::rank::{RankService, Ranker, Recall};
-use crate::record::input::Approval;
+use crate::record::input::{Approval, Reported};
 use crate::record::{
     Alert, ContextRow, Diff, Entity, Epoch, EpochRow, InputRow, NOTHING_SETTLED, Names, Observed, Reject,
     Sym, Tick, Unlink, Verdict,
@@ -67,6 +67,8 @@ pub struct Batch {
     pub context: Vec<((Entity, ContextRow), Diff)>,
     /// People's answers.
     pub approvals: Vec<Approval>,
+    /// What came of orders that were given before.
+    pub reported: Vec<Reported>,
     /// Analysts' words, with whose incident each is on.
     pub verdicts: Vec<(Verdict, Sym)>,
     /// What an analyst said is not related; one a batch, which takes nothing else.
@@ -388,6 +390,9 @@ impl Run {
         }
         if !batch.verdicts.is_empty() {
             sent &= self.outputs.send(Output::Verdicts(epoch, batch.verdicts)).is_ok();
+        }
+        if !batch.reported.is_empty() {
+            sent &= self.outputs.send(Output::Reported(epoch, batch.reported)).is_ok();
         }
         if !batch.approvals.is_empty() {
             sent &= self.outputs.send(Output::Approvals(epoch, batch.approvals.clone())).is_ok();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::Fault;
 use super::correlation::{Correlations, reach};
 use super::mapping::{self, Mapping};
-use super::pipeline::{self, EndsAt, Pipeline};
+use super::pipeline::{self, EndsAt, ExecutorSpec, Pipeline};
 use super::playbook::{self, Playbook};
 use super::policy::{self, Policy};
 use super::router::Router;
@@ -203,6 +203,9 @@ fn read_pipeline(flow: &Path, folder: &Path, faults: &mut Vec<Fault>) -> Option<
     }
     faults.extend(pipeline.sinks.faults(flow, folder));
     faults.extend(pipeline.words.faults(flow, folder));
+    if let ExecutorSpec::Kafka(executor) = &pipeline.executor {
+        faults.extend(executor.faults(flow, folder, &pipeline.words));
+    }
     let mut names: Vec<&str> = pipeline.sources.iter().map(|source| source.name.as_str()).collect();
     names.sort_unstable();
     for twice in names.windows(2).filter(|pair| pair[0] == pair[1]) {

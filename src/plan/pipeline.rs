@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::link::LinkSettings;
-use super::topics::{Sinks, Words};
+use super::topics::{KafkaExecutor, Sinks, Words};
 use crate::record::{ContextTable, Tick};
 
 /// `pipeline.yml`: sources, context, model, executor, and the parameters of the operators.
@@ -206,6 +206,8 @@ pub enum ExecutorSpec {
         #[serde(default)]
         token_env: Option<String>,
     },
+    /// Each action is a message of a topic, with its id in its headers; receipts come in by another.
+    Kafka(KafkaExecutor),
 }
 
 fn default_tenant() -> String {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Fault;
 use super::kafka::{Cluster, Security};
+use crate::record::Tick;
 
 /// Where a run says what it found and did, beside its archive.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -70,6 +71,56 @@ pub struct KafkaWords {
     /// Analysts' words on incidents: `{"incident_id", "verdict", "by"}`, or `unlink` where `verdict` stands.
     #[serde(default)]
     pub verdicts: Option<String>,
+    /// What came of orders that were given in a topic: `{"action_id", "status", "detail"}`; `status` is `succeeded` or `failed`.
+    #[serde(default)]
+    pub receipts: Option<String>,
+}
+
+/// A topic that orders are given in, as JSON, each with its action's id in its headers: whoever carries them out tells copies
+/// apart by it, and says in the topic of receipts (`words`) what came of it.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KafkaExecutor {
+    /// Some of the cluster's brokers, as `kafka-1:9092,kafka-2:9092`.
+    pub brokers: String,
+    /// How to be let in.
+    #[serde(default)]
+    pub security: Security,
+    /// The topic; it must be there.
+    pub topic: String,
+    /// How long a receipt may take by the clock of alerts, as `10m`; then the action is in doubt, until a receipt comes after all.
+    #[serde(default = "ten_minutes")]
+    pub timeout: String,
+}
+
+impl KafkaExecutor {
+    /// Its cluster.
+    #[must_use]
+    pub fn cluster(&self) -> Cluster {
+        Cluster { brokers: self.brokers.clone(), security: self.security.clone() }
+    }
+
+    /// How long a receipt may take.
+    #[must_use]
+    pub fn timeout_s(&self) -> Tick {
+        super::pipeline::seconds(&self.timeout).unwrap_or(600)
+    }
+
+    /// What is wrong with it, where receipts come in by `words`.
+    #[must_use]
+    pub fn faults(&self, flow: &Path, folder: &Path, words: &Words) -> Vec<Fault> {
+        let mut faults = self.cluster().faults(flow, folder, "executor");
+        faults.extend(topic_faults(flow, "executor", vec![&self.topic], "`topic`"));
+        if super::pipeline::seconds(&self.timeout).is_none() {
+            let what = format!("executor: `timeout` is {:?}", self.timeout);
+            faults.push(Fault::of(flow, what, "write 30s, 5m, 1h or 1d"));
+        }
+        if words.kafka.as_ref().is_none_or(|words| words.receipts.is_none()) {
+            let what = "executor: nobody would hear what came of an order";
+            faults.push(Fault::of(flow, what, "name the topic of `receipts` in `words: {kafka: ...}`"));
+        }
+        faults
+    }
 }
 
 /// What is said in a topic of words.
@@ -79,6 +130,8 @@ pub enum Word {
     Approvals,
     /// Words on incidents.
     Verdicts,
+    /// What came of orders.
+    Receipts,
 }
 
 impl KafkaWords {
@@ -91,7 +144,11 @@ impl KafkaWords {
     /// What is said where.
     #[must_use]
     pub fn topics(&self) -> Vec<(Word, &str)> {
-        let all = [(Word::Approvals, &self.approvals), (Word::Verdicts, &self.verdicts)];
+        let all = [
+            (Word::Approvals, &self.approvals),
+            (Word::Verdicts, &self.verdicts),
+            (Word::Receipts, &self.receipts),
+        ];
         all.into_iter().filter_map(|(word, topic)| Some((word, topic.as_deref()?))).collect()
     }
 }
@@ -103,7 +160,7 @@ impl Words {
         let Some(kafka) = &self.kafka else { return Vec::new() };
         let mut faults = kafka.cluster().faults(flow, folder, "words");
         let topics = kafka.topics().into_iter().map(|(_, topic)| topic).collect();
-        faults.extend(topic_faults(flow, "words", topics, "`approvals` or `verdicts`"));
+        faults.extend(topic_faults(flow, "words", topics, "`approvals`, `verdicts` or `receipts`"));
         faults
     }
 }
@@ -191,6 +248,10 @@ fn topic_faults(flow: &Path, place: &str, mut topics: Vec<&str>, names: &str) ->
 fn is_topic(name: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     (1..=249).contains(&name.len()) && name.bytes().all(fits) && name != "." && name != ".."
+}
+
+fn ten_minutes() -> String {
+    "10m".to_owned()
 }
 
 fn minute() -> String {

@@ -25,6 +25,7 @@ pub(super) fn judged(
     let kind = match word {
         Word::Approvals => InputKind::Approval,
         Word::Verdicts => InputKind::Verdict,
+        Word::Receipts => InputKind::Receipt,
     };
     let body = understood(kind, payload.unwrap_or_default(), said).unwrap_or_else(|reason| {
         let refused = RefusedWord {
@@ -47,7 +48,7 @@ fn understood(kind: InputKind, payload: &[u8], (tenant, time): (&str, Millis)) -
     let parsed = serde_json::from_slice::<Map<String, Value>>(payload);
     let mut fields = parsed.map_err(|error| format!("not a JSON object: {error}"))?;
     let by = fields.get("by").and_then(Value::as_str).map(str::trim).unwrap_or_default();
-    if by.is_empty() || by.chars().count() > NAME_MAX {
+    if (by.is_empty() && kind != InputKind::Receipt) || by.chars().count() > NAME_MAX {
         return Err(format!("`by` must say who speaks, in 1 to {NAME_MAX} characters"));
     }
     fields.entry("tenant").or_insert_with(|| tenant.into());
@@ -102,6 +103,12 @@ mod tests {
             assert!(!body["refused"]["reason"].as_str().unwrap().is_empty());
         }
         assert!(judged(Word::Verdicts, Some(whose.as_bytes()), ("t", 9), ("w", 2, 7)).1.contains("not text"));
+        let receipt = format!(r#"{{"action_id":"{id}","status":"failed"}}"#);
+        assert_eq!(taken(Word::Receipts, &receipt), ("receipt", 9.into(), "t".into()));
+        let strange = receipt.replace("failed", "in_doubt");
+        assert!(
+            judged(Word::Receipts, Some(strange.as_bytes()), ("t", 9), ("w", 2, 7)).1.contains("refused")
+        );
         assert!(judged(Word::Verdicts, None, ("t", 9), ("w", 2, 7)).1.contains("refused"));
     }
 }
