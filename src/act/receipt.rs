@@ -35,7 +35,8 @@ impl Receipt {
 #[derive(Debug, Default)]
 pub struct Recorded {
     answers: BTreeMap<ActionId, Vec<Known>>,
-    by: &'static str,
+    /// How long what came of an order was waited for, where it was given in a topic.
+    timeout_s: Option<Tick>,
 }
 
 impl Recorded {
@@ -47,18 +48,23 @@ impl Recorded {
             let Receipt { action_id, status, attempts, tick, detail } = receipt;
             answers.entry(action_id).or_default().push(Known { status, attempts, tick, detail, place });
         }
-        Recorded { answers, by: "webhook" }
+        Recorded { answers, timeout_s: None }
     }
 
-    /// The same, of orders that were given in a topic.
+    /// The same, of orders that were given in a topic: what came of them is fed to the run again.
     #[must_use]
-    pub fn of_topic(self) -> Recorded {
-        Recorded { by: "kafka", ..self }
+    pub fn of_topic(self, timeout_s: Tick) -> Recorded {
+        Recorded { timeout_s: Some(timeout_s), ..self }
+    }
+
+    /// How long what came of an order was waited for, where it was given in a topic.
+    pub(super) fn timeout_s(&self) -> Option<Tick> {
+        self.timeout_s
     }
 
     /// By whom outcomes are labelled.
     pub(super) fn by(&self) -> &'static str {
-        self.by
+        if self.timeout_s.is_some() { "kafka" } else { "webhook" }
     }
 
     /// What was answered to an order, in order.

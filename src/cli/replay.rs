@@ -152,9 +152,9 @@ fn executor(plan: &Plan, input: &Input, names: &Arc<Names>) -> Result<Executor, 
         (ExecutorSpec::Webhook { .. }, Input::Archive(archive)) => {
             Ok(Executor::Recorded(recorded(&Reader::open(archive, Arc::clone(names))?)?))
         }
-        (ExecutorSpec::Kafka(_), Input::Archive(archive)) => {
-            Ok(Executor::Recorded(recorded(&Reader::open(archive, Arc::clone(names))?)?.of_topic()))
-        }
+        (ExecutorSpec::Kafka(kafka), Input::Archive(archive)) => Ok(Executor::Recorded(
+            recorded(&Reader::open(archive, Arc::clone(names))?)?.of_topic(kafka.timeout_s()),
+        )),
         (spec, _) => setup::executor(plan, spec, true, names),
     }
 }

@@ -117,9 +117,9 @@ pub(super) fn means(archive: &Path, flow: &Path, log: &Log, names: &Arc<Names>) 
         ExecutorSpec::Webhook { .. } if !live => {
             Executor::Recorded(recorded(&Reader::open(archive, Arc::clone(names))?)?)
         }
-        ExecutorSpec::Kafka(_) if !live => {
-            Executor::Recorded(recorded(&Reader::open(archive, Arc::clone(names))?)?.of_topic())
-        }
+        ExecutorSpec::Kafka(kafka) if !live => Executor::Recorded(
+            recorded(&Reader::open(archive, Arc::clone(names))?)?.of_topic(kafka.timeout_s()),
+        ),
         spec @ (ExecutorSpec::DryRun
         | ExecutorSpec::Simulate { .. }
         | ExecutorSpec::Webhook { .. }

@@ -203,10 +203,10 @@ impl Effects {
                 tenant = names.intern(&whose);
                 self.approvals.push(approval);
             }
-            // It is told as a receipt of the archive when the desk hears it.
             InputKind::Receipt => {
-                self.reported.push(worded(&said.body)?.0);
-                return Ok(());
+                let (reported, whose) = worded(&said.body)?;
+                tenant = names.intern(&whose);
+                self.reported.push(reported);
             }
             InputKind::Score | InputKind::Promotion | InputKind::Push => {}
         }
@@ -322,12 +322,17 @@ pub fn received((receipt, tenant): &(Receipt, Sym)) -> InputRow {
     InputRow { epoch: 0, tick: receipt.tick, tenant: *tenant, kind: InputKind::Receipt, body }
 }
 
+/// Whether an input is what came of an order that had been given before, rather than what the desk heard of one.
+pub(crate) fn is_reported(kind: InputKind, body: &str) -> bool {
+    kind == InputKind::Receipt && worded::<Reported>(body).is_ok()
+}
+
 /// An archive's receipts, as an executor that calls nobody.
 pub fn recorded(archive: &Reader) -> io::Result<Recorded> {
     let mut receipts: Vec<(Epoch, Receipt)> = Vec::new();
     for line in archive.inputs(None)? {
         let line = line?;
-        if line.kind == InputKind::Receipt {
+        if line.kind == InputKind::Receipt && !is_reported(line.kind, &line.body) {
             let receipt = serde_json::from_str(&line.body).map_err(|error| {
                 io::Error::other(format!("a recorded receipt cannot be understood: {error}"))
             })?;

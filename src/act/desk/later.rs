@@ -23,14 +23,6 @@ impl Desk {
         let requested = ActionStatus::Requested;
         let given = Known { status: requested, attempts: 1, tick: self.now, detail: String::new(), place: 0 };
         self.receive(id, &given);
-        if self.closed {
-            // Computed again without its inputs: the ledger knows how it went.
-            for known in self.ledger.known(id)? {
-                self.hear_again(id, known);
-            }
-            self.pending.intents.push(order);
-            return Ok(());
-        }
         self.awaited.insert(id);
         self.queue.insert((self.now.saturating_add(timeout_s), 3, id.0, 2), Event::Silence { id });
         if !self.ledger.intended(id)? {

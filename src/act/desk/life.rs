@@ -194,15 +194,14 @@ impl Desk {
                 let timeout_s = topic.timeout_s();
                 self.issue_later(order, timeout_s)?;
             }
+            Executor::Recorded(log) if let Some(timeout_s) = log.timeout_s() => {
+                self.issue_later(order, timeout_s)?;
+            }
             Executor::Recorded(log) => {
                 let known = log.known(id).to_vec();
                 self.pending.intents.push(order);
                 for known in known {
-                    if known.status == ActionStatus::Requested {
-                        self.receive(id, &known);
-                    } else {
-                        self.hear_again(id, known);
-                    }
+                    self.hear_again(id, known);
                 }
             }
             Executor::Webhook(_) => {
