@@ -22,6 +22,7 @@
 //! | `record` | the nouns: Alert, Incident, Decision, Action, Outcome... Plain data |
 //! | `plan` | reads `dataflows/`, checks everything together, tells every fault at once |
 //! | `flow` | what operators stand on: turns (work per closed epoch), tails (replay of what late records disturb) |
+//! | `kafka` | what all who write topics share |
 //! | `ingest` | bytes with a position: files of any packing, growing files, standard input, HTTP push |
 //! | `normalize` | bytes to alerts or rejects, by mapping files; raw events by Sigma rules |
 //! | `correlate` | duplicates apart; correlation rules; alerts to incidents by evidence; what is unusual at a tenant |
@@ -49,6 +50,7 @@
 
 pub mod record;
 pub mod plan;
+pub mod kafka;
 pub mod flow;
 pub mod ingest;
 pub mod normalize;

@@ -160,7 +160,7 @@ fn executor(pipeline: &Pipeline, folder: &Path) -> Option<String> {
             let read = truth.and_then(|truth| Environment::read(&folder.join(environment), truth));
             read.err().map(|error| error.to_string())
         }
-        ExecutorSpec::DryRun | ExecutorSpec::Webhook { .. } => None,
+        ExecutorSpec::DryRun | ExecutorSpec::Webhook { .. } | ExecutorSpec::Kafka(_) => None,
     }
 }
 

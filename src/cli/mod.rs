@@ -3,10 +3,11 @@
 mod report;
 mod setup;
 mod sightings;
+mod topics;
 mod learning;
 mod cluster;
 mod doors;
-mod topics;
+mod outside;
 mod turning;
 mod watch;
 

@@ -154,6 +154,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         journaled: false,
         committed,
         criers: Criers::default(),
+        sinks: None,
     };
     let tables = tables(&plan, &names)?;
     let mut run = Run::start_committing(settings, Duration::from_millis(args.commit_every_ms))?;
@@ -170,6 +171,9 @@ fn executor(plan: &Plan, input: &Input, names: &Arc<Names>) -> Result<Executor, 
         (ExecutorSpec::Webhook { .. }, Input::Archive(archive)) => {
             Ok(Executor::Recorded(recorded(&Reader::open(archive, Arc::clone(names))?)?))
         }
+        (ExecutorSpec::Kafka(kafka), Input::Archive(archive)) => Ok(Executor::Recorded(
+            recorded(&Reader::open(archive, Arc::clone(names))?)?.of_topic(kafka.timeout_s()),
+        )),
         (spec, _) => setup::executor(plan, spec, true, names),
     }
 }

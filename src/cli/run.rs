@@ -15,7 +15,7 @@ use super::sightings::Sightings;
 use super::topics::Topics;
 use super::turning::{Clock, Turning};
 use super::watch::Watch;
-use super::{Failure, Output, cluster, setup};
+use super::{Failure, Output, cluster, outside, setup};
 use crate::archive::recover;
 use crate::cluster::Terms;
 use crate::engine::answers::LIVE;
@@ -134,15 +134,16 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         crew,
         ranker,
         recall: None,
-        executor: setup::executor(&plan, &plan.pipeline.executor, false, &names)?,
+        executor: outside::executor(&plan, &bell, &names)?,
         asks: sightings.asks(),
         act: plan.policy.act,
-        journaled: plan.policy.act == Act::Early,
+        journaled: plan.policy.act == Act::Early || plan.pipeline.sinks.kafka.is_some(),
         committed,
         criers: Criers {
             findings: crier(args.findings.as_deref(), &names)?,
             decisions: crier(args.decisions.as_deref(), &names)?,
         },
+        sinks: outside::sinks(&plan, &args.archive, &bell)?,
     };
     let log = Log::open(&args.archive)?;
     let live = live(args, &plan, &specs, &names, (&bell, &mut topics, &log))?;
@@ -155,6 +156,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         watch: Watch::new(&plan, &names),
         sightings,
         topics,
+        words: outside::words(&plan, &args.archive, (&scribe, &bell))?,
         names: Arc::clone(&names),
         bell: bell.clone(),
         rings,

@@ -34,7 +34,7 @@ use crate::plan::pipeline::EndsAt;
 use crate::plan::policy::Act;
 use crate::rank::RankService;
 use crate::rank::judge::{Judged, Proposing, judge};
-use crate::record::input::Approval;
+use crate::record::input::{Approval, Reported};
 use crate::record::{Alert, ContextRow, Diff, Entity, Epoch, Finding, Sym, Tick, Verdict};
 
 type Handle<D> = InputHandle<Epoch, CapacityContainerBuilder<Vec<D>>>;
@@ -98,6 +98,8 @@ pub enum Output {
     Verdicts(Epoch, Vec<(Verdict, Sym)>),
     /// What people answered.
     Approvals(Epoch, Vec<Approval>),
+    /// What came of orders that were given before.
+    Reported(Epoch, Vec<Reported>),
     /// Executed rulings whose ground changed.
     Grounds(Epoch, Vec<Ground>),
     /// Everything of the turn's epoch and those before it has been sent.

@@ -135,6 +135,9 @@ impl Reopened {
         if !batch.verdicts.is_empty() {
             self.outputs.send(Output::Verdicts(epoch, batch.verdicts)).map_err(|_| ended())?;
         }
+        if !batch.reported.is_empty() {
+            self.outputs.send(Output::Reported(epoch, batch.reported)).map_err(|_| ended())?;
+        }
         if !batch.approvals.is_empty() {
             let approvals = Output::Approvals(epoch, batch.approvals.clone());
             self.outputs.send(approvals).map_err(|_| ended())?;

@@ -106,6 +106,22 @@ impl Live {
         (summary, told)
     }
 
+    /// SIGTERM, and what it says where it fails.
+    pub fn fail(self) -> String {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &id]).status().expect("kill").success());
+        self.failed()
+    }
+
+    /// What it says where it fails by itself.
+    pub fn failed(mut self) -> String {
+        let status = until("it ends", || self.child.try_wait().expect("a child"));
+        // The last lines may still be on their way.
+        thread::sleep(Duration::from_millis(200));
+        assert!(!status.success(), "{}", self.told());
+        self.told()
+    }
+
     /// What it comes to by itself.
     pub fn end(mut self) -> Value {
         let status = until("it ends", || self.child.try_wait().expect("a child"));

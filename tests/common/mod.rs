@@ -2,6 +2,7 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test needs a part of it")]
 
+pub mod broker;
 pub mod days;
 pub mod kafka;
 pub mod live;
