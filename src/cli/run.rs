@@ -124,7 +124,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         model: ranker.version(),
         terms: Terms { act: plan.policy.act, recalls: false },
     };
-    let (crew, cluster) = args.spread.crew(args.workers, &first, &bell)?;
+    let (crew, cluster) = args.spread.crew(args.workers, &first, Some(&bell))?;
     let settings = Settings {
         plan: Arc::clone(&plan),
         names: Arc::clone(&names),

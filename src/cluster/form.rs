@@ -115,15 +115,9 @@ impl Cluster {
                 traffic: Arc::clone(&traffic),
                 stopping: stop.subscribe(),
                 asked: Arc::clone(&means.asked),
+                broken: Arc::clone(&means.broken),
             };
-            let (ours, broken) = (tokio::net::UnixStream::from_std(ours)?, Arc::clone(&means.broken));
-            links.spawn(async move {
-                if let Err(error) = carry(far, ours, between).await {
-                    broken(peer, &why(&error));
-                    // What follows a broken link is timely's panic, of which nothing is to be seen.
-                    std::future::pending::<()>().await;
-                }
-            });
+            links.spawn(carry(far, tokio::net::UnixStream::from_std(ours)?, between));
         }
         drop(guard);
         let (Some(generation), Some(terms)) = (hello.generation, hello.terms) else {
@@ -163,13 +157,6 @@ pub struct Parted {
     pub sent: (u64, u64),
     /// Who was turned away, by why.
     pub turned_away: BTreeMap<&'static str, u64>,
-}
-
-fn why(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::UnexpectedEof => "it is gone".to_owned(),
-        _ => error.to_string(),
-    }
 }
 
 struct Forming<'a> {
