@@ -22,7 +22,7 @@ use tokio_rustls::rustls::Error as TlsError;
 
 use super::door::{Keeper, Secure, TurnedAway};
 use super::hello::{Alike, Answer, Hello, Terms, hear, say};
-use super::link::{Between, Traffic, carry};
+use super::link::{Between, Broken, Traffic, carry};
 use super::tls::{Identity, server_name};
 use super::{ClusterError, ClusterFile, Peers};
 use crate::record::Names;
@@ -62,8 +62,8 @@ pub struct Means {
     pub model: String,
     /// Its strings.
     pub names: Arc<Names>,
-    /// Called where a link breaks, with the process and why: it ends this process.
-    pub broken: Arc<dyn Fn(usize, &str) + Send + Sync>,
+    /// Called where a link breaks: it ends this process.
+    pub broken: Broken,
     /// Called where another process was told to stop.
     pub asked: Arc<dyn Fn() + Send + Sync>,
 }

@@ -49,6 +49,9 @@ pub struct Traffic {
     pub strings: AtomicU64,
 }
 
+/// Called where a link breaks, with the other process and why.
+pub type Broken = Arc<dyn Fn(usize, &str) + Send + Sync>;
+
 /// What both sides of a link share.
 pub struct Between {
     /// The other process.
@@ -63,8 +66,8 @@ pub struct Between {
     pub stopping: watch::Receiver<bool>,
     /// Called when the other process asks for the run's end.
     pub asked: Arc<dyn Fn() + Send + Sync>,
-    /// Called where the link breaks, with the other process and why.
-    pub broken: Arc<dyn Fn(usize, &str) + Send + Sync>,
+    /// Called where it breaks.
+    pub broken: Broken,
 }
 
 /// Carries all that crosses, until both sides have said goodbye. Where the link breaks before, that is told first, and then
