@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::doors::Doors;
 use super::{Failure, setup};
 use crate::cluster::supervise::{Supervised, obey};
-use crate::cluster::{Cluster, ClusterError, ClusterFile, Means, Role, Terms};
+use crate::cluster::{Cluster, ClusterError, ClusterFile, Means, Peers, Role, Terms};
 use crate::engine::dataflow::Span;
 use crate::engine::lock::Lock;
 use crate::engine::log::{Log, STATE_FOLDER};
@@ -62,12 +62,13 @@ impl Args {
         Some((self.cluster.as_deref()?, process))
     }
 
-    /// The first process's workers: `workers` where it is the only one, else those of the cluster, once all are there.
+    /// The first process's workers: `workers` where it is the only one, else those of the cluster, once all are there. A
+    /// run without a bell cannot end in order before its input does.
     pub(crate) fn crew(
         &self,
         workers: u16,
         first: &First<'_>,
-        bell: &Bell,
+        bell: Option<&Bell>,
     ) -> Result<(Crew, Option<Cluster>), Failure> {
         let Some(path) = &self.cluster else { return Ok((Crew::Alone(usize::from(workers)), None)) };
         let file = ClusterFile::read(path).map_err(Failure::Plan)?;
@@ -76,14 +77,17 @@ impl Args {
         let generation = before.unwrap_or(0) + 1;
         log.set_meta(GENERATION, &generation.to_string())?;
         let role = Role::First { generation, terms: first.terms };
-        let asked = bell.clone();
-        let asked = move || {
-            if !asked.stop() {
-                eprintln!("quell: another process was told to stop; what was read is settled first");
+        let ends = bell.cloned();
+        let asked = move || match &ends {
+            Some(bell) if bell.stop() => {}
+            Some(_) => eprintln!("quell: another process was told to stop; what was read is settled first"),
+            None => {
+                eprintln!("quell: another process was told to stop; --resume goes on from what is committed");
+                std::process::exit(1);
             }
         };
         let means = means((file, role), first.plan, (first.model.clone(), first.names), Arc::new(asked));
-        let (cluster, peers) = form(&means, bell)?;
+        let (cluster, peers) = form(&means, || bell.is_some_and(Bell::stopped))?;
         Ok((Crew::Cluster(peers), Some(cluster)))
     }
 }
@@ -120,8 +124,8 @@ fn lost(process: usize, why: &str) {
     });
 }
 
-fn form(means: &Means, bell: &Bell) -> Result<(Cluster, crate::cluster::Peers), Failure> {
-    let formed = Cluster::form(means, || bell.stopped())?;
+fn form(means: &Means, stopped: impl Fn() -> bool) -> Result<(Cluster, Peers), Failure> {
+    let formed = Cluster::form(means, stopped)?;
     let (cluster, peers) = &formed;
     eprintln!(
         "quell: process {} of {}, {} workers each, generation {}",
@@ -169,7 +173,7 @@ pub(crate) fn serve(
     let version = names.intern(&ranker.version());
     let role = Role::Other(process);
     let means = means((file, role), &plan, (ranker.version(), &names), Arc::new(|| ()));
-    let (cluster, peers) = match form(&means, &bell) {
+    let (cluster, peers) = match form(&means, || bell.stopped()) {
         Err(Failure::Failed(error)) if error.is::<ClusterError>() && bell.stopped() => return Ok(()),
         formed => formed?,
     };

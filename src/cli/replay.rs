@@ -17,7 +17,6 @@ use crate::engine::run::{Batch, Run, Settings, has_log};
 use crate::engine::scores;
 use crate::engine::summary::{Counts, Summary};
 use crate::ingest::Limits;
-use crate::ingest::live::Bell;
 use crate::plan::catalog::Plan;
 use crate::plan::pipeline::{Context, ExecutorSpec};
 use crate::plan::policy::Act;
@@ -137,8 +136,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         model: ranker.version(),
         terms: Terms { act, recalls: recall.is_some() },
     };
-    // A replay is ended, not stopped: whoever ends another process of it ends this one.
-    let (crew, cluster) = args.spread.crew(args.workers, &first, &Bell::new().0)?;
+    let (crew, cluster) = args.spread.crew(args.workers, &first, None)?;
     let settings = Settings {
         plan: Arc::clone(&plan),
         names: Arc::clone(&names),
@@ -160,7 +158,9 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let mut run = Run::start_committing(settings, Duration::from_millis(args.commit_every_ms))?;
     let fed = feed(args, &plan, input, as_of, tables.as_ref(), &mut run);
     let (summary, counts) = run.finish()?;
-    cluster.map(cluster::part);
+    if let Some(cluster) = cluster {
+        cluster::part(cluster);
+    }
     fed?;
     report(args, &measured(summary, &counts, &watch), &counts, &names)
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
+use crossbeam_channel::Sender;
 
 use super::doors::Doors;
 use super::report::{Stopwatch, measured, tell};
@@ -17,7 +18,7 @@ use super::turning::{Clock, Turning};
 use super::watch::Watch;
 use super::{Failure, Output, cluster, outside, setup};
 use crate::archive::recover;
-use crate::cluster::Terms;
+use crate::cluster::{Cluster, Terms};
 use crate::engine::answers::LIVE;
 use crate::engine::crier::{Crier, Criers};
 use crate::engine::journal::Journal;
@@ -25,6 +26,7 @@ use crate::engine::live::{Live, Source, Stream};
 use crate::engine::log::{Log, STATE_FOLDER};
 use crate::engine::run::{Run, Settings, has_log};
 use crate::engine::scribe::Scribe;
+use crate::engine::sighter::Question;
 use crate::engine::summary::{Counts, Summary};
 use crate::ingest::live::{Bell, follow, standard_input};
 use crate::ingest::push::address;
@@ -118,39 +120,13 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let committed = prepare(args, &plan, &specs)?;
     let names = setup::names();
     let sightings = Sightings::start(&plan, &args.archive, &names)?;
-    let ranker = setup::ranker(&plan, args.model.as_deref())?;
-    let first = cluster::First {
-        plan: &plan,
-        names: &names,
-        archive: &args.archive,
-        model: ranker.version(),
-        terms: Terms { act: plan.policy.act, recalls: false },
-    };
-    let (crew, cluster) = args.spread.crew(args.workers, &first, &bell)?;
-    let settings = Settings {
-        plan: Arc::clone(&plan),
-        names: Arc::clone(&names),
-        archive: args.archive.clone(),
-        crew,
-        ranker,
-        recall: None,
-        executor: outside::executor(&plan, &bell, &names)?,
-        asks: sightings.asks(),
-        act: plan.policy.act,
-        journaled: plan.policy.act == Act::Early || plan.pipeline.sinks.kafka.is_some(),
-        committed,
-        criers: Criers {
-            findings: crier(args.findings.as_deref(), &names)?,
-            decisions: crier(args.decisions.as_deref(), &names)?,
-        },
-        sinks: outside::sinks(&plan, &args.archive, &bell)?,
-    };
+    let (run, cluster) = start(args, &plan, (&names, committed), sightings.asks(), &bell)?;
     let log = Log::open(&args.archive)?;
     let live = live(args, &plan, &specs, &names, (&bell, &mut topics, &log))?;
     topics.listen()?;
     let scribe = Scribe::start(&args.archive)?;
     let mut turning = Turning {
-        run: Run::start(settings)?,
+        run,
         live,
         journal: Journal::new(log, scribe.clone(), Arc::clone(&names)),
         watch: Watch::new(&plan, &names),
@@ -169,13 +145,53 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     doors.close();
     let divergences = turning.live.divergences;
     let (mut summary, counts) = turning.run.finish()?;
-    cluster.map(cluster::part);
+    if let Some(cluster) = cluster {
+        cluster::part(cluster);
+    }
     if !gone_on? {
         eprintln!("quell: stopped while the log was read again; the next run goes on with it");
         return Ok(());
     }
     summary.divergences += divergences;
     ended(args, &measured(summary, &counts, &watch), &counts, &names)
+}
+
+/// Starts the run, once all processes of its cluster are there.
+fn start(
+    args: &Args,
+    plan: &Arc<Plan>,
+    (names, committed): (&Arc<Names>, Epoch),
+    asks: Option<Sender<Question>>,
+    bell: &Bell,
+) -> Result<(Run, Option<Cluster>), Failure> {
+    let ranker = setup::ranker(plan, args.model.as_deref())?;
+    let first = cluster::First {
+        plan,
+        names,
+        archive: &args.archive,
+        model: ranker.version(),
+        terms: Terms { act: plan.policy.act, recalls: false },
+    };
+    let (crew, cluster) = args.spread.crew(args.workers, &first, Some(bell))?;
+    let settings = Settings {
+        plan: Arc::clone(plan),
+        names: Arc::clone(names),
+        archive: args.archive.clone(),
+        crew,
+        ranker,
+        recall: None,
+        executor: outside::executor(plan, bell, names)?,
+        asks,
+        act: plan.policy.act,
+        journaled: plan.policy.act == Act::Early || plan.pipeline.sinks.kafka.is_some(),
+        committed,
+        criers: Criers {
+            findings: crier(args.findings.as_deref(), names)?,
+            decisions: crier(args.decisions.as_deref(), names)?,
+        },
+        sinks: outside::sinks(plan, &args.archive, bell)?,
+    };
+    Ok((Run::start(settings)?, cluster))
 }
 
 /// Tells how it went.

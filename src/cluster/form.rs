@@ -22,7 +22,7 @@ use tokio_rustls::rustls::Error as TlsError;
 
 use super::door::{Keeper, Secure, TurnedAway};
 use super::hello::{Alike, Answer, Hello, Terms, hear, say};
-use super::link::{Between, Traffic, carry};
+use super::link::{Between, Broken, Traffic, carry};
 use super::tls::{Identity, server_name};
 use super::{ClusterError, ClusterFile, Peers};
 use crate::record::Names;
@@ -62,8 +62,8 @@ pub struct Means {
     pub model: String,
     /// Its strings.
     pub names: Arc<Names>,
-    /// Called where a link breaks, with the process and why: it ends this process.
-    pub broken: Arc<dyn Fn(usize, &str) + Send + Sync>,
+    /// Called where a link breaks: it ends this process.
+    pub broken: Broken,
     /// Called where another process was told to stop.
     pub asked: Arc<dyn Fn() + Send + Sync>,
 }
@@ -115,15 +115,9 @@ impl Cluster {
                 traffic: Arc::clone(&traffic),
                 stopping: stop.subscribe(),
                 asked: Arc::clone(&means.asked),
+                broken: Arc::clone(&means.broken),
             };
-            let (ours, broken) = (tokio::net::UnixStream::from_std(ours)?, Arc::clone(&means.broken));
-            links.spawn(async move {
-                if let Err(error) = carry(far, ours, between).await {
-                    broken(peer, &why(&error));
-                    // What follows a broken link is timely's panic, of which nothing is to be seen.
-                    std::future::pending::<()>().await;
-                }
-            });
+            links.spawn(carry(far, tokio::net::UnixStream::from_std(ours)?, between));
         }
         drop(guard);
         let (Some(generation), Some(terms)) = (hello.generation, hello.terms) else {
@@ -163,13 +157,6 @@ pub struct Parted {
     pub sent: (u64, u64),
     /// Who was turned away, by why.
     pub turned_away: BTreeMap<&'static str, u64>,
-}
-
-fn why(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::UnexpectedEof => "it is gone".to_owned(),
-        _ => error.to_string(),
-    }
 }
 
 struct Forming<'a> {

@@ -49,6 +49,9 @@ pub struct Traffic {
     pub strings: AtomicU64,
 }
 
+/// Called where a link breaks, with the other process and why.
+pub type Broken = Arc<dyn Fn(usize, &str) + Send + Sync>;
+
 /// What both sides of a link share.
 pub struct Between {
     /// The other process.
@@ -63,25 +66,32 @@ pub struct Between {
     pub stopping: watch::Receiver<bool>,
     /// Called when the other process asks for the run's end.
     pub asked: Arc<dyn Fn() + Send + Sync>,
+    /// Called where it breaks.
+    pub broken: Broken,
 }
 
-/// Carries all that crosses, until both sides have said goodbye; why, where the link breaks before.
-pub async fn carry<S>(far: S, near: UnixStream, between: Between) -> io::Result<()>
+/// Carries all that crosses, until both sides have said goodbye. Where the link breaks before, that is told first, and then
+/// nothing is ever done again: timely, whose end stays open, would only panic.
+pub async fn carry<S>(far: S, near: UnixStream, between: Between)
 where
     S: AsyncRead + AsyncWrite + Send,
 {
     let (far_in, far_out) = tokio::io::split(far);
-    let (near_in, near_out) = near.into_split();
+    let (mut near_in, mut near_out) = near.into_split();
     let (left, leaves) = watch::channel(false);
-    let Between { peer, names, tongues, traffic, stopping, asked } = between;
+    let Between { peer, names, tongues, traffic, stopping, asked, broken } = between;
     let out =
         Out { far: BufWriter::with_capacity(BUFFER, far_out), names, traffic, telling: Telling::default() };
     let receiving = async {
-        let received = receive(far_in, near_out, (peer, &tongues), &*asked).await;
+        let received = receive(far_in, &mut near_out, (peer, &tongues), &*asked).await;
         left.send_replace(true);
         received
     };
-    tokio::try_join!(out.send(near_in, leaves, stopping), receiving).map(drop)
+    if let Err(error) = tokio::try_join!(out.send(&mut near_in, leaves, stopping), receiving) {
+        let gone = error.kind() == io::ErrorKind::UnexpectedEof;
+        broken(peer, &if gone { "it is gone".to_owned() } else { error.to_string() });
+        std::future::pending::<()>().await;
+    }
 }
 
 struct Out<S> {
@@ -94,35 +104,47 @@ struct Out<S> {
 impl<S: AsyncRead + AsyncWrite> Out<S> {
     async fn send(
         mut self,
-        mut near: OwnedReadHalf,
+        near: &mut OwnedReadHalf,
         mut leaves: watch::Receiver<bool>,
         mut stopping: watch::Receiver<bool>,
     ) -> io::Result<()> {
         let mut buffer = vec![0; BUFFER];
         let mut alive = interval(ALIVE);
         alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut open, mut asked, mut told) = (true, false, false);
-        // The other side waits for our word as long as it has not said goodbye itself.
-        while open || !*leaves.borrow_and_update() {
-            tokio::select! {
-                read = near.read(&mut buffer), if open => match read? {
-                    0 => {
-                        open = false;
-                        self.frame(GOODBYE, &[]).await?;
+        let mut asked = false;
+        loop {
+            let asks = tokio::select! {
+                read = near.read(&mut buffer) => match read? {
+                    0 => break,
+                    n => {
+                        self.records(&buffer[..n]).await?;
+                        false
                     }
-                    n => self.records(&buffer[..n]).await?,
                 },
-                _ = alive.tick() => self.frame(LIVING, &[]).await?,
-                _ = leaves.changed() => {}
-                Ok(()) = stopping.changed(), if !asked => asked = true,
-            }
-            if asked && !told {
-                told = true;
+                _ = alive.tick() => {
+                    self.frame(LIVING, &[]).await?;
+                    false
+                }
+                told = stopping.changed(), if !asked => told.is_ok(),
+            };
+            if asks {
+                asked = true;
                 self.frame(STOP, &[]).await?;
             }
             self.far.flush().await?;
         }
-        self.far.shutdown().await
+        self.frame(GOODBYE, &[]).await?;
+        self.far.flush().await?;
+        // The other side waits for our word as long as it has not said goodbye. Where it hears no more, it has, or its own
+        // side of the link tells what is wrong.
+        while !*leaves.borrow_and_update() {
+            tokio::select! {
+                _ = leaves.changed() => {}
+                _ = alive.tick() => if self.frame(LIVING, &[]).await.and(self.far.flush().await).is_err() { break },
+            }
+        }
+        let _ = self.far.shutdown().await;
+        Ok(())
     }
 
     async fn records(&mut self, records: &[u8]) -> io::Result<()> {
@@ -152,7 +174,7 @@ fn garbled(what: impl Into<String>) -> io::Error {
 
 async fn receive<S: AsyncRead + AsyncWrite>(
     far: ReadHalf<S>,
-    mut near: OwnedWriteHalf,
+    near: &mut OwnedWriteHalf,
     (peer, tongues): (usize, &Tongues),
     asked: &(dyn Fn() + Send + Sync),
 ) -> io::Result<()> {
@@ -166,7 +188,11 @@ async fn receive<S: AsyncRead + AsyncWrite>(
             RECORDS => near.write_all(&bytes).await?,
             LIVING => {}
             STOP => asked(),
-            GOODBYE => return near.shutdown().await,
+            GOODBYE => {
+                // Timely has read all that it wants.
+                let _ = near.shutdown().await;
+                return Ok(());
+            }
             other => return Err(garbled(format!("it says what nobody says: {other}"))),
         }
     }

@@ -131,7 +131,7 @@ impl Children {
             if lost || final_code.is_some() {
                 lost_at = lost_at.or(Some(*clock));
             }
-            let waited = lost_at.is_some_and(|at| *clock - at > NOTICED);
+            let waited = lost_at.is_some_and(|at| clock.saturating_sub(at) > NOTICED);
             if over || waited {
                 let code = final_code.or_else(|| told.then_some(1));
                 return Ok(code);

@@ -88,7 +88,8 @@ impl Identity {
 fn private(key: &Path) -> Result<(), ClusterError> {
     use std::os::unix::fs::PermissionsExt;
     let mode = std::fs::metadata(key).map_err(|error| wrong(key, error))?.permissions().mode();
-    if mode & 0o007 == 0 {
+    let everybody = mode & 0o007;
+    if everybody == 0 {
         return Ok(());
     }
     let what = format!("{}: everybody may read the key (mode {:o})", key.display(), mode & 0o777);

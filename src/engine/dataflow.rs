@@ -214,6 +214,8 @@ fn answer<'scope>(
     out.leave(ruled, |epoch, ruled| [Output::Ruled(epoch, ruled)]);
 }
 
+type Nothing = CapacityContainerBuilder<Vec<()>>;
+
 /// Where streams leave the dataflow.
 struct Out<'a> {
     outputs: &'a Sender<Output>,
@@ -236,7 +238,6 @@ impl Out<'_> {
                 let _ = outputs.send(output);
             }
         };
-        type Nothing = CapacityContainerBuilder<Vec<()>>;
         let left = match self.span {
             Span::Process => stream.unary::<Nothing, _, _, _>(Pipeline, "leave", |_, _| {
                 move |input, _| input.for_each(|cap, data| send(cap.least().copied(), data))

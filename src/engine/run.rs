@@ -228,11 +228,7 @@ impl Run {
         let (sinks, hand) = sinks.unzip();
         let (archivist, to_archive, tokens) =
             Archivist::start(&archive, writer, (committed, commit_every), hand)?;
-        let span = match &crew {
-            Crew::Alone(_) => Span::Process,
-            Crew::Cluster(peers) => Span::Cluster { workers: peers.workers, recalls: recall.is_some() },
-        };
-        let wiring = wiring(&plan, &names, act, span);
+        let wiring = wiring(&plan, &names, act, crew.span(recall.is_some()));
         let simulated = matches!(executor, Executor::Simulate(_));
         let ruled_by = (Arc::clone(&wiring.proposing.playbooks), Arc::clone(&wiring.proposing.policy));
         let desk = Desk::open(&archive.join(STATE_FOLDER), executor, ruled_by, Arc::clone(&names))?;

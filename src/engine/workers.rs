@@ -13,7 +13,7 @@ use timely::communication::allocator::{AllocatorBuilder, ProcessBuilder};
 use timely::communication::{Config, Hooks};
 use timely::worker::Worker;
 
-use super::dataflow::{Inputs, Output, Wiring, build};
+use super::dataflow::{Inputs, Output, Span, Wiring, build};
 use crate::cluster::Peers;
 use crate::correlate::revision::Revised;
 use crate::flow::Turn;
@@ -56,6 +56,15 @@ pub enum Crew {
 }
 
 impl Crew {
+    /// Over which processes they are spread; whether only the first `recalls` what a model said.
+    #[must_use]
+    pub fn span(&self, recalls: bool) -> Span {
+        match self {
+            Crew::Alone(_) => Span::Process,
+            Crew::Cluster(peers) => Span::Cluster { workers: peers.workers, recalls },
+        }
+    }
+
     fn workers(&self) -> usize {
         match self {
             Crew::Alone(count) => *count,

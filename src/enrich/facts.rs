@@ -42,15 +42,18 @@ pub fn join<'scope>(
     let of_addresses = zones(addresses, context.clone(), names);
     let names = Arc::clone(names);
     let context = context.concat(of_addresses);
-    let met = joined(entities, context, place, |entity, key: &Key, row| (*key, (*entity, *row)))
-        .filter(|(key, (_, row))| row.tenant == Sym::EMPTY || row.tenant == key.0)
-        .filter(|(key, (_, row))| !matches!(row.known, Known::Sightings(sighting) if sighting.day != key.3));
+    let met =
+        joined(entities, context, |entity| place(*entity), |entity, key: &Key, row| (*key, (*entity, *row)))
+            .filter(|(key, (_, row))| row.tenant == Sym::EMPTY || row.tenant == key.0)
+            .filter(
+                |(key, (_, row))| !matches!(row.known, Known::Sightings(sighting) if sighting.day != key.3),
+            );
     let total = move |rows: &[(&(Entity, ContextRow), Diff)]| sum(rows.iter().map(|(row, _)| **row), &names);
     reduced(met, |key| route(key.0), move |_, rows, out| out.push((total(rows), 1)))
 }
 
 /// Where an entity's rows and versions meet.
-fn place(entity: &Entity) -> u64 {
+fn place(entity: Entity) -> u64 {
     route(entity.value) ^ entity.kind as u64
 }
 

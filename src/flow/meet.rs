@@ -44,11 +44,11 @@ where
 
 /// What `logic` makes of all values of each key, that lives at `place`.
 #[must_use]
-pub fn reduced<'scope, K, V, X>(
-    flow: Flow<'scope, (K, V)>,
+pub fn reduced<K, V, X>(
+    flow: Flow<'_, (K, V)>,
     place: fn(&K) -> u64,
     logic: impl FnMut(&K, &[(&V, Diff)], &mut Vec<(X, Diff)>) + 'static,
-) -> Flow<'scope, (K, X)>
+) -> Flow<'_, (K, X)>
 where
     K: ExchangeData,
     V: ExchangeData,

@@ -143,7 +143,7 @@ pub(crate) fn link(dice: &mut Dice, names: &Names) -> Link {
         alert_id: AlertId(dice.id()),
         other_alert_id: AlertId(dice.id()),
         entity: dice.maybe(|dice| dice.entity(names)),
-        evidence: dice.pick(&["session", "host", "rule", "campaign"]),
+        evidence: dice.pick(&["session", "rare", "rule", "campaign"]),
         weight: dice.pick(&[0, -1, i32::MAX, 2500]),
         diff: dice.diff(),
     }

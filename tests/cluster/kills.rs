@@ -163,3 +163,21 @@ fn a_process_that_is_told_to_stop_ends_the_run_in_order() {
     assert!(output.status.success(), "{}", said(&output));
     assert!(said(&output).contains("the run has ended"), "{}", said(&output));
 }
+
+#[test]
+fn a_process_that_hangs_is_lost_too() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| folder.path().join(name);
+    site(&at("days"), 100, 5);
+    let flow = acting_plan(&at("plan"), &at("days"), &["edges.jsonl"]);
+    append(&at("plan").join("edges.jsonl"), &edges(50));
+    let live = Live::start(&flow, &at("live"), &["--supervise", "2"]);
+    taken(&at("live"), 50);
+    let id = processes(&live, 2).remove(1);
+    assert!(Command::new("kill").args(["-STOP", &id]).status().expect("kill").success());
+    append(&at("plan").join("edges.jsonl"), &edges(100)[edges(50).len()..]);
+    started(&live, 2);
+    assert!(live.told().contains("process 1 is lost: it has been silent for long"), "{}", live.told());
+    taken(&at("live"), 100);
+    agrees(&live.stop(), &at("live"));
+}

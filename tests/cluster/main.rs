@@ -4,7 +4,12 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+#[path = "../archive_samples/mod.rs"]
+mod samples;
+
+mod codec;
 mod kills;
 mod layout;
+mod links;
 mod results;
 mod strangers;

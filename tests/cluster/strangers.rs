@@ -191,3 +191,23 @@ fn a_difference_is_told_at_both_ends() {
     let nobody = layout.as_process(command.arg("run"), 7).output().expect("it starts");
     assert_eq!(nobody.status.code(), Some(2), "{}", said(&nobody));
 }
+
+#[test]
+fn a_clusters_file_is_checked_with_what_it_names() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let layout = Layout::new(folder.path(), 3, 1);
+    let check = || {
+        let mut command = quell();
+        let output = command.arg("check").arg("--cluster").arg(&layout.file).output().expect("it starts");
+        (output.status.code(), said(&output))
+    };
+    assert_eq!(check().0, Some(0), "{}", check().1);
+    std::fs::copy(folder.path().join("process-0.pem"), folder.path().join("process-1.pem")).expect("room");
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    std::fs::set_permissions(folder.path().join("process-2.key"), open).expect("ours");
+    let (code, told) = check();
+    assert_eq!(code, Some(3), "{told}");
+    for what in ["it is not for the name process-1.quell", "everybody may read the key"] {
+        assert!(told.contains(what), "{told}");
+    }
+}

@@ -1,8 +1,8 @@
 //! Tests: what stands on withdrawn ground is undone once, where policy and people let it, and never where others hold it.
 
-use crate::act::order::undo_id;
 use super::tests::desk as open;
 use super::*;
+use crate::act::order::undo_id;
 use crate::act::server::{Reply, Server};
 use crate::act::simulate::{Environment, Truth};
 use crate::act::webhook::{Webhook, WebhookSettings};

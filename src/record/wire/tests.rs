@@ -33,7 +33,7 @@ proptest! {
     ) {
         let [(ours, here), (theirs, there)] = processes(2).try_into().ok().expect("two");
         for word in &first {
-            theirs.intern(word);
+            let _ = theirs.intern(word);
         }
         let mut telling = Telling::default();
         for words in steps {
@@ -56,7 +56,7 @@ proptest! {
         let [(ours, _), (_, there)] = processes(2).try_into().ok().expect("two");
         let _ = there.learn(0, &told);
         for word in ["a", "bc", "def"] {
-            ours.intern(word);
+            let _ = ours.intern(word);
         }
         let news = Telling::default().news(&ours);
         let _ = there.learn(0, &news[..news.len().saturating_sub(cut)]);
