@@ -13,13 +13,14 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
-use super::Reader;
+use super::{Reader, tls};
 use crate::plan::kafka::Cluster;
 use crate::plan::topic::Topic;
 
 /// How often a question is asked that must have an answer, and how long is rested between.
-const TRIES: u32 = 8;
+const TRIES: u32 = 5;
 const REST: Duration = Duration::from_millis(250);
+const HEARD_MAX: u32 = 8;
 /// Of these, how many must say that there is no such topic: one that was just made is not known to every broker.
 const UNKNOWN_TRIES: u32 = 4;
 
@@ -64,24 +65,22 @@ pub(super) struct Hearing {
 #[derive(Default)]
 struct Last {
     wrong: Option<(RDKafkaErrorCode, String)>,
-    /// What the library logged last of TLS: its errors say less.
-    tls: Option<String>,
     /// What was said to people and is not over.
     told: Option<RDKafkaErrorCode>,
     news: Option<String>,
 }
 
 impl ClientContext for Hearing {
-    fn log(&self, _: RDKafkaLogLevel, _: &str, text: &str) {
-        if text.contains("certificate") {
-            self.last().tls = Some(text.to_owned());
-        }
-    }
+    /// What the library notes for its makers is not said: what matters comes as an error too.
+    fn log(&self, _: RDKafkaLogLevel, _: &str, _: &str) {}
 
     fn error(&self, error: KafkaError, reason: &str) {
         if let Some(code) = error.rdkafka_error_code().filter(|code| *code != RDKafkaErrorCode::PartitionEOF)
         {
-            self.last().wrong = Some((code, reason.to_owned()));
+            let mut last = self.last();
+            if last.wrong.as_ref().is_none_or(|(known, _)| telling(*known) <= telling(code)) {
+                last.wrong = Some((code, plain(reason).to_owned()));
+            }
         }
     }
 }
@@ -141,13 +140,10 @@ impl Hearing {
                     env.unwrap_or("`password_env`")
                 )
             }
-            RDKafkaErrorCode::SSL => {
-                let more = last.tls.as_ref().map_or(String::new(), |more| format!(", {more}"));
-                format!(
-                    "TLS with {brokers} fails ({reason}{more}); check `ca`, and when the certificates end that the \
-                     brokers and we show"
-                )
-            }
+            RDKafkaErrorCode::SSL => format!(
+                "TLS with {brokers} fails ({reason}); check `ca`, and until when the certificates are valid that the \
+                 brokers and we show"
+            ),
             RDKafkaErrorCode::UnknownTopic
             | RDKafkaErrorCode::UnknownTopicOrPartition
             | RDKafkaErrorCode::UnknownPartition => {
@@ -165,6 +161,12 @@ impl Hearing {
     }
 }
 
+/// A reason without its circumstances, and without cures in the library's own words.
+fn plain(reason: &str) -> &str {
+    let end = [" (after ", ", verify that "].iter().filter_map(|more| reason.find(more)).min();
+    &reason[..end.unwrap_or(reason.len())]
+}
+
 /// Whether an error says by itself what is wrong.
 fn is_definite(code: RDKafkaErrorCode) -> bool {
     is_unknown(code)
@@ -175,6 +177,11 @@ fn is_definite(code: RDKafkaErrorCode) -> bool {
             RDKafkaErrorCode::TopicAuthorizationFailed,
         ]
         .contains(&code)
+}
+
+/// How much an error tells: that all brokers are down follows from whatever it was.
+fn telling(code: RDKafkaErrorCode) -> u8 {
+    if is_definite(code) { 2 } else { u8::from(code != RDKafkaErrorCode::AllBrokersDown) }
 }
 
 fn is_unknown(code: RDKafkaErrorCode) -> bool {
@@ -223,6 +230,7 @@ pub(super) fn client(topic: &Topic, folder: &Path, ahead: usize) -> Result<Reade
 /// Asks until there is an answer, or it is plain that there will be none.
 pub(super) fn patiently<T>(
     topic: &Topic,
+    folder: &Path,
     reader: &Reader,
     ask: impl Fn(&Reader) -> Result<T, KafkaError>,
 ) -> Result<T, TopicError> {
@@ -238,7 +246,12 @@ pub(super) fn patiently<T>(
             Err(error) => error,
         };
         tried += 1;
-        while reader.poll(REST).is_some() {}
+        // What is said meanwhile may be said for ever.
+        for _ in 0..HEARD_MAX {
+            if reader.poll(REST).is_none() {
+                break;
+            }
+        }
         let (code, what) = hearing.words(&hearing.last(), &error);
         let tries = if is_unknown(code) {
             UNKNOWN_TRIES
@@ -248,6 +261,9 @@ pub(super) fn patiently<T>(
             TRIES
         };
         if tried >= tries {
+            let refusal =
+                (code == RDKafkaErrorCode::SSL).then(|| tls::refusal(&topic.cluster(), folder)).flatten();
+            let what = refusal.map_or(what.clone(), |more| format!("{more}: {what}"));
             return Err(TopicError::Brokers { topic: topic.topic.clone(), what });
         }
     }

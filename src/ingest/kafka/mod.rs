@@ -8,7 +8,9 @@
 
 mod client;
 mod lane;
+mod tls;
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,6 +39,7 @@ type Reader = BaseConsumer<Hearing>;
 pub struct TopicReader {
     consumer: Arc<Reader>,
     topic: Topic,
+    folder: PathBuf,
     bell: Bell,
 }
 
@@ -51,21 +54,22 @@ pub struct Bounds {
 
 impl TopicReader {
     /// Finds the topic; it has at least one partition. The password is read here; paths are relative to `folder`.
-    pub fn find(
-        topic: &Topic,
-        folder: &std::path::Path,
-        bell: &Bell,
-    ) -> Result<(TopicReader, u32), TopicError> {
+    pub fn find(topic: &Topic, folder: &Path, bell: &Bell) -> Result<(TopicReader, u32), TopicError> {
         let probe: Reader = client(topic, folder, AHEAD_OF_ONE.0)?;
-        let partitions = patiently(topic, &probe, |probe| count(probe, &topic.topic))?;
+        let partitions = patiently(topic, folder, &probe, |probe| count(probe, &topic.topic))?;
         let ahead = AHEAD_BYTES / partitions as usize;
         let consumer = Arc::new(client(topic, folder, ahead.clamp(AHEAD_OF_ONE.0, AHEAD_OF_ONE.1))?);
-        Ok((TopicReader { consumer, topic: topic.clone(), bell: bell.clone() }, partitions))
+        Ok((
+            TopicReader { consumer, topic: topic.clone(), folder: folder.to_owned(), bell: bell.clone() },
+            partitions,
+        ))
     }
 
     /// The offsets that a partition has, waited for like the topic itself.
     pub fn bounds(&self, partition: u32) -> Result<Bounds, TopicError> {
-        patiently(&self.topic, &self.consumer, |consumer| bounds(consumer, &self.topic.topic, partition))
+        patiently(&self.topic, &self.folder, &self.consumer, |consumer| {
+            bounds(consumer, &self.topic.topic, partition)
+        })
     }
 
     /// Reads a partition from `offset` on. One that is read already is read from there instead.
