@@ -124,7 +124,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         run: Run::start(settings)?,
         live,
         journal: Journal::new(Log::open(&args.archive)?, scribe.clone(), Arc::clone(&names)),
-        watch: Watch::new(&plan, &names),
+        watch: Watch::new(&plan, &names, topics::tables(&plan, &names, (&scribe, &bell))?),
         sightings,
         words: topics::words(&plan, &args.archive, (&scribe, &bell))?,
         names: Arc::clone(&names),
