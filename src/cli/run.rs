@@ -17,24 +17,32 @@ use super::topics::Topics;
 use super::turning::{Clock, Turning};
 use super::watch::Watch;
 use super::{Failure, Output, cluster, outside, setup};
-use crate::archive::recover;
+use crate::archive::snapshots::{self, Snapshot};
+use crate::archive::{RunStamp, recover};
 use crate::cluster::{Cluster, Terms};
 use crate::engine::answers::LIVE;
+use crate::engine::beginning::Beginning;
 use crate::engine::crier::{Crier, Criers};
 use crate::engine::journal::Journal;
+use crate::engine::live::SourceKept;
 use crate::engine::live::{Live, Source, Stream};
 use crate::engine::log::{Log, STATE_FOLDER};
 use crate::engine::run::{Run, Settings, has_log};
 use crate::engine::scribe::Scribe;
 use crate::engine::sighter::Question;
+use crate::engine::sinks::delivered;
 use crate::engine::summary::{Counts, Summary};
+use crate::engine::workers::Crew;
+use crate::flow::Turn;
+use crate::flow::kept::Past;
 use crate::ingest::live::{Bell, follow, standard_input};
 use crate::ingest::push::address;
 use crate::ingest::{Limits, Origin};
 use crate::plan::catalog::Plan;
 use crate::plan::pipeline::{self, SourceKind};
 use crate::plan::policy::Act;
-use crate::record::{Epoch, Names};
+use crate::rank::Ranker;
+use crate::record::{Epoch, Millis, Names};
 use crate::replay::inputs::files;
 
 /// Run live, from the sources in the pipeline file, until stopped (Ctrl-C, SIGTERM).
@@ -72,6 +80,10 @@ pub(crate) struct Args {
     /// Records of an epoch, at most; results do not depend on it.
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     batch: u32,
+    /// What is remembered is kept so often, in milliseconds, that a run which is cut need not be computed again from its
+    /// beginning; 0 keeps nothing.
+    #[arg(long, default_value_t = 300_000, value_name = "MS")]
+    snapshot_every_ms: u32,
     /// Begin anew: an archive that stands there is set aside under another name.
     #[arg(long)]
     fresh: bool,
@@ -120,9 +132,15 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let committed = prepare(args, &plan, &specs)?;
     let names = setup::names();
     let sightings = Sightings::start(&plan, &args.archive, &names)?;
-    let (run, cluster) = start(args, &plan, (&names, committed), sightings.asks(), &bell)?;
+    let Started { run, cluster, begins } = start(args, &plan, (&names, committed), sightings.asks(), &bell)?;
     let log = Log::open(&args.archive)?;
-    let live = live(args, &plan, &specs, &names, (&bell, &mut topics, &log))?;
+    let live = live(
+        args,
+        &plan,
+        &specs,
+        &names,
+        (&bell, &mut topics, (&log, begins.as_ref().map_or(0, |(turn, _)| turn.epoch))),
+    )?;
     topics.listen()?;
     let scribe = Scribe::start(&args.archive)?;
     let mut turning = Turning {
@@ -140,6 +158,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         most: args.batch as usize,
         at: (0, 0),
         looked: [0; 3],
+        begins,
+        keeping: (if cluster.is_some() { 0 } else { Millis::from(args.snapshot_every_ms) }, 0),
     };
     let gone_on = go(args, &specs, &mut turning, &mut doors, (&scribe, &bell));
     doors.close();
@@ -156,6 +176,14 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     ended(args, &measured(summary, &counts, &watch), &counts, &names)
 }
 
+/// A run that was started.
+struct Started {
+    run: Run,
+    cluster: Option<Cluster>,
+    /// Where it begins, and what the sources remembered there; none where it begins at the beginning.
+    begins: Option<(Turn, Vec<SourceKept>)>,
+}
+
 /// Starts the run, once all processes of its cluster are there.
 fn start(
     args: &Args,
@@ -163,7 +191,7 @@ fn start(
     (names, committed): (&Arc<Names>, Epoch),
     asks: Option<Sender<Question>>,
     bell: &Bell,
-) -> Result<(Run, Option<Cluster>), Failure> {
+) -> Result<Started, Failure> {
     let ranker = setup::ranker(plan, args.model.as_deref())?;
     let first = cluster::First {
         plan,
@@ -173,7 +201,14 @@ fn start(
         terms: Terms { act: plan.policy.act, recalls: false },
     };
     let (crew, cluster) = args.spread.crew(args.workers, &first, Some(bell))?;
+    // What a worker remembers stays in its process: several begin at the beginning.
+    let beginning = match &crew {
+        Crew::Alone(_) => beginning(args, plan, committed, &ranker)?,
+        Crew::Cluster(_) => None,
+    };
+    let begins = beginning.as_ref().map(|it| (it.turn, it.sources(names)));
     let settings = Settings {
+        beginning,
         plan: Arc::clone(plan),
         names: Arc::clone(names),
         archive: args.archive.clone(),
@@ -191,7 +226,28 @@ fn start(
         },
         sinks: outside::sinks(plan, &args.archive, bell)?,
     };
-    Ok((Run::start(settings)?, cluster))
+    Ok(Started { run: Run::start(settings)?, cluster, begins })
+}
+
+/// What an earlier run kept, as far as the archive is published.
+fn beginning(
+    args: &Args,
+    plan: &Plan,
+    committed: Epoch,
+    ranker: &Ranker,
+) -> Result<Option<Beginning>, Failure> {
+    let stamp = RunStamp { plan_hash: plan.hash.clone(), model_version: ranker.version() };
+    // What topics were not told of is said by computing it again.
+    let told = match plan.pipeline.sinks.kafka {
+        Some(_) => delivered(&Log::open(&args.archive)?)?,
+        None => Epoch::MAX,
+    };
+    let committed = committed.min(told);
+    let complain = |why: String| eprintln!("quell: {why}");
+    let found = snapshots::latest(&args.archive.join(STATE_FOLDER), committed, &stamp, complain);
+    let found =
+        found.with_context(|| format!("the snapshots of {} cannot be read", args.archive.display()))?;
+    Ok(found.map(|Snapshot { turn, kept }| Beginning { turn, past: Past::of(kept) }))
 }
 
 /// Tells how it went.
@@ -382,7 +438,7 @@ fn live(
     plan: &Plan,
     specs: &[pipeline::Source],
     names: &Arc<Names>,
-    (bell, topics, log): (&Bell, &mut Topics, &Log),
+    (bell, topics, log): (&Bell, &mut Topics, (&Log, Epoch)),
 ) -> Result<Live, Failure> {
     let now = setup::now();
     let limits = Limits { record_bytes: args.record_bytes_max, ..Limits::default() };

@@ -317,6 +317,14 @@ impl Log {
         self.sql(read())
     }
 
+    /// Where a partition goes on after what epochs through this one took; none where they took nothing of it.
+    pub fn passed(&self, source: &str, partition: u32, through: Epoch) -> Result<Option<u64>, LogError> {
+        let said = "select max(next) from part where source = ?1 and partition = ?2 and epoch <= ?3";
+        let of = params![source, partition, through.cast_signed()];
+        let next = self.db.query_row(said, of, |row| row.get::<_, Option<i64>>(0));
+        Ok(self.sql(next)?.map(i64::cast_unsigned))
+    }
+
     /// The published epochs at which the input ended, each with its settled tick: a run's end, and each word said after it.
     pub fn ends(&self) -> Result<Vec<(Epoch, Tick)>, LogError> {
         let read = || -> rusqlite::Result<Vec<(Epoch, Tick)>> {

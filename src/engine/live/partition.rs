@@ -300,6 +300,31 @@ impl Partition {
         count
     }
 
+    /// Passes by up to `most` records; how many.
+    pub(super) fn pass(&mut self, most: usize) -> usize {
+        let count = match self.ready.pop_front() {
+            None => 0,
+            Some(framed @ Framed::Reject(_)) => {
+                self.held = (self.held.0 - 1, self.held.1 - bytes(&framed));
+                1
+            }
+            Some(Framed::Chunk(mut chunk)) => {
+                let whole = chunk.bytes.len();
+                let count = chunk.split(most).len();
+                self.held.0 -= count;
+                if chunk.is_empty() {
+                    self.held.1 -= whole;
+                } else {
+                    self.ready.push_front(Framed::Chunk(chunk));
+                }
+                count
+            }
+        };
+        self.taken += count as u64;
+        while self.untold.pop_front_if(|(before, _)| *before < self.taken).is_some() {}
+        count
+    }
+
     /// Notes which offsets are taken.
     fn place(&self, framed: &Framed, taken: &mut Taken) {
         if let (Stream::Lane(..), Some((first, next))) = (&self.stream, kafka::range(framed)) {
