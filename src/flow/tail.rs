@@ -320,7 +320,7 @@ mod tests {
 
     proptest! {
         /// At any moment, what stands equals a recount of what was seen, whether records come late, twice, at equal
-        /// times, or are taken back; what is settled never changes, and keys without a living state are forgotten.
+        /// times, or are taken back, or all is kept and begun anew; what is settled never changes, and keys without a living state are forgotten.
         #[test]
         fn what_stands_is_a_recount(
             steps in prop::collection::vec((0u8..3, 0i64..12, any::<bool>(), 0usize..9, any::<prop::sample::Index>()), 1..160)
@@ -345,6 +345,15 @@ mod tests {
                 tails.update(record.0, record, diff, |_, change, diff| *stands.entry(change).or_default() += diff);
                 stands.retain(|_, n| *n != 0);
                 prop_assert_eq!(&stands, &recount(seen.clone()));
+                if what == 4 {
+                    // What was kept goes on as if it had never been away, and so does what it was kept of.
+                    let (mut anew, mut kept) = (Tails::new(EveryThird), Vec::new());
+                    tails.each(|key, state, records| kept.push((*key, *state, records.iter().map(|it| **it).collect())));
+                    kept.into_iter().for_each(|(key, state, records)| anew.restore(key, state, records));
+                    if forward {
+                        tails = anew;
+                    }
+                }
                 if what == 0 {
                     settled = clock - 12;
                     tails.settle(settled, |record, changes| {
