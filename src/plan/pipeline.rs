@@ -109,7 +109,7 @@ pub enum SourceKind {
         listen: String,
     },
     /// A topic of Kafka.
-    Kafka(Topic),
+    Kafka(Box<Topic>),
 }
 
 impl Source {
