@@ -22,6 +22,7 @@
 //! | `record` | the nouns: Alert, Incident, Decision, Action, Outcome... Plain data |
 //! | `plan` | reads `dataflows/`, checks everything together, tells every fault at once |
 //! | `flow` | what operators stand on: turns (work per closed epoch), tails (replay of what late records disturb) |
+//! | `kafka` | what all who write topics share |
 //! | `ingest` | bytes with a position: files of any packing, growing files, standard input, HTTP push |
 //! | `normalize` | bytes to alerts or rejects, by mapping files; raw events by Sigma rules |
 //! | `correlate` | duplicates apart; correlation rules; alerts to incidents by evidence; what is unusual at a tenant |
@@ -33,6 +34,7 @@
 //! | `settle` | receipts and verdicts to outcomes, with who says so |
 //! | `archive` | records to Parquet and back |
 //! | `learn` | archive to model: train, evaluate, promote |
+//! | `cluster` | one run as several processes: who is who, links in mutual TLS, one fate |
 //! | `engine` | the stages wired ([`engine::dataflow`] is the journey on one screen), workers, log, threads |
 //! | `replay` | historical runs; synthetic days |
 //! | `cli` | one file a command |
@@ -48,6 +50,7 @@
 
 pub mod record;
 pub mod plan;
+pub mod kafka;
 pub mod flow;
 pub mod ingest;
 pub mod normalize;
@@ -60,6 +63,7 @@ pub mod act;
 pub mod settle;
 pub mod archive;
 pub mod learn;
+pub mod cluster;
 pub mod engine;
 pub mod replay;
 pub mod cli;

@@ -9,9 +9,10 @@ const FUNCTION_LINES_MAX: usize = 60;
 
 /// The stages in the order in which data travels; a stage sees only those before it. `act` hands its receipts to
 /// `settle` in the same breath: for this rule `settle` stands before it.
-const STAGES: [&str; 13] = [
+const STAGES: [&str; 14] = [
     "record",
     "plan",
+    "kafka",
     "flow",
     "ingest",
     "normalize",
@@ -25,7 +26,7 @@ const STAGES: [&str; 13] = [
     "archive",
 ];
 /// The edges see everything before them.
-const EDGES: [&str; 4] = ["learn", "engine", "replay", "cli"];
+const EDGES: [&str; 5] = ["learn", "cluster", "engine", "replay", "cli"];
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -147,12 +148,13 @@ fn a_stage_sees_only_earlier_stages() {
 
 #[test]
 fn libraries_have_homes() {
-    let homes: [(&str, &[&str]); 8] = [
+    let homes: [(&str, &[&str]); 9] = [
         ("burn::", &["src/rank/", "src/learn/", "benches/", "tests/"]),
         ("parquet::", &["src/ingest/", "src/archive/", "benches/", "tests/"]),
         ("rusqlite::", &["src/act/", "src/engine/", "tests/"]),
         ("reqwest::", &["src/act/", "tests/"]),
         ("clap::", &["src/cli/"]),
+        ("rdkafka::", &["src/kafka/", "src/ingest/", "src/engine/", "benches/", "tests/"]),
         ("rsigma_eval::", &["src/plan/", "src/normalize/"]),
         ("rsigma_parser::", &["src/plan/"]),
         ("differential_dataflow::", &["src/flow/", "src/enrich/", "src/engine/", "tests/"]),

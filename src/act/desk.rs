@@ -7,6 +7,8 @@
 //! A run that is recomputed finds its actions in the ledger and calls nothing twice.
 //! State: runs under way, actions under way or holding an effect, standing effects: each dies when it is over.
 
+mod doubt;
+mod later;
 mod life;
 mod undo;
 
@@ -16,13 +18,15 @@ use std::sync::Arc;
 
 use super::effects::{Effects, Key};
 use super::executor::{Answer, Executor};
-use super::ledger::{Intent, Known, Ledger, LedgerError};
-use super::order::{Order, undo_id};
+use super::ledger::{Known, Ledger, LedgerError};
+use super::order::Order;
 use super::receipt::Receipt;
 use super::stepper::Walk;
 use crate::decide::{Ground, Ruled};
+use crate::kafka::ProduceError;
 use crate::plan::playbook::Playbook;
 use crate::plan::policy::{Mode, Policy};
+use crate::record::input::Reported;
 use crate::record::{
     Action, ActionId, ActionStatus, Approval, Decision, DecisionId, Epoch, IncidentId, Member, Names,
     Outcome, Sym, Target, Tick, Verdict,
@@ -35,6 +39,9 @@ pub enum DeskError {
     /// The ledger's word.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// Orders cannot be given.
+    #[error("executor: {0}")]
+    Orders(#[from] ProduceError),
 }
 
 /// What is handed to the desk in one turn.
@@ -52,6 +59,8 @@ pub struct Handed {
     pub grounds: Vec<Ground>,
     /// People's answers, with the tick at which they came: those on undoing are the desk's.
     pub approvals: Vec<(Approval, Tick)>,
+    /// What came of orders that were given before, with the tick at which it came.
+    pub reported: Vec<(Reported, Tick)>,
 }
 
 /// What came of a turn.
@@ -75,13 +84,33 @@ type Place = (Tick, u8, [u8; 16], usize);
 #[derive(Clone, Debug)]
 enum Event {
     Begin(Ruled),
-    Step { decision: DecisionId, step: usize },
-    Heard { id: ActionId, what: Heard },
-    Expiry { id: ActionId },
-    Review { incident: IncidentId, tenant: Sym },
-    Verdict { verdict: Verdict, tenant: Sym, tick: Tick },
+    Step {
+        decision: DecisionId,
+        step: usize,
+    },
+    Heard {
+        id: ActionId,
+        what: Heard,
+    },
+    Expiry {
+        id: ActionId,
+    },
+    Review {
+        incident: IncidentId,
+        tenant: Sym,
+    },
+    Verdict {
+        verdict: Verdict,
+        tenant: Sym,
+        tick: Tick,
+    },
     Ground(Ground),
     Answer(Approval),
+    Reported(Reported),
+    /// No receipt came in its time.
+    Silence {
+        id: ActionId,
+    },
 }
 
 /// How an action went.
@@ -150,6 +179,8 @@ pub struct Desk {
     grounds: undo::Grounds,
     policy: Arc<Policy>,
     in_doubt: BTreeSet<ActionId>,
+    /// Orders that are given, and not answered for good.
+    awaited: BTreeSet<ActionId>,
     queue: BTreeMap<Place, Event>,
     members: BTreeMap<Tick, Vec<Member>>,
     held_back: Vec<(Place, Event)>,
@@ -222,6 +253,7 @@ impl Desk {
             grounds: undo::Grounds::default(),
             policy,
             in_doubt: BTreeSet::new(),
+            awaited: BTreeSet::new(),
             queue: BTreeMap::new(),
             members: BTreeMap::new(),
             held_back: Vec::new(),
@@ -236,33 +268,6 @@ impl Desk {
             calls: Vec::new(),
             dropped: 0,
         })
-    }
-
-    /// Resolves intents without an outcome, by class, before anything is recomputed. What stays unknown is met again
-    /// when its action is recomputed, and called by nobody.
-    fn recover(&mut self) -> Result<(), DeskError> {
-        if !matches!(self.executor, Executor::Webhook(_)) {
-            return Ok(());
-        }
-        let mut orders = Vec::new();
-        for Intent { order, .. } in self.ledger.in_doubt()? {
-            // What was undone must not be done after all.
-            if !self.ledger.intended(undo_id(order.action_id))? {
-                orders.push(order);
-            }
-        }
-        let tick = self.ledger.last_tick()?.unwrap_or(0);
-        let answers = self.executor.resolve(&orders);
-        let mut outcomes = Vec::new();
-        for (order, answer) in orders.iter().zip(answers) {
-            let before = u32::try_from(self.ledger.known(order.action_id)?.len()).unwrap_or(u32::MAX);
-            let known = known_of(&answer, tick);
-            if known.status != ActionStatus::InDoubt {
-                outcomes.push((order.action_id, before + 1, known));
-            }
-        }
-        self.ledger.record(&outcomes)?;
-        Ok(())
     }
 
     /// Takes in what is handed over and does all that is due before `settled` (exclusive).
@@ -298,54 +303,6 @@ impl Desk {
         }
     }
 
-    /// Asks again after actions in doubt that may be repeated or read back.
-    ///
-    /// # Errors
-    /// Where the ledger can't be written.
-    pub fn resolve_in_doubt(&mut self, settled: Tick) -> Result<Rows, DeskError> {
-        let undos = self.undos.values().filter(|undo| undo.in_doubt).map(|undo| undo.order.clone());
-        let actions =
-            self.in_doubt.iter().filter_map(|id| self.actions.get(id)).map(|live| live.order.clone());
-        let orders: Vec<Order> = actions.chain(undos).collect();
-        let answers = self.executor.resolve(&orders);
-        for (order, answer) in orders.iter().zip(answers) {
-            // Still unknown says nothing new.
-            if !matches!(answer, Answer::Unknown { .. }) {
-                self.hear_later(order.action_id, Heard::Answer(answer), settled - 1);
-            }
-        }
-        self.turn(settled.saturating_sub(1), false)?;
-        Ok(std::mem::take(&mut self.rows))
-    }
-
-    /// A person says how an action in doubt went. Without effect on any other.
-    ///
-    /// # Errors
-    /// Where the ledger can't be written.
-    pub fn settle_by_hand(
-        &mut self,
-        id: ActionId,
-        succeeded: bool,
-        by: &str,
-        settled: Tick,
-    ) -> Result<Rows, DeskError> {
-        if self.in_doubt.contains(&id) {
-            self.hear_later(id, Heard::ByHand { succeeded, by: by.to_owned() }, settled - 1);
-        }
-        self.turn(settled.saturating_sub(1), false)?;
-        Ok(std::mem::take(&mut self.rows))
-    }
-
-    /// Rulings with an action in doubt.
-    #[must_use]
-    pub fn decisions_in_doubt(&self) -> BTreeSet<DecisionId> {
-        self.in_doubt
-            .iter()
-            .filter_map(|id| self.actions.get(id))
-            .map(|live| live.order.decision_id)
-            .collect()
-    }
-
     /// Recomputed rows that differ from those in the ledger: must be zero.
     #[must_use]
     pub fn divergences(&self) -> u64 {
@@ -370,6 +327,7 @@ impl Desk {
             self.queue.insert((tick, 4, id.0, 0), Event::Verdict { verdict, tenant, tick });
         }
         self.take_in_grounds(handed.grounds, handed.approvals);
+        self.take_in_reported(handed.reported);
         let Executor::Simulate(environment) = &self.executor else { return };
         for member in handed.members.into_iter().filter(|member| environment.knows(member.alert_id)) {
             self.members.entry(member.tick).or_default().push(member);
@@ -421,7 +379,7 @@ impl Desk {
             if self.calls.is_empty() {
                 break;
             }
-            self.call(last);
+            self.call(last)?;
         }
         if self.now.rem_euclid(86_400) < 3_600 {
             self.effects.advance(self.now);
@@ -460,13 +418,18 @@ impl Desk {
     }
 
     /// Carries out what is durable. Answers are heard at the last settled tick, or when they were due if that is later.
-    fn call(&mut self, last: Tick) {
+    fn call(&mut self, last: Tick) -> Result<(), DeskError> {
         let calls = std::mem::take(&mut self.calls);
-        let Executor::Webhook(webhook) = &self.executor else { return };
+        let webhook = match &self.executor {
+            Executor::Webhook(webhook) => webhook,
+            Executor::Orders(_) => return self.give(&calls),
+            Executor::DryRun | Executor::Simulate(_) | Executor::Recorded(_) => return Ok(()),
+        };
         let answers = webhook.call(&calls);
         for (order, answer) in calls.iter().zip(answers) {
             self.hear_later(order.action_id, Heard::Answer(answer), last.max(order.requested));
         }
+        Ok(())
     }
 }
 

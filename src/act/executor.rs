@@ -1,6 +1,7 @@
 //! Executors: what carries orders out. A closed set; a new one is a variant here.
 
 use super::order::Order;
+use super::orders::Orders;
 use super::receipt::Recorded;
 use super::simulate::Environment;
 use super::webhook::Webhook;
@@ -13,7 +14,9 @@ pub enum Executor {
     Simulate(Box<Environment>),
     /// A service of the site that takes orders over HTTP.
     Webhook(Webhook),
-    /// What such a service answered, as a log has it.
+    /// A topic in which orders are given; what came of them is heard later.
+    Orders(Orders),
+    /// What was answered outside, as a log has it.
     Recorded(Recorded),
 }
 
@@ -48,7 +51,9 @@ impl Executor {
         match self {
             Executor::DryRun => "dry_run",
             Executor::Simulate(_) => "simulation",
-            Executor::Webhook(_) | Executor::Recorded(_) => "webhook",
+            Executor::Webhook(_) => "webhook",
+            Executor::Orders(_) => "kafka",
+            Executor::Recorded(log) => log.by(),
         }
     }
 
@@ -56,7 +61,7 @@ impl Executor {
     #[must_use]
     pub fn is_outside(&self) -> bool {
         match self {
-            Executor::Webhook(_) | Executor::Recorded(_) => true,
+            Executor::Webhook(_) | Executor::Orders(_) | Executor::Recorded(_) => true,
             Executor::DryRun | Executor::Simulate(_) => false,
         }
     }
@@ -67,8 +72,8 @@ impl Executor {
     pub fn resolve(&self, orders: &[Order]) -> Vec<Answer> {
         match self {
             Executor::Webhook(webhook) => webhook.resolve(orders),
-            // Nothing leaves the process: recomputation says what came of it.
-            Executor::DryRun | Executor::Simulate(_) | Executor::Recorded(_) => orders
+            // Nothing leaves the process, or its receipt will come: recomputation says what came of it.
+            Executor::DryRun | Executor::Simulate(_) | Executor::Orders(_) | Executor::Recorded(_) => orders
                 .iter()
                 .map(|_| Answer::Unknown { attempts: 0, what: "will be recomputed".to_owned() })
                 .collect(),

@@ -75,6 +75,9 @@ pragma user_version = 1;
 commit;
 ";
 
+/// Orders whose topic has them for certain; ledgers of before have none.
+const GIVEN: &str = "create table if not exists given (action_id blob primary key) without rowid";
+
 impl Ledger {
     /// Opens or makes the ledger `actions.sqlite` in `dir`.
     ///
@@ -92,6 +95,7 @@ impl Ledger {
         if version < 1 {
             connection.execute_batch(SCHEMA)?;
         }
+        connection.execute_batch(GIVEN)?;
         Ok(Ledger { connection, divergences: 0 })
     }
 
@@ -219,6 +223,29 @@ impl Ledger {
     pub fn intended(&self, id: ActionId) -> Result<bool, LedgerError> {
         let mut query = self.connection.prepare_cached("select 1 from intent where action_id = ?")?;
         Ok(query.exists([id.0.as_slice()])?)
+    }
+
+    /// Whether the order is given for certain: only its answer may be missing.
+    ///
+    /// # Errors
+    /// Where the ledger can't be read.
+    pub fn is_given(&self, id: ActionId) -> Result<bool, LedgerError> {
+        let mut query = self.connection.prepare_cached("select 1 from given where action_id = ?")?;
+        Ok(query.exists([id.0.as_slice()])?)
+    }
+
+    /// Notes orders that are given for certain.
+    ///
+    /// # Errors
+    /// Where it is not durable.
+    pub fn note_given(&mut self, ids: impl Iterator<Item = ActionId>) -> Result<(), LedgerError> {
+        let transaction = self.connection.transaction()?;
+        for id in ids {
+            transaction
+                .prepare_cached("insert into given values (?) on conflict do nothing")?
+                .execute([id.0.as_slice()])?;
+        }
+        Ok(transaction.commit()?)
     }
 
     /// What was to be called; none where the action never was.

@@ -9,6 +9,7 @@ mod effects;
 mod executor;
 mod ledger;
 mod order;
+mod orders;
 mod receipt;
 mod secret;
 #[cfg(test)]
@@ -21,6 +22,7 @@ pub use desk::{Desk, DeskError, Handed, Rows};
 pub use executor::{Answer, Executor};
 pub use ledger::{Intent, Known, Ledger, LedgerError};
 pub use order::{Order, action_id};
+pub use orders::Orders;
 pub use receipt::{Receipt, Recorded};
 pub use secret::Secret;
 pub use simulate::{Environment, EnvironmentError, Truth};

@@ -14,7 +14,7 @@ use crate::record::{ActionId, ActionStatus, Tick};
 pub struct Receipt {
     /// To which order: an action's, or the one that undoes it.
     pub action_id: ActionId,
-    /// Succeeded, failed or in doubt.
+    /// Succeeded, failed or in doubt; requested for an order that is given, and answered later.
     pub status: ActionStatus,
     /// Calls made so far.
     pub attempts: u32,
@@ -35,6 +35,8 @@ impl Receipt {
 #[derive(Debug, Default)]
 pub struct Recorded {
     answers: BTreeMap<ActionId, Vec<Known>>,
+    /// How long what came of an order was waited for, where it was given in a topic.
+    timeout_s: Option<Tick>,
 }
 
 impl Recorded {
@@ -46,7 +48,23 @@ impl Recorded {
             let Receipt { action_id, status, attempts, tick, detail } = receipt;
             answers.entry(action_id).or_default().push(Known { status, attempts, tick, detail, place });
         }
-        Recorded { answers }
+        Recorded { answers, timeout_s: None }
+    }
+
+    /// The same, of orders that were given in a topic: what came of them is fed to the run again.
+    #[must_use]
+    pub fn of_topic(self, timeout_s: Tick) -> Recorded {
+        Recorded { timeout_s: Some(timeout_s), ..self }
+    }
+
+    /// How long what came of an order was waited for, where it was given in a topic.
+    pub(super) fn timeout_s(&self) -> Option<Tick> {
+        self.timeout_s
+    }
+
+    /// By whom outcomes are labelled.
+    pub(super) fn by(&self) -> &'static str {
+        if self.timeout_s.is_some() { "kafka" } else { "webhook" }
     }
 
     /// What was answered to an order, in order.

@@ -4,6 +4,7 @@
 //! changes, summed over `diff`. `DuckDB`, Polars and pyarrow read it as it lies.
 //!
 //! - `tables` lists the columns; `line` turns each list into schema, builders and reader; `cell` says how a value lies.
+//! - `json` tells rows to others than readers of the archive.
 //! - `writer` gathers rows into `part`s, seals and publishes them; `layout` names them.
 //! - `reader` gives them back; `sightings` counts entities in them; `digest` says whether two archives mean the same.
 //!
@@ -11,6 +12,7 @@
 
 mod cell;
 mod line;
+mod json;
 mod rows;
 mod tables;
 mod nouns;
@@ -60,6 +62,11 @@ macro_rules! catalogue {
             /// Whether there is none.
             pub fn is_empty(&self) -> bool {
                 self.len() == 0
+            }
+
+            /// Rows that were said at `epoch` as JSON objects, in order; see `json`.
+            pub fn json(&self, epoch: Epoch, names: &Names) -> Vec<serde_json::Map<String, serde_json::Value>> {
+                match self { $( Rows::$Variant(rows) => json::objects::<$Line>(epoch, rows, names), )+ }
             }
         }
 

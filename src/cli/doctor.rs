@@ -138,6 +138,7 @@ fn executor(pipeline: &Pipeline) -> Finding {
             ),
             _ => fine("executor", format!("webhook {url}")),
         },
+        ExecutorSpec::Kafka(kafka) => fine("executor", format!("topic {} at {}", kafka.topic, kafka.brokers)),
     }
 }
 

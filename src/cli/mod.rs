@@ -3,9 +3,11 @@
 mod report;
 mod setup;
 mod sightings;
-mod learning;
-mod doors;
 mod topics;
+mod learning;
+mod cluster;
+mod doors;
+mod outside;
 mod turning;
 mod watch;
 

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
+use crossbeam_channel::Sender;
 
 use super::doors::Doors;
 use super::report::{Stopwatch, measured, tell};
@@ -15,8 +16,9 @@ use super::sightings::Sightings;
 use super::topics::Topics;
 use super::turning::{Clock, Turning};
 use super::watch::Watch;
-use super::{Failure, Output, setup};
+use super::{Failure, Output, cluster, outside, setup};
 use crate::archive::recover;
+use crate::cluster::{Cluster, Terms};
 use crate::engine::answers::LIVE;
 use crate::engine::crier::{Crier, Criers};
 use crate::engine::journal::Journal;
@@ -24,6 +26,7 @@ use crate::engine::live::{Live, Source, Stream};
 use crate::engine::log::{Log, STATE_FOLDER};
 use crate::engine::run::{Run, Settings, has_log};
 use crate::engine::scribe::Scribe;
+use crate::engine::sighter::Question;
 use crate::engine::summary::{Counts, Summary};
 use crate::ingest::live::{Bell, follow, standard_input};
 use crate::ingest::push::address;
@@ -61,6 +64,11 @@ pub(crate) struct Args {
     /// Dataflow workers; results do not depend on it.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     workers: u16,
+    #[command(flatten)]
+    spread: cluster::Args,
+    /// Run as so many processes on this machine, of `--workers` each, and start all of them again when one is lost.
+    #[arg(long, value_name = "N", conflicts_with_all = ["cluster", "stdin"], value_parser = clap::value_parser!(u16).range(1..=64))]
+    supervise: Option<u16>,
     /// Records of an epoch, at most; results do not depend on it.
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     batch: u32,
@@ -89,9 +97,19 @@ pub(crate) struct Args {
 const PUSH: &str = "push";
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    if let Some(other) = args.spread.other() {
+        return cluster::serve(&args.spread, other, &args.flow, args.model.as_deref());
+    }
+    if let Some(processes) = args.supervise {
+        if args.fresh {
+            set_aside(&args.archive)?;
+        }
+        return cluster::supervise(processes, args.workers, &args.archive);
+    }
     let watch = Stopwatch::start();
     let (bell, rings) = Bell::new();
     let mut doors = Doors::start(&bell)?;
+    args.spread.obey(&bell)?;
     let plan = Arc::new(setup::plan(&args.flow)?);
     let specs = specs(args, &plan)?;
     let mut topics = Topics::find(&specs, &plan, &bell)?;
@@ -102,34 +120,19 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let committed = prepare(args, &plan, &specs)?;
     let names = setup::names();
     let sightings = Sightings::start(&plan, &args.archive, &names)?;
-    let settings = Settings {
-        plan: Arc::clone(&plan),
-        names: Arc::clone(&names),
-        archive: args.archive.clone(),
-        workers: usize::from(args.workers),
-        ranker: setup::ranker(&plan, args.model.as_deref())?,
-        recall: None,
-        executor: setup::executor(&plan, &plan.pipeline.executor, false, &names)?,
-        asks: sightings.asks(),
-        act: plan.policy.act,
-        journaled: plan.policy.act == Act::Early,
-        committed,
-        criers: Criers {
-            findings: crier(args.findings.as_deref(), &names)?,
-            decisions: crier(args.decisions.as_deref(), &names)?,
-        },
-    };
+    let (run, cluster) = start(args, &plan, (&names, committed), sightings.asks(), &bell)?;
     let log = Log::open(&args.archive)?;
     let live = live(args, &plan, &specs, &names, (&bell, &mut topics, &log))?;
     topics.listen()?;
     let scribe = Scribe::start(&args.archive)?;
     let mut turning = Turning {
-        run: Run::start(settings)?,
+        run,
         live,
         journal: Journal::new(log, scribe.clone(), Arc::clone(&names)),
         watch: Watch::new(&plan, &names),
         sightings,
         topics,
+        words: outside::words(&plan, &args.archive, (&scribe, &bell))?,
         names: Arc::clone(&names),
         bell: bell.clone(),
         rings,
@@ -142,12 +145,53 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     doors.close();
     let divergences = turning.live.divergences;
     let (mut summary, counts) = turning.run.finish()?;
+    if let Some(cluster) = cluster {
+        cluster::part(cluster);
+    }
     if !gone_on? {
         eprintln!("quell: stopped while the log was read again; the next run goes on with it");
         return Ok(());
     }
     summary.divergences += divergences;
     ended(args, &measured(summary, &counts, &watch), &counts, &names)
+}
+
+/// Starts the run, once all processes of its cluster are there.
+fn start(
+    args: &Args,
+    plan: &Arc<Plan>,
+    (names, committed): (&Arc<Names>, Epoch),
+    asks: Option<Sender<Question>>,
+    bell: &Bell,
+) -> Result<(Run, Option<Cluster>), Failure> {
+    let ranker = setup::ranker(plan, args.model.as_deref())?;
+    let first = cluster::First {
+        plan,
+        names,
+        archive: &args.archive,
+        model: ranker.version(),
+        terms: Terms { act: plan.policy.act, recalls: false },
+    };
+    let (crew, cluster) = args.spread.crew(args.workers, &first, Some(bell))?;
+    let settings = Settings {
+        plan: Arc::clone(plan),
+        names: Arc::clone(names),
+        archive: args.archive.clone(),
+        crew,
+        ranker,
+        recall: None,
+        executor: outside::executor(plan, bell, names)?,
+        asks,
+        act: plan.policy.act,
+        journaled: plan.policy.act == Act::Early || plan.pipeline.sinks.kafka.is_some(),
+        committed,
+        criers: Criers {
+            findings: crier(args.findings.as_deref(), names)?,
+            decisions: crier(args.decisions.as_deref(), names)?,
+        },
+        sinks: outside::sinks(plan, &args.archive, bell)?,
+    };
+    Ok((Run::start(settings)?, cluster))
 }
 
 /// Tells how it went.
@@ -255,6 +299,11 @@ fn specs(args: &Args, plan: &Plan) -> Result<Vec<pipeline::Source>, Failure> {
             )));
         }
         let stdin = |spec: &pipeline::Source| spec.kind == SourceKind::Stdin;
+        if stdin(spec) && args.spread.is_supervised() {
+            return Err(Failure::Usage(
+                "standard input cannot be read again, and so not be supervised".to_owned(),
+            ));
+        }
         if stdin(spec) && specs[..at].iter().any(stdin) {
             return Err(Failure::Usage("two sources read standard input; leave one out".to_owned()));
         }

@@ -8,13 +8,14 @@ use anyhow::{Context, anyhow};
 use jiff::tz::TimeZone;
 
 use super::Failure;
-use crate::act::{Environment, Executor, Truth, Webhook, WebhookSettings};
+use crate::act::{Environment, Executor, Orders, Truth, Webhook, WebhookSettings};
 use crate::engine::lock::Lock;
 use crate::engine::log::STATE_FOLDER;
 use crate::enrich::tables;
 use crate::normalize::SourceSettings;
 use crate::plan::Fault;
 use crate::plan::catalog::Plan;
+use crate::plan::outside::KafkaExecutor;
 use crate::plan::pipeline::{ExecutorSpec, Pipeline};
 use crate::plan::playbook::Playbook;
 use crate::rank::{PlaybookTraits, Ranker};
@@ -59,12 +60,14 @@ pub(crate) fn executor(
 ) -> Result<Executor, Failure> {
     match spec {
         ExecutorSpec::DryRun => Ok(Executor::DryRun),
-        ExecutorSpec::Webhook { .. } if inside => Ok(Executor::DryRun),
+        ExecutorSpec::Webhook { .. } | ExecutorSpec::Kafka(_) if inside => Ok(Executor::DryRun),
         ExecutorSpec::Webhook { url, token_env } => {
             let settings = serde_json::json!({ "url": url, "authorization_env": token_env });
             let settings: WebhookSettings = serde_json::from_value(settings)?;
             Ok(Executor::Webhook(Webhook::new(settings).map_err(|error| anyhow!(error))?))
         }
+        // Who waits for this wants an end.
+        ExecutorSpec::Kafka(kafka) => orders(plan, kafka, || true),
         ExecutorSpec::Simulate { environment, truth } => {
             let ids = |vendor: &str| truth_ids(&plan.pipeline, vendor);
             let truth = match truth {
@@ -76,6 +79,16 @@ pub(crate) fn executor(
             Ok(Executor::Simulate(Box::new(environment)))
         }
     }
+}
+
+/// The executor that gives orders in a topic; brokers that take none are waited for until `ending`.
+pub(crate) fn orders(
+    plan: &Plan,
+    kafka: &KafkaExecutor,
+    ending: impl Fn() -> bool + Send + 'static,
+) -> Result<Executor, Failure> {
+    let orders = Orders::new(kafka, &plan.folder, Box::new(ending));
+    Ok(Executor::Orders(orders.map_err(|error| anyhow!("executor: {error}"))?))
 }
 
 /// The alerts that a vendor's id in `truth.jsonl` may be: the generator's ids begin with their product.

@@ -19,8 +19,8 @@ use super::watch::Watch;
 use crate::engine::journal::{Effects, Journal, Said};
 use crate::engine::live::Live;
 use crate::engine::run::{Batch, Run};
+use crate::engine::words::Words;
 use crate::ingest::live::Bell;
-use crate::plan::policy::Act;
 use crate::record::{Millis, Names};
 
 /// An epoch is open no longer, in milliseconds.
@@ -62,6 +62,8 @@ pub(crate) struct Turning {
     pub(crate) watch: Watch,
     pub(crate) sightings: Sightings,
     pub(crate) topics: Topics,
+    /// Who hears what is said in topics.
+    pub(crate) words: Option<Words>,
     pub(crate) names: Arc<Names>,
     pub(crate) bell: Bell,
     pub(crate) rings: Receiver<()>,
@@ -130,6 +132,8 @@ impl Turning {
                     return Ok(());
                 }
                 (opened, last) = (None, now);
+            } else if self.run.has_failed() {
+                return Ok(());
             } else if idle {
                 if last > shown && now - last >= QUIET_MS && now - shown >= SHOWN_MS {
                     shown = now;
@@ -163,6 +167,9 @@ impl Turning {
         let [people, looked, as_of] = &mut self.looked;
         if now - *people >= PEOPLE_MS {
             *people = now;
+            if let Some(error) = self.words.as_ref().and_then(Words::failed) {
+                return Err(anyhow!(error).into());
+            }
             said.extend(words(&self.journal, &mut self.at.1)?);
             if said.iter().any(Said::is_unlink) {
                 *people = 0;
@@ -213,8 +220,8 @@ impl Turning {
         let epoch = self.run.epoch() + 1;
         self.journal.note(epoch, &batch, said)?;
         let taken = self.run.take(batch);
-        if self.run.act() == Act::Early {
-            // Epochs are acted on when they end, and so must be durable one by one. The disk is waited for while the epoch is worked on: what comes of it waits for both.
+        if self.run.is_journaled() {
+            // Epochs are acted on, or told, when they end, and so must be durable one by one. The disk is waited for while the epoch is worked on: what comes of it waits for both.
             self.journal.sync()?;
             return Ok(taken && self.run.logged(epoch));
         }

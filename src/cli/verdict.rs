@@ -117,9 +117,13 @@ pub(super) fn means(archive: &Path, flow: &Path, log: &Log, names: &Arc<Names>) 
         ExecutorSpec::Webhook { .. } if !live => {
             Executor::Recorded(recorded(&Reader::open(archive, Arc::clone(names))?)?)
         }
-        spec @ (ExecutorSpec::DryRun | ExecutorSpec::Simulate { .. } | ExecutorSpec::Webhook { .. }) => {
-            setup::executor(&plan, spec, !live, names)?
-        }
+        ExecutorSpec::Kafka(kafka) if !live => Executor::Recorded(
+            recorded(&Reader::open(archive, Arc::clone(names))?)?.of_topic(kafka.timeout_s()),
+        ),
+        spec @ (ExecutorSpec::DryRun
+        | ExecutorSpec::Simulate { .. }
+        | ExecutorSpec::Webhook { .. }
+        | ExecutorSpec::Kafka(_)) => setup::executor(&plan, spec, !live, names)?,
     };
     let ranker = setup::ranker(&plan, None)?;
     Ok(Means { plan: Arc::new(plan), names: Arc::clone(names), ranker, executor })

@@ -3,7 +3,7 @@
 //! In: rows by epoch, and turns that are done. Out: parts of the archive; commits in the log; a token for each epoch
 //! done, which lets the feed go on. Order of a commit: parts sealed (durable, not seen), the log commits, parts published.
 //! Rows of an epoch reach a part only when the epoch is done: a part must hold nothing beyond the commit that it waits
-//! for, or a run that is cut after it says it twice.
+//! for, or a run that is cut after it says it twice. Then they go to the sinks, too, where there are any.
 //! State: open parts; rows of the few epochs under way; epochs not yet recorded; counts for the summary.
 
 use std::collections::BTreeMap;
@@ -15,6 +15,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use super::log::{Log, LogError, LoggedEpoch};
 use super::run::RunError;
+use super::sinks::Hand;
 use super::summary::Counts;
 use crate::archive::{Rows, Writer};
 use crate::flow::Turn;
@@ -73,6 +74,8 @@ pub struct Archivist {
     sealed_at: Tick,
     /// How long what is written may stay unseen.
     commit_every: Duration,
+    /// Who says in topics what the archive is told.
+    sinks: Option<Hand>,
 }
 
 impl Archivist {
@@ -82,10 +85,12 @@ impl Archivist {
         dir: &Path,
         writer: Writer,
         (committed, commit_every): (Epoch, Duration),
+        sinks: Option<Hand>,
     ) -> Result<Started, RunError> {
         let log = Log::open(dir)?;
         let sealed_at = log.committed()?.map_or(-1, |(_, tick)| tick);
-        let archivist = Archivist { dir: dir.to_owned(), writer, log, committed, sealed_at, commit_every };
+        let archivist =
+            Archivist { dir: dir.to_owned(), writer, log, committed, sealed_at, commit_every, sinks };
         let ((told, inbox), (token, tokens)) = (unbounded(), unbounded());
         let thread = thread::Builder::new().name("archive".into());
         Ok((thread.spawn(move || archivist.run(&inbox, &token))?, told, tokens))
@@ -121,6 +126,9 @@ impl Archivist {
                     let later = under_way.split_off(&(turn.epoch + 1));
                     let complete = std::mem::replace(&mut under_way, later);
                     self.write(&complete)?;
+                    if !self.hand_over(complete) {
+                        break;
+                    }
                     token = Some(turn);
                     unseen = token.filter(|turn| turn.epoch > self.committed);
                     turn.last || self.writer.wants_seal() || committed_at.elapsed() >= self.commit_every
@@ -161,6 +169,12 @@ impl Archivist {
         Ok(())
     }
 
+    /// False where topics are told no more: whoever started the run hears why.
+    fn hand_over(&self, done: BTreeMap<Epoch, Vec<Rows>>) -> bool {
+        let Some(sinks) = &self.sinks else { return true };
+        done.into_iter().all(|(epoch, rows)| sinks.take(epoch, rows))
+    }
+
     fn commit(
         &mut self,
         epoch: Epoch,
@@ -173,6 +187,9 @@ impl Archivist {
         };
         let sealed = self.writer.seal(tick).map_err(failed(&self.dir))?;
         let ready = epochs.iter().take_while(|logged| logged.epoch <= epoch).count();
+        if let Some(place) = self.sinks.as_ref().and_then(Hand::place) {
+            place.keep(&self.log)?;
+        }
         self.log.record(&epochs[..ready], Some((epoch, tick)))?;
         epochs.drain(..ready);
         sealed.publish().map_err(failed(&self.dir))?;

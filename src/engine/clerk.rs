@@ -114,6 +114,10 @@ impl Clerk {
                 let entry = self.under_way.handed.entry(epoch).or_default();
                 entry.approvals.extend(approvals.into_iter().map(|approval| (approval, 0)));
             }
+            Output::Reported(epoch, reported) => {
+                let entry = self.under_way.handed.entry(epoch).or_default();
+                entry.reported.extend(reported.into_iter().map(|reported| (reported, 0)));
+            }
             Output::Grounds(epoch, grounds) => {
                 self.under_way.handed.entry(epoch).or_default().grounds.extend(grounds);
             }
@@ -154,6 +158,9 @@ impl Clerk {
             *tick = turn.settled;
         }
         for (_, tick) in &mut handed.approvals {
+            *tick = turn.settled;
+        }
+        for (_, tick) in &mut handed.reported {
             *tick = turn.settled;
         }
         let said = handed.verdicts.iter();

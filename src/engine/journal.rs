@@ -13,9 +13,10 @@ use super::run::Batch;
 use super::scribe::Scribe;
 use crate::act::{Receipt, Recorded};
 use crate::archive::Reader;
-use crate::record::input::Approval;
+use crate::record::input::{Approval, Reported};
 use crate::record::{
-    ContextRow, Diff, Entity, Epoch, InputKind, InputRow, Known, Millis, Names, Sym, Unlink, Verdict,
+    ContextRow, Diff, Entity, Epoch, InputKind, InputRow, Known, Millis, Names, Reject, Stage, Sym, Unlink,
+    Verdict,
 };
 
 /// Epochs that may wait to be logged with others.
@@ -130,10 +131,29 @@ impl Said {
             InputKind::Sighting,
             InputKind::Verdict,
             InputKind::Approval,
+            InputKind::Receipt,
         ];
         let kind = kinds.into_iter().find(|kind| kind.name() == input.kind)?;
         Some(Said { id: Some(input.id), kind, body: input.body })
     }
+}
+
+/// A word of a topic that says nothing that can be understood: it becomes a reject of the epoch that takes it.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Refused {
+    pub(super) refused: RefusedWord,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct RefusedWord {
+    /// Topic and partition.
+    pub(super) source: String,
+    /// The offset.
+    pub(super) position: u64,
+    pub(super) reason: String,
+    pub(super) raw: String,
+    pub(super) tenant: String,
 }
 
 /// What inputs do to an epoch.
@@ -147,6 +167,8 @@ pub struct Effects {
     approvals: Vec<Approval>,
     verdicts: Vec<(Verdict, Sym)>,
     unlinks: Vec<Unlink>,
+    refused: Vec<Reject>,
+    reported: Vec<Reported>,
     rows: Vec<InputRow>,
     /// Inputs that say nothing that can be understood: they were not written by this program.
     pub strange: Vec<String>,
@@ -167,6 +189,10 @@ impl Effects {
 
     fn add(&mut self, said: &Said, names: &Names) -> Result<(), serde_json::Error> {
         let mut tenant = Sym::EMPTY;
+        if let Ok(Refused { refused }) = serde_json::from_str(&said.body) {
+            self.refused.push(refused.reject(names));
+            return Ok(());
+        }
         match said.kind {
             InputKind::Tick => match serde_json::from_str(&said.body)? {
                 Moved { source: Some(source), partitions, time } => {
@@ -193,10 +219,20 @@ impl Effects {
                 tenant = names.intern(&whose);
                 self.approvals.push(approval);
             }
-            InputKind::Receipt | InputKind::Score | InputKind::Promotion | InputKind::Push => {}
+            InputKind::Receipt => {
+                let (reported, whose) = worded(&said.body)?;
+                tenant = names.intern(&whose);
+                self.reported.push(reported);
+            }
+            InputKind::Score | InputKind::Promotion | InputKind::Push => {}
         }
         self.rows.push(InputRow { epoch: 0, tick: 0, tenant, kind: said.kind, body: said.body.clone() });
         Ok(())
+    }
+
+    /// Whether something that was said cannot be understood.
+    pub(super) fn is_refusal(&self) -> bool {
+        !self.refused.is_empty()
     }
 
     /// Puts them into a batch whose settled tick is known.
@@ -209,6 +245,23 @@ impl Effects {
         let tick = batch.settled.max(0);
         batch.inputs.extend(self.rows);
         batch.inputs.iter_mut().for_each(|row| row.tick = tick);
+        batch.reported = self.reported;
+        batch.refused = self.refused;
+        batch.refused.iter_mut().for_each(|reject| reject.tick = tick);
+    }
+}
+
+impl RefusedWord {
+    fn reject(self, names: &Names) -> Reject {
+        Reject {
+            stage: Stage::Normalize,
+            reason: self.reason,
+            tick: 0,
+            tenant: names.intern(&self.tenant),
+            source: names.intern(&self.source),
+            position: self.position,
+            raw: self.raw,
+        }
     }
 }
 
@@ -285,12 +338,17 @@ pub fn received((receipt, tenant): &(Receipt, Sym)) -> InputRow {
     InputRow { epoch: 0, tick: receipt.tick, tenant: *tenant, kind: InputKind::Receipt, body }
 }
 
+/// Whether an input is what came of an order that had been given before, rather than what the desk heard of one.
+pub(crate) fn is_reported(kind: InputKind, body: &str) -> bool {
+    kind == InputKind::Receipt && worded::<Reported>(body).is_ok()
+}
+
 /// An archive's receipts, as an executor that calls nobody.
 pub fn recorded(archive: &Reader) -> io::Result<Recorded> {
     let mut receipts: Vec<(Epoch, Receipt)> = Vec::new();
     for line in archive.inputs(None)? {
         let line = line?;
-        if line.kind == InputKind::Receipt {
+        if line.kind == InputKind::Receipt && !is_reported(line.kind, &line.body) {
             let receipt = serde_json::from_str(&line.body).map_err(|error| {
                 io::Error::other(format!("a recorded receipt cannot be understood: {error}"))
             })?;

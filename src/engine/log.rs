@@ -4,6 +4,7 @@
 //! State: `_quell/log.db`: `meta` (what the run is), `epoch` and `part` (what each epoch took), `input` (verdicts, approvals,
 //! pushed batches: durable before they are answered, given their epoch when taken), `commit` (how far the archive is published).
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OptionalExtension, params};
@@ -355,9 +356,30 @@ impl Log {
     /// What people said after `after` and no epoch has taken, in order.
     pub fn waiting(&self, after: i64) -> Result<Vec<LoggedInput>, LogError> {
         self.inputs_where(
-            "id > ?1 and kind in ('verdict', 'approval') and epoch is null order by id",
+            "id > ?1 and kind in ('verdict', 'approval', 'receipt') and epoch is null order by id",
             params![after],
         )
+    }
+
+    /// The last offset of each partition of a topic of words that the log has.
+    pub fn offsets(&self, topic: &str) -> Result<BTreeMap<i32, i64>, LogError> {
+        let read = || -> rusqlite::Result<BTreeMap<i32, i64>> {
+            // A key is `kafka/TOPIC/PARTITION/OFFSET`, and `0` comes next after `/`.
+            let said = "select key from input where key >= ?1 || '/' and key < ?1 || '0'";
+            let prefix = format!("kafka/{topic}");
+            let mut offsets = BTreeMap::new();
+            let mut query = self.db.prepare(said)?;
+            for key in query.query_map([&prefix], |row| row.get::<_, String>(0))? {
+                let key = key?;
+                let mut place = key[prefix.len() + 1..].split('/').map(str::parse::<i64>);
+                if let (Some(Ok(partition)), Some(Ok(offset))) = (place.next(), place.next()) {
+                    let last = offsets.entry(i32::try_from(partition).unwrap_or(-1)).or_insert(offset);
+                    *last = offset.max(*last);
+                }
+            }
+            Ok(offsets)
+        };
+        self.sql(read())
     }
 
     /// What epochs took beside records, by epoch.

@@ -12,6 +12,8 @@ pub mod scribe;
 pub mod reopen;
 pub mod dataflow;
 pub mod workers;
+pub mod sinks;
+pub mod words;
 pub mod archivist;
 pub mod crier;
 pub mod seen;

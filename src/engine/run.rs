@@ -1,6 +1,6 @@
 //! A run: the threads around the dataflow, started, fed epoch by epoch, and ended in order.
 //!
-//! feed -> workers -> clerk (desk) -> archivist -> tokens back to the feed, so that no more than a few epochs are under way.
+//! feed -> workers -> clerk (desk) -> archivist (-> sinks) -> tokens back to the feed, so that no more than a few epochs are under way.
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -13,13 +13,14 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use super::archivist::{ArchiveError, Archivist, COMMIT_EVERY, Told};
 use super::clerk::{Clerk, Report, UnderWay};
 use super::crier::Criers;
-use super::dataflow::{Output, Wiring};
+use super::dataflow::{Output, Span, Wiring};
 use super::log::{Log, LogError, LoggedEpoch, LoggedPart, STATE_FOLDER};
 use super::revise::{Past, revised};
 use super::sighter::Question;
+use super::sinks::{SinkError, SinkSettings, Sinks};
 use super::summary::{Counts, Summary};
 use super::unsettled::Unsettled;
-use super::workers::Workers;
+use super::workers::{Crew, Workers};
 use crate::act::{Desk, DeskError, Executor};
 use crate::archive::{Reader, Rows, RunStamp, TurnRow, Writer};
 use crate::correlate::group::Compiled;
@@ -29,11 +30,13 @@ use crate::plan::catalog::Plan;
 use crate::plan::policy::Act;
 use crate::rank::judge::Proposing;
 use crate::rank::{RankService, Ranker, Recall};
-use crate::record::input::Approval;
+use crate::record::input::{Approval, Reported};
 use crate::record::{
     Alert, ContextRow, Diff, Entity, Epoch, EpochRow, InputRow, NOTHING_SETTLED, Names, Observed, Reject,
     Sym, Tick, Unlink, Verdict,
 };
+
+use crate::replay::set::parts;
 
 /// Epochs under way at most, where they are large: so many records in all, but for one that has more by itself. Of small
 /// ones there may be more, so that no record of a live run waits while the archive writes a part.
@@ -48,6 +51,8 @@ pub struct Batch {
     pub alerts: Vec<Alert>,
     /// What could not become one.
     pub rejects: Vec<Reject>,
+    /// Words that cannot be understood: no records of a source, and counted as ones of their topic.
+    pub refused: Vec<Reject>,
     /// What records of no concern name.
     pub observed: Vec<Observed>,
     /// What was taken of each partition; the epoch is filled in.
@@ -62,6 +67,8 @@ pub struct Batch {
     pub context: Vec<((Entity, ContextRow), Diff)>,
     /// People's answers.
     pub approvals: Vec<Approval>,
+    /// What came of orders that were given before.
+    pub reported: Vec<Reported>,
     /// Analysts' words, with whose incident each is on.
     pub verdicts: Vec<(Verdict, Sym)>,
     /// What an analyst said is not related; one a batch, which takes nothing else.
@@ -122,6 +129,9 @@ pub enum RunError {
     /// The ledger.
     #[error(transparent)]
     Desk(#[from] DeskError),
+    /// Topics.
+    #[error(transparent)]
+    Sinks(#[from] SinkError),
     /// A thread could not be started.
     #[error("a thread cannot be started: {0}; check the limits on processes and memory")]
     Thread(#[from] std::io::Error),
@@ -142,7 +152,7 @@ pub struct Settings {
     /// Where the archive lies.
     pub archive: PathBuf,
     /// Dataflow workers.
-    pub workers: usize,
+    pub crew: Crew,
     /// The model.
     pub ranker: Ranker,
     /// What an earlier run's model said, which is not asked again.
@@ -159,6 +169,8 @@ pub struct Settings {
     pub committed: Epoch,
     /// Who says findings and decisions at once.
     pub criers: Criers,
+    /// Topics that are told what the archive is; only where the run is `journaled`.
+    pub sinks: Option<SinkSettings>,
 }
 
 /// A run under way.
@@ -169,6 +181,7 @@ pub struct Run {
     tokens: Receiver<Turn>,
     clerk: thread::JoinHandle<Result<Report, DeskError>>,
     archivist: thread::JoinHandle<Result<Counts, ArchiveError>>,
+    sinks: Option<Sinks>,
     names: Arc<Names>,
     stamp: (Sym, Sym),
     epoch: Epoch,
@@ -197,7 +210,7 @@ impl Run {
             plan,
             names,
             archive,
-            workers,
+            crew,
             ranker,
             recall,
             executor,
@@ -206,12 +219,16 @@ impl Run {
             journaled,
             committed,
             criers,
+            sinks,
         } = settings;
         let stamp = RunStamp { plan_hash: plan.hash.clone(), model_version: ranker.version() };
         let (plan_hash, model_version) = (names.intern(&stamp.plan_hash), names.intern(&stamp.model_version));
         let writer = Writer::new(&archive, 0, Arc::clone(&names), &stamp, committed);
-        let (archivist, to_archive, tokens) = Archivist::start(&archive, writer, (committed, commit_every))?;
-        let wiring = wiring(&plan, &names, act);
+        let sinks = sinks.map(|sinks| Sinks::start(sinks, &archive, &names)).transpose()?;
+        let (sinks, hand) = sinks.unzip();
+        let (archivist, to_archive, tokens) =
+            Archivist::start(&archive, writer, (committed, commit_every), hand)?;
+        let wiring = wiring(&plan, &names, act, crew.span(recall.is_some()));
         let simulated = matches!(executor, Executor::Simulate(_));
         let ruled_by = (Arc::clone(&wiring.proposing.playbooks), Arc::clone(&wiring.proposing.policy));
         let desk = Desk::open(&archive.join(STATE_FOLDER), executor, ruled_by, Arc::clone(&names))?;
@@ -229,7 +246,7 @@ impl Run {
         let (outputs, inbox) = unbounded();
         let clerk = thread::Builder::new().name("act".into()).spawn(move || clerk.run(&inbox))?;
         let service = RankService::start(ranker, model_version, recall)?;
-        let workers = Workers::start(workers, &wiring, service, &outputs).map_err(RunError::Worker)?;
+        let workers = Workers::start(crew, &wiring, service, &outputs).map_err(RunError::Worker)?;
         let correlations = Arc::clone(&wiring.correlations);
         Ok(Run {
             workers,
@@ -238,6 +255,7 @@ impl Run {
             tokens,
             clerk,
             archivist,
+            sinks,
             names,
             stamp: (plan_hash, model_version),
             epoch: 0,
@@ -263,6 +281,18 @@ impl Run {
     #[must_use]
     pub fn act(&self) -> Act {
         self.act
+    }
+
+    /// Whether nothing is done in an epoch before the log has it.
+    #[must_use]
+    pub fn is_journaled(&self) -> bool {
+        self.journaled
+    }
+
+    /// Whether it can go on no further, and `finish` will say why, though nothing was to be taken in.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.sinks.as_ref().is_some_and(Sinks::has_failed)
     }
 
     /// The last epoch begun.
@@ -351,6 +381,8 @@ impl Run {
         let (plan_hash, model_version) = self.stamp;
         let turn_row =
             |part: EpochRow| TurnRow { turn: EpochRow { epoch, ..part }, plan_hash, model_version };
+        batch.parts.extend(parts(&[], &batch.refused, batch.settled.max(0)));
+        batch.rejects.append(&mut batch.refused);
         let rows = [
             Rows::Rejects(batch.rejects),
             Rows::Observed(batch.observed),
@@ -364,6 +396,9 @@ impl Run {
         }
         if !batch.verdicts.is_empty() {
             sent &= self.outputs.send(Output::Verdicts(epoch, batch.verdicts)).is_ok();
+        }
+        if !batch.reported.is_empty() {
+            sent &= self.outputs.send(Output::Reported(epoch, batch.reported)).is_ok();
         }
         if !batch.approvals.is_empty() {
             sent &= self.outputs.send(Output::Approvals(epoch, batch.approvals.clone())).is_ok();
@@ -387,11 +422,12 @@ impl Run {
             Ok(report) => report?,
             Err(_) => return Err(RunError::Worker("the executors' thread panicked".to_owned())),
         };
+        let unlike = self.sinks.map_or(Ok(0), Sinks::finish)?;
         worked.map_err(RunError::Worker)?;
         if let Some(failed) = self.failed {
             return Err(failed);
         }
-        let mut summary = Summary::of(&counts, self.late, report.divergences);
+        let mut summary = Summary::of(&counts, self.late, report.divergences + unlike);
         summary.without_number = self.correlations.iter().map(Compiled::without_number).sum();
         if summary.unaccounted() != 0 {
             // A record that is neither alert, duplicate, reject nor ignored is a divergence like any other.
@@ -401,8 +437,11 @@ impl Run {
     }
 }
 
-pub(super) fn wiring(plan: &Plan, names: &Arc<Names>, act: Act) -> Wiring {
+/// What the dataflow is made from: the same in every process of a cluster.
+#[must_use]
+pub fn wiring(plan: &Plan, names: &Arc<Names>, act: Act, span: Span) -> Wiring {
     Wiring {
+        span,
         act,
         link: plan.pipeline.link.clone(),
         correlations: Compiled::all(&plan.correlations, names),

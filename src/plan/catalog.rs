@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::Fault;
 use super::correlation::{Correlations, reach};
 use super::mapping::{self, Mapping};
-use super::pipeline::{self, EndsAt, Pipeline, SourceKind};
+use super::pipeline::{self, EndsAt, ExecutorSpec, Pipeline, SourceKind};
 use super::playbook::{self, Playbook};
 use super::policy::{self, Policy};
 use super::router::Router;
@@ -202,6 +202,11 @@ fn read_pipeline(flow: &Path, folder: &Path, faults: &mut Vec<Fault>) -> Option<
         faults.push(Fault::of(flow, what, "correct its path (it is relative to this file) or take it out"));
     }
     check_sources(flow, folder, &pipeline, faults);
+    faults.extend(pipeline.sinks.faults(flow, folder));
+    faults.extend(pipeline.words.faults(flow, folder));
+    if let ExecutorSpec::Kafka(executor) = &pipeline.executor {
+        faults.extend(executor.faults(flow, folder, &pipeline.words));
+    }
     Some(pipeline)
 }
 

@@ -16,6 +16,7 @@ pub mod playbook;
 pub mod policy;
 pub mod kafka;
 pub mod topic;
+pub mod outside;
 pub mod pipeline;
 pub mod spare;
 pub mod catalog;

@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::link::LinkSettings;
+use super::outside::{KafkaExecutor, Sinks, Words};
 use super::topic::Topic;
 use crate::record::{ContextTable, Tick};
 
@@ -60,6 +61,12 @@ pub struct Pipeline {
     /// What carries out actions.
     #[serde(default)]
     pub executor: ExecutorSpec,
+    /// Where `quell run` says what it found and did, beside the archive.
+    #[serde(default)]
+    pub sinks: Sinks,
+    /// Where people say theirs to `quell run`, beside the shell.
+    #[serde(default)]
+    pub words: Words,
 }
 
 /// How far the journey goes.
@@ -212,6 +219,8 @@ pub enum ExecutorSpec {
         #[serde(default)]
         token_env: Option<String>,
     },
+    /// Each action is a message of a topic, with its id in its headers; receipts come in by another.
+    Kafka(KafkaExecutor),
 }
 
 fn default_tenant() -> String {

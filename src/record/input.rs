@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::id::{AlertId, DecisionId, IncidentId};
+use super::id::{ActionId, AlertId, DecisionId, IncidentId};
 use super::judgement::Triage;
 use super::names::Sym;
 use super::time::{Epoch, Millis, Tick};
@@ -140,4 +140,32 @@ pub struct Approval {
     pub by: String,
     /// When, in wall-clock milliseconds.
     pub time: Millis,
+}
+
+/// What came of an order, as whoever carried it out says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Reported {
+    /// Of which.
+    pub action_id: ActionId,
+    /// How it ended.
+    pub status: Ended,
+    /// What else there is to say of it.
+    #[serde(default)]
+    pub detail: String,
+    /// Who says so.
+    #[serde(default)]
+    pub by: String,
+    /// When, in wall-clock milliseconds.
+    pub time: Millis,
+}
+
+/// How an order ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Ended {
+    /// It is done.
+    Succeeded,
+    /// It is not done, for good.
+    Failed,
 }

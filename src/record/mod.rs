@@ -2,6 +2,7 @@
 
 pub mod time;
 pub mod names;
+pub mod wire;
 pub mod id;
 pub mod decimal;
 pub mod entity;

@@ -19,7 +19,7 @@ use super::arrival::Ignored;
 use super::set::{FeedError, REJECTS_MAX, parts};
 use super::sorted::{Sorted, Sorter};
 use crate::archive::{DuplicateLine, InputLine, Lines, Reader, RejectLine};
-use crate::engine::journal::{Effects, Said, stands_alone};
+use crate::engine::journal::{Effects, Said, is_reported, stands_alone};
 use crate::engine::log::Log;
 use crate::engine::run::Batch;
 use crate::record::place::position;
@@ -256,7 +256,8 @@ fn taken(reader: &Reader, archive: &Path) -> Result<VecDeque<Taken>, FeedError> 
     let mut by_epoch: BTreeMap<(Tick, Epoch), Taken> = BTreeMap::new();
     for line in reader.inputs(None).map_err(FeedError::Archive)? {
         let line = line.map_err(FeedError::Archive)?;
-        if !matches!(line.kind, InputKind::Score | InputKind::Receipt | InputKind::Push) {
+        let is_answer = matches!(line.kind, InputKind::Score | InputKind::Receipt | InputKind::Push);
+        if !is_answer || is_reported(line.kind, &line.body) {
             let (tick, epoch) = (line.tick, line.epoch);
             by_epoch.entry((tick, epoch)).or_insert_with(|| Taken::new(tick, epoch)).lines.push(line);
         }

@@ -16,7 +16,7 @@ use super::set::FeedError;
 use super::sorted::{Sorted, Sorter};
 use crate::archive::{Reader, TurnRow};
 use crate::engine::answers::LIVE;
-use crate::engine::journal::{Effects, Said};
+use crate::engine::journal::{Effects, Said, is_reported};
 use crate::engine::log::{Log, LogError, LoggedEpoch};
 use crate::engine::run::Batch;
 use crate::plan::policy::Act;
@@ -130,7 +130,8 @@ impl EpochFeed {
             let line = line.map_err(FeedError::Archive)?;
             has_context |= line.kind == InputKind::Context;
             let is_said = match line.kind {
-                InputKind::Score | InputKind::Receipt => false,
+                InputKind::Score => false,
+                InputKind::Receipt => is_reported(line.kind, &line.body),
                 InputKind::Context => with_context,
                 InputKind::Tick
                 | InputKind::Sighting

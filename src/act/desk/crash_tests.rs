@@ -50,7 +50,7 @@ fn until_calls(desk: &mut Desk, handed: Handed, make: bool) {
     desk.commit().unwrap();
     assert_eq!(desk.calls.len(), 2);
     if make {
-        desk.call(1999);
+        desk.call(1999).unwrap();
     }
 }
 

@@ -29,6 +29,8 @@ impl Desk {
             Event::Review { incident, tenant } => self.review(incident, tenant),
             Event::Ground(ground) => self.ground(ground)?,
             Event::Answer(approval) => self.answered(&approval)?,
+            Event::Reported(reported) => self.reported(reported),
+            Event::Silence { id } => self.silence(id),
             // At the end answers that are still to come are heard before their time: a word after it has a tick of its own.
             Event::Verdict { verdict, tenant, tick } => {
                 self.rows.outcomes.extend(self.labels.verdict(&verdict, tenant, tick));
@@ -188,6 +190,13 @@ impl Desk {
                 self.pending.intents.push(order);
                 self.hear_later(id, Heard::Answer(answer), tick);
             }
+            Executor::Orders(topic) => {
+                let timeout_s = topic.timeout_s();
+                self.issue_later(order, timeout_s)?;
+            }
+            Executor::Recorded(log) if let Some(timeout_s) = log.timeout_s() => {
+                self.issue_later(order, timeout_s)?;
+            }
             Executor::Recorded(log) => {
                 let known = log.known(id).to_vec();
                 self.pending.intents.push(order);
@@ -212,7 +221,7 @@ impl Desk {
         Ok(())
     }
 
-    fn heard(&mut self, id: ActionId, what: Heard) {
+    pub(super) fn heard(&mut self, id: ActionId, what: Heard) {
         match what {
             Heard::Told => self.end(id, true),
             Heard::Joined { stands } => self.end(id, stands),

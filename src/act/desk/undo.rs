@@ -301,7 +301,7 @@ impl Desk {
             }
         }
         for id in moot {
-            self.close(id, Ruling::Decline, Reason::Moot { what });
+            self.close(id, Ruling::Decline, Reason::Moot { what: what.into() });
         }
     }
 
@@ -358,11 +358,15 @@ impl Desk {
                 self.undos.remove(&id);
                 return Ok(());
             }
-            Executor::Recorded(_) | Executor::Webhook(_) | Executor::Simulate(_) | Executor::DryRun => {}
+            Executor::Recorded(_)
+            | Executor::Webhook(_)
+            | Executor::Orders(_)
+            | Executor::Simulate(_)
+            | Executor::DryRun => {}
         }
         self.undo_row(id, ActionStatus::Requested, 0);
         match &self.executor {
-            Executor::Webhook(_) => return self.issue(order),
+            Executor::Webhook(_) | Executor::Orders(_) => return self.issue(order),
             Executor::Recorded(log) if !log.known(id).is_empty() => return self.issue(order),
             Executor::DryRun | Executor::Simulate(_) | Executor::Recorded(_) => {}
         }

@@ -2,6 +2,7 @@
 
 use super::tests::desk as open;
 use super::*;
+use crate::act::order::undo_id;
 use crate::act::server::{Reply, Server};
 use crate::act::simulate::{Environment, Truth};
 use crate::act::webhook::{Webhook, WebhookSettings};

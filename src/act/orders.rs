@@ -1,0 +1,64 @@
+//! The topic executor: an order as JSON in a topic, its action's id in its headers.
+//!
+//! Giving an order is writing it: all replicas in sync have it when that returns. What came of it is heard later, as an input of
+//! the run. An order that is written again after a crash has the same id in its headers: whoever carries orders out tells
+//! copies apart by it. Whether it may be written again is its class's to say.
+
+use std::cell::RefCell;
+use std::path::Path;
+use std::time::Duration;
+
+use super::order::Order;
+use crate::kafka::{self, Letter, Patience, ProduceError, Producer};
+use crate::plan::outside::KafkaExecutor;
+use crate::record::Tick;
+
+/// How long brokers that take nothing are waited for when a run ends.
+const ENDING: Duration = Duration::from_secs(60);
+
+/// See the head of this file.
+pub struct Orders {
+    producer: RefCell<Producer>,
+    timeout_s: Tick,
+}
+
+impl Orders {
+    /// A producer that has not reached anybody yet. Relative paths are from `folder`; brokers that take nothing are waited for
+    /// until the run is `ending`, and then for a minute.
+    pub fn new(
+        executor: &KafkaExecutor,
+        folder: &Path,
+        ending: Box<dyn Fn() -> bool + Send>,
+    ) -> Result<Orders, ProduceError> {
+        let config = kafka::config(&executor.cluster(), folder).map_err(ProduceError::Settings)?;
+        let patience = Patience { ending, most: ENDING };
+        let producer = Producer::new("executor", &config, vec![executor.topic.clone()], patience)?;
+        Ok(Orders { producer: RefCell::new(producer), timeout_s: executor.timeout_s() })
+    }
+
+    /// Waits until brokers answer, and have the topic.
+    pub(super) fn reach(&self) -> Result<(), ProduceError> {
+        self.producer.borrow_mut().partitions().map(drop)
+    }
+
+    /// How long a receipt may take.
+    pub(super) fn timeout_s(&self) -> Tick {
+        self.timeout_s
+    }
+
+    /// Gives orders, by target: the topic has all of them when this returns.
+    pub(super) fn give(&self, orders: &[Order]) -> Result<(), ProduceError> {
+        let letters: Vec<Letter> = orders.iter().map(letter).collect();
+        self.producer.borrow_mut().deliver(&letters, &mut |_, _, _| {})
+    }
+}
+
+fn letter(order: &Order) -> Letter {
+    let action = order.action_id.to_string();
+    let trace = format!("{}/{action}", order.incident_id);
+    let headers =
+        vec![("quell-id", action), ("quell-trace", trace), ("quell-class", order.class.name().to_owned())];
+    // What was read from a plan of text and numbers can be written again.
+    let body = serde_json::to_vec(order).unwrap_or_default();
+    Letter { topic: 0, key: order.target.clone(), headers, body }
+}

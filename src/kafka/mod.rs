@@ -1,0 +1,68 @@
+//! Kafka: what all who write topics share.
+
+mod producer;
+
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::error::KafkaError;
+
+pub use producer::{Letter, Patience, Producer};
+
+use crate::plan::kafka::Cluster;
+
+/// How long brokers may take to answer a question.
+pub const ANSWER: Duration = Duration::from_secs(5);
+
+/// Why topics could not be written.
+#[derive(Debug, thiserror::Error)]
+pub enum ProduceError {
+    /// What the plan says of the cluster.
+    #[error("the cluster cannot be used: {0}")]
+    Settings(String),
+    /// The library.
+    #[error("the client cannot be used: {0}")]
+    Client(#[from] KafkaError),
+    /// No such topic.
+    #[error("there is no topic {0:?}; make it, or correct its name in the pipeline file")]
+    NoTopic(String),
+    /// Credentials or certificates.
+    #[error("the brokers do not let us in: {0}; check `security` in the pipeline file")]
+    NotLetIn(String),
+    /// A topic does not take a message.
+    #[error(
+        "the topic {topic:?} does not take what is said: {why}; the next run on this archive says it again"
+    )]
+    Topic {
+        /// Which.
+        topic: String,
+        /// Why.
+        #[source]
+        why: KafkaError,
+    },
+    /// Order and once-ness can no longer be had from this session.
+    #[error("the brokers lost track of what was sent: {0}; the next run on this archive reads it back")]
+    Broken(String),
+    /// The run ended before brokers took everything.
+    #[error(
+        "brokers took nothing for {seconds} s when the run ended ({why}), and {waiting} messages or more are not delivered; \
+         they are in the archive, and the next run on it delivers them"
+    )]
+    Undelivered {
+        /// Messages under way; more may wait behind them.
+        waiting: usize,
+        /// How long they were waited for.
+        seconds: u64,
+        /// The last thing that was heard of the brokers.
+        why: String,
+    },
+}
+
+/// A client's settings for a cluster; relative paths are from `folder`.
+pub fn config(cluster: &Cluster, folder: &std::path::Path) -> Result<ClientConfig, String> {
+    let mut config = ClientConfig::new();
+    for (key, value) in cluster.settings(folder)? {
+        config.set(key, value);
+    }
+    Ok(config)
+}

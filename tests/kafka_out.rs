@@ -1,0 +1,253 @@
+//! What a run finds and does lies in topics, each row once, against a real broker: after orderly ends, kills, and with the
+//! broker away.
+
+#![allow(clippy::disallowed_methods, reason = "a test that kills at some moment reads the clock")]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use common::broker::{Broker, Lying};
+use common::live::{Live, taken, until};
+use common::{acting_plan, agrees, edges, site};
+use quell::archive::Reader;
+use quell::record::Names;
+use serde_json::Value;
+
+const TOPICS: [&str; 5] = ["decisions", "actions", "incidents", "rejects", "findings"];
+
+/// A folder with a broker that has the topics, and a plan that acts and tells them.
+struct Site {
+    folder: tempfile::TempDir,
+    broker: Broker,
+    flow: PathBuf,
+}
+
+impl Site {
+    fn new(timeout: &str) -> Site {
+        let folder = tempfile::tempdir().expect("a folder");
+        let at = |name: &str| folder.path().join(name);
+        let broker = Broker::start(&at("broker"));
+        broker.topics(&TOPICS, 3);
+        site(&at("days"), 300, 5);
+        let flow = acting_plan(&at("plan"), &at("days"), &["edges.jsonl"]);
+        let names: Vec<String> = TOPICS.iter().map(|name| format!("{name}: {name}")).collect();
+        let sinks = format!(
+            "sinks: {{kafka: {{brokers: '{}', delivery_timeout: {timeout}, {}}}}}\n",
+            broker.address(),
+            names.join(", ")
+        );
+        let mut file = std::fs::File::options().append(true).open(&flow).expect("the plan");
+        file.write_all(sinks.as_bytes()).expect("room");
+        std::fs::write(at("plan/edges.jsonl"), "").expect("room");
+        Site { folder, broker, flow }
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn feed(&self, lines: &str) {
+        let mut file = std::fs::File::options().append(true).open(self.at("plan/edges.jsonl")).expect("it");
+        file.write_all(lines.as_bytes()).expect("room");
+    }
+
+    fn early(&self) {
+        let policy = self.flow.with_file_name("policies/default.yml");
+        let text = std::fs::read_to_string(&policy).expect("the policy");
+        std::fs::write(&policy, text.replace("act: settled", "act: early")).expect("room");
+    }
+
+    /// What the archive has is what the topics have, each row once, and of each key in order.
+    fn told(&self, archive: &Path) -> BTreeMap<&'static str, usize> {
+        let expected = rows(archive);
+        let mut counts = BTreeMap::new();
+        for topic in TOPICS {
+            let lying = self.broker.all(topic);
+            in_order(topic, &lying);
+            let mut ids: Vec<(String, u64)> = lying.iter().map(|it| (id(topic, it), epoch(it))).collect();
+            ids.sort();
+            let twice = ids.windows(2).filter(|pair| pair[0] == pair[1]).count();
+            assert_eq!(twice, 0, "{topic}: told twice");
+            assert_eq!(ids.len(), expected[topic].len(), "{topic}");
+            assert_eq!(ids, expected[topic], "{topic}");
+            counts.insert(topic, ids.len());
+        }
+        counts
+    }
+}
+
+fn epoch(message: &Lying) -> u64 {
+    message.header("quell-epoch").parse().expect("an epoch")
+}
+
+/// A message's id, checked against what it says.
+fn id(topic: &str, message: &Lying) -> String {
+    let body: Value = serde_json::from_str(&message.body).expect("JSON");
+    let text = |name: &str| body[name].as_str().unwrap_or_default().to_owned();
+    let (id, key) = match topic {
+        "decisions" => (text("decision_id"), text("incident_id")),
+        "actions" => (format!("{}/{}", text("action_id"), body["seq"]), text("target")),
+        "incidents" => (format!("{}/{}", text("incident_id"), body["version"]), text("incident_id")),
+        "rejects" => (format!("{}/{}", text("source"), body["position"]), text("source")),
+        _ => (message.header("quell-id").to_owned(), message.key.clone()),
+    };
+    assert!(message.header("quell-id").starts_with(&id), "{message:?}");
+    assert_eq!(message.key, key);
+    assert_eq!(body["epoch"], epoch(message));
+    message.header("quell-id").to_owned()
+}
+
+fn in_order(topic: &str, lying: &[Lying]) {
+    let mut last: BTreeMap<&str, (i32, u64, u64)> = BTreeMap::new();
+    for message in lying {
+        let place =
+            (message.partition, epoch(message), message.header("quell-seq").parse().expect("a number"));
+        if let Some(before) = last.insert(&message.key, place) {
+            assert!(before < place && before.0 == place.0, "{topic}: {before:?} {place:?}");
+        }
+    }
+}
+
+/// Ids of the archive's rows as the topics have them, with their epochs.
+fn rows(archive: &Path) -> BTreeMap<&'static str, Vec<(String, u64)>> {
+    let names = Arc::new(Names::default());
+    let reader = Reader::open(archive, Arc::clone(&names)).expect("an archive");
+    let decisions = reader.decisions(None).expect("decisions").map(|line| line.expect("a line"));
+    let decisions = decisions.map(|it| {
+        let by = it.superseded_by.map_or(String::new(), |by| format!("/{by}"));
+        (format!("{}{by}", it.decision_id), it.epoch)
+    });
+    let actions = reader.actions(None).expect("actions").map(|line| line.expect("a line"));
+    let actions = actions.map(|it| (format!("{}/{}", it.action_id, it.seq), it.epoch));
+    let incidents = reader.incidents(None).expect("incidents").map(|line| line.expect("a line"));
+    let incidents = incidents.map(|it| (format!("{}/{}", it.incident_id, it.version), it.epoch));
+    let rejects = reader.rejects(None).expect("rejects").map(|line| line.expect("a line"));
+    let rejects = rejects.map(|it| (format!("{}/{}", names.get(it.source), it.position), it.epoch));
+    let findings = reader.matches(None).expect("matches").map(|line| line.expect("a line"));
+    let findings = findings.map(|it| {
+        let key = [it.tenant, it.correlation, it.group].map(|name| names.get(name)).join("/");
+        let alerts: Vec<String> = it.alert_ids.iter().map(ToString::to_string).collect();
+        let alerts = Value::from(alerts).to_string();
+        let hash = blake3::hash(format!("{key}/{alerts}").as_bytes()).to_hex();
+        (format!("{}/{:+}", &hash[..32], it.diff), it.epoch)
+    });
+    let mut all: BTreeMap<&'static str, Vec<(String, u64)>> = BTreeMap::from([
+        ("decisions", decisions.collect()),
+        ("actions", actions.collect()),
+        ("incidents", incidents.collect()),
+        ("rejects", rejects.collect()),
+        ("findings", findings.collect()),
+    ]);
+    all.values_mut().for_each(|ids| ids.sort());
+    all
+}
+
+#[test]
+fn every_row_is_told_once_over_orderly_runs() {
+    let site = Site::new("60s");
+    let (all, archive) = (edges(600), site.at("live"));
+    let lines: Vec<&str> = all.split_inclusive('\n').collect();
+    for piece in lines.chunks(300) {
+        site.feed(&piece.concat());
+        let live = Live::start(&site.flow, &archive, &["--batch", "17"]);
+        until("it goes on", || live.told().contains("Ctrl-C").then_some(()));
+        taken(&archive, 1);
+        agrees(&live.stop(), &archive);
+        let counts = site.told(&archive);
+        assert!(TOPICS[..4].iter().all(|topic| counts[topic] > 0), "{counts:?}");
+    }
+    // Another run of the same alerts tells the same topics, and is not taken for this one.
+    let before = site.broker.all("decisions").len();
+    let live = Live::start(&site.flow, &site.at("other"), &["--batch", "17"]);
+    taken(&site.at("other"), 600);
+    agrees(&live.stop(), &site.at("other"));
+    assert!(site.broker.all("decisions").len() > before);
+    let runs: std::collections::BTreeSet<String> =
+        site.broker.all("decisions").iter().map(|it| it.header("quell-run").to_owned()).collect();
+    assert_eq!(runs.len(), 2);
+}
+
+/// Runs that are killed at moments spread over what they do; nothing is told twice, nothing is missing.
+fn killed(site: &Site) {
+    let (all, archive) = (edges(900), site.at("live"));
+    let lines: Vec<&str> = all.split_inclusive('\n').collect();
+    let mut live = Live::start(&site.flow, &archive, &["--batch", "7"]);
+    let mut dice = 17_u64;
+    for (n, piece) in lines.chunks(90).enumerate() {
+        site.feed(&piece.concat());
+        dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        // Some are killed while they begin, some while they tell, some when all is told.
+        thread::sleep(Duration::from_millis([40, 300, 600, 1_200][n % 4] + (dice >> 33) % 300));
+        live.kill();
+        let workers = ["1", "2", "3"][n % 3];
+        live = Live::start(&site.flow, &archive, &["--batch", "11", "--workers", workers]);
+    }
+    until("it goes on", || live.told().contains("Ctrl-C").then_some(()));
+    taken(&archive, 900);
+    agrees(&live.stop(), &archive);
+    let counts = site.told(&archive);
+    assert!(counts["decisions"] > 50 && counts["actions"] > 0, "{counts:?}");
+}
+
+#[test]
+fn kills_lose_nothing_and_double_nothing() {
+    killed(&Site::new("60s"));
+}
+
+#[test]
+fn kills_lose_nothing_and_double_nothing_where_it_is_acted_early() {
+    let site = Site::new("60s");
+    site.early();
+    killed(&site);
+}
+
+#[test]
+fn a_broker_that_is_away_is_waited_for() {
+    let mut site = Site::new("3s");
+    let (all, archive) = (edges(600), site.at("live"));
+    let lines: Vec<&str> = all.split_inclusive('\n').collect();
+    site.feed(&lines[..200].concat());
+    let live = Live::start(&site.flow, &archive, &["--batch", "17"]);
+    taken(&archive, 200);
+    site.broker.kill();
+    site.feed(&lines[200..400].concat());
+    // The run goes on without it.
+    taken(&archive, 400);
+    until("it is told", || live.told().contains("the brokers take nothing").then_some(()));
+    site.broker.again();
+    until("that it is over too", || live.told().contains("take messages again").then_some(()));
+    site.broker.kill();
+    site.feed(&lines[400..].concat());
+    taken(&archive, 600);
+    // What cannot be delivered at the end is an error, and the next run's.
+    let said = live.fail();
+    assert!(said.contains("are not delivered"), "{said}");
+    site.broker.again();
+    let live = Live::start(&site.flow, &archive, &[]);
+    until("it goes on", || live.told().contains("Ctrl-C").then_some(()));
+    agrees(&live.stop(), &archive);
+    site.told(&archive);
+}
+
+#[test]
+fn what_is_wrong_with_topics_is_said() {
+    let site = Site::new("60s");
+    let text = std::fs::read_to_string(&site.flow).expect("the plan");
+    site.feed(&edges(20));
+    let refused = |change: (&str, &str), what: &str| {
+        let flow = site.flow.with_file_name("other.yml");
+        std::fs::write(&flow, text.replace(change.0, change.1)).expect("room");
+        let archive = site.at("refused");
+        let _ = std::fs::remove_dir_all(&archive);
+        let said = Live::start(&flow, &archive, &[]).failed();
+        assert!(said.contains(what), "{said}");
+    };
+    refused(("actions: actions", "actions: nowhere"), "there is no topic \"nowhere\"");
+    refused(("actions: actions", "actions: decisions"), "is for two things");
+}
