@@ -39,7 +39,7 @@ pub(crate) struct Topics {
 
 struct Followed {
     name: String,
-    topic: Topic,
+    topic: Box<Topic>,
     reader: Arc<TopicReader>,
     /// What its lanes need, once they are there.
     reading: Option<(Origin, Limits)>,

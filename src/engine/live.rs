@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use self::partition::{Partition, Waited};
+use self::partition::{Kind, Partition, Waited};
 pub use self::partition::{Stream, lost};
 
 use super::journal::{Effects, Move, Pushed};
@@ -65,14 +65,6 @@ pub struct Live {
     pub complaints: Vec<String>,
 }
 
-/// What the partitions of a source have in common.
-#[derive(Clone, Copy)]
-struct Kind {
-    origin: Origin,
-    wall: bool,
-    severe: bool,
-}
-
 impl Live {
     /// Sources that have given nothing yet.
     #[must_use]
@@ -110,10 +102,9 @@ impl Live {
     pub fn add(&mut self, source: Sym, stream: Stream, since: Epoch, now: Millis) {
         let found = self.sources.iter().position(|(_, kind)| kind.origin.source == source);
         let Some(normalizer) = found else { return };
-        let Kind { origin, wall, severe } = self.sources[normalizer].1;
-        let mut new = Partition::new(origin, self.limits, stream, self.lateness_s);
-        (new.wall, new.severe, new.normalizer) = (wall, severe, normalizer);
-        (new.since, new.quiet_since) = (since, now);
+        let kind = self.sources[normalizer].1;
+        let mut new = Partition::new(kind, self.limits, stream, self.lateness_s);
+        (new.normalizer, new.since, new.quiet_since) = (normalizer, since, now);
         self.partitions.push(new);
     }
 
@@ -180,7 +171,7 @@ impl Live {
         let all = self.partitions.iter().all(|partition| !partition.is_open() || quiet(partition));
         self.silence = if all { self.silence.or(Some((now, greatest))) } else { None };
         let time = self.silence.map_or(greatest, |(since, from)| from + now.saturating_sub(since).max(0));
-        let behind = |partition: &&Partition| partition.wall && partition.open && quiet(partition);
+        let behind = |partition: &&Partition| partition.kind.wall && partition.open && quiet(partition);
         let behind = self.partitions.iter().filter(behind);
         // A second is what a clock's move can change.
         let behind = behind.filter(|partition| partition.clock.tick() < tick_of(time));
@@ -345,7 +336,9 @@ impl Live {
     fn lowest(&self, severe_first: bool) -> Option<usize> {
         let ready = self.partitions.iter().enumerate().filter(|(_, partition)| !partition.ready.is_empty());
         ready
-            .min_by_key(|(at, partition)| (partition.severe != severe_first, partition.clock.tick(), *at))
+            .min_by_key(|(at, partition)| {
+                (partition.kind.severe != severe_first, partition.clock.tick(), *at)
+            })
             .map(|(at, _)| at)
     }
 
