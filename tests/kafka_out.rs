@@ -144,7 +144,9 @@ fn rows(archive: &Path) -> BTreeMap<&'static str, Vec<(String, u64)>> {
         ("rejects", rejects.collect()),
         ("findings", findings.collect()),
     ]);
-    all.values_mut().for_each(|ids| ids.sort());
+    for ids in all.values_mut() {
+        ids.sort();
+    }
     all
 }
 
@@ -233,6 +235,55 @@ fn a_broker_that_is_away_is_waited_for() {
     until("it goes on", || live.told().contains("Ctrl-C").then_some(()));
     agrees(&live.stop(), &archive);
     site.told(&archive);
+}
+
+/// A listener beside the plain one, which asks who it is.
+fn asking(folder: &Path) -> (Broker, u16) {
+    let port = until("there is a free port", || {
+        Some(std::net::TcpListener::bind(("127.0.0.1", 0)).ok()?.local_addr().ok()?.port())
+    });
+    let broker = Broker::with_more(&folder.join("broker"), |own, controller| {
+        format!(
+            "listeners=PLAINTEXT://127.0.0.1:{own},CONTROLLER://127.0.0.1:{controller},SASL://127.0.0.1:{port}\n\
+             advertised.listeners=PLAINTEXT://127.0.0.1:{own},SASL://127.0.0.1:{port}\n\
+             listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL:SASL_PLAINTEXT\n\
+             sasl.enabled.mechanisms=PLAIN\n\
+             listener.name.sasl.plain.sasl.jaas.config=\
+             org.apache.kafka.common.security.plain.PlainLoginModule required user_quell=\"open-sesame\";\n"
+        )
+    });
+    (broker, port)
+}
+
+#[test]
+fn who_is_not_let_in_says_so_and_never_the_password() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (broker, port) = asking(folder.path());
+    broker.topics(&["decisions", "approvals"], 1);
+    let flow = common::asking_plan(&folder.path().join("plan"));
+    let plan = std::fs::read_to_string(&flow).expect("the plan");
+    let security =
+        "{protocol: sasl_plaintext, mechanism: plain, user: quell, password_env: QUELL_TEST_PASSWORD}";
+    let input = folder.path().join("edges.jsonl");
+    std::fs::write(&input, edges(100)).expect("room");
+    let input = ["--input", input.to_str().expect("text")];
+    for topics in ["sinks: {kafka: {decisions: decisions, ", "words: {kafka: {approvals: approvals, "] {
+        let text = format!("{plan}{topics} brokers: '127.0.0.1:{port}', security: {security}}}}}\n");
+        std::fs::write(&flow, text).expect("room");
+        let archive = folder.path().join(&topics[..5]);
+        let with =
+            |password: &str| Live::start_with(&flow, &archive, &input, &[("QUELL_TEST_PASSWORD", password)]);
+        let said = with("abracadabra").failed();
+        assert!(said.contains("do not let us in"), "{said}");
+        assert!(!said.contains("abracadabra"), "{said}");
+        let said = with("").failed();
+        assert!(said.contains("QUELL_TEST_PASSWORD is not set"), "{said}");
+        let live = with("open-sesame");
+        until("it goes on", || live.told().contains("Ctrl-C").then_some(()));
+        taken(&archive, 100);
+        agrees(&live.stop(), &archive);
+    }
+    assert!(!broker.all("decisions").is_empty());
 }
 
 #[test]
