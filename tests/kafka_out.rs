@@ -175,9 +175,12 @@ fn every_row_is_told_once_over_orderly_runs() {
     assert_eq!(runs.len(), 2);
 }
 
-/// Runs that are killed at moments spread over what they do; nothing is told twice, nothing is missing.
+/// Runs that are killed at moments spread over what they do, ten times or as often as `QUELL_KILLS` says; nothing is told twice,
+/// nothing is missing.
 fn killed(site: &Site) {
-    let (all, archive) = (edges(900), site.at("live"));
+    let kills = std::env::var("QUELL_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(10);
+    let records = 90 * kills;
+    let (all, archive) = (edges(records), site.at("live"));
     let lines: Vec<&str> = all.split_inclusive('\n').collect();
     let mut live = Live::start(&site.flow, &archive, &["--batch", "7"]);
     let mut dice = 17_u64;
@@ -191,7 +194,7 @@ fn killed(site: &Site) {
         live = Live::start(&site.flow, &archive, &["--batch", "11", "--workers", workers]);
     }
     until("it goes on", || live.told().contains("Ctrl-C").then_some(()));
-    taken(&archive, 900);
+    taken(&archive, records);
     agrees(&live.stop(), &archive);
     let counts = site.told(&archive);
     assert!(counts["decisions"] > 50 && counts["actions"] > 0, "{counts:?}");
@@ -233,6 +236,43 @@ fn a_broker_that_is_away_is_waited_for() {
     site.broker.again();
     let live = Live::start(&site.flow, &archive, &[]);
     until("it goes on", || live.told().contains("Ctrl-C").then_some(()));
+    agrees(&live.stop(), &archive);
+    site.told(&archive);
+}
+
+#[test]
+fn sources_wait_for_a_broker_that_is_away_for_long_and_so_does_the_end_for_a_while() {
+    let mut site = Site::new("2s, waiting_max: 30");
+    let archive = site.at("live");
+    site.feed(&edges(50));
+    let live = Live::start(&site.flow, &archive, &["--batch", "2"]);
+    taken(&archive, 50);
+    site.broker.kill();
+    let all = edges(2_600);
+    site.feed(&all.split_inclusive('\n').skip(50).collect::<String>());
+    until("it is told", || live.told().contains("the brokers take nothing").then_some(()));
+    let took = || {
+        let log = quell::engine::log::Log::open(&archive).expect("a log");
+        log.epochs()
+            .expect("epochs")
+            .iter()
+            .flat_map(|epoch| &epoch.parts)
+            .map(|part| part.records)
+            .sum::<u64>()
+    };
+    // It goes on until some thousand epochs are under way, and no further.
+    let waits = until("the sources wait", || {
+        let before = took();
+        thread::sleep(Duration::from_secs(1));
+        (took() == before).then_some(before)
+    });
+    assert!((50..2_600).contains(&waits), "{waits}");
+    let said = live.fail();
+    assert!(said.contains("are not delivered"), "{said}");
+    let live = Live::start(&site.flow, &archive, &["--batch", "10"]);
+    until("it is told", || live.told().contains("the brokers take nothing").then_some(()));
+    site.broker.again();
+    taken(&archive, 2_600);
     agrees(&live.stop(), &archive);
     site.told(&archive);
 }

@@ -109,7 +109,8 @@ impl Sinks {
             kafka.topics().into_iter().map(|(stream, topic)| (stream, topic.to_owned())).unzip();
         let patience = Patience { ending, most: Duration::from_secs(kafka.delivery_timeout_s()) };
         let out = Producer::new("sinks", &config, topics, patience)?;
-        let (gate, shared) = (Arc::new(Gate::default()), Arc::new(Mutex::new(Place::default())));
+        let (gate, shared) =
+            (Arc::new(Gate::new(kafka.waiting_max as usize)), Arc::new(Mutex::new(Place::default())));
         let (queue, inbox) = unbounded();
         let hand =
             Hand { topics: streams.clone(), queue, gate: Arc::clone(&gate), place: Arc::clone(&shared) };
