@@ -42,7 +42,7 @@ const TOGETHER: usize = 10_000;
 #[derive(Debug, thiserror::Error)]
 pub enum SinkError {
     /// Brokers.
-    #[error("sinks: {0}")]
+    #[error("sinks")]
     Produce(#[from] ProduceError),
     /// The log.
     #[error(transparent)]
@@ -51,7 +51,7 @@ pub enum SinkError {
     #[error("sinks: their thread failed; this is a defect of quell: please report it with the message above")]
     Panic,
     /// The thread.
-    #[error("a thread cannot be started: {0}; check the limits on processes and memory")]
+    #[error("a thread cannot be started; check the limits on processes and memory")]
     Thread(#[source] std::io::Error),
 }
 
