@@ -175,7 +175,9 @@ impl Worker {
             self.gate.leave(group.len(), rows);
         }
         self.place.keep(&self.log)?;
-        Ok(self.divergences)
+        // What was told of these epochs before a crash, and is not so any more.
+        let left = already.keys().filter(|(_, epoch, _)| *epoch <= self.place.epoch).count() as u64;
+        Ok(self.divergences + left)
     }
 
     /// Finds where the topics stand; what is in them beyond the place that the log knows.
