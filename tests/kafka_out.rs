@@ -17,6 +17,7 @@ use common::live::{Live, taken, until};
 use common::{acting_plan, agrees, edges, site};
 use quell::archive::Reader;
 use quell::record::Names;
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use serde_json::Value;
 
 const TOPICS: [&str; 5] = ["decisions", "actions", "incidents", "rejects", "findings"];
@@ -147,7 +148,9 @@ fn rows(archive: &Path) -> BTreeMap<&'static str, Vec<(String, u64)>> {
         ("rejects", rejects.collect()),
         ("findings", findings.collect()),
     ]);
-    all.values_mut().for_each(|ids| ids.sort());
+    for ids in all.values_mut() {
+        ids.sort();
+    }
     all
 }
 
@@ -176,9 +179,12 @@ fn every_row_is_told_once_over_orderly_runs() {
     assert_eq!(runs.len(), 2);
 }
 
-/// Runs that are killed at moments spread over what they do; nothing is told twice, nothing is missing.
+/// Runs that are killed at moments spread over what they do, ten times or as often as `QUELL_KILLS` says; nothing is told twice,
+/// nothing is missing.
 fn killed(site: &Site) {
-    let (all, archive) = (edges(900), site.at("live"));
+    let kills = std::env::var("QUELL_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(10);
+    let records = 90 * kills;
+    let (all, archive) = (edges(records), site.at("live"));
     let lines: Vec<&str> = all.split_inclusive('\n').collect();
     let mut live = Live::start(&site.flow, &archive, &["--batch", "7"]);
     let mut dice = 17_u64;
@@ -192,7 +198,7 @@ fn killed(site: &Site) {
         live = Live::start(&site.flow, &archive, &["--batch", "11", "--workers", workers]);
     }
     until("it goes on", || live.told().contains("Ctrl-C").then_some(()));
-    taken(&archive, 900);
+    taken(&archive, records);
     agrees(&live.stop(), &archive);
     let counts = site.told(&archive);
     assert!(counts["decisions"] > 50 && counts["actions"] > 0, "{counts:?}");
@@ -236,6 +242,159 @@ fn a_broker_that_is_away_is_waited_for() {
     until("it goes on", || live.told().contains("Ctrl-C").then_some(()));
     agrees(&live.stop(), &archive);
     site.told(&archive);
+}
+
+#[test]
+fn sources_wait_for_a_broker_that_is_away_for_long_and_so_does_the_end_for_a_while() {
+    let mut site = Site::new("2s, waiting_max: 30");
+    let archive = site.at("live");
+    site.feed(&edges(50));
+    let live = Live::start(&site.flow, &archive, &["--batch", "2"]);
+    taken(&archive, 50);
+    site.broker.kill();
+    let all = edges(2_600);
+    site.feed(&all.split_inclusive('\n').skip(50).collect::<String>());
+    until("it is told", || live.told().contains("the brokers take nothing").then_some(()));
+    let took = || {
+        let log = quell::engine::log::Log::open(&archive).expect("a log");
+        log.epochs()
+            .expect("epochs")
+            .iter()
+            .flat_map(|epoch| &epoch.parts)
+            .map(|part| part.records)
+            .sum::<u64>()
+    };
+    // It goes on until some thousand epochs are under way, and no further.
+    let waits = until("the sources wait", || {
+        let before = took();
+        thread::sleep(Duration::from_secs(1));
+        (took() == before).then_some(before)
+    });
+    assert!((50..2_600).contains(&waits), "{waits}");
+    let said = live.fail();
+    assert!(said.contains("are not delivered"), "{said}");
+    let live = Live::start(&site.flow, &archive, &["--batch", "10"]);
+    until("it is told", || live.told().contains("the brokers take nothing").then_some(()));
+    site.broker.again();
+    taken(&archive, 2_600);
+    agrees(&live.stop(), &archive);
+    site.told(&archive);
+}
+
+/// A listener beside the plain one, which asks who it is.
+fn asking(folder: &Path) -> (Broker, u16) {
+    let port = until("there is a free port", || {
+        Some(std::net::TcpListener::bind(("127.0.0.1", 0)).ok()?.local_addr().ok()?.port())
+    });
+    let broker = Broker::with_more(&folder.join("broker"), |own, controller| {
+        format!(
+            "listeners=PLAINTEXT://127.0.0.1:{own},CONTROLLER://127.0.0.1:{controller},SASL://127.0.0.1:{port}\n\
+             advertised.listeners=PLAINTEXT://127.0.0.1:{own},SASL://127.0.0.1:{port}\n\
+             listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL:SASL_PLAINTEXT\n\
+             sasl.enabled.mechanisms=PLAIN\n\
+             listener.name.sasl.plain.sasl.jaas.config=\
+             org.apache.kafka.common.security.plain.PlainLoginModule required user_quell=\"open-sesame\";\n"
+        )
+    });
+    (broker, port)
+}
+
+#[test]
+fn who_is_not_let_in_says_so_and_never_the_password() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (broker, port) = asking(folder.path());
+    broker.topics(&["decisions", "approvals"], 1);
+    let flow = common::asking_plan(&folder.path().join("plan"));
+    let plan = std::fs::read_to_string(&flow).expect("the plan");
+    let security =
+        "{protocol: sasl_plaintext, mechanism: plain, user: quell, password_env: QUELL_TEST_PASSWORD}";
+    let input = folder.path().join("edges.jsonl");
+    std::fs::write(&input, edges(100)).expect("room");
+    let input = ["--input", input.to_str().expect("text")];
+    for topics in ["sinks: {kafka: {decisions: decisions, ", "words: {kafka: {approvals: approvals, "] {
+        let text = format!("{plan}{topics} brokers: '127.0.0.1:{port}', security: {security}}}}}\n");
+        std::fs::write(&flow, text).expect("room");
+        let archive = folder.path().join(&topics[..5]);
+        let with =
+            |password: &str| Live::start_with(&flow, &archive, &input, &[("QUELL_TEST_PASSWORD", password)]);
+        let said = with("abracadabra").failed();
+        assert_eq!(said.matches("do not let us in").count(), 1, "{said}");
+        assert!(!said.contains("abracadabra"), "{said}");
+        let said = with("").failed();
+        assert!(said.contains("QUELL_TEST_PASSWORD is not set"), "{said}");
+        let live = with("open-sesame");
+        until("it goes on", || live.told().contains("Ctrl-C").then_some(()));
+        taken(&archive, 100);
+        agrees(&live.stop(), &archive);
+    }
+    assert!(!broker.all("decisions").is_empty());
+}
+
+/// Writes an authority, and certificates of it for the broker and for us: `ca.pem`, `broker.pem` with its key, `own.pem`,
+/// `own.key`.
+fn certificates(folder: &Path) {
+    std::fs::create_dir_all(folder).expect("room");
+    let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).expect("room");
+    let mut authority = CertificateParams::new(Vec::new()).expect("no names");
+    // A certificate whose issuer has its own name would be taken for the authority itself.
+    authority.distinguished_name.push(DnType::CommonName, "authority");
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().expect("a key");
+    write("ca.pem", &authority.self_signed(&key).expect("a certificate").pem());
+    let issuer = Issuer::new(authority, key);
+    let signed = || {
+        let key = KeyPair::generate().expect("a key");
+        let params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("an address");
+        (params.signed_by(&key, &issuer).expect("a certificate").pem(), key.serialize_pem())
+    };
+    let (broker, key) = signed();
+    write("broker.pem", &format!("{key}{broker}"));
+    let (own, key) = signed();
+    write("own.pem", &own);
+    write("own.key", &key);
+}
+
+#[test]
+fn brokers_are_spoken_to_over_tls_and_know_us_by_our_certificate() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let port = until("there is a free port", || {
+        Some(std::net::TcpListener::bind(("127.0.0.1", 0)).ok()?.local_addr().ok()?.port())
+    });
+    let plan = folder.path().join("plan");
+    let flow = common::asking_plan(&plan);
+    certificates(&plan);
+    certificates(&plan.join("other"));
+    let at = plan.display();
+    let broker = Broker::with_more(&folder.path().join("broker"), |own, controller| {
+        format!(
+            "listeners=PLAINTEXT://127.0.0.1:{own},CONTROLLER://127.0.0.1:{controller},SSL://127.0.0.1:{port}\n\
+             advertised.listeners=PLAINTEXT://127.0.0.1:{own},SSL://127.0.0.1:{port}\n\
+             listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SSL:SSL\n\
+             ssl.keystore.type=PEM\nssl.keystore.location={at}/broker.pem\n\
+             ssl.truststore.type=PEM\nssl.truststore.location={at}/ca.pem\nssl.client.auth=required\n"
+        )
+    });
+    broker.topics(&["decisions", "approvals"], 1);
+    std::fs::write(folder.path().join("edges.jsonl"), edges(100)).expect("room");
+    let input = folder.path().join("edges.jsonl").display().to_string();
+    let text = std::fs::read_to_string(&flow).expect("the plan");
+    let with = |ca: &str| {
+        let cluster = format!(
+            "brokers: '127.0.0.1:{port}', security: {{protocol: ssl, ca: {ca}, certificate: own.pem, key: own.key}}"
+        );
+        let topics = format!(
+            "{text}sinks: {{kafka: {{{cluster}, decisions: decisions}}}}\nwords: {{kafka: {{{cluster}, approvals: approvals}}}}\n"
+        );
+        std::fs::write(&flow, topics).expect("room");
+        Live::start(&flow, &folder.path().join(&ca[..2]), &["--input", &input])
+    };
+    let said = with("other/ca.pem").failed();
+    assert!(said.contains("do not let us in") && said.contains("certificate"), "{said}");
+    let live = with("ca.pem");
+    until("it goes on", || live.told().contains("Ctrl-C").then_some(()));
+    taken(&folder.path().join("ca"), 100);
+    agrees(&live.stop(), &folder.path().join("ca"));
+    assert!(!broker.all("decisions").is_empty());
 }
 
 #[test]

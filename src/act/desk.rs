@@ -45,7 +45,7 @@ pub enum DeskError {
     #[error(transparent)]
     Ledger(#[from] LedgerError),
     /// Orders cannot be given.
-    #[error("executor: {0}")]
+    #[error("executor")]
     Orders(#[from] ProduceError),
 }
 

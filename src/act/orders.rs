@@ -14,7 +14,7 @@ use crate::plan::outside::KafkaExecutor;
 use crate::record::Tick;
 
 /// How long brokers that take nothing are waited for when a run ends.
-const ENDING: Duration = Duration::from_secs(60);
+const ENDING: Duration = Duration::from_mins(1);
 
 /// See the head of this file.
 pub struct Orders {

@@ -13,7 +13,9 @@ use crate::record::{Epoch, Names};
 /// Rows of one table as JSON objects, in order.
 pub(super) fn objects<L: Line>(epoch: Epoch, rows: &[L::Row], names: &Names) -> Vec<Map<String, Value>> {
     let mut columns = L::columns();
-    rows.iter().for_each(|row| L::push(&mut columns, epoch, row, names));
+    for row in rows {
+        L::push(&mut columns, epoch, row, names);
+    }
     let columns = L::finish(&mut columns);
     let fields = L::fields();
     let object = |row: usize| {

@@ -10,6 +10,8 @@ use super::report::{group, plain};
 use super::{Failure, Output, check, setup};
 use crate::engine::log::Log;
 use crate::engine::run::has_log;
+use crate::plan::catalog::Plan;
+use crate::plan::kafka::Cluster;
 use crate::plan::pipeline::{ExecutorSpec, Pipeline};
 use crate::record::Millis;
 
@@ -117,9 +119,26 @@ fn plan(flow: &Path) -> Vec<Finding> {
         Some(version) => findings.push(fine("model", format!("{version}: {}", found.model_note))),
         None => {}
     }
-    let pipeline = setup::plan(flow).ok().map(|plan| plan.pipeline);
-    findings.extend(pipeline.as_ref().map(executor));
+    let plan = setup::plan(flow).ok();
+    findings.extend(plan.as_ref().map(|plan| executor(&plan.pipeline)));
+    findings.extend(plan.as_ref().map(clusters).into_iter().flatten());
     findings
+}
+
+/// Topics beside the sources': whether what the plan says of their clusters can be used from here.
+fn clusters(plan: &Plan) -> Vec<Finding> {
+    let pipeline = &plan.pipeline;
+    let sinks = pipeline.sinks.kafka.as_ref().map(|kafka| ("sinks", kafka.cluster()));
+    let words = pipeline.words.kafka.as_ref().map(|kafka| ("words", kafka.cluster()));
+    let orders = match &pipeline.executor {
+        ExecutorSpec::Kafka(kafka) => Some(("executor", kafka.cluster())),
+        ExecutorSpec::DryRun | ExecutorSpec::Simulate { .. } | ExecutorSpec::Webhook { .. } => None,
+    };
+    let finding = |(name, cluster): (&'static str, Cluster)| match cluster.settings(&plan.folder) {
+        Ok(_) => fine(name, format!("topics at {}", cluster.brokers)),
+        Err(what) => wrong(name, what, "set it to the user's password"),
+    };
+    [sinks, words, orders].into_iter().flatten().map(finding).collect()
 }
 
 fn executor(pipeline: &Pipeline) -> Finding {
@@ -138,7 +157,7 @@ fn executor(pipeline: &Pipeline) -> Finding {
             ),
             _ => fine("executor", format!("webhook {url}")),
         },
-        ExecutorSpec::Kafka(kafka) => fine("executor", format!("topic {} at {}", kafka.topic, kafka.brokers)),
+        ExecutorSpec::Kafka(kafka) => fine("executor", format!("topic {}", kafka.topic)),
     }
 }
 

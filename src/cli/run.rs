@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
-use crossbeam_channel::Sender;
 
 use super::doors::Doors;
 use super::report::{Stopwatch, measured, tell};
@@ -17,32 +16,21 @@ use super::topics::Topics;
 use super::turning::{Clock, Turning};
 use super::watch::Watch;
 use super::{Failure, Output, cluster, outside, setup};
-use crate::archive::snapshots::{self, Snapshot};
-use crate::archive::{RunStamp, recover};
-use crate::cluster::{Cluster, Terms};
+use crate::archive::recover;
 use crate::engine::answers::LIVE;
-use crate::engine::beginning::Beginning;
-use crate::engine::crier::{Crier, Criers};
+use crate::engine::crier::Crier;
 use crate::engine::journal::Journal;
-use crate::engine::live::SourceKept;
 use crate::engine::live::{Live, Source, Stream};
 use crate::engine::log::{Log, STATE_FOLDER};
-use crate::engine::run::{Run, Settings, has_log};
+use crate::engine::run::has_log;
 use crate::engine::scribe::Scribe;
-use crate::engine::sighter::Question;
-use crate::engine::sinks::delivered;
 use crate::engine::summary::{Counts, Summary};
-use crate::engine::workers::Crew;
-use crate::flow::Turn;
-use crate::flow::kept::Past;
 use crate::ingest::live::{Bell, follow, standard_input};
 use crate::ingest::push::address;
 use crate::ingest::{Limits, Origin};
 use crate::plan::catalog::Plan;
 use crate::plan::pipeline::{self, SourceKind};
-use crate::plan::policy::Act;
-use crate::rank::Ranker;
-use crate::record::{Epoch, Millis, Names};
+use crate::record::{Epoch, Names};
 use crate::replay::inputs::files;
 
 /// Run live, from the sources in the pipeline file, until stopped (Ctrl-C, SIGTERM).
@@ -105,18 +93,29 @@ pub(crate) struct Args {
     output: Output,
 }
 
+mod start;
+
+use start::{Started, snapshot_every_ms, start};
+
 /// The name of what comes in through `--listen` where the plan has no source of its own for it.
 const PUSH: &str = "push";
 
-pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+/// What this process does where the run is another's.
+fn elsewhere(args: &Args) -> Option<Result<(), Failure>> {
     if let Some(other) = args.spread.other() {
-        return cluster::serve(&args.spread, other, &args.flow, args.model.as_deref());
+        return Some(cluster::serve(&args.spread, other, &args.flow, args.model.as_deref()));
     }
-    if let Some(processes) = args.supervise {
+    args.supervise.map(|processes| {
         if args.fresh {
             set_aside(&args.archive)?;
         }
-        return cluster::supervise(processes, args.workers, &args.archive);
+        cluster::supervise(processes, args.workers, &args.archive)
+    })
+}
+
+pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    if let Some(done) = elsewhere(args) {
+        return done;
     }
     let watch = Stopwatch::start();
     let (bell, rings) = Bell::new();
@@ -134,13 +133,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let sightings = Sightings::start(&plan, &args.archive, &names)?;
     let Started { run, cluster, begins } = start(args, &plan, (&names, committed), sightings.asks(), &bell)?;
     let log = Log::open(&args.archive)?;
-    let live = live(
-        args,
-        &plan,
-        &specs,
-        &names,
-        (&bell, &mut topics, (&log, begins.as_ref().map_or(0, |(turn, _)| turn.epoch))),
-    )?;
+    let through = begins.as_ref().map_or(0, |(turn, _)| turn.epoch);
+    let live = live(args, &plan, &specs, &names, (&bell, &mut topics, (&log, through)))?;
     topics.listen()?;
     let scribe = Scribe::start(&args.archive)?;
     let mut turning = Turning {
@@ -159,7 +153,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         at: (0, 0),
         looked: [0; 3],
         begins,
-        keeping: (if cluster.is_some() { 0 } else { Millis::from(args.snapshot_every_ms) }, 0),
+        keeping: (snapshot_every_ms(args, cluster.as_ref()), 0),
     };
     let gone_on = go(args, &specs, &mut turning, &mut doors, (&scribe, &bell));
     doors.close();
@@ -174,80 +168,6 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     }
     summary.divergences += divergences;
     ended(args, &measured(summary, &counts, &watch), &counts, &names)
-}
-
-/// A run that was started.
-struct Started {
-    run: Run,
-    cluster: Option<Cluster>,
-    /// Where it begins, and what the sources remembered there; none where it begins at the beginning.
-    begins: Option<(Turn, Vec<SourceKept>)>,
-}
-
-/// Starts the run, once all processes of its cluster are there.
-fn start(
-    args: &Args,
-    plan: &Arc<Plan>,
-    (names, committed): (&Arc<Names>, Epoch),
-    asks: Option<Sender<Question>>,
-    bell: &Bell,
-) -> Result<Started, Failure> {
-    let ranker = setup::ranker(plan, args.model.as_deref())?;
-    let first = cluster::First {
-        plan,
-        names,
-        archive: &args.archive,
-        model: ranker.version(),
-        terms: Terms { act: plan.policy.act, recalls: false },
-    };
-    let (crew, cluster) = args.spread.crew(args.workers, &first, Some(bell))?;
-    // What a worker remembers stays in its process: several begin at the beginning.
-    let beginning = match &crew {
-        Crew::Alone(_) => beginning(args, plan, committed, &ranker)?,
-        Crew::Cluster(_) => None,
-    };
-    let begins = beginning.as_ref().map(|it| (it.turn, it.sources(names)));
-    let settings = Settings {
-        beginning,
-        plan: Arc::clone(plan),
-        names: Arc::clone(names),
-        archive: args.archive.clone(),
-        crew,
-        ranker,
-        recall: None,
-        executor: outside::executor(plan, bell, names)?,
-        asks,
-        act: plan.policy.act,
-        journaled: plan.policy.act == Act::Early || plan.pipeline.sinks.kafka.is_some(),
-        committed,
-        criers: Criers {
-            findings: crier(args.findings.as_deref(), names)?,
-            decisions: crier(args.decisions.as_deref(), names)?,
-        },
-        sinks: outside::sinks(plan, &args.archive, bell)?,
-    };
-    Ok(Started { run: Run::start(settings)?, cluster, begins })
-}
-
-/// What an earlier run kept, as far as the archive is published.
-fn beginning(
-    args: &Args,
-    plan: &Plan,
-    committed: Epoch,
-    ranker: &Ranker,
-) -> Result<Option<Beginning>, Failure> {
-    let stamp = RunStamp { plan_hash: plan.hash.clone(), model_version: ranker.version() };
-    // What topics were not told of is said by computing it again.
-    let told = match plan.pipeline.sinks.kafka {
-        Some(_) => delivered(&Log::open(&args.archive)?)?,
-        None => Epoch::MAX,
-    };
-    let committed = committed.min(told);
-    let complain = |why: String| eprintln!("quell: {why}");
-    let found = snapshots::latest(&args.archive.join(STATE_FOLDER), committed, &stamp, complain);
-    let found =
-        found.with_context(|| format!("the snapshots of {} cannot be read", args.archive.display()))?;
-    Ok(found.map(|Snapshot { turn, kept }| Beginning { turn, past: Past::of(kept) }))
 }
 
 /// Tells how it went.

@@ -88,7 +88,7 @@ pub(crate) fn orders(
     ending: impl Fn() -> bool + Send + 'static,
 ) -> Result<Executor, Failure> {
     let orders = Orders::new(kafka, &plan.folder, Box::new(ending));
-    Ok(Executor::Orders(orders.map_err(|error| anyhow!("executor: {error}"))?))
+    Ok(Executor::Orders(orders.context("executor")?))
 }
 
 /// The alerts that a vendor's id in `truth.jsonl` may be: the generator's ids begin with their product.

@@ -25,7 +25,8 @@ use super::group::Compiled;
 use super::link::{Links, Number, Verdict};
 use super::revision::{Listed, Revised, Revision};
 use super::summary::{Publishing, Summary};
-use crate::flow::{Keeper, Stream, Turn, route, turns};
+use crate::flow::kept::Items;
+use crate::flow::{Keeper, Keeping, Stream, Turn, route, turns};
 use crate::plan::link::LinkSettings;
 use crate::plan::policy::Act;
 use crate::record::{
@@ -97,20 +98,7 @@ pub fn incidents<'scope>(
     let mut publishing = Publishing::new(settings.link.strong, Arc::clone(&settings.names));
     let mut acted = NOTHING_SETTLED;
     let keeping = keeper.of("incidents");
-    let of_tenant = |item: &Item| match item {
-        Item::Tenant(tenant) => route(tenant.name),
-        Item::Waiting(finding, _) => route(finding.tenant),
-        // Every worker's.
-        Item::All(..) => own,
-    };
-    keeping.restore(of_tenant, |item| match item {
-        Item::Tenant(tenant) => tenants.put(*tenant, &settings),
-        Item::Waiting(finding, diff) => add(&mut waiting, finding, diff),
-        Item::All(at, listed) => {
-            acted = at;
-            tenants.listed = listed;
-        }
-    });
+    restore(&keeping, own, (&mut tenants, &mut waiting, &mut acted), &settings);
     turns("incidents", (alerts, by_tenant), (beside, by_tenant_too), clock, move |work| {
         let with = &mut publishing;
         let (versions, members, links) = (work.out, Vec::new(), Vec::new());
@@ -140,13 +128,7 @@ pub fn incidents<'scope>(
             tenant.turn(work.turn, &mut now);
         }
         let (members, links) = (now.members, now.links);
-        keeping.keep(work.turn, |items| {
-            if keeping.is_first() {
-                items.put(&Kept::All(acted, &tenants.listed));
-            }
-            tenants.by_name.values().for_each(|tenant| items.put(&Kept::Tenant(tenant)));
-            waiting.iter().for_each(|((_, finding), diff)| items.put(&Kept::Waiting(finding, *diff)));
-        });
+        keeping.keep(work.turn, |items| keep(items, keeping.is_first(), (&tenants, &waiting, acted)));
         if !members.is_empty() {
             work.side.push(Told::Members(members));
         }
@@ -171,6 +153,38 @@ enum Item {
     All(Tick, tenants::Lists),
     Tenant(Box<Tenant>),
     Waiting(Finding, Diff),
+}
+
+/// Tells what a worker remembers; the first one also what all know.
+fn keep(items: &mut Items, is_first: bool, (tenants, waiting, acted): (&Tenants, &Waiting, Tick)) {
+    if is_first {
+        items.put(&Kept::All(acted, &tenants.listed));
+    }
+    tenants.by_name.values().for_each(|tenant| items.put(&Kept::Tenant(tenant)));
+    waiting.iter().for_each(|((_, finding), diff)| items.put(&Kept::Waiting(finding, *diff)));
+}
+
+/// Takes back what was kept and leads to this worker.
+fn restore(
+    keeping: &Keeping,
+    own: u64,
+    (tenants, waiting, acted): (&mut Tenants, &mut Waiting, &mut Tick),
+    settings: &Settings,
+) {
+    let of_tenant = |item: &Item| match item {
+        Item::Tenant(tenant) => route(tenant.name),
+        Item::Waiting(finding, _) => route(finding.tenant),
+        // Every worker's.
+        Item::All(..) => own,
+    };
+    keeping.restore(of_tenant, |item| match item {
+        Item::Tenant(tenant) => tenants.put(*tenant, settings),
+        Item::Waiting(finding, diff) => add(waiting, finding, diff),
+        Item::All(at, listed) => {
+            *acted = at;
+            tenants.listed = listed;
+        }
+    });
 }
 
 /// Findings until they are acted on.

@@ -77,6 +77,9 @@ pub struct Report {
     pub in_doubt: u64,
 }
 
+/// The thread, and what it is told by.
+pub type Started = (thread::JoinHandle<Result<Report, DeskError>>, Sender<Output>);
+
 /// Tells the archivist when the clerk ends, in whatever way: else the feed would wait for epochs that never complete.
 struct Ending(Sender<Told>);
 
@@ -88,7 +91,7 @@ impl Drop for Ending {
 
 impl Clerk {
     /// Starts the thread: it, and by what it is told.
-    pub fn start(self) -> io::Result<(thread::JoinHandle<Result<Report, DeskError>>, Sender<Output>)> {
+    pub fn start(self) -> io::Result<Started> {
         let (outputs, inbox) = unbounded();
         Ok((thread::Builder::new().name("act".into()).spawn(move || self.run(&inbox))?, outputs))
     }

@@ -43,7 +43,7 @@ const TOGETHER: usize = 10_000;
 #[derive(Debug, thiserror::Error)]
 pub enum SinkError {
     /// Brokers.
-    #[error("sinks: {0}")]
+    #[error("sinks")]
     Produce(#[from] ProduceError),
     /// The log.
     #[error(transparent)]
@@ -52,7 +52,7 @@ pub enum SinkError {
     #[error("sinks: their thread failed; this is a defect of quell: please report it with the message above")]
     Panic,
     /// The thread.
-    #[error("a thread cannot be started: {0}; check the limits on processes and memory")]
+    #[error("a thread cannot be started; check the limits on processes and memory")]
     Thread(#[source] std::io::Error),
 }
 
@@ -120,7 +120,8 @@ impl Sinks {
             kafka.topics().into_iter().map(|(stream, topic)| (stream, topic.to_owned())).unzip();
         let patience = Patience { ending, most: Duration::from_secs(kafka.delivery_timeout_s()) };
         let out = Producer::new("sinks", &config, topics, patience)?;
-        let (gate, shared) = (Arc::new(Gate::default()), Arc::new(Mutex::new(Place::default())));
+        let (gate, shared) =
+            (Arc::new(Gate::new(kafka.waiting_max as usize)), Arc::new(Mutex::new(Place::default())));
         let (queue, inbox) = unbounded();
         let hand = Hand {
             topics: streams.clone(),
@@ -193,7 +194,9 @@ impl Worker {
             self.gate.leave(group.len(), rows);
         }
         self.place.keep(&self.log)?;
-        Ok(self.divergences)
+        // What was told of these epochs before a crash, and is not so any more.
+        let left = already.keys().filter(|(_, epoch, _)| *epoch <= self.place.epoch).count() as u64;
+        Ok(self.divergences + left)
     }
 
     /// Finds where the topics stand; what is in them beyond the place that the log knows.

@@ -40,7 +40,7 @@ pub enum WordError {
     #[error("the words' cluster cannot be used: {0}")]
     Settings(String),
     /// The library.
-    #[error("words: {0}")]
+    #[error("words: the client cannot be used")]
     Client(#[from] KafkaError),
     /// No such topic.
     #[error("words: there is no topic {0:?}; make it, or correct `words` in the pipeline file")]

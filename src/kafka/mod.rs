@@ -21,7 +21,7 @@ pub enum ProduceError {
     #[error("the cluster cannot be used: {0}")]
     Settings(String),
     /// The library.
-    #[error("the client cannot be used: {0}")]
+    #[error("the client cannot be used")]
     Client(#[from] KafkaError),
     /// No such topic.
     #[error("there is no topic {0:?}; make it, or correct its name in the pipeline file")]
@@ -30,9 +30,7 @@ pub enum ProduceError {
     #[error("the brokers do not let us in: {0}; check `security` in the pipeline file")]
     NotLetIn(String),
     /// A topic does not take a message.
-    #[error(
-        "the topic {topic:?} does not take what is said: {why}; the next run on this archive says it again"
-    )]
+    #[error("the topic {topic:?} does not take what is said; the next run on this archive says it again")]
     Topic {
         /// Which.
         topic: String,

@@ -5,10 +5,11 @@
 
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+use crossbeam_channel::{Receiver, Sender, unbounded};
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, Message as _, OwnedHeaders};
+use rdkafka::metadata::MetadataPartition;
 use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
 use rdkafka::{ClientConfig, ClientContext};
 
@@ -76,7 +77,7 @@ pub struct Letter {
 pub struct Producer {
     /// Who writes, for what is told.
     who: &'static str,
-    producer: ThreadedProducer<Ear>,
+    client: ThreadedProducer<Ear>,
     events: Receiver<Event>,
     topics: Vec<String>,
     patience: Patience,
@@ -104,9 +105,9 @@ impl Producer {
         // As Java's clients do, so that a key is in one partition whoever writes it. The broker's limit of size governs.
         config.set("partitioner", "murmur2_random").set("message.max.bytes", "67108864");
         let (told, events) = unbounded();
-        let producer = ThreadedProducer::from_config_and_context(&config, Ear(told))?;
+        let client = ThreadedProducer::from_config_and_context(&config, Ear(told))?;
         let (since, why) = (now(), "no broker answers".to_owned());
-        Ok(Producer { who, producer, events, topics, patience, stuck: false, since, ending: None, why })
+        Ok(Producer { who, client, events, topics, patience, stuck: false, since, ending: None, why })
     }
 
     /// The topics, by number.
@@ -142,7 +143,7 @@ impl Producer {
 
     fn partitions_of(&mut self, name: &str) -> Result<Vec<i32>, ProduceError> {
         loop {
-            let metadata = self.producer.client().fetch_metadata(Some(name), ANSWER);
+            let metadata = self.client.client().fetch_metadata(Some(name), ANSWER);
             let trouble: Vec<Event> = self.events.try_iter().collect();
             for event in trouble {
                 if let Event::Trouble { code: Some(code), why } = event {
@@ -154,7 +155,7 @@ impl Producer {
             }
             let topic = metadata.ok().and_then(|all| {
                 let found = all.topics().iter().find(|topic| topic.name() == name)?;
-                let partitions: Vec<i32> = found.partitions().iter().map(|it| it.id()).collect();
+                let partitions: Vec<i32> = found.partitions().iter().map(MetadataPartition::id).collect();
                 Some((found.error().map(RDKafkaErrorCode::from), partitions))
             });
             match topic {
@@ -182,7 +183,7 @@ impl Producer {
 
     /// Where a partition ends now.
     pub fn end(&self, topic: &str, partition: i32) -> Result<i64, KafkaError> {
-        self.producer.client().fetch_watermarks(topic, partition, ANSWER).map(|(_, end)| end)
+        self.client.client().fetch_watermarks(topic, partition, ANSWER).map(|(_, end)| end)
     }
 
     /// Sends all, in order, and waits until all are acknowledged; `delivered` is told the topic, the partition, and the offset
@@ -216,7 +217,7 @@ impl Producer {
                 all.insert(Header { key, value: Some(value) })
             });
         let record = BaseRecord::with_opaque_to(topic, letter.topic);
-        match self.producer.send(record.key(&letter.key).payload(&letter.body).headers(headers)) {
+        match self.client.send(record.key(&letter.key).payload(&letter.body).headers(headers)) {
             Ok(()) => Ok(true),
             Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => Ok(false),
             Err((why, _)) => Err(self.failed(letter.topic, why)),
@@ -230,10 +231,7 @@ impl Producer {
         delivered: &mut dyn FnMut(&str, i32, i64),
     ) -> Result<usize, ProduceError> {
         let mut count = 0;
-        let first = match self.events.recv_timeout(LOOK) {
-            Ok(first) => Some(first),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-        };
+        let first = self.events.recv_timeout(LOOK).ok();
         let more: Vec<Event> = self.events.try_iter().collect();
         for event in first.into_iter().chain(more) {
             match event {
@@ -257,7 +255,7 @@ impl Producer {
     }
 
     fn failed(&self, topic: usize, why: KafkaError) -> ProduceError {
-        if let Some((_, why)) = self.producer.client().fatal_error() {
+        if let Some((_, why)) = self.client.client().fatal_error() {
             return ProduceError::Broken(why);
         }
         ProduceError::Topic { topic: self.topics[topic].clone(), why }

@@ -46,6 +46,10 @@ pub struct KafkaSinks {
     /// How long the end of a run waits for brokers that take nothing, as `60s`; the next run delivers what is left.
     #[serde(default = "minute")]
     pub delivery_timeout: String,
+    /// Rows that may wait for brokers before the sources do.
+    #[serde(default = "waiting_max")]
+    #[schemars(range(min = 1))]
+    pub waiting_max: u32,
 }
 
 /// Where people and systems say theirs while `quell run` goes on.
@@ -259,6 +263,10 @@ fn topic_faults(flow: &Path, place: &str, mut topics: Vec<&str>, names: &str) ->
 fn is_topic(name: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     (1..=249).contains(&name.len()) && name.bytes().all(fits) && name != "." && name != ".."
+}
+
+fn waiting_max() -> u32 {
+    50_000
 }
 
 fn ten_minutes() -> String {

@@ -14,6 +14,7 @@ use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{Headers, Message as _};
+use rdkafka::metadata::MetadataPartition;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 
@@ -51,16 +52,21 @@ impl Lying {
 impl Broker {
     /// Starts one with its data in `folder`; it answers when this returns.
     pub fn start(folder: &Path) -> Broker {
-        Broker::with(folder, None)
+        Broker::with_more(folder, |_, _| String::new())
     }
 
-    /// The same, with more properties.
-    pub fn with(folder: &Path, more: Option<PathBuf>) -> Broker {
+    /// The same, with more properties, which know its two ports.
+    pub fn with_more(folder: &Path, more: impl Fn(u16, u16) -> String) -> Broker {
         // Two ports side by side that nobody has.
         let port = until("there are free ports", || {
             let one = TcpListener::bind(("127.0.0.1", 0)).ok()?.local_addr().ok()?.port();
             TcpListener::bind(("127.0.0.1", one.checked_add(1)?)).is_ok().then_some(one)
         });
+        let properties = more(port, port + 1);
+        let more = (!properties.is_empty()).then(|| folder.with_extension("properties"));
+        if let Some(file) = &more {
+            std::fs::write(file, properties).expect("room");
+        }
         let mut broker = Broker { folder: folder.to_owned(), port, more, child: None };
         broker.again();
         broker
@@ -130,7 +136,8 @@ impl Broker {
         config.set("group.id", "test").set("enable.partition.eof", "true").set("enable.auto.commit", "false");
         let consumer: BaseConsumer = config.create().expect("a client");
         let metadata = consumer.fetch_metadata(Some(topic), ANSWER).expect("an answer");
-        let partitions: Vec<i32> = metadata.topics()[0].partitions().iter().map(|it| it.id()).collect();
+        let partitions: Vec<i32> =
+            metadata.topics()[0].partitions().iter().map(MetadataPartition::id).collect();
         let mut wanted = TopicPartitionList::new();
         for partition in &partitions {
             wanted.add_partition_offset(topic, *partition, Offset::Beginning).expect("a place");

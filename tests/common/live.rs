@@ -37,6 +37,13 @@ impl Live {
         Live::of(command.args(more))
     }
 
+    /// The same, with more of an environment.
+    pub fn start_with(flow: &Path, archive: &Path, more: &[&str], environment: &[(&str, &str)]) -> Live {
+        let mut command = quell();
+        command.arg("run").arg("--flow").arg(flow).arg("--archive").arg(archive).args(["--output", "json"]);
+        Live::of(command.args(more).envs(environment.iter().copied()))
+    }
+
     /// Starts it as the command says.
     pub fn of(command: &mut Command) -> Live {
         let piped = command.stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -38,6 +38,9 @@ impl rdkafka::consumer::ConsumerContext for Quiet {}
 /// Topics' partitions, by topic number.
 pub(super) type Partitions<'a> = [(&'a str, Vec<i32>)];
 
+/// The first offset of each partition of each topic, and the one behind its last.
+type Offsets = BTreeMap<(usize, i32), (i64, i64)>;
+
 /// Reads back what `run` has in the topics beyond `place`.
 pub(super) fn already(
     config: &ClientConfig,
@@ -72,10 +75,7 @@ pub(super) fn already(
 }
 
 /// The first offset of each partition, and the one behind its last.
-fn high(
-    consumer: &BaseConsumer<Quiet>,
-    topics: &Partitions<'_>,
-) -> Result<BTreeMap<(usize, i32), (i64, i64)>, KafkaError> {
+fn high(consumer: &BaseConsumer<Quiet>, topics: &Partitions<'_>) -> Result<Offsets, KafkaError> {
     let all = topics
         .iter()
         .enumerate()

@@ -2,13 +2,13 @@
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-/// Epochs and rows that may wait: some seconds of a busy run, a minute of a quiet one.
+/// Epochs that may wait, however few rows they have.
 const EPOCHS_MAX: usize = 4_096;
-const ROWS_MAX: usize = 50_000;
 
 /// See the head of this file.
-#[derive(Default)]
 pub(super) struct Gate {
+    /// Rows that may wait.
+    rows_max: usize,
     waiting: Mutex<Waiting>,
     changed: Condvar,
 }
@@ -21,11 +21,16 @@ struct Waiting {
 }
 
 impl Gate {
+    /// A gate that lets so many rows wait.
+    pub(super) fn new(rows_max: usize) -> Gate {
+        Gate { rows_max, waiting: Mutex::default(), changed: Condvar::new() }
+    }
+
     /// Takes an epoch of so many rows in, when there is room for it: one that is larger than all room goes in alone. False
     /// where nobody delivers any more.
     pub(super) fn enter(&self, rows: usize) -> bool {
         let full = |waiting: &mut Waiting| {
-            let no_room = waiting.epochs >= EPOCHS_MAX || waiting.rows + rows > ROWS_MAX;
+            let no_room = waiting.epochs >= EPOCHS_MAX || waiting.rows + rows > self.rows_max;
             !waiting.closed && waiting.epochs > 0 && no_room
         };
         let waited = self.changed.wait_while(self.waiting(), full);
@@ -68,13 +73,13 @@ mod tests {
 
     #[test]
     fn who_hands_over_too_much_waits_until_there_is_room_or_no_hope() {
-        let gate = Arc::new(Gate::default());
-        assert!(gate.enter(2 * ROWS_MAX), "one epoch is always taken");
+        let gate = Arc::new(Gate::new(10));
+        assert!(gate.enter(20), "one epoch is always taken");
         let other = {
             let gate = Arc::clone(&gate);
-            thread::spawn(move || (gate.enter(1), gate.enter(ROWS_MAX)))
+            thread::spawn(move || (gate.enter(1), gate.enter(10)))
         };
-        gate.leave(1, 2 * ROWS_MAX);
+        gate.leave(1, 20);
         thread::yield_now();
         gate.close();
         let (first, second) = other.join().unwrap();

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::metadata::MetadataPartition;
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 
 use super::WordError;
@@ -71,7 +72,7 @@ impl Hearer {
         };
         self.reached = true;
         match found.error().map(RDKafkaErrorCode::from) {
-            None => Ok(Ok(found.partitions().iter().map(|it| it.id()).collect())),
+            None => Ok(Ok(found.partitions().iter().map(MetadataPartition::id).collect())),
             Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
                 Err(WordError::NoTopic(topic.to_owned()))
             }

@@ -96,12 +96,10 @@ mod tests {
         assert_eq!(taken(Word::Verdicts, &verdict), ("verdict", 5.into(), "n".into()));
         assert_eq!(taken(Word::Verdicts, &unlink), ("verdict", 9.into(), "t".into()));
         let long = approval.replace("ada", &"a".repeat(WORD_BYTES_MAX));
-        let forged = format!(
-            r#"{{"refused":{{"source":"x","position":1,"reason":"","raw":"","tenant":""}},"by":"ada"}}"#
-        );
+        let forged = r#"{"refused":{"source":"x","position":1,"reason":"","raw":"","tenant":""},"by":"ada"}"#;
         let more = approval.replace('}', r#","x":1}"#);
         let whose = verdict.replace(r#""n""#, "5");
-        for text in ["", "{", "[]", "\u{0}", "{}", &verdict, &long, &forged, &more, r#"{"by":7}"#] {
+        for text in ["", "{", "[]", "\u{0}", "{}", &verdict, &long, forged, &more, r#"{"by":7}"#] {
             let (kind, body) = judged(Word::Approvals, Some(text.as_bytes()), ("t", 9), ("w", 2, 7));
             let body: Value = serde_json::from_str(&body).unwrap();
             assert_eq!(
