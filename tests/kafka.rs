@@ -115,7 +115,7 @@ fn a_topic_gives_what_files_give_however_often_it_is_killed() {
     // The same again, killed at any moment: while the topic is read, while the log is read again.
     let killed = folder.join("killed");
     for n in 0..6_u64 {
-        let live = Live::start(&flow, &killed, &["--batch", "50"]);
+        let live = Live::start(&flow, &killed, &["--batch", "50", "--snapshot-every-ms", "1"]);
         if n % 2 == 0 {
             begun(&live);
         }

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::Path;
 
+use common::kafka::Broker;
 use common::live::{Live, NDJSON, post, taken, until};
 use common::world::{calling, world};
 use common::{acting_plan, agrees, count, digest, edges, replay, site, summary};
@@ -113,4 +114,58 @@ fn what_was_pushed_and_ordered_goes_on_too() {
     assert!(orders.len() > 30 && orders.values().all(|times| *times <= 2), "{orders:?}");
     agrees(&summary(&mut replay(&flow, &[&at("live")], &at("again"), &[])), &at("again"));
     assert_eq!(digest(&at("live")), digest(&at("again")), "its log tells how it went");
+}
+
+#[test]
+fn what_was_read_of_a_topic_is_not_read_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| folder.path().join(name);
+    let broker = Broker::start(&at("broker"));
+    broker.topic("edges", 2);
+    for told in ["decided", "open"] {
+        broker.topic(told, 1);
+    }
+    site(&at("days"), 100, 5);
+    let flow = acting_plan(&at("plan"), &at("days"), &[]);
+    let source = format!(
+        "sources:\n  - {{name: edges, type: kafka, brokers: '{0}', topic: edges, tenant_from_field: true}}\n\
+         sinks: {{kafka: {{brokers: '{0}', decisions: decided, incidents: open}}}}\n",
+        broker.address()
+    );
+    let text = std::fs::read_to_string(&flow).expect("the plan").replace("sources:\n", &source);
+    std::fs::write(&flow, text).expect("room");
+    let all = edges(600);
+    let lines: Vec<&str> = all.lines().collect();
+    let give = |from: usize, to: usize| {
+        for n in 0..2 {
+            broker.produce("edges", Some(n), lines[from..to].iter().skip(n as usize).step_by(2).copied());
+        }
+    };
+    let mut live = Live::start(&flow, &at("live"), &["--snapshot-every-ms", "1"]);
+    for n in 0..5 {
+        give(n * 100, n * 100 + 100);
+        taken(&at("live"), (n as u64 + 1) * 100);
+        live.kill();
+        live = Live::start(&flow, &at("live"), &["--snapshot-every-ms", "1", "--workers", ["2", "1"][n % 2]]);
+        until("it goes on", || live.told().contains("Ctrl-C").then_some(()));
+    }
+    let through = begun(&live).expect("it begins where it was");
+    // What lies before that is not there any more, and nobody misses it.
+    live.stop();
+    for n in 0..2 {
+        broker.delete_before("edges", n, 250);
+    }
+    let live = Live::start(&flow, &at("live"), &[]);
+    assert!(begun(&live) > Some(through));
+    give(500, 600);
+    taken(&at("live"), 600);
+    let said = live.stop();
+    agrees(&said, &at("live"));
+    assert_eq!(count(&said, "records"), 600, "{said}");
+    agrees(&summary(&mut replay(&flow, &[&at("live")], &at("again"), &[])), &at("again"));
+    assert_eq!(digest(&at("live")), digest(&at("again")), "its log tells how it went");
+    // Each decision is told once, whichever life it was of.
+    let rows = quell::archive::Reader::open(&at("live"), std::sync::Arc::default()).expect("an archive");
+    let rows = rows.decisions(None).expect("decisions").count();
+    assert_eq!(broker.consume("decided").len(), rows);
 }

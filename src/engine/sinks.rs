@@ -88,7 +88,7 @@ pub struct Hand {
     gate: Arc<Gate>,
     place: Arc<Mutex<Place>>,
     /// The last epoch that was handed over, whether there was anything to say of it or not.
-    through: AtomicU64,
+    through: Arc<AtomicU64>,
 }
 
 type Handed = (Epoch, Vec<Rows>);
@@ -103,6 +103,7 @@ struct Worker {
     run: String,
     gate: Arc<Gate>,
     shared: Arc<Mutex<Place>>,
+    through: Arc<AtomicU64>,
     place: Place,
     divergences: u64,
 }
@@ -123,15 +124,17 @@ impl Sinks {
         let (gate, shared) =
             (Arc::new(Gate::new(kafka.waiting_max as usize)), Arc::new(Mutex::new(Place::default())));
         let (queue, inbox) = unbounded();
+        let through = Arc::new(AtomicU64::new(0));
         let hand = Hand {
             topics: streams.clone(),
             queue,
             gate: Arc::clone(&gate),
             place: Arc::clone(&shared),
-            through: AtomicU64::new(0),
+            through: Arc::clone(&through),
         };
         let (log, names, place) = (Log::open(archive)?, Arc::clone(names), Place::default());
-        let worker = Worker { streams, names, log, config, out, run, gate, shared, place, divergences: 0 };
+        let worker =
+            Worker { streams, names, log, config, out, run, gate, shared, through, place, divergences: 0 };
         let thread = thread::Builder::new().name("sinks".into()).spawn(move || worker.run(&inbox));
         Ok((Sinks { thread: thread.map_err(SinkError::Thread)? }, hand))
     }
@@ -193,7 +196,8 @@ impl Worker {
             self.deliver(&group, &mut already)?;
             self.gate.leave(group.len(), rows);
         }
-        self.place.keep(&self.log)?;
+        // Everything that was handed over is delivered.
+        self.place.clone().through(Some(self.through.load(Ordering::SeqCst))).keep(&self.log)?;
         // What was told of these epochs before a crash, and is not so any more.
         let left = already.keys().filter(|(_, epoch, _)| *epoch <= self.place.epoch).count() as u64;
         Ok(self.divergences + left)

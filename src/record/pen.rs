@@ -133,7 +133,7 @@ mod tests {
     fn strings_are_the_same_in_another_process() {
         let (here, there) = (Names::default(), Names::default());
         for other in ["x", "y", "z"] {
-            there.intern(other);
+            let _ = there.intern(other);
         }
         let item = (here.intern("web-01"), vec![Sym::EMPTY, here.intern("ada")]);
         let mut bytes = Vec::new();
