@@ -121,8 +121,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let names = setup::names();
     let sightings = Sightings::start(&plan, &args.archive, &names)?;
     let (run, cluster) = start(args, &plan, (&names, committed), sightings.asks(), &bell)?;
-    let log = Log::open(&args.archive)?;
-    let live = live(args, &plan, &specs, &names, (&bell, &mut topics, &log))?;
+    let mut log = Log::open(&args.archive)?;
+    let live = live(args, &plan, &specs, &names, (&bell, &mut topics, &mut log))?;
     topics.listen()?;
     let scribe = Scribe::start(&args.archive)?;
     let mut turning = Turning {
@@ -382,7 +382,7 @@ fn live(
     plan: &Plan,
     specs: &[pipeline::Source],
     names: &Arc<Names>,
-    (bell, topics, log): (&Bell, &mut Topics, &Log),
+    (bell, topics, log): (&Bell, &mut Topics, &mut Log),
 ) -> Result<Live, Failure> {
     let now = setup::now();
     let limits = Limits { record_bytes: args.record_bytes_max, ..Limits::default() };
