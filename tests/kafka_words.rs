@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use common::broker::Broker;
 use common::live::{Live, heard, taken, until};
 use common::world::{Done, calling, world};
-use common::{agrees, asking_plan, count, edges};
+use common::{agrees, asking_plan, count, digest, edges, replay, summary};
 use serde_json::{Value, json};
 
 /// A folder with a broker, a plan that asks and hears in topics, and the world that it would act in.
@@ -126,10 +126,14 @@ fn what_is_approved_in_a_topic_is_done_once_and_garbage_does_nothing() {
     let last = format!("{{\"last\": \"{rejects}\"}}");
     site.broker.produce("approvals", &[("j", &last), ("k", &last)]);
     until("all was heard", || (site.broker.all("rejects").len() >= 2 + rejects).then_some(()));
-    let summary = live.stop();
-    agrees(&summary, &site.archive());
+    let said = live.stop();
+    agrees(&said, &site.archive());
     assert_eq!(site.orders(), done, "said again, nothing is done again");
-    assert!(count(&summary, "outcomes") > 0, "{summary}");
+    assert!(count(&said, "outcomes") > 0, "{said}");
+    // The archive's record says the same again, words that nobody understood among it.
+    let again = site.folder.path().join("again");
+    agrees(&summary(&mut replay(&site.flow, &[&site.archive()], &again, &[])), &again);
+    assert_eq!(digest(&again), digest(&site.archive()));
     // Who goes on hears nothing twice.
     let log = || quell::engine::log::Log::open(&site.archive()).expect("a log");
     let before = log().taken().expect("inputs").len();
@@ -164,4 +168,62 @@ fn kills_neither_lose_nor_double_a_word() {
     agrees(&live.stop(), &site.archive());
     assert_eq!(words(), 18);
     assert!(site.orders() > 0);
+}
+
+#[test]
+fn tables_in_topics_stand_before_the_first_alert_and_follow_their_changes() {
+    let site = Site::new();
+    site.broker.topics(&["assets", "identities"], 2);
+    let text = std::fs::read_to_string(&site.flow).expect("the plan");
+    let words = "verdicts: verdicts}}";
+    assert!(text.contains(words));
+    let tables = "verdicts: verdicts, context: {assets: assets, identities: identities}}}";
+    std::fs::write(&site.flow, text.replace(words, tables)).expect("room");
+    // The last word of a key counts; one is withdrawn before anybody looks, one is no row.
+    site.broker.produce(
+        "assets",
+        &[("host:h1", r#"{"criticality": 1}"#), ("host:h1", r#"{"criticality": 4, "owner": "ada"}"#)],
+    );
+    site.broker
+        .produce("assets", &[("host:h2", r#"{"criticality": 2}"#), ("host:h3", "no row"), ("x", "{}")]);
+    site.broker.withdraw("assets", "host:h2");
+    let live = site.start();
+    taken(&site.archive(), 400);
+    let said = || -> Vec<String> {
+        let inputs = quell::engine::log::Log::open(&site.archive()).expect("a log").taken().expect("inputs");
+        inputs.into_iter().filter(|input| input.kind == "context").map(|input| input.body).collect()
+    };
+    let first: Value = serde_json::from_str(&said()[0]).expect("JSON");
+    assert_eq!(first["first"], true, "{first}");
+    assert_eq!(first["rows"].as_array().map(Vec::len), Some(1), "{first}");
+    assert_eq!(
+        (&first["rows"][0]["entity"], &first["rows"][0]["diff"]),
+        (&"host:h1".into(), &1.into()),
+        "{first}"
+    );
+    until("what is no row is told", || {
+        (site.broker.all("rejects").iter().filter(|it| it.key.starts_with("assets/")).count() == 2)
+            .then_some(())
+    });
+    let changes = || said().iter().filter(|body| !body.contains("refused")).count();
+    site.broker.produce("identities", &[("user:u1", r#"{"privilege": 2}"#)]);
+    until("a row is added", || (changes() == 2).then_some(()));
+    live.kill();
+    // Meanwhile a row is withdrawn, and one changed.
+    site.broker.withdraw("identities", "user:u1");
+    site.broker.produce("assets", &[("host:h1", r#"{"criticality": 3}"#)]);
+    let live = site.start();
+    until("that is heard", || (changes() == 3).then_some(()));
+    let last: Value = serde_json::from_str(said().last().expect("one")).expect("JSON");
+    let rows: BTreeSet<(String, i64)> = last["rows"]
+        .as_array()
+        .expect("rows")
+        .iter()
+        .map(|row| {
+            (row["entity"].as_str().expect("text").to_owned(), row["diff"].as_i64().expect("a number"))
+        })
+        .collect();
+    let expected = [("host:h1", -1), ("host:h1", 1), ("user:u1", -1)];
+    assert_eq!(rows, expected.map(|(entity, diff)| (entity.to_owned(), diff)).into());
+    agrees(&live.stop(), &site.archive());
 }

@@ -1,6 +1,7 @@
 //! Topics of a live run: where it says what it found and did, and where it hears what people say.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::anyhow;
 
@@ -9,7 +10,7 @@ use crate::act::Executor;
 use crate::engine::log::Log;
 use crate::engine::scribe::Scribe;
 use crate::engine::sinks::SinkSettings;
-use crate::engine::words::Words;
+use crate::engine::words::{TopicTables, Words};
 use crate::ingest::live::Bell;
 use crate::plan::catalog::Plan;
 use crate::plan::pipeline::ExecutorSpec;
@@ -46,8 +47,22 @@ pub(super) fn executor(plan: &Plan, bell: &Bell, names: &Names) -> Result<Execut
 /// Who hears the plan's topics of words, for the run of an archive.
 pub(super) fn words(plan: &Plan, archive: &Path, to: (&Scribe, &Bell)) -> Result<Option<Words>, Failure> {
     let Some(kafka) = &plan.pipeline.words.kafka else { return Ok(None) };
+    if kafka.topics().is_empty() {
+        return Ok(None);
+    }
     let started = Words::start(kafka, (&plan.folder, &plan.pipeline.tenant), archive, to);
     Ok(Some(started.map_err(|error| anyhow!(error))?))
+}
+
+/// Who reads the plan's tables in topics.
+pub(super) fn tables(
+    plan: &Plan,
+    names: &Arc<Names>,
+    to: (&Scribe, &Bell),
+) -> Result<Option<TopicTables>, Failure> {
+    let Some(kafka) = &plan.pipeline.words.kafka else { return Ok(None) };
+    let started = TopicTables::start(kafka, (&plan.folder, &plan.pipeline.tenant), names, to);
+    Ok(started.map_err(|error| anyhow!(error))?)
 }
 
 /// The name of the archive's run: given once, and no other's.

@@ -129,7 +129,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         run,
         live,
         journal: Journal::new(log, scribe.clone(), Arc::clone(&names)),
-        watch: Watch::new(&plan, &names),
+        watch: Watch::new(&plan, &names, outside::tables(&plan, &names, (&scribe, &bell))?),
         sightings,
         topics,
         words: outside::words(&plan, &args.archive, (&scribe, &bell))?,

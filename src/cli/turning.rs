@@ -150,6 +150,10 @@ impl Turning {
 
     /// The tables stand before the first alert comes, and the ingest time too.
     fn first(&mut self) -> Result<bool, Failure> {
+        while !self.watch.is_ready() && !self.bell.stopped() {
+            self.still_hears()?;
+            let _ = self.rings.recv_timeout(Duration::from_millis(50));
+        }
         let fresh = self.run.epoch() == 0;
         let changes = self.watch.look().map_err(Failure::Plan)?;
         let now = self.clock.now();
@@ -163,13 +167,11 @@ impl Turning {
 
     /// What an epoch takes beside records.
     fn duties(&mut self, now: Millis, records: bool) -> Result<Vec<Said>, Failure> {
+        self.still_hears()?;
         let mut said = Vec::new();
         let [people, looked, as_of] = &mut self.looked;
         if now - *people >= PEOPLE_MS {
             *people = now;
-            if let Some(error) = self.words.as_ref().and_then(Words::failed) {
-                return Err(anyhow!(error).into());
-            }
             said.extend(words(&self.journal, &mut self.at.1)?);
             if said.iter().any(Said::is_unlink) {
                 *people = 0;
@@ -201,6 +203,12 @@ impl Turning {
             said.push(Said::as_of(now));
         }
         Ok(said)
+    }
+
+    /// Whoever can hear no more says so.
+    fn still_hears(&self) -> Result<(), Failure> {
+        let failed = self.words.as_ref().and_then(Words::failed).or_else(|| self.watch.failed());
+        failed.map_or(Ok(()), |error| Err(anyhow!(error).into()))
     }
 
     fn epoch(&mut self, said: &[Said]) -> Result<bool, Failure> {

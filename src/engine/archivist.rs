@@ -139,16 +139,9 @@ impl Archivist {
                 }
                 Told::End => break,
             };
-            if let Some(turn) = unseen.filter(|_| hurry) {
-                if turn.last {
-                    let shown = self.writer.show_empty_tables(turn.epoch, turn.settled.max(0));
-                    shown.map_err(|source| ArchiveError::Write { dir: self.dir.clone(), source })?;
-                }
-                // A turn may settle no further than the one before: its parts need a name of their own.
-                let tick = turn.settled.max(self.sealed_at + 1);
-                self.commit(turn.epoch, tick, &mut epochs)?;
-                (committed_at, self.sealed_at, self.committed) = (now(), tick, turn.epoch);
-                unseen = None;
+            if let Some(turn) = unseen.take_if(|_| hurry) {
+                self.show(turn, &mut epochs)?;
+                committed_at = now();
             }
             if let Some(who) = waiting {
                 let _ = who.send(());
@@ -173,6 +166,19 @@ impl Archivist {
     fn hand_over(&self, done: BTreeMap<Epoch, Vec<Rows>>) -> bool {
         let Some(sinks) = &self.sinks else { return true };
         done.into_iter().all(|(epoch, rows)| sinks.take(epoch, rows))
+    }
+
+    /// Has all that is complete seen.
+    fn show(&mut self, turn: Turn, epochs: &mut Vec<LoggedEpoch>) -> Result<(), ArchiveError> {
+        if turn.last {
+            let shown = self.writer.show_empty_tables(turn.epoch, turn.settled.max(0));
+            shown.map_err(|source| ArchiveError::Write { dir: self.dir.clone(), source })?;
+        }
+        // A turn may settle no further than the one before: its parts need a name of their own.
+        let tick = turn.settled.max(self.sealed_at + 1);
+        self.commit(turn.epoch, tick, epochs)?;
+        (self.sealed_at, self.committed) = (tick, turn.epoch);
+        Ok(())
     }
 
     fn commit(

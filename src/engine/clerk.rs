@@ -6,10 +6,12 @@
 //! State: what the current epochs hand to the desk; decisions that may still be superseded, for a week.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::thread;
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::{Receiver, Sender, unbounded};
 use rustc_hash::FxHashMap;
 
 use super::archivist::Told;
@@ -75,6 +77,12 @@ impl Drop for Ending {
 }
 
 impl Clerk {
+    /// Starts the thread: it, and by what it is told.
+    pub fn start(self) -> io::Result<(thread::JoinHandle<Result<Report, DeskError>>, Sender<Output>)> {
+        let (outputs, inbox) = unbounded();
+        Ok((thread::Builder::new().name("act".into()).spawn(move || self.run(&inbox))?, outputs))
+    }
+
     /// Works until nobody sends any more.
     pub fn run(mut self, inbox: &Receiver<Output>) -> Result<Report, DeskError> {
         let _ending = Ending(self.archive.clone());

@@ -206,48 +206,31 @@ impl Run {
 
     /// As `start`, where what is written shows after `commit_every` at the latest.
     pub fn start_committing(settings: Settings, commit_every: Duration) -> Result<Run, RunError> {
-        let Settings {
-            plan,
-            names,
-            archive,
-            crew,
-            ranker,
-            recall,
-            executor,
-            asks,
-            act,
-            journaled,
-            committed,
-            criers,
-            sinks,
-        } = settings;
+        let Settings { plan, names, archive, crew, ranker, act, journaled, committed, .. } = settings;
         let stamp = RunStamp { plan_hash: plan.hash.clone(), model_version: ranker.version() };
         let (plan_hash, model_version) = (names.intern(&stamp.plan_hash), names.intern(&stamp.model_version));
+        let (sinks, hand) = settings.sinks.map(|it| Sinks::start(it, &archive, &names)).transpose()?.unzip();
         let writer = Writer::new(&archive, 0, Arc::clone(&names), &stamp, committed);
-        let sinks = sinks.map(|sinks| Sinks::start(sinks, &archive, &names)).transpose()?;
-        let (sinks, hand) = sinks.unzip();
         let (archivist, to_archive, tokens) =
             Archivist::start(&archive, writer, (committed, commit_every), hand)?;
-        let wiring = wiring(&plan, &names, act, crew.span(recall.is_some()));
-        let simulated = matches!(executor, Executor::Simulate(_));
+        let wiring = wiring(&plan, &names, act, crew.span(settings.recall.is_some()));
+        let simulated = matches!(settings.executor, Executor::Simulate(_));
         let ruled_by = (Arc::clone(&wiring.proposing.playbooks), Arc::clone(&wiring.proposing.policy));
-        let desk = Desk::open(&archive.join(STATE_FOLDER), executor, ruled_by, Arc::clone(&names))?;
+        let desk = Desk::open(&archive.join(STATE_FOLDER), settings.executor, ruled_by, Arc::clone(&names))?;
         let clerk = Clerk {
             desk,
             archive: to_archive.clone(),
             plan_hash,
             simulated,
             kill: kill_switch(&archive),
-            criers,
-            asks,
+            criers: settings.criers,
+            asks: settings.asks,
             logged: if journaled { 0 } else { Epoch::MAX },
             under_way: UnderWay::default(),
         };
-        let (outputs, inbox) = unbounded();
-        let clerk = thread::Builder::new().name("act".into()).spawn(move || clerk.run(&inbox))?;
-        let service = RankService::start(ranker, model_version, recall)?;
-        let workers = Workers::start(crew, &wiring, service, &outputs).map_err(RunError::Worker)?;
-        let correlations = Arc::clone(&wiring.correlations);
+        let (clerk, outputs) = clerk.start()?;
+        let ranks = RankService::start(ranker, model_version, settings.recall)?;
+        let workers = Workers::start(crew, &wiring, ranks, &outputs).map_err(RunError::Worker)?;
         Ok(Run {
             workers,
             outputs,
@@ -261,7 +244,7 @@ impl Run {
             epoch: 0,
             under_way: VecDeque::new(),
             late: 0,
-            correlations,
+            correlations: wiring.correlations,
             act,
             journaled,
             dir: archive,

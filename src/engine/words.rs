@@ -5,7 +5,9 @@
 //! and no offset is kept elsewhere. What cannot be understood is an input, too, and becomes a reject of the epoch that takes it.
 //! State: none.
 
+mod hearer;
 mod judge;
+mod tables;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,17 +15,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message as _};
-use rdkafka::{ClientContext, Offset, TopicPartitionList};
 
+use self::hearer::Hearer;
 use self::judge::judged;
+pub use self::tables::TopicTables;
 use super::log::{Entry, Log, LogError};
 use super::scribe::Scribe;
 use crate::ingest::live::Bell;
-use crate::kafka::{self, ANSWER};
+use crate::kafka::ANSWER;
 use crate::plan::outside::{KafkaWords, Word};
 
 /// How often it is looked whether the run is ending.
@@ -77,26 +79,8 @@ pub struct Words {
     failed: Arc<Mutex<Option<WordError>>>,
 }
 
-struct Ear {
-    /// The brokers' last complaint.
-    trouble: Arc<Mutex<Option<(RDKafkaErrorCode, String)>>>,
-}
-
-impl ClientContext for Ear {
-    fn log(&self, _: RDKafkaLogLevel, _: &str, _: &str) {}
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        if let Some(code) = error.rdkafka_error_code() {
-            *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some((code, reason.to_owned()));
-        }
-    }
-}
-
-impl ConsumerContext for Ear {}
-
 struct Listener {
-    consumer: BaseConsumer<Ear>,
-    trouble: Arc<Mutex<Option<(RDKafkaErrorCode, String)>>>,
+    hearer: Hearer,
     topics: Vec<(Word, String)>,
     /// The next offset of each partition that is listened to.
     places: BTreeMap<(String, i32), i64>,
@@ -104,8 +88,6 @@ struct Listener {
     log: Log,
     scribe: Scribe,
     bell: Bell,
-    /// Brokers cannot be reached: it was told.
-    deaf: bool,
 }
 
 impl Words {
@@ -117,22 +99,14 @@ impl Words {
         archive: &Path,
         (scribe, bell): (&Scribe, &Bell),
     ) -> Result<Words, WordError> {
-        let mut config = kafka::config(&words.cluster(), folder).map_err(WordError::Settings)?;
-        config.set("group.id", "quell-words").set("enable.auto.commit", "false");
-        // A place that is not there any more is told, never passed over in silence.
-        config.set("auto.offset.reset", "error").set("queued.max.messages.kbytes", "4096");
-        let trouble = Arc::new(Mutex::new(None));
-        let ear = Ear { trouble: Arc::clone(&trouble) };
         let mut listener = Listener {
-            consumer: BaseConsumer::from_config_and_context(&config, ear)?,
-            trouble,
+            hearer: Hearer::new(words, folder)?,
             topics: words.topics().into_iter().map(|(word, topic)| (word, topic.to_owned())).collect(),
             places: BTreeMap::new(),
             tenant: tenant.to_owned(),
             log: Log::open(archive)?,
             scribe: scribe.clone(),
             bell: bell.clone(),
-            deaf: false,
         };
         let failed = Arc::new(Mutex::new(None));
         let fails = Arc::clone(&failed);
@@ -158,12 +132,12 @@ impl Listener {
     fn listen(&mut self) -> Result<(), WordError> {
         let mut looked: Option<Instant> = None;
         while !self.bell.stopped() {
-            let again = if self.deaf { LOOK * 10 } else { AGAIN };
+            let again = if self.hearer.is_deaf() { LOOK * 10 } else { AGAIN };
             if looked.is_none_or(|looked| looked.elapsed() >= again || self.places.is_empty()) {
                 self.look()?;
                 looked = Some(now());
             }
-            match self.consumer.poll(LOOK) {
+            match self.hearer.consumer.poll(LOOK) {
                 None => {}
                 Some(Ok(message)) => {
                     let (place, entry) = self.entry(&message);
@@ -176,7 +150,7 @@ impl Listener {
                 Some(Err(error)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AutoOffsetReset) => {
                     self.places.clear();
                 }
-                Some(Err(error)) => self.complain(&error.to_string()),
+                Some(Err(error)) => self.hearer.complain(&error.to_string()),
             }
         }
         Ok(())
@@ -197,10 +171,10 @@ impl Listener {
         let mut new = Vec::new();
         for (_, topic) in &self.topics {
             let heard = self.log.offsets(topic)?;
-            let partitions = match self.partitions(topic)? {
+            let partitions = match self.hearer.partitions(topic)? {
                 Ok(partitions) => partitions,
                 Err(why) => {
-                    self.complain(&why);
+                    self.hearer.complain(&why);
                     return Ok(());
                 }
             };
@@ -208,7 +182,7 @@ impl Listener {
                 if self.places.contains_key(&(topic.clone(), partition)) {
                     continue;
                 }
-                let Ok((low, high)) = self.consumer.fetch_watermarks(topic, partition, ANSWER) else {
+                let Ok((low, high)) = self.hearer.consumer.fetch_watermarks(topic, partition, ANSWER) else {
                     return Ok(());
                 };
                 let next = heard.get(&partition).map_or(low, |heard| heard + 1);
@@ -228,48 +202,10 @@ impl Listener {
         }
         if !new.is_empty() {
             self.places.extend(new);
-            let mut all = TopicPartitionList::new();
-            for ((topic, partition), next) in &self.places {
-                all.add_partition_offset(topic, *partition, Offset::Offset(*next))?;
-            }
-            self.consumer.assign(&all)?;
+            self.hearer.assign(&self.places)?;
         }
-        if std::mem::take(&mut self.deaf) {
-            eprintln!("quell: words: the brokers answer again");
-        }
+        self.hearer.hears();
         Ok(())
-    }
-
-    /// A topic's partitions, or why brokers do not tell them now.
-    fn partitions(&self, topic: &str) -> Result<Result<Vec<i32>, String>, WordError> {
-        let metadata = self.consumer.fetch_metadata(Some(topic), ANSWER);
-        let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let why = match trouble {
-            Some((RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL, why))
-                if self.places.is_empty() =>
-            {
-                return Err(WordError::NotLetIn(why));
-            }
-            Some((_, why)) => why,
-            None => "no broker answers".to_owned(),
-        };
-        let Ok(metadata) = metadata else { return Ok(Err(why)) };
-        let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else {
-            return Ok(Err(why));
-        };
-        match found.error().map(RDKafkaErrorCode::from) {
-            None => Ok(Ok(found.partitions().iter().map(|it| it.id()).collect())),
-            Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
-                Err(WordError::NoTopic(topic.to_owned()))
-            }
-            Some(code) => Ok(Err(KafkaError::Global(code).to_string())),
-        }
-    }
-
-    fn complain(&mut self, why: &str) {
-        if !std::mem::replace(&mut self.deaf, true) {
-            eprintln!("quell: words: nothing can be heard ({why}); it is tried again");
-        }
     }
 }
 

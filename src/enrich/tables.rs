@@ -53,6 +53,21 @@ pub fn read(table: ContextTable, path: &Path, names: &Names) -> Result<Table, Ve
     if faults.is_empty() { Ok(Table { rows, left_out: Vec::new() }) } else { Err(faults) }
 }
 
+/// The row that JSON tells; without `entity` it is on `key`. The error says why it is none.
+pub fn row_of(
+    table: ContextTable,
+    key: &str,
+    json: &[u8],
+    names: &Names,
+) -> Result<(Entity, ContextRow), String> {
+    let why = |what: String| format!("{what}; {}", cure(table));
+    let fields = serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(json);
+    let mut fields = fields.map_err(|error| why(format!("not a JSON object: {error}")))?;
+    fields.entry("entity").or_insert_with(|| key.into());
+    let line: Line = serde_json::from_value(fields.into()).map_err(|error| why(error.to_string()))?;
+    row(table, &line, names).map_err(why)
+}
+
 fn bundle(path: &Path, text: &str, names: &Names) -> Result<Table, Vec<Fault>> {
     let found = stix::read(text).map_err(|error| {
         vec![Fault::of(path, format!("is no STIX 2.1 bundle: {error}"), "export it again, as JSON")]

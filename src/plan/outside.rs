@@ -1,5 +1,6 @@
 //! Topics beside the sources': where a run says what it found and did, and where people say theirs.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use schemars::JsonSchema;
@@ -7,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Fault;
 use super::kafka::{Cluster, Security};
-use crate::record::Tick;
+use crate::record::{ContextTable, Tick};
 
 /// Where a run says what it found and did, beside its archive.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -74,6 +75,10 @@ pub struct KafkaWords {
     /// What came of orders that were given in a topic: `{"action_id", "status", "detail"}`; `status` is `succeeded` or `failed`.
     #[serde(default)]
     pub receipts: Option<String>,
+    /// Tables of context, each a compacted topic: a message's key is an entity, its value the row that files have as JSON, and
+    /// none where it is withdrawn.
+    #[serde(default)]
+    pub context: BTreeMap<ContextTable, String>,
 }
 
 /// A topic that orders are given in, as JSON, each with its action's id in its headers: whoever carries them out tells copies
@@ -159,8 +164,14 @@ impl Words {
     pub fn faults(&self, flow: &Path, folder: &Path) -> Vec<Fault> {
         let Some(kafka) = &self.kafka else { return Vec::new() };
         let mut faults = kafka.cluster().faults(flow, folder, "words");
-        let topics = kafka.topics().into_iter().map(|(_, topic)| topic).collect();
-        faults.extend(topic_faults(flow, "words", topics, "`approvals`, `verdicts` or `receipts`"));
+        let words = kafka.topics().into_iter().map(|(_, topic)| topic);
+        let topics = words.chain(kafka.context.values().map(String::as_str)).collect();
+        faults.extend(topic_faults(
+            flow,
+            "words",
+            topics,
+            "`approvals`, `verdicts`, `receipts` or `context`",
+        ));
         faults
     }
 }

@@ -117,6 +117,13 @@ impl Broker {
         producer.flush(ANSWER).expect("it is taken");
     }
 
+    /// Writes a message without value.
+    pub fn withdraw(&self, topic: &str, key: &str) {
+        let producer: BaseProducer = self.config().create().expect("a client");
+        producer.send(BaseRecord::<str, [u8]>::to(topic).key(key)).map_err(|(error, _)| error).expect("room");
+        producer.flush(ANSWER).expect("it is taken");
+    }
+
     /// All that a topic holds, by partition and offset.
     pub fn all(&self, topic: &str) -> Vec<Lying> {
         let mut config = self.config();

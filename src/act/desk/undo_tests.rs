@@ -247,7 +247,7 @@ fn a_crash_between_an_undos_intent_and_its_outcome_undoes_once() {
         }
         desk.commit().unwrap();
         if made {
-            desk.call(3999);
+            desk.call(3999).unwrap();
         }
     }
     let rows = all(&mut open(&plan, dir.path(), calling(&server)));

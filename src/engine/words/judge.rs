@@ -20,25 +20,34 @@ pub(super) fn judged(
     word: Word,
     payload: Option<&[u8]>,
     said: (&str, Millis),
-    (topic, partition, offset): (&str, i32, i64),
+    at: (&str, i32, i64),
 ) -> (&'static str, String) {
     let kind = match word {
         Word::Approvals => InputKind::Approval,
         Word::Verdicts => InputKind::Verdict,
         Word::Receipts => InputKind::Receipt,
     };
-    let body = understood(kind, payload.unwrap_or_default(), said).unwrap_or_else(|reason| {
-        let refused = RefusedWord {
-            source: format!("{topic}/{partition}"),
-            position: offset.unsigned_abs(),
-            reason,
-            raw: raw(payload.unwrap_or_default()),
-            tenant: said.0.to_owned(),
-        };
-        // Text and a number can always be written.
-        serde_json::to_string(&Refused { refused }).unwrap_or_default()
-    });
-    (kind.name(), body)
+    let payload = payload.unwrap_or_default();
+    let body = understood(kind, payload, said);
+    (kind.name(), body.unwrap_or_else(|reason| refused(reason, payload, said.0, at)))
+}
+
+/// What the log is told of a message that cannot be understood.
+pub(super) fn refused(
+    reason: String,
+    payload: &[u8],
+    tenant: &str,
+    (topic, partition, offset): (&str, i32, i64),
+) -> String {
+    let refused = RefusedWord {
+        source: format!("{topic}/{partition}"),
+        position: offset.unsigned_abs(),
+        reason,
+        raw: raw(payload),
+        tenant: tenant.to_owned(),
+    };
+    // Text and a number can always be written.
+    serde_json::to_string(&Refused { refused }).unwrap_or_default()
 }
 
 fn understood(kind: InputKind, payload: &[u8], (tenant, time): (&str, Millis)) -> Result<String, String> {
