@@ -23,7 +23,7 @@
 //! | `plan` | reads `dataflows/`, checks everything together, tells every fault at once |
 //! | `flow` | what operators stand on: turns (work per closed epoch), tails (replay of what late records disturb) |
 //! | `kafka` | what all who write topics share |
-//! | `ingest` | bytes with a position: files of any packing, growing files, standard input, HTTP push |
+//! | `ingest` | bytes with a position: files of any packing, growing files, standard input, HTTP push, Kafka topics |
 //! | `normalize` | bytes to alerts or rejects, by mapping files; raw events by Sigma rules |
 //! | `correlate` | duplicates apart; correlation rules; alerts to incidents by evidence; what is unusual at a tenant |
 //! | `enrich` | incidents joined with assets, identities, indicators, zones, vulnerabilities and sightings, as these change |

@@ -132,9 +132,9 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let names = setup::names();
     let sightings = Sightings::start(&plan, &args.archive, &names)?;
     let Started { run, cluster, begins } = start(args, &plan, (&names, committed), sightings.asks(), &bell)?;
-    let log = Log::open(&args.archive)?;
+    let mut log = Log::open(&args.archive)?;
     let through = begins.as_ref().map_or(0, |(turn, _)| turn.epoch);
-    let live = live(args, &plan, &specs, &names, (&bell, &mut topics, (&log, through)))?;
+    let live = live(args, &plan, &specs, &names, (&bell, &mut topics, (&mut log, through)))?;
     topics.listen()?;
     let scribe = Scribe::start(&args.archive)?;
     let mut turning = Turning {
@@ -358,7 +358,7 @@ fn live(
     plan: &Plan,
     specs: &[pipeline::Source],
     names: &Arc<Names>,
-    (bell, topics, log): (&Bell, &mut Topics, (&Log, Epoch)),
+    (bell, topics, (log, through)): (&Bell, &mut Topics, (&mut Log, Epoch)),
 ) -> Result<Live, Failure> {
     let now = setup::now();
     let limits = Limits { record_bytes: args.record_bytes_max, ..Limits::default() };
@@ -377,7 +377,7 @@ fn live(
         };
         let mut streams: Vec<_> = streams.into_iter().map(|stream| (stream, 0)).collect();
         let origin = Origin { source: settings.name, tenant: settings.tenant };
-        streams.extend(topics.streams((origin, limits), &spec.name, log)?);
+        streams.extend(topics.streams((origin, limits), &spec.name, (&mut *log, through))?);
         let severe = matches!(&spec.kind, SourceKind::Kafka(topic) if topic.severe);
         let wall = spec.clock() == pipeline::Clock::Wall;
         sources.push(Source { settings, wall, severe, streams });

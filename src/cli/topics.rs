@@ -67,7 +67,7 @@ impl Topics {
         &mut self,
         origin: (Origin, Limits),
         name: &str,
-        (log, through): (&Log, Epoch),
+        (log, through): (&mut Log, Epoch),
     ) -> Result<Vec<(Stream, Epoch)>, Failure> {
         let Some(followed) = self.all.iter_mut().find(|followed| followed.name == name) else {
             return Ok(Vec::new());
@@ -87,18 +87,16 @@ impl Topics {
         // A partition that came while nobody looked is read from its beginning, as it would have been.
         let start = if known.is_empty() { followed.topic.start } else { Start::Earliest };
         let since = log.epochs()?.last().map_or(0, |last| last.epoch);
-        let mut streams = Vec::new();
-        for partition in 0..followed.partitions {
-            let place = match known.iter().find(|place| place.partition == partition) {
-                Some(place) => {
-                    let passed = log.passed(name, partition, through)?;
-                    Assigned { start: passed.unwrap_or(place.start), ..place.clone() }
-                }
-                None => followed.assign(partition, start, since, log)?,
-            };
-            streams.push((followed.stream(&place)?, place.since));
+        let is_new = |partition: &u32| known.iter().all(|place| place.partition != *partition);
+        let new = (0..followed.partitions).filter(is_new);
+        let new =
+            new.map(|partition| followed.place(partition, start, since)).collect::<Result<Vec<_>, _>>()?;
+        log.assign_partitions(&new)?;
+        for place in &mut known {
+            place.start = log.passed(name, place.partition, through)?.unwrap_or(place.start);
         }
-        Ok(streams)
+        let streams = known.iter().chain(&new).map(|place| Ok((followed.stream(place)?, place.since)));
+        streams.collect()
     }
 
     /// Starts to listen to the brokers.
@@ -143,10 +141,9 @@ impl Topics {
             let Some(found) = followed.more.as_ref().and_then(|more| more.try_iter().last()) else {
                 continue;
             };
-            // What was taken before must be in the log before it: the epoch after which it is there counts on.
-            journal.sync()?;
             for partition in followed.partitions..found {
-                let place = followed.assign(partition, Start::Earliest, epoch, journal.log())?;
+                let place = followed.place(partition, Start::Earliest, epoch)?;
+                journal.assign_partition(&place)?;
                 let stream = followed.stream(&place)?;
                 live.add(followed.origin(), stream, epoch, now);
                 eprintln!(
@@ -181,16 +178,14 @@ impl Followed {
         self.reading.map_or(crate::record::Sym::EMPTY, |(origin, _)| origin.source)
     }
 
-    /// Has it in the log where a partition is read from on.
-    fn assign(&self, partition: u32, start: Start, since: Epoch, log: &Log) -> Result<Assigned, Failure> {
+    /// Where a new partition is read from on.
+    fn place(&self, partition: u32, start: Start, since: Epoch) -> Result<Assigned, Failure> {
         let bounds = self.reader.bounds(partition).map_err(failed(&self.name))?;
         let start = match start {
             Start::Earliest => bounds.earliest,
             Start::Latest => bounds.latest,
         };
-        let place = Assigned { source: self.name.clone(), partition, start, next: start, since };
-        log.assign_partition(&place)?;
-        Ok(place)
+        Ok(Assigned { source: self.name.clone(), partition, start, next: start, since })
     }
 
     fn stream(&self, place: &Assigned) -> Result<Stream, Failure> {

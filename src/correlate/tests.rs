@@ -121,18 +121,11 @@ fn run_with(alerts: &[Alert], batch: usize, workers: usize, words: &[Word], name
         let (into, so_far) = (Arc::clone(&out), Arc::clone(&out));
         worker.dataflow(|scope| {
             let clock = turns.to_stream(scope);
-            let (early, admitted) =
-                dedup(input.to_stream(scope), clock.clone(), |_| true, &Keeper::default());
-            let found =
-                findings(early, clock.clone(), &settings.correlations, &settings.names, &Keeper::default());
-            let (versions, told) = incidents(
-                settled(admitted),
-                found.clone(),
-                revisions.to_stream(scope),
-                clock,
-                settings,
-                &Keeper::default(),
-            );
+            let (none, revisions) = (Keeper::default(), revisions.to_stream(scope));
+            let (early, admitted) = dedup(input.to_stream(scope), clock.clone(), |_| true, &none);
+            let found = findings(early, clock.clone(), &settings.correlations, &settings.names, &none);
+            let alerts = settled(admitted);
+            let (versions, told) = incidents(alerts, found.clone(), revisions, clock, settings, &none);
             listen(found, versions, told, &into, &probe);
         });
         let first = worker.index() == 0;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::log::{Entry, Heard, Log, LogError, LoggedEpoch, LoggedInput};
+use super::log::{Assigned, Entry, Heard, Log, LogError, LoggedEpoch, LoggedInput};
 use super::run::Batch;
 use super::scribe::Scribe;
 use crate::act::{Receipt, Recorded};
@@ -379,6 +379,12 @@ impl Journal {
     #[must_use]
     pub fn log(&self) -> &Log {
         &self.log
+    }
+
+    /// Has it in the log, durably, where a partition of a topic is read from on; what was noted before comes before it.
+    pub fn assign_partition(&mut self, place: &Assigned) -> Result<(), LogError> {
+        self.sync()?;
+        self.log.assign_partitions(std::slice::from_ref(place))
     }
 
     /// Has all epochs that were noted in the log, durably, when this returns: they may be acted on.

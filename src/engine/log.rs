@@ -293,13 +293,19 @@ impl Log {
         self.sql(read())
     }
 
-    /// Says, durably, where a partition of a topic is read from on, before it is; what was said of it before is replaced.
-    pub fn assign_partition(&self, place: &Assigned) -> Result<(), LogError> {
-        let said = "insert or replace into assigned values (?1, ?2, ?3, ?4, ?5)";
-        let Assigned { source, partition, start, next, since } = place;
-        let numbers = [start, next, since].map(|number| number.cast_signed());
-        self.sql(self.db.execute(said, params![source, partition, numbers[0], numbers[1], numbers[2]]))
-            .map(drop)
+    /// Says, durably, where partitions of topics are read from on, before they are: all of it, or nothing.
+    pub fn assign_partitions(&mut self, places: &[Assigned]) -> Result<(), LogError> {
+        let path = self.path.clone();
+        let mut write = || -> rusqlite::Result<()> {
+            let work = self.db.transaction()?;
+            for Assigned { source, partition, start, next, since } in places {
+                let said = "insert or replace into assigned values (?1, ?2, ?3, ?4, ?5)";
+                let [start, next, since] = [start, next, since].map(|number| number.cast_signed());
+                work.execute(said, params![source, partition, start, next, since])?;
+            }
+            work.commit()
+        };
+        write().map_err(|source| LogError::Sql { path, source })
     }
 
     /// Where partitions of topics are read, in the order of sources and partitions.

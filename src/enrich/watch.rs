@@ -15,6 +15,7 @@ use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::OkErr;
 use timely::dataflow::operators::vec::ToStream;
 
+use crate::flow::kept::Items;
 use crate::flow::{Flow, Keeper, Stream, Turn, route, turns};
 use crate::record::{
     Diff, Entity, EntityKind, Epoch, Incident, IncidentId, IncidentKind, IncidentState, Millis, Severity, Sym,
@@ -98,14 +99,7 @@ pub fn watch<'scope>(
             }
             work.out.push((key, incident));
         }
-        keeping.keep(work.turn, |items| {
-            items.put(&Item { number, is_current: false, version: None });
-            let mut put = |version: &Version, is_current| {
-                items.put(&Item { number, is_current, version: Some(version.clone()) });
-            };
-            current.values().for_each(|version| put(version, true));
-            passed.iter().for_each(|version| put(version, false));
-        });
+        keeping.keep(work.turn, |items| keep(items, number, current.values(), &passed));
     });
     let (entities, addresses) = changes.ok_err(|change| match change {
         Change::Entity(pair, epoch, diff) => Ok((pair, epoch, diff)),
@@ -120,6 +114,15 @@ struct Item {
     number: u64,
     is_current: bool,
     version: Option<Version>,
+}
+
+fn keep<'a>(items: &mut Items, number: u64, current: impl Iterator<Item = &'a Version>, passed: &[Version]) {
+    items.put(&Item { number, is_current: false, version: None });
+    let mut put = |version: &Version, is_current| {
+        items.put(&Item { number, is_current, version: Some(version.clone()) });
+    };
+    current.for_each(|version| put(version, true));
+    passed.iter().for_each(|version| put(version, false));
 }
 
 /// How many current versions have each address of a tenant.

@@ -11,7 +11,7 @@ fn what_was_logged_is_there_after_reopening() {
     {
         let mut log = Log::open(folder.path()).unwrap();
         assert_eq!(log.committed().unwrap(), None);
-        log.assign_partition(&place).unwrap();
+        log.assign_partitions(std::slice::from_ref(&place)).unwrap();
         log.record(std::slice::from_ref(&epoch), Some((1, 5))).unwrap();
         assert!(log.append("verdict", "{}", Some("k")).unwrap());
     }
