@@ -34,6 +34,7 @@
 //! | `settle` | receipts and verdicts to outcomes, with who says so |
 //! | `archive` | records to Parquet and back |
 //! | `learn` | archive to model: train, evaluate, promote |
+//! | `cluster` | one run as several processes: who is who, links in mutual TLS, one fate |
 //! | `engine` | the stages wired ([`engine::dataflow`] is the journey on one screen), workers, log, threads |
 //! | `replay` | historical runs; synthetic days |
 //! | `cli` | one file a command |
@@ -62,6 +63,7 @@ pub mod act;
 pub mod settle;
 pub mod archive;
 pub mod learn;
+pub mod cluster;
 pub mod engine;
 pub mod replay;
 pub mod cli;

@@ -10,22 +10,12 @@ use std::sync::Arc;
 use common::live::{Live, NDJSON, post, taken, until};
 use common::world::{calling, world};
 use common::{
-    acting_plan, agrees, conserved, count, digest, done, edges, held, quell, replay, site, summary,
+    acting_plan, agrees, conserved, count, digest, digest_log as whole, done, early, edges, held, quell,
+    replay, site, summary,
 };
 use quell::archive::Reader;
 use quell::record::{ActionStatus, IncidentState, Names};
 use tempfile::TempDir;
-
-/// Lets a plan act early, and its sources be an hour late.
-fn early(flow: &Path) {
-    let edit = |path: PathBuf, from: &str, to: &str| {
-        let text = std::fs::read_to_string(&path).expect("a file of the plan");
-        assert!(text.contains(from), "{} has {from:?}", path.display());
-        std::fs::write(&path, text.replace(from, to)).expect("room for the plan");
-    };
-    edit(flow.with_file_name("policies/default.yml"), "act: settled", "act: early");
-    edit(flow.to_owned(), "lateness: 60s", "lateness: 1h");
-}
 
 /// A plan that acts early, on the days that lie in `days`.
 fn plan(folder: &Path, days: &Path, sources: &[&str]) -> PathBuf {
@@ -52,14 +42,6 @@ fn send(live: &Live, lines: &str) {
 
 fn open(archive: &Path) -> Reader {
     Reader::open(archive, Arc::new(Names::default())).expect("an archive")
-}
-
-/// `quell digest --log` by table.
-fn whole(archive: &Path) -> BTreeMap<String, String> {
-    let output = done(quell().arg("digest").arg(archive).arg("--log"));
-    let text = String::from_utf8(output.stdout).expect("digests are text");
-    let line = |line: &str| line.split_once(' ').map(|(table, rest)| (table.to_owned(), rest.to_owned()));
-    text.lines().filter_map(line).collect()
 }
 
 /// An alert by hand.

@@ -13,7 +13,7 @@ use crossbeam_channel::{Receiver, unbounded};
 use differential_dataflow::logging::{DifferentialEvent, DifferentialEventBuilder};
 use quell::archive::Rows;
 use quell::correlate::group::Compiled;
-use quell::engine::dataflow::{Inputs, Output, Wiring, build};
+use quell::engine::dataflow::{Inputs, Output, Span, Wiring, build};
 use quell::flow::Turn;
 use quell::plan::catalog::Plan;
 use quell::rank::judge::Proposing;
@@ -167,6 +167,7 @@ fn wiring(names: &Arc<Names>) -> Wiring {
     let flow = Path::new(env!("CARGO_MANIFEST_DIR")).join("dataflows/pipeline.yml");
     let plan = Plan::load(&flow).expect("the plan");
     Wiring {
+        span: Span::Process,
         link: plan.pipeline.link.clone(),
         correlations: Compiled::all(&plan.correlations, names),
         dedup_s: plan.dedup_s,

@@ -26,7 +26,7 @@ const STAGES: [&str; 14] = [
     "archive",
 ];
 /// The edges see everything before them.
-const EDGES: [&str; 4] = ["learn", "engine", "replay", "cli"];
+const EDGES: [&str; 5] = ["learn", "cluster", "engine", "replay", "cli"];
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))

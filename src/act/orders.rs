@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::order::Order;
 use crate::kafka::{self, Letter, Patience, ProduceError, Producer};
-use crate::plan::topics::KafkaExecutor;
+use crate::plan::outside::KafkaExecutor;
 use crate::record::Tick;
 
 /// How long brokers that take nothing are waited for when a run ends.

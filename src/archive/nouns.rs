@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::record::attack::tactics_of;
+use crate::record::place::position;
 use crate::record::{
     Action, Alert, AlertId, Candidate, Duplicate, EpochRow, Finding, InputRow, Member, Names, Observed,
     Outcome, Reject, Verdict,
@@ -24,7 +25,7 @@ impl AlertLine {
             tick: self.tick,
             tenant: self.tenant,
             source: self.source,
-            position: self.position,
+            position: position(self.partition, self.position),
             product: self.product,
             rule: self.rule,
             title: self.title,
@@ -42,15 +43,15 @@ impl AlertLine {
 
 impl From<DuplicateLine> for Duplicate {
     fn from(line: DuplicateLine) -> Duplicate {
-        let DuplicateLine { tenant, epoch: _, tick, alert_id, time, source, position } = line;
-        Duplicate { alert_id, tick, time: time.0, tenant, source, position }
+        let DuplicateLine { tenant, epoch: _, tick, alert_id, time, source, partition, position: at } = line;
+        Duplicate { alert_id, tick, time: time.0, tenant, source, position: position(partition, at) }
     }
 }
 
 impl From<RejectLine> for Reject {
     fn from(line: RejectLine) -> Reject {
-        let RejectLine { tenant, epoch: _, tick, stage, reason, source, position, raw } = line;
-        Reject { stage, reason, tick, tenant, source, position, raw }
+        let RejectLine { tenant, epoch: _, tick, stage, reason, source, partition, position: at, raw } = line;
+        Reject { stage, reason, tick, tenant, source, position: position(partition, at), raw }
     }
 }
 

@@ -5,6 +5,7 @@ use arrow_array::builder::ArrayBuilder;
 use arrow_schema::Field;
 
 use crate::record::attack::TACTICS;
+use crate::record::place::{partition_of, within};
 use crate::record::{
     Action, ActionClass, ActionId, ActionStatus, AlertId, Candidate, DecisionId, Duplicate, Entity, Epoch,
     IncidentId, IncidentKind, IncidentState, InputKind, InputRow, LabelSource, Link, Member, Names,
@@ -31,8 +32,10 @@ table! {
     time: Utc = Utc(row.alert.time);
     /// The source's name, or the topic.
     source: Sym = row.alert.source;
+    /// Its partition there; 0 where there is but one.
+    partition: u32 = partition_of(row.alert.position);
     /// The record's first line from 1, or its offset.
-    position: u64 = row.alert.position;
+    position: u64 = within(row.alert.position);
     /// The product that raised it.
     product: Sym = row.alert.product;
     /// The rule's id at the product, or its name.
@@ -64,8 +67,10 @@ table! {
     time: Utc = Utc(row.time);
     /// The source's name, or the topic.
     source: Sym = row.source;
+    /// Its partition there; 0 where there is but one.
+    partition: u32 = partition_of(row.position);
     /// The record's first line from 1, or its offset.
-    position: u64 = row.position;
+    position: u64 = within(row.position);
 }
 
 table! {
@@ -79,8 +84,10 @@ table! {
     reason: String = row.reason.as_str();
     /// The source's name, or the topic.
     source: Sym = row.source;
+    /// Its partition there; 0 where there is but one.
+    partition: u32 = partition_of(row.position);
     /// The record's first line from 1, or its offset.
-    position: u64 = row.position;
+    position: u64 = within(row.position);
     /// Its bytes, the first 8 KiB, what is not UTF-8 replaced.
     raw: String = row.raw.as_str();
 }

@@ -7,6 +7,8 @@ use serde::Serialize;
 
 use super::{Failure, Output, setup};
 use crate::act::{Environment, Truth};
+use crate::cluster::tls::Identity;
+use crate::cluster::{ClusterError, ClusterFile};
 use crate::enrich::tables;
 use crate::plan::Fault;
 use crate::plan::catalog::Parts;
@@ -25,6 +27,9 @@ pub(crate) struct Args {
     /// The plan.
     #[arg(long, default_value = setup::FLOW)]
     flow: PathBuf,
+    /// Look at the file of a cluster too, and at those of its processes' certificates and keys that are here.
+    #[arg(long, value_name = "FILE")]
+    cluster: Option<PathBuf>,
     /// How to report.
     #[arg(long, value_enum, default_value_t)]
     output: Output,
@@ -61,12 +66,37 @@ pub(super) struct Found {
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
-    let found = look(&args.flow);
+    let mut found = look(&args.flow);
+    found.faults.extend(args.cluster.iter().flat_map(|file| cluster(file)));
     match args.output {
         Output::Json => println!("{}", serde_json::to_string(&found)?),
         Output::Text => tell(&found),
     }
     if found.faults.is_empty() { Ok(()) } else { Err(Failure::Plan(found.faults)) }
+}
+
+/// What is wrong with a cluster's file, or with what it names.
+fn cluster(path: &Path) -> Vec<Fault> {
+    let file = match ClusterFile::read(path) {
+        Ok(file) => file,
+        Err(faults) => return faults,
+    };
+    let here = (0..file.processes.len()).filter(|process| file.identity(*process).0.exists());
+    let here: Vec<usize> = here.collect();
+    if here.is_empty() {
+        let (certificate, _) = file.identity(0);
+        return vec![Fault::of(
+            path,
+            format!("no process's certificate is here, as {} would be", certificate.display()),
+            "check where it runs",
+        )];
+    }
+    let wrong = |process: &usize| match Identity::load(&file, *process) {
+        Ok(_) => None,
+        Err(ClusterError::Identity { what, cure }) => Some(Fault::of(path, what, cure)),
+        Err(other) => Some(Fault::of(path, other.to_string(), "see `quell schema cluster`")),
+    };
+    here.iter().filter_map(wrong).collect()
 }
 
 /// Loads and checks; a fault of one file keeps no other file from being checked.

@@ -5,7 +5,9 @@ mod setup;
 mod sightings;
 mod topics;
 mod learning;
+mod cluster;
 mod doors;
+mod outside;
 mod turning;
 mod watch;
 

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::report::{Progress, Stopwatch, measured, tell, tell_difference};
-use super::{Failure, Output, setup};
+use super::{Failure, Output, cluster, setup};
 use crate::act::Executor;
 use crate::archive::{Reader, recover};
+use crate::cluster::Terms;
 use crate::engine::answers::EXECUTOR;
 use crate::engine::crier::Criers;
 use crate::engine::journal::{Effects, Said, recorded};
@@ -56,6 +57,8 @@ pub(crate) struct Args {
     /// Dataflow workers; results do not depend on it.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     workers: u16,
+    #[command(flatten)]
+    spread: cluster::Args,
     /// Records of an epoch; results do not depend on it.
     #[arg(long, default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     batch: u32,
@@ -102,6 +105,9 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    if let Some(other) = args.spread.other() {
+        return cluster::serve(&args.spread, other, &args.flow, args.model.as_deref());
+    }
     let watch = Stopwatch::start();
     let mut plan = setup::plan(&args.flow)?;
     replace(&mut plan, args)?;
@@ -121,13 +127,23 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     if act == Act::Early {
         Log::open(&args.archive)?.set_meta(EARLY, "true")?;
     }
+    let ranker = setup::ranker(&plan, args.model.as_deref())?;
+    let recall = recall(args, &plan, &input, &names)?;
+    let first = cluster::First {
+        plan: &plan,
+        names: &names,
+        archive: &args.archive,
+        model: ranker.version(),
+        terms: Terms { act, recalls: recall.is_some() },
+    };
+    let (crew, cluster) = args.spread.crew(args.workers, &first, None)?;
     let settings = Settings {
         plan: Arc::clone(&plan),
         names: Arc::clone(&names),
         archive: args.archive.clone(),
-        workers: usize::from(args.workers),
-        ranker: setup::ranker(&plan, args.model.as_deref())?,
-        recall: recall(args, &plan, &input, &names)?,
+        crew,
+        ranker,
+        recall,
         executor,
         // A replay looks nothing up: what the archive had then is in its log, and files have none.
         asks: None,
@@ -142,6 +158,9 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let mut run = Run::start_committing(settings, Duration::from_millis(args.commit_every_ms))?;
     let fed = feed(args, &plan, input, as_of, tables.as_ref(), &mut run);
     let (summary, counts) = run.finish()?;
+    if let Some(cluster) = cluster {
+        cluster::part(cluster);
+    }
     fed?;
     report(args, &measured(summary, &counts, &watch), &counts, &names)
 }

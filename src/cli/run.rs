@@ -8,25 +8,29 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
+use crossbeam_channel::Sender;
 
 use super::doors::Doors;
 use super::report::{Stopwatch, measured, tell};
 use super::sightings::Sightings;
+use super::topics::Topics;
 use super::turning::{Clock, Turning};
 use super::watch::Watch;
-use super::{Failure, Output, setup, topics};
+use super::{Failure, Output, cluster, outside, setup};
 use crate::archive::recover;
+use crate::cluster::{Cluster, Terms};
 use crate::engine::answers::LIVE;
 use crate::engine::crier::{Crier, Criers};
 use crate::engine::journal::Journal;
-use crate::engine::live::{Live, Source};
+use crate::engine::live::{Live, Source, Stream};
 use crate::engine::log::{Log, STATE_FOLDER};
 use crate::engine::run::{Run, Settings, has_log};
 use crate::engine::scribe::Scribe;
+use crate::engine::sighter::Question;
 use crate::engine::summary::{Counts, Summary};
-use crate::ingest::Limits;
 use crate::ingest::live::{Bell, follow, standard_input};
 use crate::ingest::push::address;
+use crate::ingest::{Limits, Origin};
 use crate::plan::catalog::Plan;
 use crate::plan::pipeline::{self, SourceKind};
 use crate::plan::policy::Act;
@@ -60,6 +64,11 @@ pub(crate) struct Args {
     /// Dataflow workers; results do not depend on it.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     workers: u16,
+    #[command(flatten)]
+    spread: cluster::Args,
+    /// Run as so many processes on this machine, of `--workers` each, and start all of them again when one is lost.
+    #[arg(long, value_name = "N", conflicts_with_all = ["cluster", "stdin"], value_parser = clap::value_parser!(u16).range(1..=64))]
+    supervise: Option<u16>,
     /// Records of an epoch, at most; results do not depend on it.
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     batch: u32,
@@ -88,11 +97,22 @@ pub(crate) struct Args {
 const PUSH: &str = "push";
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    if let Some(other) = args.spread.other() {
+        return cluster::serve(&args.spread, other, &args.flow, args.model.as_deref());
+    }
+    if let Some(processes) = args.supervise {
+        if args.fresh {
+            set_aside(&args.archive)?;
+        }
+        return cluster::supervise(processes, args.workers, &args.archive);
+    }
     let watch = Stopwatch::start();
     let (bell, rings) = Bell::new();
     let mut doors = Doors::start(&bell)?;
+    args.spread.obey(&bell)?;
     let plan = Arc::new(setup::plan(&args.flow)?);
     let specs = specs(args, &plan)?;
+    let mut topics = Topics::find(&specs, &plan, &bell)?;
     if args.fresh {
         set_aside(&args.archive)?;
     }
@@ -100,33 +120,19 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let committed = prepare(args, &plan, &specs)?;
     let names = setup::names();
     let sightings = Sightings::start(&plan, &args.archive, &names)?;
-    let settings = Settings {
-        plan: Arc::clone(&plan),
-        names: Arc::clone(&names),
-        archive: args.archive.clone(),
-        workers: usize::from(args.workers),
-        ranker: setup::ranker(&plan, args.model.as_deref())?,
-        recall: None,
-        executor: topics::executor(&plan, &bell, &names)?,
-        asks: sightings.asks(),
-        act: plan.policy.act,
-        journaled: plan.policy.act == Act::Early || plan.pipeline.sinks.kafka.is_some(),
-        committed,
-        criers: Criers {
-            findings: crier(args.findings.as_deref(), &names)?,
-            decisions: crier(args.decisions.as_deref(), &names)?,
-        },
-        sinks: topics::sinks(&plan, &args.archive, &bell)?,
-    };
-    let live = live(args, &plan, &specs, &names, &bell)?;
+    let (run, cluster) = start(args, &plan, (&names, committed), sightings.asks(), &bell)?;
+    let log = Log::open(&args.archive)?;
+    let live = live(args, &plan, &specs, &names, (&bell, &mut topics, &log))?;
+    topics.listen()?;
     let scribe = Scribe::start(&args.archive)?;
     let mut turning = Turning {
-        run: Run::start(settings)?,
+        run,
         live,
-        journal: Journal::new(Log::open(&args.archive)?, scribe.clone(), Arc::clone(&names)),
-        watch: Watch::new(&plan, &names, topics::tables(&plan, &names, (&scribe, &bell))?),
+        journal: Journal::new(log, scribe.clone(), Arc::clone(&names)),
+        watch: Watch::new(&plan, &names, outside::tables(&plan, &names, (&scribe, &bell))?),
         sightings,
-        words: topics::words(&plan, &args.archive, (&scribe, &bell))?,
+        topics,
+        words: outside::words(&plan, &args.archive, (&scribe, &bell))?,
         names: Arc::clone(&names),
         bell: bell.clone(),
         rings,
@@ -139,12 +145,53 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     doors.close();
     let divergences = turning.live.divergences;
     let (mut summary, counts) = turning.run.finish()?;
+    if let Some(cluster) = cluster {
+        cluster::part(cluster);
+    }
     if !gone_on? {
         eprintln!("quell: stopped while the log was read again; the next run goes on with it");
         return Ok(());
     }
     summary.divergences += divergences;
     ended(args, &measured(summary, &counts, &watch), &counts, &names)
+}
+
+/// Starts the run, once all processes of its cluster are there.
+fn start(
+    args: &Args,
+    plan: &Arc<Plan>,
+    (names, committed): (&Arc<Names>, Epoch),
+    asks: Option<Sender<Question>>,
+    bell: &Bell,
+) -> Result<(Run, Option<Cluster>), Failure> {
+    let ranker = setup::ranker(plan, args.model.as_deref())?;
+    let first = cluster::First {
+        plan,
+        names,
+        archive: &args.archive,
+        model: ranker.version(),
+        terms: Terms { act: plan.policy.act, recalls: false },
+    };
+    let (crew, cluster) = args.spread.crew(args.workers, &first, Some(bell))?;
+    let settings = Settings {
+        plan: Arc::clone(plan),
+        names: Arc::clone(names),
+        archive: args.archive.clone(),
+        crew,
+        ranker,
+        recall: None,
+        executor: outside::executor(plan, bell, names)?,
+        asks,
+        act: plan.policy.act,
+        journaled: plan.policy.act == Act::Early || plan.pipeline.sinks.kafka.is_some(),
+        committed,
+        criers: Criers {
+            findings: crier(args.findings.as_deref(), names)?,
+            decisions: crier(args.decisions.as_deref(), names)?,
+        },
+        sinks: outside::sinks(plan, &args.archive, bell)?,
+    };
+    Ok((Run::start(settings)?, cluster))
 }
 
 /// Tells how it went.
@@ -194,6 +241,9 @@ fn go(
             SourceKind::File { path } => eprintln!("quell: following {} as {}", path.display(), spec.name),
             SourceKind::Stdin => eprintln!("quell: reading standard input as {}", spec.name),
             SourceKind::Http { .. } => {}
+            SourceKind::Kafka(topic) => {
+                eprintln!("quell: reading topic {} of {} as {}", topic.topic, topic.brokers, spec.name);
+            }
         }
     }
     for (at, sources) in listening {
@@ -216,7 +266,7 @@ fn specs(args: &Args, plan: &Plan) -> Result<Vec<pipeline::Source>, Failure> {
         kind,
         tenant: None,
         tenant_from_field: false,
-        clock: pipeline::Clock::Event,
+        clock: None,
     };
     let mut specs = plan.pipeline.sources.clone();
     for spec in &mut specs {
@@ -233,7 +283,7 @@ fn specs(args: &Args, plan: &Plan) -> Result<Vec<pipeline::Source>, Failure> {
     let pushed = specs.iter().any(|spec| matches!(spec.kind, SourceKind::Http { .. }));
     if let (false, Some(listen)) = (pushed, args.listen.first()) {
         let kind = SourceKind::Http { listen: listen.to_string() };
-        specs.push(pipeline::Source { clock: pipeline::Clock::Wall, ..more(PUSH.to_owned(), kind) });
+        specs.push(pipeline::Source { clock: Some(pipeline::Clock::Wall), ..more(PUSH.to_owned(), kind) });
     }
     if specs.is_empty() {
         return Err(Failure::Usage(format!(
@@ -249,6 +299,11 @@ fn specs(args: &Args, plan: &Plan) -> Result<Vec<pipeline::Source>, Failure> {
             )));
         }
         let stdin = |spec: &pipeline::Source| spec.kind == SourceKind::Stdin;
+        if stdin(spec) && args.spread.is_supervised() {
+            return Err(Failure::Usage(
+                "standard input cannot be read again, and so not be supervised".to_owned(),
+            ));
+        }
         if stdin(spec) && specs[..at].iter().any(stdin) {
             return Err(Failure::Usage("two sources read standard input; leave one out".to_owned()));
         }
@@ -269,6 +324,7 @@ fn prepare(args: &Args, plan: &Plan, specs: &[pipeline::Source]) -> Result<Epoch
         SourceKind::File { .. } => format!("{} (file)", spec.name),
         SourceKind::Stdin => format!("{} (stdin)", spec.name),
         SourceKind::Http { .. } => format!("{} (http)", spec.name),
+        SourceKind::Kafka(topic) => format!("{} (topic {})", spec.name, topic.topic),
     };
     let what = serde_json::json!({
         "command": "run",
@@ -326,9 +382,10 @@ fn live(
     plan: &Plan,
     specs: &[pipeline::Source],
     names: &Arc<Names>,
-    bell: &Bell,
+    (bell, topics, log): (&Bell, &mut Topics, &Log),
 ) -> Result<Live, Failure> {
     let now = setup::now();
+    let limits = Limits { record_bytes: args.record_bytes_max, ..Limits::default() };
     let mut sources = Vec::new();
     for spec in specs {
         let mut settings = setup::source(plan, &spec.name, now, names);
@@ -336,14 +393,19 @@ fn live(
         if let Some(tenant) = &spec.tenant {
             settings.tenant = names.intern(tenant);
         }
-        let stream = match &spec.kind {
-            SourceKind::File { path } => Some(follow(plain(path)?, bell.clone())?),
-            SourceKind::Stdin => Some(standard_input(bell.clone())?),
-            SourceKind::Http { .. } => None,
+        let streams = match &spec.kind {
+            SourceKind::File { path } => vec![Stream::Bytes(follow(plain(path)?, bell.clone())?)],
+            SourceKind::Stdin => vec![Stream::Bytes(standard_input(bell.clone())?)],
+            SourceKind::Http { .. } => vec![Stream::Pushed],
+            SourceKind::Kafka(_) => Vec::new(),
         };
-        sources.push(Source { settings, wall: spec.clock == pipeline::Clock::Wall, stream });
+        let mut streams: Vec<_> = streams.into_iter().map(|stream| (stream, 0)).collect();
+        let origin = Origin { source: settings.name, tenant: settings.tenant };
+        streams.extend(topics.streams((origin, limits), &spec.name, log)?);
+        let severe = matches!(&spec.kind, SourceKind::Kafka(topic) if topic.severe);
+        let wall = spec.clock() == pipeline::Clock::Wall;
+        sources.push(Source { settings, wall, severe, streams });
     }
-    let limits = Limits { record_bytes: args.record_bytes_max, ..Limits::default() };
     Ok(Live::new(sources, &plan.mappings(), names, plan.lateness_s, limits))
 }
 

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Failure, Output};
 use crate::archive::table_schemas;
+use crate::cluster::ClusterFile;
 use crate::plan::correlation::CorrelationFile;
 use crate::plan::mapping::Mapping;
 use crate::plan::pipeline::Pipeline;
@@ -21,7 +22,7 @@ use crate::plan::policy::Policy;
 /// Example: quell schema correlation
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// pipeline, mapping, correlation, policy, playbook, or a table of the archive.
+    /// pipeline, mapping, correlation, policy, playbook, cluster, or a table of the archive.
     name: Option<String>,
     /// Write all of them into a folder, each as NAME.json.
     #[arg(long, value_name = "FOLDER", conflicts_with = "name")]
@@ -70,6 +71,7 @@ fn all() -> BTreeMap<&'static str, Value> {
         ("mapping", of::<Mapping>()),
         ("correlation", of::<CorrelationFile>()),
         ("policy", of::<Policy>()),
+        ("cluster", of::<ClusterFile>()),
         ("playbook", playbook()),
     ]);
     all.extend(table_schemas().into_iter().map(|(name, schema)| (name, table(name, &schema))));

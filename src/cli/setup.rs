@@ -15,9 +15,9 @@ use crate::enrich::tables;
 use crate::normalize::SourceSettings;
 use crate::plan::Fault;
 use crate::plan::catalog::Plan;
+use crate::plan::outside::KafkaExecutor;
 use crate::plan::pipeline::{ExecutorSpec, Pipeline};
 use crate::plan::playbook::Playbook;
-use crate::plan::topics::KafkaExecutor;
 use crate::rank::{PlaybookTraits, Ranker};
 use crate::record::{AlertId, ContextRow, Diff, Entity, Millis, Names};
 

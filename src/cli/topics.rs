@@ -1,80 +1,204 @@
-//! Topics of a live run: where it says what it found and did, and where it hears what people say.
+//! Topics: those that a run reads, found before it begins, and watched while it goes on.
+//!
+//! Where each partition is read from is in the log before it is read. A thread a topic hears what its brokers say, says what
+//! people should know, and looks whether there are more partitions.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
 use anyhow::anyhow;
+use crossbeam_channel::{Receiver, unbounded};
 
-use super::{Failure, setup};
-use crate::act::Executor;
-use crate::engine::log::Log;
-use crate::engine::scribe::Scribe;
-use crate::engine::sinks::SinkSettings;
-use crate::engine::words::{TopicTables, Words};
+use super::Failure;
+use super::turning::Clock;
+use crate::engine::journal::Journal;
+use crate::engine::live::{Live, Stream};
+use crate::engine::log::{Assigned, Log};
+use crate::ingest::kafka::{TopicError, TopicReader};
 use crate::ingest::live::Bell;
+use crate::ingest::{Limits, Origin};
 use crate::plan::catalog::Plan;
-use crate::plan::pipeline::ExecutorSpec;
-use crate::record::Names;
+use crate::plan::pipeline::{Source, SourceKind, seconds};
+use crate::plan::topic::{Start, Topic};
+use crate::record::{Epoch, Millis};
 
-/// Under what a log has the name of its run.
-const RUN: &str = "name";
+/// How often groups are told how far their topics were taken.
+const GROUPS_MS: Millis = 2_000;
+/// How long a topic's thread listens before it looks at what else is due.
+const LISTEN: Duration = Duration::from_millis(100);
 
-/// The sinks of the plan, for the run of an archive.
-pub(super) fn sinks(plan: &Plan, archive: &Path, bell: &Bell) -> Result<Option<SinkSettings>, Failure> {
-    let Some(kafka) = plan.pipeline.sinks.kafka.clone() else { return Ok(None) };
-    let bell = bell.clone();
-    Ok(Some(SinkSettings {
-        kafka,
-        folder: plan.folder.clone(),
-        run: run(archive)?,
-        ending: Box::new(move || bell.stopped()),
-    }))
+/// The topics of a run.
+pub(crate) struct Topics {
+    all: Vec<Followed>,
+    bell: Bell,
+    /// When groups were told.
+    told: Millis,
 }
 
-/// The executor of a live run.
-pub(super) fn executor(plan: &Plan, bell: &Bell, names: &Names) -> Result<Executor, Failure> {
-    match &plan.pipeline.executor {
-        ExecutorSpec::Kafka(kafka) => {
-            let bell = bell.clone();
-            setup::orders(plan, kafka, move || bell.stopped())
+struct Followed {
+    name: String,
+    topic: Topic,
+    reader: Arc<TopicReader>,
+    /// What its lanes need, once they are there.
+    reading: Option<(Origin, Limits)>,
+    partitions: u32,
+    /// How many there are by now.
+    more: Option<Receiver<u32>>,
+}
+
+impl Topics {
+    /// Finds the topics of the plan; where one cannot be read, says why, within some seconds.
+    pub(crate) fn find(specs: &[Source], plan: &Plan, bell: &Bell) -> Result<Topics, Failure> {
+        let mut all = Vec::new();
+        let folder: PathBuf = plan.path(std::path::Path::new(""));
+        for spec in specs {
+            let SourceKind::Kafka(topic) = &spec.kind else { continue };
+            let (reader, partitions) = TopicReader::find(topic, &folder, bell).map_err(failed(&spec.name))?;
+            let (name, topic, reader) = (spec.name.clone(), topic.clone(), Arc::new(reader));
+            all.push(Followed { name, topic, reader, reading: None, partitions, more: None });
         }
-        spec @ (ExecutorSpec::DryRun | ExecutorSpec::Simulate { .. } | ExecutorSpec::Webhook { .. }) => {
-            setup::executor(plan, spec, false, names)
+        Ok(Topics { all, bell: bell.clone(), told: 0 })
+    }
+
+    /// The partitions of a source, each read from where the log says, or from where a new one begins.
+    pub(crate) fn streams(
+        &mut self,
+        origin: (Origin, Limits),
+        name: &str,
+        log: &Log,
+    ) -> Result<Vec<(Stream, Epoch)>, Failure> {
+        let Some(followed) = self.all.iter_mut().find(|followed| followed.name == name) else {
+            return Ok(Vec::new());
+        };
+        followed.reading = Some(origin);
+        let mut known = log.assigned()?;
+        known.retain(|place| place.source == name);
+        if let Some(gone) = known.iter().find(|place| place.partition >= followed.partitions) {
+            let (there, topic) = (followed.partitions, &followed.topic.topic);
+            return Err(anyhow!(
+                "source {name:?}: topic {topic} has {there} partitions, and had partition {}: it was made anew; begin \
+                 anew with --fresh, or name a new archive",
+                gone.partition
+            )
+            .into());
         }
+        // A partition that came while nobody looked is read from its beginning, as it would have been.
+        let start = if known.is_empty() { followed.topic.start } else { Start::Earliest };
+        let since = log.epochs()?.last().map_or(0, |last| last.epoch);
+        let mut streams = Vec::new();
+        for partition in 0..followed.partitions {
+            let place = match known.iter().find(|place| place.partition == partition) {
+                Some(place) => place.clone(),
+                None => followed.assign(partition, start, since, log)?,
+            };
+            streams.push((followed.stream(&place)?, place.since));
+        }
+        Ok(streams)
+    }
+
+    /// Starts to listen to the brokers.
+    pub(crate) fn listen(&mut self) -> Result<(), Failure> {
+        for followed in &mut self.all {
+            let (tell, more) = unbounded();
+            let (reader, bell) = (Arc::clone(&followed.reader), self.bell.clone());
+            let look_ms = seconds(&followed.topic.look).unwrap_or(1) * 1_000;
+            let mut partitions = followed.partitions;
+            let name = followed.name.clone();
+            thread::Builder::new().name("topic".into()).spawn(move || {
+                let clock = Clock::start();
+                let mut looked = clock.now();
+                while !bell.stopped() {
+                    let troubled = reader.hear(LISTEN);
+                    if troubled || clock.now() - looked >= look_ms {
+                        let now = reader.ask();
+                        looked = clock.now();
+                        if let Some(news) = reader.news() {
+                            eprintln!("quell: source {name:?}: {news}");
+                        }
+                        if let Some(now) = now.filter(|now| *now > partitions) {
+                            partitions = now;
+                            let _ = tell.send(now);
+                        }
+                    }
+                }
+            })?;
+            followed.more = Some(more);
+        }
+        Ok(())
+    }
+
+    /// New partitions are read from after `epoch` on; groups are told how far the log has it.
+    pub(crate) fn look(
+        &mut self,
+        live: &mut Live,
+        journal: &mut Journal,
+        (epoch, now): (Epoch, Millis),
+    ) -> Result<(), Failure> {
+        for followed in &mut self.all {
+            let Some(found) = followed.more.as_ref().and_then(|more| more.try_iter().last()) else {
+                continue;
+            };
+            // What was taken before must be in the log before it: the epoch after which it is there counts on.
+            journal.sync()?;
+            for partition in followed.partitions..found {
+                let place = followed.assign(partition, Start::Earliest, epoch, journal.log())?;
+                let stream = followed.stream(&place)?;
+                live.add(followed.origin(), stream, epoch, now);
+                eprintln!(
+                    "quell: source {:?}: topic {} has one partition more, {partition}",
+                    followed.name, followed.topic.topic
+                );
+                followed.partitions = partition + 1;
+            }
+        }
+        if now - self.told >= GROUPS_MS {
+            self.told = now;
+            self.tell_groups(journal.log())?;
+        }
+        Ok(())
+    }
+
+    /// Tells groups how far the log has their topics.
+    pub(crate) fn tell_groups(&self, log: &Log) -> Result<(), Failure> {
+        if self.all.iter().any(|followed| followed.topic.group.is_some()) {
+            let places = log.assigned()?;
+            for followed in &self.all {
+                let own = places.iter().filter(|place| place.source == followed.name);
+                followed.reader.tell_group(own.map(|place| (place.partition, place.next)));
+            }
+        }
+        Ok(())
     }
 }
 
-/// Who hears the plan's topics of words, for the run of an archive.
-pub(super) fn words(plan: &Plan, archive: &Path, to: (&Scribe, &Bell)) -> Result<Option<Words>, Failure> {
-    let Some(kafka) = &plan.pipeline.words.kafka else { return Ok(None) };
-    if kafka.topics().is_empty() {
-        return Ok(None);
+impl Followed {
+    fn origin(&self) -> crate::record::Sym {
+        self.reading.map_or(crate::record::Sym::EMPTY, |(origin, _)| origin.source)
     }
-    let started = Words::start(kafka, (&plan.folder, &plan.pipeline.tenant), archive, to);
-    Ok(Some(started.map_err(|error| anyhow!(error))?))
+
+    /// Has it in the log where a partition is read from on.
+    fn assign(&self, partition: u32, start: Start, since: Epoch, log: &Log) -> Result<Assigned, Failure> {
+        let bounds = self.reader.bounds(partition).map_err(failed(&self.name))?;
+        let start = match start {
+            Start::Earliest => bounds.earliest,
+            Start::Latest => bounds.latest,
+        };
+        let place = Assigned { source: self.name.clone(), partition, start, next: start, since };
+        log.assign_partition(&place)?;
+        Ok(place)
+    }
+
+    fn stream(&self, place: &Assigned) -> Result<Stream, Failure> {
+        let Some((origin, limits)) = self.reading else { return Ok(Stream::Pushed) };
+        let lane = self.reader.read(place.partition, place.start, origin, limits);
+        let lane = lane.map_err(failed(&self.name))?;
+        Ok(Stream::Lane(Box::new(lane), self.topic.on_lost))
+    }
 }
 
-/// Who reads the plan's tables in topics.
-pub(super) fn tables(
-    plan: &Plan,
-    names: &Arc<Names>,
-    to: (&Scribe, &Bell),
-) -> Result<Option<TopicTables>, Failure> {
-    let Some(kafka) = &plan.pipeline.words.kafka else { return Ok(None) };
-    let started = TopicTables::start(kafka, (&plan.folder, &plan.pipeline.tenant), names, to);
-    Ok(started.map_err(|error| anyhow!(error))?)
-}
-
-/// The name of the archive's run: given once, and no other's.
-fn run(archive: &Path) -> Result<String, Failure> {
-    let log = Log::open(archive)?;
-    if let Some(name) = log.meta(RUN)? {
-        return Ok(name);
-    }
-    let place = archive.canonicalize().unwrap_or_else(|_| archive.to_owned());
-    let host = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    let of = format!("{}\n{host}\n{}\n{}", place.display(), setup::now(), std::process::id());
-    let name = blake3::hash(of.as_bytes()).to_hex()[..16].to_owned();
-    log.set_meta(RUN, &name)?;
-    Ok(name)
+fn failed(name: &str) -> impl Fn(TopicError) -> Failure {
+    let name = name.to_owned();
+    move |error| anyhow!("source {name:?}: {error}").into()
 }

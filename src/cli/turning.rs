@@ -14,6 +14,7 @@ use super::Failure;
 use super::doors::{Doors, push_key, pushed};
 use super::setup;
 use super::sightings::Sightings;
+use super::topics::Topics;
 use super::watch::Watch;
 use crate::engine::journal::{Effects, Journal, Said};
 use crate::engine::live::Live;
@@ -60,6 +61,7 @@ pub(crate) struct Turning {
     pub(crate) journal: Journal,
     pub(crate) watch: Watch,
     pub(crate) sightings: Sightings,
+    pub(crate) topics: Topics,
     /// Who hears what is said in topics.
     pub(crate) words: Option<Words>,
     pub(crate) names: Arc<Names>,
@@ -91,6 +93,7 @@ impl Turning {
             let batch = self.live.again(logged, effects).map_err(|why| {
                 anyhow!("epoch {} of the log cannot be read again: {why}; name a new --archive", logged.epoch)
             })?;
+            let Some(batch) = batch else { return Ok(false) };
             self.watch.know(&batch.context);
             self.sightings.know(&batch.context);
             if !self.run.take(batch) || !self.run.logged(logged.epoch) {
@@ -111,7 +114,7 @@ impl Turning {
         let (mut opened, mut shown, mut last): (Option<Millis>, Millis, Millis) = (None, 0, self.clock.now());
         while !self.bell.stopped() {
             let now = self.clock.now();
-            let came = self.live.pull(now);
+            let came = self.live.pull(now).map_err(|why| anyhow!(why))?;
             let pushed = self.take_pushes(doors)?;
             self.complain();
             if self.live.has_ended() {
@@ -191,8 +194,9 @@ impl Turning {
             if !found.is_empty() {
                 said.push(Said::sightings(&found, &self.names));
             }
+            self.topics.look(&mut self.live, &mut self.journal, (self.run.epoch(), now))?;
             let moves = self.live.moves(now);
-            said.extend(moves.iter().map(|(source, time)| Said::moved(source, *time)));
+            said.extend(moves.into_iter().map(Said::moved));
         }
         if records && now - *as_of >= AS_OF_MS {
             *as_of = now;
@@ -278,7 +282,7 @@ impl Turning {
         doors.close();
         let _ = self.bell.stop();
         loop {
-            let came = self.live.pull(self.clock.now());
+            let came = self.live.pull(self.clock.now()).map_err(|why| anyhow!(why))?;
             let pushed = self.load()? > 0;
             if self.live.waiting() == 0 && !came && !pushed {
                 break;

@@ -3,6 +3,7 @@
 //! In: alerts and duplicates, once settled. Out: one count an epoch and worker.
 //! State: none.
 
+use serde::{Deserialize, Serialize};
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::vec::ToStream;
 
@@ -11,7 +12,7 @@ use crate::flow::{Stream, Turn, turns};
 use crate::record::Duplicate;
 
 /// What one worker saw in one epoch.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Counted {
     /// Alerts.
     pub alerts: u64,

@@ -12,7 +12,7 @@ use super::window::Value;
 use crate::plan::correlation::{
     Correlation, Correlations, Extent, FieldName, Filter, Fires, Lookup, Source, Test,
 };
-use crate::record::{Alert, AlertId, Decimal, Diff, Millis, Names, Sym};
+use crate::record::{Alert, AlertId, Decimal, Diff, Millis, Names, Sym, wire};
 
 pub use crate::plan::correlation::Field;
 
@@ -38,9 +38,9 @@ impl Group {
     /// Where the group lives: any function of it will do, since which worker has it shows in no result.
     #[must_use]
     pub fn route(&self) -> u64 {
-        let seed = u64::from(self.rule) << 32 | u64::from(self.tenant.raw());
+        let seed = u64::from(self.rule) << 32 ^ self.tenant.place();
         self.values.iter().fold(seed, |hash, value| {
-            (hash.rotate_left(5) ^ u64::from(value.raw())).wrapping_mul(0x517c_c1b7_2722_0a95)
+            (hash.rotate_left(5) ^ value.place()).wrapping_mul(0x517c_c1b7_2722_0a95)
         })
     }
 }
@@ -223,6 +223,11 @@ impl Compiled {
         u64::try_from(self.without_number.load(Ordering::Relaxed)).unwrap_or(0)
     }
 
+    /// Others of the same rule, in another process, lack it too; fewer, where `more` is negative.
+    pub fn add_without_number(&self, more: Diff) {
+        self.without_number.fetch_add(more, Ordering::Relaxed);
+    }
+
     /// Whether no filter keeps the alert from counting.
     #[must_use]
     pub fn passes(&self, sight: &Sight<'_>) -> bool {
@@ -306,7 +311,8 @@ impl Compiled {
             | Test::Connected(_) => Some(Value::None),
             Test::Distinct(_) => {
                 let values = at.iter().map(look).collect::<Option<SmallVec<[Sym; 4]>>>()?;
-                Some(Value::One(if self.interned { packed(&values) } else { digest(&values, names) }))
+                let numbers = self.interned && !wire::is_abroad();
+                Some(Value::One(if numbers { packed(&values) } else { digest(&values, names) }))
             }
             Test::Sum(_) | Test::Average(_) | Test::Percentile(..) | Test::Median(_) => {
                 let text = at.first().and_then(look);

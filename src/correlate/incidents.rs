@@ -39,7 +39,7 @@ mod tenants;
 use tenants::Tenants;
 
 /// What is told beside the incidents' versions.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Told {
     /// Changes of membership.
     Members(Vec<Member>),

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::vec::ToStream;
@@ -15,7 +16,7 @@ use crate::flow::{Stream, Turn, turns};
 use crate::record::{Alert, AlertId, Duplicate, Observable, Sym, Tick};
 
 /// What the archive keeps of the alerts of one epoch.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Seen {
     /// Alerts, with the one that each repeats.
     Alerts(Vec<(Arc<Alert>, Option<AlertId>)>),
@@ -33,8 +34,8 @@ pub fn repeats<'scope>(
 ) -> Stream<'scope, Seen> {
     let route = Exchange::new(|admitted: &Admitted| match admitted {
         Admitted::Alert(alert) => {
-            let subject = alert.subject().map_or(0, |subject| u64::from(subject.value.raw()));
-            (u64::from(alert.rule.raw()) << 32 | subject).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 16
+            let subject = alert.subject().map_or(0, |subject| subject.value.place());
+            (alert.rule.place().rotate_left(32) ^ subject).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 16
         }
         Admitted::Duplicate(duplicate) => duplicate.position,
     });

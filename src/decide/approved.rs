@@ -1,10 +1,14 @@
 //! The precondition of acting, as a type: only `decide` can make an [`Approved`], anybody can read one.
 
+use serde::{Deserialize, Serialize};
+
 use crate::plan::policy::Mode;
 use crate::record::{Sym, Target};
 
 /// Something that was ruled to be done. The field is private to this module: `act` can read one, never make one.
-#[derive(Clone, Debug, PartialEq)]
+///
+/// It crosses from the process of a cluster that decides to the one that acts, over a link on which each has shown who it is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Approved<T>(T);
 
 impl<T> Approved<T> {
@@ -20,7 +24,7 @@ impl<T> Approved<T> {
 }
 
 /// A playbook to be carried out, with the targets of each step.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Undertaking {
     /// CACAO id of the playbook.
     pub playbook_id: Sym,

@@ -12,6 +12,8 @@ pub use ground::Ground;
 
 use std::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
+
 use super::approved::{Approved, Undertaking};
 use super::guard::{self, Weighed};
 use super::memory::{Aim, Denied, Executed, Memories, Memory, Question};
@@ -51,7 +53,7 @@ pub struct Case<'a> {
 }
 
 /// A ruling, and what it lets `act` do.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Ruled {
     /// The ruling.
     pub decision: Decision,
@@ -247,7 +249,7 @@ impl Decider {
             Reason::NoCandidate
         } else if let Some(proposal) = case.proposals.iter().find(|it| !asked(it)) {
             let verb = forbidden_verb(&rules.playbooks[proposal.playbook], rules.policy).unwrap_or_default();
-            Reason::VerbNotAllowed { verb }
+            Reason::VerbNotAllowed { verb: verb.into() }
         } else {
             Reason::AllDenied
         };

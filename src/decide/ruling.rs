@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::vec::Broadcast;
 
@@ -17,7 +18,7 @@ use crate::record::input::Approval;
 use crate::record::{Candidate, IncidentState, Sym};
 
 /// What the archive keeps of an epoch's rulings.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Told {
     /// Versions as they were judged.
     Versions(Vec<Judged>),

@@ -113,7 +113,7 @@ impl Spent {
             let bounds =
                 [(None, policy.budgets.of(verb)), (Some(playbook), policy.budgets.of_playbook(verb))];
             let broken = bounds.into_iter().find(|(of, budget)| wanted > 0 && used(*of) + wanted > *budget);
-            broken.map(|(_, budget)| Reason::Budget { verb: verb.name(), budget })
+            broken.map(|(_, budget)| Reason::Budget { verb: verb.name().into(), budget })
         })
     }
 

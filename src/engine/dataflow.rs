@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use crossbeam_channel::Sender;
 use differential_dataflow::input::InputSession;
+use timely::ExchangeData;
 use timely::container::CapacityContainerBuilder;
-use timely::dataflow::channels::pact::Pipeline;
-use timely::dataflow::operators::Probe;
+use timely::dataflow::channels::pact::{Exchange as By, Pipeline};
 use timely::dataflow::operators::generic::operator::Operator;
+use timely::dataflow::operators::vec::{Broadcast, ToStream};
+use timely::dataflow::operators::{Concat, Exchange, OkErr, Probe};
 use timely::dataflow::{InputHandle, ProbeHandle, Scope};
 use timely::worker::Worker;
 
@@ -24,8 +26,9 @@ use crate::correlate::repeats::{Seen, repeats};
 use crate::correlate::revision::Revised;
 use crate::decide::ruling::{Told as Weighed, ruling};
 use crate::decide::{Ground, Ruled};
-use crate::enrich::{facts, watch::watch};
-use crate::flow::{Stream, Turn};
+use crate::enrich::facts::{self, Enriched};
+use crate::enrich::watch::watch;
+use crate::flow::{Stream, Turn, route, turns};
 use crate::plan::link::LinkSettings;
 use crate::plan::pipeline::EndsAt;
 use crate::plan::policy::Act;
@@ -40,13 +43,13 @@ type Handle<D> = InputHandle<Epoch, CapacityContainerBuilder<Vec<D>>>;
 pub struct Inputs {
     /// Alerts; any worker may get any.
     pub alerts: Handle<Arc<Alert>>,
-    /// Turns; every worker gets every one.
+    /// Turns; one worker gets them, and tells every one.
     pub turns: Handle<Turn>,
     /// Changes of context tables; one worker gets them.
     pub context: InputSession<Epoch, (Entity, ContextRow), Diff>,
     /// People's answers; one worker gets them.
     pub approvals: Handle<Approval>,
-    /// Incidents that are taken apart, to one worker; changes of the list of entities that never link, to every one.
+    /// Incidents that are taken apart, and changes of the list of entities that never link; one worker gets them.
     pub revisions: Handle<Revised>,
 }
 
@@ -65,6 +68,22 @@ pub struct Wiring {
     pub act: Act,
     /// How far the journey goes.
     pub ends_at: EndsAt,
+    /// Over which processes.
+    pub span: Span,
+}
+
+/// Over which processes the dataflow is spread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Span {
+    /// One.
+    Process,
+    /// Several, of so many workers each: what leaves the dataflow leaves it at the first worker of the first process.
+    Cluster {
+        /// Workers of each process.
+        workers: usize,
+        /// Whether only the first process knows what an earlier run's model said, and so judges for all.
+        recalls: bool,
+    },
 }
 
 /// What leaves the dataflow, with its epoch.
@@ -106,8 +125,8 @@ pub fn build(
     let probe = ProbeHandle::new();
     let index = Index::of(&wiring.correlations, None);
     worker.dataflow(|scope| {
-        let clock = inputs.turns.to_stream(scope);
-        let out = Out { outputs, probe: &probe };
+        let clock = inputs.turns.to_stream(scope).broadcast();
+        let out = Out { outputs, probe: &probe, span: wiring.span };
 
         let all = wiring.act == Act::Early;
         let wanted = move |alert: &Alert| all || index.wants(alert);
@@ -116,6 +135,13 @@ pub fn build(
         out.leave(matches.clone(), |epoch, (finding, diff)| {
             [Output::Rows(epoch, Rows::Matches(vec![FindingRow { finding, diff }]))]
         });
+        if wiring.span != Span::Process {
+            let rules = Arc::clone(&wiring.correlations);
+            out.leave(without_number(matches.clone(), clock.clone(), wiring), move |_, (rule, more)| {
+                rules[rule as usize].add_without_number(more);
+                None
+            });
+        }
         match wiring.ends_at {
             EndsAt::Findings => out.leave(counted(admitted, clock), counted_rows),
             EndsAt::Actions => {
@@ -149,7 +175,11 @@ fn answer<'scope>(
     let names = &wiring.proposing.names;
     let context = inputs.context.to_collection(scope);
     let approvals = inputs.approvals.to_stream(scope);
-    let revisions = inputs.revisions.to_stream(scope);
+    let (cuts, lists) = inputs.revisions.to_stream(scope).ok_err(|revised| match revised {
+        Revised::Cut(_) => Ok(revised),
+        Revised::Listed(_) => Err(revised),
+    });
+    let revisions = cuts.concat(lists.broadcast());
     let (with, told) = (wiring.proposing.clone(), wiring.proposing.clone());
     let solo = with.policy.solo_severity;
 
@@ -169,6 +199,12 @@ fn answer<'scope>(
     let watched = watch(opened, clock.clone(), solo);
     let facts = facts::join(watched.entities, watched.addresses, context, names);
     let enriched = facts::attach(watched.versions, facts, clock.clone());
+    let enriched = match wiring.span {
+        Span::Cluster { workers, recalls: true } => {
+            enriched.exchange(move |version: &Enriched| route(version.incident.tenant) % workers as u64)
+        }
+        Span::Cluster { recalls: false, .. } | Span::Process => enriched,
+    };
     let judged = judge(enriched, ranker, with.clone());
     let (ruled, weighed) = ruling(judged, approvals, clock, with);
 
@@ -178,34 +214,65 @@ fn answer<'scope>(
     out.leave(ruled, |epoch, ruled| [Output::Ruled(epoch, ruled)]);
 }
 
+type Nothing = CapacityContainerBuilder<Vec<()>>;
+
 /// Where streams leave the dataflow.
 struct Out<'a> {
     outputs: &'a Sender<Output>,
     probe: &'a ProbeHandle<Epoch>,
+    span: Span,
 }
 
 impl Out<'_> {
     /// Sends a stream's records out.
-    fn leave<D: Clone + 'static, O: IntoIterator<Item = Output>>(
+    fn leave<D: ExchangeData + Clone, O: IntoIterator<Item = Output>>(
         &self,
         stream: Stream<'_, D>,
         output: impl Fn(Epoch, D) -> O + 'static,
     ) {
         let outputs = self.outputs.clone();
-        stream
-            .unary::<CapacityContainerBuilder<Vec<()>>, _, _, _>(Pipeline, "leave", |_, _| {
-                move |input, _| {
-                    input.for_each(|cap, data| {
-                        let Some(epoch) = cap.least().copied() else { return };
-                        for output in data.drain(..).flat_map(|record| output(epoch, record)) {
-                            // Where nobody listens any more the run has failed, and said why.
-                            let _ = outputs.send(output);
-                        }
-                    });
-                }
-            })
-            .probe_with(self.probe);
+        let send = move |epoch: Option<Epoch>, data: &mut Vec<D>| {
+            let Some(epoch) = epoch else { return };
+            for output in data.drain(..).flat_map(|record| output(epoch, record)) {
+                // Where nobody listens any more the run has failed, and said why.
+                let _ = outputs.send(output);
+            }
+        };
+        let left = match self.span {
+            Span::Process => stream.unary::<Nothing, _, _, _>(Pipeline, "leave", |_, _| {
+                move |input, _| input.for_each(|cap, data| send(cap.least().copied(), data))
+            }),
+            Span::Cluster { .. } => stream.unary::<Nothing, _, _, _>(By::new(|_: &D| 0), "leave", |_, _| {
+                move |input, _| input.for_each(|cap, data| send(cap.least().copied(), data))
+            }),
+        };
+        left.probe_with(self.probe);
     }
+}
+
+/// How many alerts and findings more lack the number that a correlation adds up: each process counts its own, and tells the
+/// first when an epoch's findings are known.
+fn without_number<'scope>(
+    matches: Stream<'scope, (Finding, Diff)>,
+    clock: Stream<'scope, Turn>,
+    wiring: &Wiring,
+) -> Stream<'scope, (u32, Diff)> {
+    let (rules, own) = (Arc::clone(&wiring.correlations), clock.scope().worker().index());
+    let Span::Cluster { workers, .. } = wiring.span else { unreachable!("one process counts for itself") };
+    let tells = own >= workers && own.is_multiple_of(workers);
+    let mut told = vec![0; rules.len()];
+    let nothing = Vec::<()>::new().to_stream(clock.scope());
+    let (more, _) = turns("without number", (matches, Pipeline), (nothing, Pipeline), clock, move |work| {
+        for ((at, rule), told) in (0..).zip(rules.iter()).zip(&mut told) {
+            let count = rule.without_number().cast_signed();
+            if tells && count != *told {
+                work.out.push((at, count - *told));
+                *told = count;
+            }
+        }
+        let _: &mut Vec<()> = work.side;
+    });
+    more
 }
 
 fn counted_rows(epoch: Epoch, counted: Counted) -> [Output; 2] {

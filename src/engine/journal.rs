@@ -38,7 +38,21 @@ pub struct Said {
 struct Moved {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     source: Option<String>,
+    /// Of a source of partitions, which.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    partitions: Vec<u32>,
     time: Millis,
+}
+
+/// A move of a source's clock, or of the clocks of some of its partitions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Move<S> {
+    /// The source.
+    pub source: S,
+    /// Which, where it has partitions; else none.
+    pub partitions: Vec<u32>,
+    /// To when.
+    pub time: Millis,
 }
 
 /// A change of context tables; the first one is how they stood.
@@ -61,14 +75,14 @@ struct ChangedRow {
 impl Said {
     /// A source's clock is moved.
     #[must_use]
-    pub fn moved(source: &str, time: Millis) -> Said {
-        Said::of(InputKind::Tick, &Moved { source: Some(source.to_owned()), time })
+    pub fn moved(Move { source, partitions, time }: Move<String>) -> Said {
+        Said::of(InputKind::Tick, &Moved { source: Some(source), partitions, time })
     }
 
     /// The ingest time, for all sources.
     #[must_use]
     pub fn as_of(time: Millis) -> Said {
-        Said::of(InputKind::Tick, &Moved { source: None, time })
+        Said::of(InputKind::Tick, &Moved { source: None, partitions: Vec::new(), time })
     }
 
     /// Context tables changed; with `first`, this is how they stand. In the order of what they say.
@@ -148,7 +162,7 @@ pub struct Effects {
     /// The ingest time from now on.
     pub as_of: Option<Millis>,
     /// Sources whose clocks move, before the epoch's records.
-    pub moves: Vec<(Sym, Millis)>,
+    pub moves: Vec<Move<Sym>>,
     context: Vec<((Entity, ContextRow), Diff)>,
     approvals: Vec<Approval>,
     verdicts: Vec<(Verdict, Sym)>,
@@ -181,8 +195,10 @@ impl Effects {
         }
         match said.kind {
             InputKind::Tick => match serde_json::from_str(&said.body)? {
-                Moved { source: Some(source), time } => self.moves.push((names.intern(&source), time)),
-                Moved { source: None, time } => self.as_of = Some(time),
+                Moved { source: Some(source), partitions, time } => {
+                    self.moves.push(Move { source: names.intern(&source), partitions, time });
+                }
+                Moved { source: None, time, .. } => self.as_of = Some(time),
             },
             InputKind::Context | InputKind::Sighting => {
                 let changed: Changed = serde_json::from_str(&said.body)?;
@@ -409,8 +425,9 @@ mod tests {
         let entity = Entity::parse("host:web-01", &names).unwrap();
         let known = Known::Assets { criticality: 3, exposed: true, owner: names.intern("ada") };
         let row = ContextRow { tenant: Sym::EMPTY, protected: false, known };
+        let edge = Move { source: "edge".to_owned(), partitions: vec![2], time: 5_000 };
         let said = [
-            Said::moved("edge", 5_000),
+            Said::moved(edge.clone()),
             Said::as_of(9_000),
             Said::context(&[((entity, row), 1)], true, &names),
             Said::context(&[((entity, row), -1)], false, &names),
@@ -418,7 +435,8 @@ mod tests {
             Said { id: Some(2), kind: InputKind::Verdict, body: "{}".into() },
         ];
         let effects = Effects::of(&said, &names);
-        assert_eq!((effects.as_of, &effects.moves[..]), (Some(9_000), &[(names.intern("edge"), 5_000)][..]));
+        let moved = Move { source: names.intern("edge"), partitions: vec![2], time: 5_000 };
+        assert_eq!((effects.as_of, &effects.moves[..]), (Some(9_000), &[moved][..]));
         assert_eq!(effects.strange.len(), 1);
         let mut batch = Batch { settled: 4, ..Batch::default() };
         effects.fill(&mut batch);

@@ -1,33 +1,29 @@
-//! Live: sources that go on. Each is a partition with its own framer, normalizer and clock; an epoch takes what is there.
+//! Live: sources that go on. Each is a partition, or several, with a clock each; an epoch takes what is there.
 //!
-//! In: bytes of streams, pushed batches, what else was said. Out: batches for the run; the same again from its log.
-//! State: what was read and not yet taken, bounded per source; a clock each.
+//! In: bytes of streams, topics' records, pushed batches, what else was said. Out: batches for the run; the same again
+//! from its log. State: what was read and not yet taken, bounded per partition; a clock each; a normalizer per source.
 
-use std::collections::VecDeque;
+mod partition;
+
 use std::sync::Arc;
-use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError};
+use self::partition::{Partition, Waited};
+pub use self::partition::{Stream, lost};
 
-use super::journal::{Effects, Pushed};
+use super::journal::{Effects, Move, Pushed};
 use super::log::LoggedEpoch;
 use super::run::Batch;
-use crate::ingest::live::Heard;
-use crate::ingest::{Framed, Framer, Limits, Origin};
+use crate::ingest::{Limits, Origin};
 use crate::normalize::{Normalizer, Parsed, SourceSettings};
 use crate::plan::mapping::Mapping;
-use crate::record::{Alert, Millis, NOTHING_SETTLED, Names, Reject, Sym, Tick, tick_of};
-use crate::replay::arrival::{PartitionClock, add_ignored};
+use crate::record::{Epoch, EpochRow, Millis, NOTHING_SETTLED, Names, Sym, Tick, tick_of};
+use crate::replay::arrival::{Ignored, add_ignored};
 use crate::replay::set::parts;
 
-/// Records of a source that may wait to be taken before its stream is left to wait.
-const READY_MAX: usize = 20_000;
 /// Records taken of one source before the clocks are compared again.
 const PIECE: usize = 256;
 /// A source that said nothing for so long is idle.
 const IDLE_MS: Millis = 1_000;
-/// How long a source that is read again may take to give its next bytes.
-const AGAIN: Duration = Duration::from_secs(30);
 
 /// One source, as it is set up.
 pub struct Source {
@@ -35,36 +31,21 @@ pub struct Source {
     pub settings: SourceSettings,
     /// Whether it follows the others' clocks, and elapsed time, while it is idle.
     pub wall: bool,
-    /// Its stream; none where batches are pushed.
-    pub stream: Option<Receiver<Heard>>,
-}
-
-struct Partition {
-    name: Sym,
-    origin: Origin,
-    limits: Limits,
-    wall: bool,
-    stream: Option<Receiver<Heard>>,
-    framer: Framer,
-    normalizer: Normalizer,
-    parsed: Parsed,
-    ready: VecDeque<Framed>,
-    clock: PartitionClock,
-    open: bool,
-    caught_up: bool,
-    quiet_since: Millis,
-    /// Lines and records of the batches pushed before.
-    pushed: (u64, u64),
-    /// Pushed batches of which no record is taken yet, each with the records before it.
-    untold: VecDeque<(u64, Pushed)>,
-    /// Records taken.
-    taken: u64,
+    /// Whether it is taken first while there is more than an epoch takes.
+    pub severe: bool,
+    /// Its partitions, each with the epoch after which it is there.
+    pub streams: Vec<(Stream, Epoch)>,
 }
 
 /// All sources of a run.
 pub struct Live {
     partitions: Vec<Partition>,
+    /// A source's name, its normalizer, and what new partitions of it are like.
+    sources: Vec<(Normalizer, Kind)>,
+    parsed: Parsed,
     names: Arc<Names>,
+    limits: Limits,
+    lateness_s: Tick,
     settled: Tick,
     /// When all sources fell silent, by the machine's clock, and the greatest clock then.
     silence: Option<(Millis, Millis)>,
@@ -72,6 +53,14 @@ pub struct Live {
     pub divergences: u64,
     /// What went wrong with sources, to be told.
     pub complaints: Vec<String>,
+}
+
+/// What the partitions of a source have in common.
+#[derive(Clone, Copy)]
+struct Kind {
+    origin: Origin,
+    wall: bool,
+    severe: bool,
 }
 
 impl Live {
@@ -84,49 +73,50 @@ impl Live {
         lateness_s: Tick,
         limits: Limits,
     ) -> Live {
-        let partition = |source: Source| {
-            let origin = Origin { source: source.settings.name, tenant: source.settings.tenant };
-            Partition {
-                name: origin.source,
-                origin,
-                limits,
-                wall: source.wall,
-                stream: source.stream,
-                framer: Framer::new(origin, limits),
-                normalizer: Normalizer::new(mappings, source.settings, Arc::clone(names)),
-                parsed: Parsed::default(),
-                ready: VecDeque::new(),
-                clock: PartitionClock::new(lateness_s),
-                open: true,
-                caught_up: false,
-                quiet_since: 0,
-                pushed: (0, 0),
-                untold: VecDeque::new(),
-                taken: 0,
-            }
-        };
-        Live {
-            partitions: sources.into_iter().map(partition).collect(),
+        let mut live = Live {
+            partitions: Vec::new(),
+            sources: Vec::new(),
+            parsed: Parsed::default(),
             names: Arc::clone(names),
+            limits,
+            lateness_s,
             settled: NOTHING_SETTLED,
             silence: None,
             divergences: 0,
             complaints: Vec::new(),
+        };
+        for Source { settings, wall, severe, streams } in sources {
+            let origin = Origin { source: settings.name, tenant: settings.tenant };
+            let normalizer = Normalizer::new(mappings, settings, Arc::clone(names));
+            live.sources.push((normalizer, Kind { origin, wall, severe }));
+            for (stream, since) in streams {
+                live.add(origin.source, stream, since, 0);
+            }
         }
+        live
     }
 
-    /// Takes what streams have read, without waiting; whether anything came.
-    pub fn pull(&mut self, now: Millis) -> bool {
+    /// A source has one partition more, after epoch `since`.
+    pub fn add(&mut self, source: Sym, stream: Stream, since: Epoch, now: Millis) {
+        let found = self.sources.iter().position(|(_, kind)| kind.origin.source == source);
+        let Some(normalizer) = found else { return };
+        let Kind { origin, wall, severe } = self.sources[normalizer].1;
+        let mut new = Partition::new(origin, self.limits, stream, self.lateness_s);
+        (new.wall, new.severe, new.normalizer) = (wall, severe, normalizer);
+        (new.since, new.quiet_since) = (since, now);
+        self.partitions.push(new);
+    }
+
+    /// Takes what streams have read, without waiting; whether anything came, or why the run cannot go on.
+    pub fn pull(&mut self, now: Millis) -> Result<bool, String> {
         let mut came = false;
         for partition in &mut self.partitions {
-            while partition.records() < READY_MAX
-                && let Some(heard) = partition.stream.as_ref().and_then(|stream| stream.try_recv().ok())
-            {
-                came |= partition.hear(heard, &mut self.complaints);
+            if partition.pull(&mut self.complaints)? {
+                came = true;
                 partition.quiet_since = now;
             }
         }
-        came
+        Ok(came)
     }
 
     /// A batch was pushed to a source, and is durable; nothing where the plan has no such source any more.
@@ -150,7 +140,7 @@ impl Live {
     /// Whether pushed batches should wait where they are.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.partitions.iter().any(|partition| partition.stream.is_none() && partition.records() >= READY_MAX)
+        self.partitions.iter().any(|partition| partition.is_pushed() && partition.is_full())
     }
 
     /// Whether every source has ended; what they gave may still wait.
@@ -171,34 +161,50 @@ impl Live {
 
     /// Where silent sources' clocks are to be moved: to the greatest that there is; when all are silent, on from there
     /// by elapsed time.
-    pub fn moves(&mut self, now: Millis) -> Vec<(String, Millis)> {
-        let quiet = |partition: &Partition| {
-            partition.ready.is_empty() && now.saturating_sub(partition.quiet_since) >= IDLE_MS
-        };
+    pub fn moves(&mut self, now: Millis) -> Vec<Move<String>> {
+        let quiet = |partition: &Partition| partition.is_quiet(now, IDLE_MS);
         let Some(greatest) = self.partitions.iter().filter_map(|partition| partition.clock.highest()).max()
         else {
             return Vec::new();
         };
         let all = self.partitions.iter().all(|partition| !partition.is_open() || quiet(partition));
         self.silence = if all { self.silence.or(Some((now, greatest))) } else { None };
-        let to = self.silence.map_or(greatest, |(since, from)| from + now.saturating_sub(since).max(0));
+        let time = self.silence.map_or(greatest, |(since, from)| from + now.saturating_sub(since).max(0));
         let behind = |partition: &&Partition| partition.wall && partition.open && quiet(partition);
         let behind = self.partitions.iter().filter(behind);
         // A second is what a clock's move can change.
-        let behind = behind.filter(|partition| partition.clock.tick() < tick_of(to));
-        behind.map(|partition| (self.names.get(partition.name), to)).collect()
+        let behind = behind.filter(|partition| partition.clock.tick() < tick_of(time));
+        let mut moves: Vec<Move<Sym>> = Vec::new();
+        for partition in behind {
+            let number = partition.is_of_topic().then_some(partition.number);
+            match moves.iter_mut().find(|to| to.source == partition.name) {
+                Some(to) => to.partitions.extend(number),
+                None => {
+                    let partitions = number.into_iter().collect();
+                    moves.push(Move { source: partition.name, partitions, time });
+                }
+            }
+        }
+        let named = |to: Move<Sym>| Move {
+            source: self.names.get(to.source),
+            partitions: to.partitions,
+            time: to.time,
+        };
+        moves.into_iter().map(named).collect()
     }
 
-    /// The next epoch: up to `most` records, of the source with the lowest clock first. When the run is `ending`, the one
-    /// after which no source is open is the last.
+    /// The next epoch: up to `most` records, of the partition with the lowest clock first. When the run is `ending`, the
+    /// one after which no source is open is the last.
+    ///
+    /// Severe sources come before the others, but leave them a quarter of what is taken.
     pub fn batch(&mut self, most: usize, effects: Effects, ending: bool) -> Batch {
         self.apply(&effects);
         let mut taken = Taken::default();
         let mut count = 0;
         while count < most
-            && let Some(at) = self.lowest()
+            && let Some(at) = self.lowest(count < most - most / 4)
         {
-            count += self.partitions[at].take((most - count).min(PIECE), self.settled, &mut taken);
+            count += self.take(at, (most - count).min(PIECE), &mut taken);
         }
         let open = self.partitions.iter().filter(|partition| partition.is_open());
         let settled = open.map(|partition| partition.clock.settled()).min();
@@ -209,33 +215,46 @@ impl Live {
         self.finish(taken, effects, settled.or(end).unwrap_or(self.settled))
     }
 
-    /// An epoch again, as the log tells it; why not, where a source no longer gives what it gave then.
-    pub fn again(&mut self, logged: &LoggedEpoch, effects: Effects) -> Result<Batch, String> {
+    /// An epoch again, as the log tells it; none where the run is to stop; why not, where a source no longer gives what it
+    /// gave then.
+    pub fn again(&mut self, logged: &LoggedEpoch, effects: Effects) -> Result<Option<Batch>, String> {
         self.apply(&effects);
         let mut taken = Taken::default();
         for part in &logged.parts {
             let name = self.names.intern(&part.source);
-            let partition = self.partitions.iter_mut().find(|partition| partition.name == name);
-            let partition =
-                partition.ok_or_else(|| format!("the source {:?} is not there any more", part.source))?;
+            let is_it = |partition: &Partition| (partition.name, partition.number) == (name, part.partition);
+            let at = self.partitions.iter().position(is_it);
+            let at = at.ok_or_else(|| format!("the source {:?} is not there any more", part.source))?;
             let mut left = usize::try_from(part.records).unwrap_or(usize::MAX);
             while left > 0 {
-                if partition.ready.is_empty() && !partition.wait(&mut self.complaints) {
-                    return Err(format!(
-                        "the source {:?} holds fewer records than were taken of it: it was cut or replaced",
-                        part.source
-                    ));
+                match self.partitions[at].wait(&mut self.complaints)? {
+                    Waited::Came => left -= self.take(at, left.min(PIECE), &mut taken),
+                    Waited::Stopped => return Ok(None),
+                    Waited::Nothing => {
+                        return Err(format!(
+                            "the source {:?} holds fewer records than were taken of it: it was cut or replaced",
+                            part.source
+                        ));
+                    }
                 }
-                left -= partition.take(left.min(PIECE), self.settled, &mut taken);
+            }
+            let of = (name, part.partition);
+            let place = taken.places.iter().find(|(other, ..)| *other == of);
+            if place.is_some_and(|(_, first, next)| (*first, *next) != (part.first, part.next)) {
+                return Err(format!(
+                    "partition {} of the source {:?} does not hold what was taken of it from offset {} to {}: it was                      compacted, cut or made anew",
+                    part.partition, part.source, part.first, part.next
+                ));
             }
         }
-        let open = self.partitions.iter().map(|partition| partition.clock.settled()).min();
+        let there = self.partitions.iter().filter(|partition| partition.since < logged.epoch);
+        let open = there.map(|partition| partition.clock.settled()).min();
         if !logged.last && open.is_some_and(|open| open.max(self.settled) != logged.settled) {
             self.divergences += 1;
         }
         let mut batch = self.finish(taken, effects, logged.settled);
         batch.last = logged.last;
-        Ok(batch)
+        Ok(Some(batch))
     }
 
     /// Whether an epoch of the log needs batches that were not pushed yet.
@@ -243,34 +262,50 @@ impl Live {
     pub fn lacks(&self, logged: &LoggedEpoch) -> bool {
         logged.parts.iter().any(|part| {
             let name = self.names.intern(&part.source);
-            let has = |partition: &&Partition| partition.name == name && partition.stream.is_none();
+            let has = |partition: &&Partition| partition.name == name && partition.is_pushed();
             let found = self.partitions.iter().find(has);
             found.is_some_and(|partition| (partition.records() as u64) < part.records)
         })
     }
 
     fn apply(&mut self, effects: &Effects) {
-        for partition in &mut self.partitions {
-            if let Some(as_of) = effects.as_of {
-                partition.normalizer.set_as_of(as_of);
-            }
-            for (_, time) in effects.moves.iter().filter(|(source, _)| *source == partition.name) {
-                partition.clock.move_to(*time);
-            }
+        if let Some(as_of) = effects.as_of {
+            self.sources.iter_mut().for_each(|(normalizer, _)| normalizer.set_as_of(as_of));
+        }
+        for Move { source, partitions, time } in &effects.moves {
+            let moved = |partition: &&mut Partition| {
+                partition.name == *source && (partitions.is_empty() || partitions.contains(&partition.number))
+            };
+            self.partitions.iter_mut().filter(moved).for_each(|partition| partition.clock.move_to(*time));
         }
     }
 
-    fn lowest(&self) -> Option<usize> {
+    /// The partition to be taken from next; of severe ones, if there are any that have something and may go first.
+    fn lowest(&self, severe_first: bool) -> Option<usize> {
         let ready = self.partitions.iter().enumerate().filter(|(_, partition)| !partition.ready.is_empty());
-        ready.min_by_key(|(at, partition)| (partition.clock.tick(), *at)).map(|(at, _)| at)
+        ready
+            .min_by_key(|(at, partition)| (partition.severe != severe_first, partition.clock.tick(), *at))
+            .map(|(at, _)| at)
+    }
+
+    fn take(&mut self, at: usize, most: usize, taken: &mut Taken) -> usize {
+        let partition = &mut self.partitions[at];
+        let (normalizer, _) = &mut self.sources[partition.normalizer];
+        partition.take(most, self.settled, (normalizer, &mut self.parsed), taken)
     }
 
     fn finish(&mut self, taken: Taken, effects: Effects, settled: Tick) -> Batch {
-        let Taken { mut batch, ignored } = taken;
+        let Taken { mut batch, ignored, places } = taken;
         self.settled = self.settled.max(settled);
         batch.settled = self.settled;
         batch.parts = parts(&batch.alerts, &batch.rejects, batch.settled);
         add_ignored(&mut batch.parts, &ignored, batch.settled);
+        for ((source, partition), first, next) in places {
+            let is_it = |row: &&mut EpochRow| (row.source, row.partition) == (source, partition);
+            if let Some(row) = batch.parts.iter_mut().find(is_it) {
+                (row.from, row.to) = (first, next - 1);
+            }
+        }
         effects.fill(&mut batch);
         batch
     }
@@ -280,149 +315,7 @@ impl Live {
 #[derive(Default)]
 struct Taken {
     batch: Batch,
-    ignored: Vec<(Sym, u64)>,
-}
-
-impl Partition {
-    fn is_open(&self) -> bool {
-        self.open || !self.ready.is_empty()
-    }
-
-    fn records(&self) -> usize {
-        self.ready.iter().map(length).sum()
-    }
-
-    fn hear(&mut self, heard: Heard, complaints: &mut Vec<String>) -> bool {
-        match heard {
-            Heard::Bytes(bytes) => {
-                let mut framed = Vec::new();
-                self.framer.feed(&bytes, &mut framed);
-                self.framer.flush(&mut framed);
-                self.ready.extend(framed);
-                true
-            }
-            Heard::Anew => {
-                let mut framed = Vec::new();
-                self.framer.anew(&mut framed);
-                self.ready.extend(framed);
-                true
-            }
-            Heard::CaughtUp => {
-                self.caught_up = true;
-                false
-            }
-            Heard::End(why) => {
-                complaints.extend(why);
-                self.end();
-                true
-            }
-        }
-    }
-
-    /// Waits for the stream's next records; false where there are none.
-    fn wait(&mut self, complaints: &mut Vec<String>) -> bool {
-        while self.ready.is_empty() {
-            let Some(stream) = self.stream.as_ref().filter(|_| self.open && !self.caught_up) else { break };
-            match stream.recv_timeout(AGAIN) {
-                Ok(heard) => {
-                    self.hear(heard, complaints);
-                }
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
-            }
-        }
-        if self.ready.is_empty() && self.stream.is_some() {
-            // A run that was stopped took the record under way for the last.
-            let mut framed = Vec::new();
-            self.framer.finish(&mut framed);
-            self.ready.extend(framed);
-        }
-        !self.ready.is_empty()
-    }
-
-    fn end(&mut self) {
-        if std::mem::take(&mut self.open) && self.stream.is_some() {
-            let mut framed = Vec::new();
-            self.framer.finish(&mut framed);
-            self.ready.extend(framed);
-        }
-    }
-
-    /// A pushed batch has a framer of its own: a broken one costs its neighbours nothing. How many records it has.
-    fn push(&mut self, text: &str) -> u64 {
-        let (lines, records) = self.pushed;
-        let mut framer = Framer::new(self.origin, self.limits);
-        let mut framed = Vec::new();
-        framer.feed(text.as_bytes(), &mut framed);
-        framer.finish(&mut framed);
-        for framed in &mut framed {
-            self.pushed.1 += length(framed) as u64;
-            match framed {
-                Framed::Chunk(chunk) => {
-                    chunk.ordinal += records;
-                    chunk.spans.iter_mut().for_each(|span| span.position += lines);
-                }
-                Framed::Reject(reject) => reject.position += lines,
-            }
-        }
-        self.pushed.0 += text.lines().count() as u64;
-        self.ready.extend(framed);
-        self.pushed.1 - records
-    }
-
-    /// Takes up to `most` records, at least one where there is any; how many. A pushed batch is told with its first.
-    fn take(&mut self, most: usize, floor: Tick, taken: &mut Taken) -> usize {
-        let count = self.take_ready(most, floor, taken);
-        self.taken += count as u64;
-        while let Some((_, pushed)) = self.untold.pop_front_if(|(before, _)| *before < self.taken) {
-            taken.batch.inputs.push(pushed.row());
-        }
-        count
-    }
-
-    fn take_ready(&mut self, most: usize, floor: Tick, taken: &mut Taken) -> usize {
-        let (name, tick) = (self.name, |clock: &PartitionClock| clock.tick().max(0));
-        match self.ready.pop_front() {
-            None => 0,
-            Some(Framed::Reject(reject)) => {
-                taken.batch.rejects.push(Reject { tick: tick(&self.clock), ..reject });
-                1
-            }
-            Some(Framed::Chunk(mut chunk)) => {
-                let now = chunk.split(most);
-                let count = now.len();
-                if !chunk.is_empty() {
-                    self.ready.push_front(Framed::Chunk(chunk));
-                }
-                self.normalizer.parse(&now, &mut self.parsed);
-                let ignored = self.parsed.ignored_count();
-                if ignored > 0 {
-                    taken.ignored.push((name, ignored));
-                    taken.batch.observed.append(&mut self.parsed.observed);
-                }
-                let mut rejects = std::mem::take(&mut self.parsed.rejects).into_iter().peekable();
-                for mut alert in std::mem::take(&mut self.parsed.alerts) {
-                    let before = |reject: &Reject| reject.position < alert.position;
-                    while let Some(reject) = rejects.next_if(before) {
-                        taken.batch.rejects.push(Reject { tick: tick(&self.clock), ..reject });
-                    }
-                    taken.batch.late += u64::from(self.stamp(&mut alert, floor));
-                    taken.batch.alerts.push(alert);
-                }
-                let clock = tick(&self.clock);
-                taken.batch.rejects.extend(rejects.map(|reject| Reject { tick: clock, ..reject }));
-                count
-            }
-        }
-    }
-
-    fn stamp(&mut self, alert: &mut Alert, floor: Tick) -> bool {
-        self.clock.stamp(alert, floor)
-    }
-}
-
-fn length(framed: &Framed) -> usize {
-    match framed {
-        Framed::Chunk(chunk) => chunk.len(),
-        Framed::Reject(_) => 1,
-    }
+    ignored: Vec<Ignored>,
+    /// Of each partition of a topic, the first offset taken and the one after the last.
+    places: Vec<((Sym, u32), u64, u64)>,
 }

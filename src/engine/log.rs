@@ -60,17 +60,38 @@ pub struct LoggedEpoch {
     pub settled: Tick,
     /// Whether the input ended with it.
     pub last: bool,
-    /// Records taken per source, in the order of the sources.
+    /// Records taken per partition, in the order of sources and partitions.
     pub parts: Vec<LoggedPart>,
 }
 
-/// What one epoch took of one source.
+/// What one epoch took of one partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoggedPart {
     /// The source's name.
     pub source: String,
+    /// The partition within it.
+    pub partition: u32,
     /// Records taken.
     pub records: u64,
+    /// Position of the first; between it and `next` there may be more numbers than records.
+    pub first: u64,
+    /// Where the partition goes on.
+    pub next: u64,
+}
+
+/// Where a partition of a topic is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Assigned {
+    /// The source's name.
+    pub source: String,
+    /// The partition within it.
+    pub partition: u32,
+    /// The offset that it is read from on.
+    pub start: u64,
+    /// The offset where it goes on after what epochs took.
+    pub next: u64,
+    /// The epoch after which it is there.
+    pub since: Epoch,
 }
 
 /// An input beside the records.
@@ -121,7 +142,10 @@ const SCHEMA: &str = "
     begin immediate;
     create table if not exists meta (key text primary key, value text not null);
     create table if not exists epoch (epoch integer primary key, settled integer not null, last integer not null);
-    create table if not exists part (epoch integer, source text, records integer, primary key (epoch, source));
+    create table if not exists part (epoch integer, source text, partition integer, records integer, first integer,
+        next integer, primary key (epoch, source, partition));
+    create table if not exists assigned (source text, partition integer, start integer, next integer, since integer,
+        primary key (source, partition));
     create table if not exists input (id integer primary key autoincrement, kind text not null, body text not null,
         key text unique, epoch integer);
     create table if not exists committed (one integer primary key check (one = 1), epoch integer not null, tick integer not null);
@@ -256,19 +280,39 @@ impl Log {
     /// The epochs that were recorded, in order.
     pub fn epochs(&self) -> Result<Vec<LoggedEpoch>, LogError> {
         let read = || -> rusqlite::Result<Vec<LoggedEpoch>> {
-            let mut parts =
-                self.db.prepare("select source, records from part where epoch = ?1 order by source")?;
+            let mut parts = self.db.prepare(PARTS_OF)?;
             let mut epochs = self.db.prepare("select epoch, settled, last from epoch order by epoch")?;
             let rows = epochs.query_map([], |row| Ok((row.get::<_, i64>(0)?, row.get(1)?, row.get(2)?)))?;
             rows.map(|row| {
                 let (epoch, settled, last): (i64, Tick, bool) = row?;
-                let part = |row: &rusqlite::Row<'_>| {
-                    Ok(LoggedPart { source: row.get(0)?, records: row.get::<_, i64>(1)?.cast_unsigned() })
-                };
-                let parts = parts.query_map([epoch], part)?.collect::<rusqlite::Result<_>>()?;
+                let parts = parts.query_map([epoch], logged_part)?.collect::<rusqlite::Result<_>>()?;
                 Ok(LoggedEpoch { epoch: epoch.cast_unsigned(), settled, last, parts })
             })
             .collect()
+        };
+        self.sql(read())
+    }
+
+    /// Says, durably, where a partition of a topic is read from on, before it is; what was said of it before is replaced.
+    pub fn assign_partition(&self, place: &Assigned) -> Result<(), LogError> {
+        let said = "insert or replace into assigned values (?1, ?2, ?3, ?4, ?5)";
+        let Assigned { source, partition, start, next, since } = place;
+        let numbers = [start, next, since].map(|number| number.cast_signed());
+        self.sql(self.db.execute(said, params![source, partition, numbers[0], numbers[1], numbers[2]]))
+            .map(drop)
+    }
+
+    /// Where partitions of topics are read, in the order of sources and partitions.
+    pub fn assigned(&self) -> Result<Vec<Assigned>, LogError> {
+        let read = || -> rusqlite::Result<Vec<Assigned>> {
+            let said =
+                "select source, partition, start, next, since from assigned order by source, partition";
+            let place = |row: &rusqlite::Row<'_>| {
+                let number = |at| row.get::<_, i64>(at).map(i64::cast_unsigned);
+                let (source, partition) = (row.get(0)?, row.get(1)?);
+                Ok(Assigned { source, partition, start: number(2)?, next: number(3)?, since: number(4)? })
+            };
+            self.db.prepare(said)?.query_map([], place)?.collect()
         };
         self.sql(read())
     }
@@ -381,14 +425,28 @@ impl Log {
     }
 }
 
+const PARTS_OF: &str =
+    "select source, partition, records, first, next from part where epoch = ?1 order by source, partition";
+
+fn logged_part(row: &rusqlite::Row<'_>) -> rusqlite::Result<LoggedPart> {
+    let number = |at| row.get::<_, i64>(at).map(i64::cast_unsigned);
+    let (records, first, next) = (number(2)?, number(3)?, number(4)?);
+    Ok(LoggedPart { source: row.get(0)?, partition: row.get(1)?, records, first, next })
+}
+
 fn put_epochs(work: &Connection, epochs: &[LoggedEpoch]) -> rusqlite::Result<()> {
     let mut epoch_row = work.prepare_cached("insert or replace into epoch values (?1, ?2, ?3)")?;
-    let mut part_row = work.prepare_cached("insert or replace into part values (?1, ?2, ?3)")?;
+    let mut part_row = work.prepare_cached("insert or replace into part values (?1, ?2, ?3, ?4, ?5, ?6)")?;
+    let said = "update assigned set next = ?3 where source = ?1 and partition = ?2";
+    let mut place_row = work.prepare_cached(said)?;
     for epoch in epochs {
         let number = epoch.epoch.cast_signed();
         epoch_row.execute(params![number, epoch.settled, epoch.last])?;
         for part in &epoch.parts {
-            part_row.execute(params![number, part.source, part.records.cast_signed()])?;
+            let (records, first, next) =
+                (part.records.cast_signed(), part.first.cast_signed(), part.next.cast_signed());
+            part_row.execute(params![number, part.source, part.partition, records, first, next])?;
+            place_row.execute(params![part.source, part.partition, next])?;
         }
     }
     Ok(())
@@ -419,16 +477,23 @@ mod tests {
     #[test]
     fn what_was_logged_is_there_after_reopening() {
         let folder = tempfile::tempdir().unwrap();
-        let part = LoggedPart { source: "a".into(), records: 7 };
+        let part = LoggedPart { source: "a".into(), partition: 3, records: 7, first: 10, next: 20 };
+        let place = Assigned { source: "a".into(), partition: 3, start: 9, next: 9, since: 0 };
         let epoch = LoggedEpoch { epoch: 1, settled: 5, last: false, parts: vec![part] };
         {
             let mut log = Log::open(folder.path()).unwrap();
             assert_eq!(log.committed().unwrap(), None);
+            log.assign_partition(&place).unwrap();
             log.record(std::slice::from_ref(&epoch), Some((1, 5))).unwrap();
             assert!(log.append("verdict", "{}", Some("k")).unwrap());
         }
         let log = Log::open(folder.path()).unwrap();
         assert_eq!(log.epochs().unwrap(), [epoch]);
+        assert_eq!(
+            log.assigned().unwrap(),
+            [Assigned { next: 20, ..place }],
+            "it goes on after what was taken"
+        );
         assert_eq!(log.committed().unwrap(), Some((1, 5)));
         assert!(!log.append("verdict", "{}", Some("k")).unwrap(), "the same key is the same input");
         let input = log.inputs(0).unwrap().remove(0);

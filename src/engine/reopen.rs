@@ -13,13 +13,13 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use super::archivist::Told;
 use super::clerk::{Clerk, UnderWay};
 use super::crier::Criers;
-use super::dataflow::Output;
+use super::dataflow::{Output, Span};
 use super::log::STATE_FOLDER;
 use super::revise::{Past, revised};
 use super::run::{Batch, RunError, kill_switch, wiring};
 use super::scores;
 use super::unsettled::Unsettled;
-use super::workers::Workers;
+use super::workers::{Crew, Workers};
 use crate::act::{Desk, Executor};
 use crate::archive::{Reader, Rows};
 use crate::plan::catalog::Plan;
@@ -81,7 +81,7 @@ impl Reopened {
         let reader = Reader::open(archive, Arc::clone(&names)).map_err(FeedError::Archive)?;
         let recall = scores::recall(&reader, &plan.playbooks).map_err(FeedError::Archive)?;
         let act = acts(archive, plan.policy.act).map_err(FeedError::Log)?;
-        let wiring = wiring(&plan, &names, act);
+        let wiring = wiring(&plan, &names, act, Span::Process);
         let simulated = matches!(executor, Executor::Simulate(_));
         let ruled_by = (Arc::clone(&wiring.proposing.playbooks), Arc::clone(&wiring.proposing.policy));
         let desk = Desk::reopen(&state, executor, ruled_by, Arc::clone(&names)).map_err(RunError::Desk)?;
@@ -100,7 +100,7 @@ impl Reopened {
         let model = names.intern(&ranker.version());
         let service = RankService::start(ranker, model, Some(recall)).map_err(RunError::Thread)?;
         let (outputs, inbox) = unbounded();
-        let workers = Workers::start(1, &wiring, service, &outputs).map_err(RunError::Worker)?;
+        let workers = Workers::start(Crew::Alone(1), &wiring, service, &outputs).map_err(RunError::Worker)?;
         let acted = NOTHING_SETTLED;
         let unsettled = Unsettled::new(act);
         let mut run =

@@ -13,14 +13,14 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use super::archivist::{ArchiveError, Archivist, COMMIT_EVERY, Told};
 use super::clerk::{Clerk, Report, UnderWay};
 use super::crier::Criers;
-use super::dataflow::{Output, Wiring};
+use super::dataflow::{Output, Span, Wiring};
 use super::log::{Log, LogError, LoggedEpoch, LoggedPart, STATE_FOLDER};
 use super::revise::{Past, revised};
 use super::sighter::Question;
 use super::sinks::{SinkError, SinkSettings, Sinks};
 use super::summary::{Counts, Summary};
 use super::unsettled::Unsettled;
-use super::workers::Workers;
+use super::workers::{Crew, Workers};
 use crate::act::{Desk, DeskError, Executor};
 use crate::archive::{Reader, Rows, RunStamp, TurnRow, Writer};
 use crate::correlate::group::Compiled;
@@ -83,7 +83,13 @@ impl Batch {
     /// What the log keeps of it.
     #[must_use]
     pub fn logged(&self, epoch: Epoch, names: &Names) -> LoggedEpoch {
-        let part = |part: &EpochRow| LoggedPart { source: names.get(part.source), records: part.records };
+        let part = |part: &EpochRow| LoggedPart {
+            source: names.get(part.source),
+            partition: part.partition,
+            records: part.records,
+            first: part.from,
+            next: part.to + 1,
+        };
         let parts = self.parts.iter().map(part).collect();
         LoggedEpoch { epoch, settled: self.settled, last: self.last, parts }
     }
@@ -146,7 +152,7 @@ pub struct Settings {
     /// Where the archive lies.
     pub archive: PathBuf,
     /// Dataflow workers.
-    pub workers: usize,
+    pub crew: Crew,
     /// The model.
     pub ranker: Ranker,
     /// What an earlier run's model said, which is not asked again.
@@ -200,14 +206,14 @@ impl Run {
 
     /// As `start`, where what is written shows after `commit_every` at the latest.
     pub fn start_committing(settings: Settings, commit_every: Duration) -> Result<Run, RunError> {
-        let Settings { plan, names, archive, workers, ranker, act, journaled, committed, .. } = settings;
+        let Settings { plan, names, archive, crew, ranker, act, journaled, committed, .. } = settings;
         let stamp = RunStamp { plan_hash: plan.hash.clone(), model_version: ranker.version() };
         let (plan_hash, model_version) = (names.intern(&stamp.plan_hash), names.intern(&stamp.model_version));
         let (sinks, hand) = settings.sinks.map(|it| Sinks::start(it, &archive, &names)).transpose()?.unzip();
         let writer = Writer::new(&archive, 0, Arc::clone(&names), &stamp, committed);
         let (archivist, to_archive, tokens) =
             Archivist::start(&archive, writer, (committed, commit_every), hand)?;
-        let wiring = wiring(&plan, &names, act);
+        let wiring = wiring(&plan, &names, act, crew.span(settings.recall.is_some()));
         let simulated = matches!(settings.executor, Executor::Simulate(_));
         let ruled_by = (Arc::clone(&wiring.proposing.playbooks), Arc::clone(&wiring.proposing.policy));
         let desk = Desk::open(&archive.join(STATE_FOLDER), settings.executor, ruled_by, Arc::clone(&names))?;
@@ -224,7 +230,7 @@ impl Run {
         };
         let (clerk, outputs) = clerk.start()?;
         let ranks = RankService::start(ranker, model_version, settings.recall)?;
-        let workers = Workers::start(workers, &wiring, ranks, &outputs).map_err(RunError::Worker)?;
+        let workers = Workers::start(crew, &wiring, ranks, &outputs).map_err(RunError::Worker)?;
         Ok(Run {
             workers,
             outputs,
@@ -414,8 +420,11 @@ impl Run {
     }
 }
 
-pub(super) fn wiring(plan: &Plan, names: &Arc<Names>, act: Act) -> Wiring {
+/// What the dataflow is made from: the same in every process of a cluster.
+#[must_use]
+pub fn wiring(plan: &Plan, names: &Arc<Names>, act: Act, span: Span) -> Wiring {
     Wiring {
+        span,
         act,
         link: plan.pipeline.link.clone(),
         correlations: Compiled::all(&plan.correlations, names),

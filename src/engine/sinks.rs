@@ -32,7 +32,7 @@ use self::place::Place;
 use super::log::{Log, LogError};
 use crate::archive::Rows;
 use crate::kafka::{self, Letter, Patience, ProduceError, Producer};
-use crate::plan::topics::{KafkaSinks, Stream};
+use crate::plan::outside::{KafkaSinks, Stream};
 use crate::record::{Epoch, Names};
 
 /// Rows whose messages are sent before their acknowledgements are waited for.

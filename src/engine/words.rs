@@ -26,7 +26,7 @@ use super::log::{Entry, Log, LogError};
 use super::scribe::Scribe;
 use crate::ingest::live::Bell;
 use crate::kafka::ANSWER;
-use crate::plan::topics::{KafkaWords, Word};
+use crate::plan::outside::{KafkaWords, Word};
 
 /// How often it is looked whether the run is ending.
 const LOOK: Duration = Duration::from_millis(100);

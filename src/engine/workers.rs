@@ -1,18 +1,25 @@
 //! The workers: each takes its share of every epoch, and one says when an epoch is done everywhere.
 
+use std::any::Any;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
+use timely::WorkerConfig;
 use timely::communication::WorkerGuards;
+use timely::communication::allocator::zero_copy::initialize::initialize_networking_from_sockets;
+use timely::communication::allocator::{AllocatorBuilder, ProcessBuilder};
+use timely::communication::{Config, Hooks};
 use timely::worker::Worker;
 
-use super::dataflow::{Inputs, Output, Wiring, build};
+use super::dataflow::{Inputs, Output, Span, Wiring, build};
+use crate::cluster::Peers;
 use crate::correlate::revision::Revised;
 use crate::flow::Turn;
 use crate::rank::RankService;
 use crate::record::input::Approval;
+use crate::record::wire;
 use crate::record::{Alert, ContextRow, Diff, Entity};
 
 /// What one worker takes of one epoch.
@@ -25,7 +32,7 @@ pub struct Share {
     pub context: Vec<((Entity, ContextRow), Diff)>,
     /// People's answers; the first worker's only.
     pub approvals: Vec<Approval>,
-    /// Incidents taken apart, the first worker's only; and what never links from now on.
+    /// Incidents taken apart, and what never links from now on; the first worker's only.
     pub revisions: Vec<Revised>,
 }
 
@@ -38,6 +45,59 @@ const IDLE: Duration = Duration::from_micros(200);
 pub struct Workers {
     shares: Vec<Sender<Share>>,
     guards: WorkerGuards<()>,
+}
+
+/// Who works at the dataflow.
+pub enum Crew {
+    /// So many workers of this process alone.
+    Alone(usize),
+    /// Those of this process of a cluster.
+    Cluster(Peers),
+}
+
+impl Crew {
+    /// Over which processes they are spread; whether only the first `recalls` what a model said.
+    #[must_use]
+    pub fn span(&self, recalls: bool) -> Span {
+        match self {
+            Crew::Alone(_) => Span::Process,
+            Crew::Cluster(peers) => Span::Cluster { workers: peers.workers, recalls },
+        }
+    }
+
+    fn workers(&self) -> usize {
+        match self {
+            Crew::Alone(count) => *count,
+            Crew::Cluster(peers) => peers.workers,
+        }
+    }
+
+    fn start(self, work: impl Fn(&mut Worker) + Send + Sync + 'static) -> Result<WorkerGuards<()>, String> {
+        let (builders, others, tongues) = match self {
+            Crew::Alone(count) => {
+                let config = if count == 1 { Config::Thread } else { Config::Process(count) };
+                let (builders, others) = config.try_build()?;
+                (builders, others, None)
+            }
+            Crew::Cluster(Peers { process, workers, links, tongues }) => {
+                let hooks = Hooks::default();
+                let own =
+                    ProcessBuilder::new_typed_vector(workers, hooks.refill.clone(), hooks.spill.clone());
+                let (builders, guard) =
+                    initialize_networking_from_sockets(own, links, process, workers, hooks)
+                        .map_err(|error| error.to_string())?;
+                let builders = builders.into_iter().map(AllocatorBuilder::Tcp).collect();
+                (builders, Box::new(guard) as Box<dyn Any + Send>, Some(tongues))
+            }
+        };
+        timely::execute::execute_from(builders, others, WorkerConfig::default(), move |worker| {
+            let _alarm = Alarm;
+            if let Some(tongues) = &tongues {
+                wire::enter(Arc::clone(tongues));
+            }
+            work(worker);
+        })
+    }
 }
 
 /// A worker that panics takes the process with it: the others would wait for its progress for ever. What is committed
@@ -54,27 +114,41 @@ impl Drop for Alarm {
 }
 
 impl Workers {
-    /// Starts `count` of them; `outputs` gets what leaves the dataflow, and each turn when it is done everywhere.
+    /// Starts those of the first process, which may be the only one; `outputs` gets what leaves the dataflow, and each turn
+    /// when it is done everywhere.
     pub fn start(
-        count: usize,
+        crew: Crew,
         wiring: &Wiring,
         ranker: RankService,
         outputs: &Sender<Output>,
     ) -> Result<Workers, String> {
-        let (shares, queues): (Vec<_>, Vec<_>) = (0..count).map(|_| bounded(QUEUED_MAX)).unzip();
+        let (shares, queues): (Vec<_>, Vec<_>) = (0..crew.workers()).map(|_| bounded(QUEUED_MAX)).unzip();
         let queues: Vec<Mutex<Option<Receiver<Share>>>> =
             queues.into_iter().map(|q| Mutex::new(Some(q))).collect();
         let (wiring, outputs) = (wiring.clone(), Mutex::new(outputs.clone()));
-        let config = if count == 1 { timely::Config::thread() } else { timely::Config::process(count) };
-        let ranker = Arc::new(ranker);
-        let guards = timely::execute(config, move |worker| {
+        let guards = crew.start(move |worker| {
             let queue = queues[worker.index()].lock().ok().and_then(|mut queue| queue.take());
             let outputs = outputs.lock().ok().map(|outputs| outputs.clone());
             let (Some(queue), Some(outputs)) = (queue, outputs) else { return };
-            let _alarm = Alarm;
             work(worker, &wiring, &ranker, &queue, &outputs);
         })?;
         Ok(Workers { shares, guards })
+    }
+
+    /// Starts those of another process, which get their work from the first, and waits until they end.
+    pub fn serve(peers: Peers, wiring: &Wiring, ranker: RankService) -> Result<(), String> {
+        let wiring = wiring.clone();
+        let guards = Crew::Cluster(peers).start(move |worker| {
+            // What leaves the dataflow leaves it elsewhere.
+            let (outputs, _) = bounded(0);
+            let (inputs, probe) = build(worker, &wiring, &ranker, &outputs);
+            // All that is said from now on hangs on the first process alone.
+            drop(inputs);
+            while !probe.done() {
+                worker.step_or_park(Some(IDLE));
+            }
+        })?;
+        guards.join().into_iter().collect()
     }
 
     /// Gives each worker its share of an epoch; false where a worker has died.
@@ -88,8 +162,6 @@ impl Workers {
         revisions: Vec<Revised>,
     ) -> bool {
         let (mut context, mut approvals, mut revisions) = (Some(context), Some(approvals), Some(revisions));
-        let listed: Vec<Revised> =
-            revisions.iter().flatten().filter(|it| matches!(it, Revised::Listed(_))).cloned().collect();
         let each = alerts.len().div_ceil(self.shares.len()).max(1);
         let mut alerts = alerts.into_iter();
         for queue in &self.shares {
@@ -99,7 +171,7 @@ impl Workers {
                 alerts: own,
                 context: context.take().unwrap_or_default(),
                 approvals: approvals.take().unwrap_or_default(),
-                revisions: revisions.take().unwrap_or_else(|| listed.clone()),
+                revisions: revisions.take().unwrap_or_default(),
             };
             if queue.send(share).is_err() {
                 return false;
@@ -142,7 +214,7 @@ fn work(
                 if first {
                     under_way.push_back(share.turn);
                 }
-                take(&mut inputs, share);
+                take(&mut inputs, share, first);
                 worker.step();
             }
             Err(TryRecvError::Empty) => {
@@ -160,7 +232,7 @@ fn work(
     tell(&mut under_way);
 }
 
-fn take(inputs: &mut Inputs, share: Share) {
+fn take(inputs: &mut Inputs, share: Share, first: bool) {
     const BATCH: usize = 1024;
     let epoch = share.turn.epoch;
     inputs.alerts.advance_to(epoch);
@@ -173,7 +245,9 @@ fn take(inputs: &mut Inputs, share: Share) {
         let mut batch: Vec<Arc<Alert>> = alerts.by_ref().take(BATCH).collect();
         inputs.alerts.send_batch(&mut batch);
     }
-    inputs.turns.send(share.turn);
+    if first {
+        inputs.turns.send(share.turn);
+    }
     for (row, diff) in share.context {
         inputs.context.update(row, diff);
     }

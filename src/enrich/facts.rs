@@ -10,11 +10,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
 
 use super::watch::Key;
 use super::zones::zones;
-use crate::flow::{Flow, Stream, Turn, route, turns};
+use crate::flow::{Flow, Stream, Turn, joined, reduced, route, turns};
 use crate::record::context::VULNERABILITIES_MAX;
 use crate::record::{
     ContextFacts, ContextRow, Diff, Entity, Epoch, Exposure, Incident, IncidentId, IncidentState, Known,
@@ -22,7 +23,7 @@ use crate::record::{
 };
 
 /// A version of an incident with what is known of its entities.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Enriched {
     /// The version, numbered.
     pub incident: Arc<Incident>,
@@ -40,11 +41,20 @@ pub fn join<'scope>(
 ) -> Flow<'scope, (Key, ContextFacts)> {
     let of_addresses = zones(addresses, context.clone(), names);
     let names = Arc::clone(names);
-    entities
-        .join_map(context.concat(of_addresses), |entity, key, row| (*key, (*entity, *row)))
-        .filter(|(key, (_, row))| row.tenant == Sym::EMPTY || row.tenant == key.0)
-        .filter(|(key, (_, row))| !matches!(row.known, Known::Sightings(sighting) if sighting.day != key.3))
-        .reduce(move |_, rows, out| out.push((sum(rows.iter().map(|(row, _)| **row), &names), 1)))
+    let context = context.concat(of_addresses);
+    let met =
+        joined(entities, context, |entity| place(*entity), |entity, key: &Key, row| (*key, (*entity, *row)))
+            .filter(|(key, (_, row))| row.tenant == Sym::EMPTY || row.tenant == key.0)
+            .filter(
+                |(key, (_, row))| !matches!(row.known, Known::Sightings(sighting) if sighting.day != key.3),
+            );
+    let total = move |rows: &[(&(Entity, ContextRow), Diff)]| sum(rows.iter().map(|(row, _)| **row), &names);
+    reduced(met, |key| route(key.0), move |_, rows, out| out.push((total(rows), 1)))
+}
+
+/// Where an entity's rows and versions meet.
+fn place(entity: Entity) -> u64 {
+    route(entity.value) ^ entity.kind as u64
 }
 
 /// What rows about a version's entities add up to.

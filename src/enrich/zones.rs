@@ -11,8 +11,10 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 
-use crate::flow::Flow;
-use crate::record::{ContextRow, Entity, EntityKind, Known, Names, Net, Sym};
+use differential_dataflow::Hashable;
+
+use crate::flow::{Flow, joined, reduced, route};
+use crate::record::{ContextRow, Diff, Entity, EntityKind, Known, Names, Net, Sym};
 
 /// The address that an entity is.
 fn address(entity: Entity, names: &Names) -> Option<Net> {
@@ -37,16 +39,18 @@ pub fn zones<'scope>(
             net.into_iter()
                 .flat_map(move |net| net.made_of().map(move |bucket| (bucket, (net.length(), row))))
         });
-    addresses
-        .join_map(networks, |_, address, network| (*address, *network))
-        .filter(|((tenant, _), (_, row))| row.tenant == Sym::EMPTY || row.tenant == *tenant)
-        .reduce(move |_, rows, out| {
-            // Of two rows of one network the tenant's own goes first, then the one whose name does.
-            let best = rows.iter().map(|(row, _)| **row).min_by_key(|(length, row)| {
-                (Reverse(*length), row.tenant == Sym::EMPTY, rank(row, &by_text))
-            });
-            out.extend(best.map(|(_, row)| (row, 1)));
-        })
+    let met = joined(addresses, networks, Hashable::hashed, |_, address, network| (*address, *network))
+        .filter(|((tenant, _), (_, row))| row.tenant == Sym::EMPTY || row.tenant == *tenant);
+    let best = move |rows: &[(&(u8, ContextRow), Diff)]| {
+        // Of two rows of one network the tenant's own goes first, then the one whose name does.
+        let row = rows
+            .iter()
+            .map(|(row, _)| **row)
+            .min_by_key(|(length, row)| (Reverse(*length), row.tenant == Sym::EMPTY, rank(row, &by_text)));
+        row.map(|(_, row)| (row, 1))
+    };
+    let home = |(tenant, entity): &(Sym, Entity)| route(*tenant) ^ route(entity.value);
+    reduced(met, home, move |_, rows, out| out.extend(best(rows)))
         .map(|((tenant, entity), row)| (entity, ContextRow { tenant, ..row }))
 }
 

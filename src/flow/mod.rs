@@ -2,6 +2,7 @@
 //! (state machines that replay what late records disturb).
 
 pub mod decade;
+pub mod meet;
 pub mod store;
 pub mod tail;
 pub mod turn;
@@ -16,11 +17,12 @@ pub type Stream<'scope, D> = StreamVec<'scope, Epoch, D>;
 /// A changing collection of records.
 pub type Flow<'scope, D> = VecCollection<'scope, Epoch, D, Diff>;
 
+pub use meet::{joined, reduced};
 pub use tail::{Machine, Tails};
 pub use turn::{Turn, Work, turns};
 
 /// Where a tenant lives: any function of it will do, since which worker has it shows in no result.
 #[must_use]
 pub fn route(tenant: Sym) -> u64 {
-    u64::from(tenant.raw()).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32
+    tenant.place().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32
 }

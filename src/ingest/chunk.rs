@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::record::Millis;
+
 /// What the records of a chunk are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Framing {
@@ -42,6 +44,8 @@ pub struct Chunk {
     pub ordinal: u64,
     /// What the records are.
     pub framing: Framing,
+    /// When its source's log took each record, where that stands for an event time which the record lacks; else empty.
+    pub times: Vec<Option<Millis>>,
 }
 
 impl Chunk {
@@ -51,7 +55,8 @@ impl Chunk {
     #[must_use]
     pub fn of_record(bytes: Vec<u8>, position: u64, ordinal: u64) -> Chunk {
         let end = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-        Chunk { bytes, spans: vec![Span { start: 0, end, position }], ordinal, framing: Framing::Json }
+        let spans = vec![Span { start: 0, end, position }];
+        Chunk { bytes, spans, ordinal, framing: Framing::Json, times: Vec::new() }
     }
 
     /// How many records it holds.
@@ -78,7 +83,8 @@ impl Chunk {
         }
         let ordinal = self.ordinal;
         self.ordinal += spans.len() as u64;
-        Chunk { bytes, spans, ordinal, framing: self.framing.clone() }
+        let times = self.times.drain(..spans.len().min(self.times.len())).collect();
+        Chunk { bytes, spans, ordinal, framing: self.framing.clone(), times }
     }
 
     /// Position, ordinal and bytes of each record.

@@ -37,6 +37,7 @@ mod gzip;
 pub mod file;
 pub mod live;
 pub mod push;
+pub mod kafka;
 
 pub use chunk::{Chunk, Framing, Header, Span};
 pub use file::{FileReader, IngestError};

@@ -220,7 +220,7 @@ impl Iterator for ParquetReader {
 /// A chunk whose first record is that of `row`, from 1.
 fn empty(row: u64) -> Chunk {
     let ordinal = row.saturating_sub(1);
-    Chunk { bytes: Vec::new(), spans: Vec::new(), ordinal, framing: Framing::Json }
+    Chunk { bytes: Vec::new(), spans: Vec::new(), ordinal, framing: Framing::Json, times: Vec::new() }
 }
 
 fn rows(group: &RowGroupMetaData) -> u64 {

@@ -197,6 +197,7 @@ impl Tape {
             spans: mem::take(&mut self.spans),
             ordinal: self.ordinal,
             framing: self.framing.clone(),
+            times: Vec::new(),
         };
         self.ordinal += chunk.len() as u64;
         self.out.push(Framed::Chunk(chunk));

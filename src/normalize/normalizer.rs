@@ -84,6 +84,8 @@ pub struct Normalizer {
     source: String,
     tenant: String,
     columns: Option<Columns>,
+    /// When its source's log took the record at hand, where that is told.
+    logged: Option<Millis>,
     guesses: Guesses,
     pub(super) observing: Observing,
     pub(super) words: Words,
@@ -112,6 +114,7 @@ impl Normalizer {
             source,
             tenant,
             columns: None,
+            logged: None,
             guesses: Guesses::new(),
             observing: Observing::default(),
             words,
@@ -136,7 +139,8 @@ impl Normalizer {
         {
             self.columns = Some(Columns::new(header, &plan.paths));
         }
-        for (span, (position, ordinal, bytes)) in chunk.spans.iter().zip(chunk.records()) {
+        for (at, (span, (position, ordinal, bytes))) in chunk.spans.iter().zip(chunk.records()).enumerate() {
+            self.logged = chunk.times.get(at).copied().flatten();
             let place = Place { position, ordinal, bytes };
             out.records += 1;
             slots.clear();
@@ -265,7 +269,8 @@ impl Normalizer {
 
     pub(super) fn time(&self, mapping: &Plan, slots: &Slots<'_>) -> Result<Millis, Refusal> {
         let mut times = mapping.time.iter().map(|slot| slots.first(&[*slot]));
-        let Some(time) = times.find_map(|value| time::read(value, &mapping.formats, &self.frame)) else {
+        let read = times.find_map(|value| time::read(value, &mapping.formats, &self.frame));
+        let Some(time) = read.or(self.logged) else {
             let mut digits: Digits = [0; 40];
             let found = slots.first(&mapping.time).text(&mut digits);
             let shown =

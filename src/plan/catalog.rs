@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::Fault;
 use super::correlation::{Correlations, reach};
 use super::mapping::{self, Mapping};
-use super::pipeline::{self, EndsAt, ExecutorSpec, Pipeline};
+use super::pipeline::{self, EndsAt, ExecutorSpec, Pipeline, SourceKind};
 use super::playbook::{self, Playbook};
 use super::policy::{self, Policy};
 use super::router::Router;
@@ -201,10 +201,20 @@ fn read_pipeline(flow: &Path, folder: &Path, faults: &mut Vec<Fault>) -> Option<
         let what = format!("`sightings` names the archive {}, which is not there", archive.display());
         faults.push(Fault::of(flow, what, "correct its path (it is relative to this file) or take it out"));
     }
+    check_sources(flow, folder, &pipeline, faults);
     faults.extend(pipeline.sinks.faults(flow, folder));
     faults.extend(pipeline.words.faults(flow, folder));
     if let ExecutorSpec::Kafka(executor) = &pipeline.executor {
         faults.extend(executor.faults(flow, folder, &pipeline.words));
+    }
+    Some(pipeline)
+}
+
+fn check_sources(flow: &Path, folder: &Path, pipeline: &Pipeline, faults: &mut Vec<Fault>) {
+    for source in &pipeline.sources {
+        if let SourceKind::Kafka(topic) = &source.kind {
+            faults.extend(topic.faults(flow, folder, &format!("source {:?}", source.name)));
+        }
     }
     let mut names: Vec<&str> = pipeline.sources.iter().map(|source| source.name.as_str()).collect();
     names.sort_unstable();
@@ -212,7 +222,6 @@ fn read_pipeline(flow: &Path, folder: &Path, faults: &mut Vec<Fault>) -> Option<
         let what = format!("two sources are named {:?}", twice[0]);
         faults.push(Fault::of(flow, what, "give each its own name: it is part of its alerts' identity"));
     }
-    Some(pipeline)
 }
 
 fn read_policy(file: &Path, playbooks: Option<&[Playbook]>) -> Result<Policy, Vec<Fault>> {

@@ -8,7 +8,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::link::LinkSettings;
-use super::topics::{KafkaExecutor, Sinks, Words};
+use super::outside::{KafkaExecutor, Sinks, Words};
+use super::topic::Topic;
 use crate::record::{ContextTable, Tick};
 
 /// `pipeline.yml`: sources, context, model, executor, and the parameters of the operators.
@@ -93,9 +94,9 @@ pub struct Source {
     /// Whether a record's own field may say whose it is.
     #[serde(default)]
     pub tenant_from_field: bool,
-    /// How its clock moves while it is silent.
+    /// How its clock moves while it is silent; `wall` for a topic where absent, else `event`.
     #[serde(default)]
-    pub clock: Clock,
+    pub clock: Option<Clock>,
 }
 
 /// The kinds of source.
@@ -114,14 +115,26 @@ pub enum SourceKind {
         /// Address and port; port 0 takes a free one.
         listen: String,
     },
+    /// A topic of Kafka.
+    Kafka(Topic),
+}
+
+impl Source {
+    /// How its clock moves while it is silent: where it does not say, a topic's with the others'.
+    #[must_use]
+    pub fn clock(&self) -> Clock {
+        self.clock.unwrap_or(match self.kind {
+            SourceKind::File { .. } | SourceKind::Stdin | SourceKind::Http { .. } => Clock::Event,
+            SourceKind::Kafka(_) => Clock::Wall,
+        })
+    }
 }
 
 /// How a source's clock moves while it is silent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Clock {
     /// It does not: its records alone move it.
-    #[default]
     Event,
     /// With the others', and with elapsed time when all are silent.
     Wall,

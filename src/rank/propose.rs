@@ -4,6 +4,8 @@
 //! State: none; a pure function. Entities are attacker-chosen, so what nobody may act on is left out here, before
 //! anything is scored.
 
+use serde::{Deserialize, Serialize};
+
 use crate::plan::address;
 use crate::plan::playbook::{Applicability, Playbook, Scope, TARGETS_MAX, TargetKind};
 use crate::plan::policy::{Pattern, Policy, host_of};
@@ -14,7 +16,7 @@ use crate::record::{ContextFacts, Entity, EntityKind, Incident, Names, Target};
 const TARGET_BYTES_MAX: usize = 1024;
 
 /// A playbook that fits, with its targets.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Proposal {
     /// Its place in the plan's playbooks.
     pub playbook: usize,

@@ -133,7 +133,7 @@ impl ActionStatus {
 }
 
 /// What an action is done to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Target {
     /// An entity of the incident.
     Entity(Entity),

@@ -147,6 +147,19 @@ pub struct Sighting {
     pub last_seen: Millis,
 }
 
+/// [`Known`] on its way to another process: a tag among the fields takes a format that describes itself.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Known")]
+enum Tagged {
+    Assets { criticality: u8, exposed: bool, owner: Sym },
+    Identities { privilege: u8 },
+    Indicators { confidence: u8 },
+    Zones { zone: Sym, exposure: Exposure },
+    Vulnerabilities { cve: Sym, base_score: u8, is_exploit_available: bool },
+    NeverLink,
+    Sightings(Sighting),
+}
+
 /// What a table says of an entity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ContextRow {
@@ -155,6 +168,7 @@ pub struct ContextRow {
     /// Never to be acted on without a person.
     pub protected: bool,
     /// What it says.
+    #[serde(with = "Tagged")]
     pub known: Known,
 }
 

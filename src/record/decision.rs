@@ -1,5 +1,7 @@
 //! Candidates that were weighed and the ruling on them, with its reason.
 
+use std::borrow::Cow;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +12,7 @@ use super::names::{Names, Sym};
 use super::time::{Diff, Tick};
 
 /// A playbook that was weighed for an incident.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Candidate {
     /// The incident.
     pub incident_id: IncidentId,
@@ -55,7 +57,7 @@ impl Ruling {
 }
 
 /// What took the ground from under something executed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Lost {
     /// The incident was taken apart, and no part that would act on the target has it.
     Parted,
@@ -75,7 +77,7 @@ impl Lost {
 }
 
 /// Why what stands on withdrawn ground is not undone at once.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Held {
     /// Nothing of it stands that could be undone.
     Nothing,
@@ -114,7 +116,7 @@ impl Held {
 }
 
 /// Why a ruling is what it is.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Reason {
     /// Score and confidence reach the policy's floors and no guard objects.
     Confident,
@@ -161,7 +163,7 @@ pub enum Reason {
     /// The verb's budget is spent.
     Budget {
         /// The verb.
-        verb: &'static str,
+        verb: Cow<'static, str>,
         /// The policy's bound within the window.
         budget: u32,
     },
@@ -172,7 +174,7 @@ pub enum Reason {
     /// Every playbook that fits uses a verb that the policy does not allow.
     VerbNotAllowed {
         /// The first such verb.
-        verb: &'static str,
+        verb: Cow<'static, str>,
     },
     /// The playbook runs in shadow: it is weighed, nothing is done and nobody is asked.
     Shadow,
@@ -197,7 +199,7 @@ pub enum Reason {
     /// Whether something is undone need not be asked any more.
     Moot {
         /// Why.
-        what: &'static str,
+        what: Cow<'static, str>,
     },
 }
 
@@ -265,7 +267,7 @@ impl Reason {
 }
 
 /// A ruling.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Decision {
     /// Its identity: incident, tick, playbook, ruling.
     pub id: DecisionId,

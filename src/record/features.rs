@@ -1,5 +1,7 @@
 //! Features: what the model sees of one version of an incident, point in time: nothing later than the version's tick.
 
+use serde::{Deserialize, Serialize};
+
 /// Numeric features, all scaled to about [0, 1]; their names in order. A model records them and refuses to load
 /// where they differ.
 pub const NUMERIC: [&str; 48] = [
@@ -62,14 +64,32 @@ pub const BUCKETS: u16 = 2048;
 pub const TOKENS: usize = 24;
 
 /// One row of input to the model.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Features {
     /// In the order of [`NUMERIC`]; steps of 1/4096, so that no two machines' logarithms differ.
+    #[serde(with = "numeric")]
     pub numeric: [f32; NUMERIC.len()],
     /// Buckets in 1..BUCKETS of hashed names; 0 pads.
     pub tokens: [u16; TOKENS],
     /// Keys into the model's history, 24 bits each: the commonest rule, the tenant, that rule at that tenant.
     pub history: [u32; 3],
+}
+
+/// So many numbers are more than serde knows of arrays.
+mod numeric {
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::NUMERIC;
+
+    pub(super) fn serialize<S: Serializer>(numbers: &[f32; NUMERIC.len()], to: S) -> Result<S::Ok, S::Error> {
+        numbers[..].serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<[f32; NUMERIC.len()], D::Error> {
+        let numbers = Vec::<f32>::deserialize(from)?;
+        numbers.try_into().map_err(|_| D::Error::custom("features of another model"))
+    }
 }
 
 /// Numbers in [`Features::row`].

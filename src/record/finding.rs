@@ -26,7 +26,7 @@ pub struct Finding {
 }
 
 /// An alert's membership of an incident.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Member {
     /// Tick of the alert, or of the merge that moved it.
     pub tick: Tick,

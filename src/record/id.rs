@@ -50,12 +50,18 @@ macro_rules! identity {
 
         impl Serialize for $name {
             fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-                to.collect_str(self)
+                if to.is_human_readable() {
+                    return to.collect_str(self);
+                }
+                to.serialize_u128(u128::from_le_bytes(self.0))
             }
         }
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                if !from.is_human_readable() {
+                    return Ok(Self(u128::deserialize(from)?.to_le_bytes()));
+                }
                 let text = String::deserialize(from)?;
                 Self::parse(&text).ok_or_else(|| serde::de::Error::custom(format!("{text:?} is not 32 hex digits")))
             }

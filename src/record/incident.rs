@@ -90,7 +90,7 @@ impl Unusual {
 }
 
 /// One version of an incident, published at a settled tick.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Incident {
     /// Its name, which never changes.
     pub id: IncidentId,

@@ -65,7 +65,7 @@ impl Triage {
 }
 
 /// The model's answer for one version of an incident.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Judgement {
     /// The likeliest class.
     pub triage: Triage,

@@ -2,11 +2,13 @@
 
 pub mod time;
 pub mod names;
+pub mod wire;
 pub mod id;
 pub mod decimal;
 pub mod entity;
 pub mod net;
 pub mod attack;
+pub mod place;
 pub mod alert;
 pub mod observed;
 pub mod reject;

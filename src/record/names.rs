@@ -4,16 +4,17 @@
 //! them into a result or write them. Compare and write what `Names::get` answers.
 //!
 //! State: one entry per distinct string, for the life of the process.
+//!
+//! How a `Sym` crosses to another process of a cluster is told in [`super::wire`].
 
 use std::hash::{BuildHasher, Hasher};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use hashbrown::HashTable;
 use rustc_hash::FxBuildHasher;
-use serde::{Deserialize, Serialize};
 
 /// The number of an interned string within one process.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Sym(u32);
 
 impl Sym {
@@ -25,10 +26,21 @@ impl Sym {
     pub fn raw(self) -> u32 {
         self.0
     }
+
+    /// Of a raw number of this process.
+    pub(super) fn of_raw(raw: u32) -> Sym {
+        Sym(raw)
+    }
+
+    /// Its shard, and its place there.
+    pub(super) fn at(self) -> (usize, usize) {
+        (self.0 as usize & (SHARDS - 1), (self.0 >> SHARD_BITS) as usize)
+    }
 }
 
 const SHARD_BITS: u32 = 4;
-const SHARDS: usize = 1 << SHARD_BITS;
+/// Tables that make up [`Names`].
+pub(super) const SHARDS: usize = 1 << SHARD_BITS;
 
 /// The table of interned strings, shared by all threads of a process.
 pub struct Names {
@@ -107,6 +119,23 @@ impl Names {
         let entry = Entry { hash: part, id };
         shard.index.insert_unique(spread(part), entry, |known| spread(known.hash));
         Sym(id << SHARD_BITS | low)
+    }
+
+    /// Tells strings of a shard from place `from` on, `most` at most, with the place behind the last: their lengths, and
+    /// their text end to end.
+    pub(super) fn since<R>(
+        &self,
+        shard: usize,
+        (from, most): (usize, usize),
+        tell: impl FnOnce(&[u32], &str) -> R,
+    ) -> Option<(usize, R)> {
+        let shard = self.shard(shard);
+        let through = shard.ends.len().min(from.saturating_add(most));
+        let ends = shard.ends.get(from..through).filter(|ends| !ends.is_empty())?;
+        let start = if from == 0 { 0 } else { shard.ends[from - 1] };
+        let starts = std::iter::once(start).chain(ends.iter().copied());
+        let lengths: Vec<u32> = ends.iter().zip(starts).map(|(end, start)| end - start).collect();
+        Some((through, tell(&lengths, &shard.text[start as usize..shard.ends[through - 1] as usize])))
     }
 
     /// What `sym` stands for.

@@ -15,12 +15,14 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
+use super::arrival::Ignored;
 use super::set::{FeedError, REJECTS_MAX, parts};
 use super::sorted::{Sorted, Sorter};
 use crate::archive::{DuplicateLine, InputLine, Lines, Reader, RejectLine};
 use crate::engine::journal::{Effects, Said, is_reported, stands_alone};
 use crate::engine::log::Log;
 use crate::engine::run::Batch;
+use crate::record::place::position;
 use crate::record::{Alert, AlertId, Epoch, InputKind, NOTHING_SETTLED, Names, Reject, Sym, Tick, tick_of};
 
 /// Alerts that are handed to the sorter at once.
@@ -74,7 +76,7 @@ impl Taken {
 pub struct AgainFeed {
     names: Arc<Names>,
     rejects: Option<Lines<RejectLine>>,
-    ignored: Vec<(Sym, u64)>,
+    ignored: Vec<Ignored>,
     /// Per source, further alerts of records that were not counted yet.
     further: FxHashMap<Sym, u64>,
     alerts: Sorted,
@@ -100,16 +102,18 @@ impl AgainFeed {
     ) -> Result<AgainFeed, FeedError> {
         let reader = Reader::open(archive, Arc::clone(names)).map_err(FeedError::Archive)?;
         let (mut end, mut detections) = (NOTHING_SETTLED, 0);
-        let (mut ignored, mut further) = (FxHashMap::<Sym, u64>::default(), FxHashMap::<Sym, u64>::default());
+        let mut ignored = FxHashMap::<(Sym, u32), u64>::default();
+        let mut further = FxHashMap::<Sym, u64>::default();
         for turn in reader.epochs(None).map_err(FeedError::Archive)? {
             let turn = turn.map_err(FeedError::Archive)?;
             end = end.max(turn.tick);
             detections += (turn.records + turn.further).saturating_sub(turn.ignored);
-            *ignored.entry(turn.source).or_default() += turn.ignored;
+            *ignored.entry((turn.source, turn.partition)).or_default() += turn.ignored;
             *further.entry(turn.source).or_default() += turn.further;
         }
-        let mut ignored: Vec<(Sym, u64)> = ignored.into_iter().filter(|(_, n)| *n > 0).collect();
-        ignored.sort_by_cached_key(|(source, _)| names.get(*source));
+        let ignored = ignored.into_iter().filter(|(_, n)| *n > 0);
+        let mut ignored: Vec<Ignored> = ignored.map(|((source, part), n)| (source, part, n)).collect();
+        ignored.sort_by_cached_key(|(source, partition, _)| (names.get(*source), *partition));
         let (mut alerts, records, last) = sorted(&reader, folder)?;
         if records == 0 && detections > 0 {
             // What is neither an alert nor ignored must be a reject.
@@ -277,7 +281,7 @@ fn again(alert: &Alert, copy: &DuplicateLine) -> Alert {
         tick: copy.tick,
         tenant: copy.tenant,
         source: copy.source,
-        position: copy.position,
+        position: position(copy.partition, copy.position),
         ..alert.clone()
     }
 }

@@ -135,7 +135,7 @@ impl ArrivalFeed {
             return Ok(None);
         }
         let mut batch = Batch::default();
-        let mut ignored: Vec<(Sym, u64)> = Vec::new();
+        let mut ignored: Vec<Ignored> = Vec::new();
         while batch.alerts.len() + batch.rejects.len() < self.batch_records {
             let Some(at) = self.lowest() else { break };
             if !self.partitions[at].is_ready() {
@@ -179,7 +179,7 @@ impl ArrivalFeed {
     fn read_more(
         &mut self,
         at: usize,
-        ignored: &mut Vec<(Sym, u64)>,
+        ignored: &mut Vec<Ignored>,
         observed: &mut Vec<Observed>,
     ) -> Result<(), FeedError> {
         let partition = &mut self.partitions[at];
@@ -189,7 +189,7 @@ impl ArrivalFeed {
         };
         self.read = (self.read.0 + piece.bytes, self.read.1 + piece.records);
         if piece.ignored > 0 {
-            ignored.push((partition.source, piece.ignored));
+            ignored.push((partition.source, 0, piece.ignored));
             observed.extend(piece.observed);
         }
         partition.alerts = piece.alerts.into_iter().peekable();
@@ -208,18 +208,21 @@ impl Partition {
     }
 }
 
+/// Records of no concern: the source, its partition, how many.
+pub type Ignored = (Sym, u32, u64);
+
 /// Counts ignored records into the epoch's rows.
-pub fn add_ignored(parts: &mut Vec<EpochRow>, ignored: &[(Sym, u64)], tick: Tick) {
-    for (source, n) in ignored {
-        match parts.iter_mut().find(|row| row.source == *source) {
+pub fn add_ignored(parts: &mut Vec<EpochRow>, ignored: &[Ignored], tick: Tick) {
+    for (source, partition, n) in ignored {
+        match parts.iter_mut().find(|row| (row.source, row.partition) == (*source, *partition)) {
             Some(row) => (row.records, row.ignored) = (row.records + n, row.ignored + n),
             None => {
-                let (epoch, partition, from, to, further) = (0, 0, 0, 0, 0);
+                let (epoch, from, to, further) = (0, 0, 0, 0);
                 parts.push(EpochRow {
                     epoch,
                     tick,
                     source: *source,
-                    partition,
+                    partition: *partition,
                     from,
                     to,
                     records: *n,

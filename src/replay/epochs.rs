@@ -20,6 +20,7 @@ use crate::engine::journal::{Effects, Said, is_reported};
 use crate::engine::log::{Log, LogError, LoggedEpoch};
 use crate::engine::run::Batch;
 use crate::plan::policy::Act;
+use crate::record::place::{partition_of, within};
 use crate::record::{Alert, Epoch, EpochRow, InputKind, Names, Reject, Sym, Tick, tick_of};
 
 /// Under what a log says that it is the replay of a run's log that was acted on early.
@@ -199,15 +200,16 @@ fn epochs(archive: &Path, last: Tick) -> Result<VecDeque<LoggedEpoch>, LogError>
     Ok(epochs)
 }
 
-/// By source, where each epoch's records begin and end, in order.
-struct Places(FxHashMap<Sym, Vec<(u64, u64, Epoch)>>);
+/// By partition, where each epoch's records begin and end, in order.
+struct Places(FxHashMap<(Sym, u32), Vec<(u64, u64, Epoch)>>);
 
 impl Places {
     fn of(parts: &BTreeMap<Epoch, Vec<EpochRow>>) -> Places {
-        let mut places: FxHashMap<Sym, Vec<(u64, u64, Epoch)>> = FxHashMap::default();
+        let mut places: FxHashMap<(Sym, u32), Vec<(u64, u64, Epoch)>> = FxHashMap::default();
         // Of records that are all ignored no place is told.
-        for part in parts.values().flatten().filter(|part| part.to > 0) {
-            places.entry(part.source).or_default().push((part.from, part.to, part.epoch));
+        let has_place = |part: &&EpochRow| part.records + part.further > part.ignored;
+        for part in parts.values().flatten().filter(has_place) {
+            places.entry((part.source, part.partition)).or_default().push((part.from, part.to, part.epoch));
         }
         for all in places.values_mut() {
             all.sort_unstable();
@@ -216,12 +218,15 @@ impl Places {
     }
 
     fn epoch(&self, alert: &Alert, names: &Names) -> Result<Epoch, FeedError> {
-        let all = self.0.get(&alert.source).map_or(&[][..], |all| all);
-        let after = all.partition_point(|(from, _, _)| *from <= alert.position);
-        let found = all[..after].last().filter(|(_, to, _)| alert.position <= *to);
+        let (partition, at) = (partition_of(alert.position), within(alert.position));
+        let all = self.0.get(&(alert.source, partition)).map_or(&[][..], |all| all);
+        let after = all.partition_point(|(from, _, _)| *from <= at);
+        let found = all[..after].last().filter(|(_, to, _)| at <= *to);
         found.map(|(_, _, epoch)| *epoch).ok_or_else(|| {
             let source = names.get(alert.source);
-            FeedError::Input(format!("an alert at {} of {source:?} that no epoch took", alert.position))
+            FeedError::Input(format!(
+                "an alert at {at} of {source:?}, partition {partition}, that no epoch took"
+            ))
         })
     }
 }

@@ -5,10 +5,12 @@
 
 use rustc_hash::FxHashMap;
 
+use super::arrival::{Ignored, add_ignored};
 use super::parse::Pieces;
 use super::sorted::{Sorted, Sorter};
 use crate::engine::run::Batch;
 use crate::ingest::IngestError;
+use crate::record::place::{partition_of, within};
 use crate::record::{Alert, EpochRow, NOTHING_SETTLED, Reject, Sym, Tick, tick_of};
 
 /// Why reading failed.
@@ -139,7 +141,8 @@ impl SetFeed {
                 self.sorted = Some(sorted);
             }
         }
-        let ignored: Vec<(Sym, u64)> = ignored.into_iter().filter(|(_, n)| *n > 0).collect();
+        let ignored = ignored.into_iter().filter(|(_, n)| *n > 0);
+        let ignored: Vec<Ignored> = ignored.map(|(source, n)| (source, 0, n)).collect();
         if rejects.is_empty() && ignored.is_empty() {
             return Ok(None);
         }
@@ -164,14 +167,14 @@ pub fn stamp(clock: &mut Tick, alerts: &[Alert], rejects: &mut [Reject]) {
 }
 
 /// What an epoch took of each source, where nothing became an alert.
-pub(super) fn of_no_alert(rejects: &[Reject], ignored: &[(Sym, u64)]) -> Vec<EpochRow> {
+pub(super) fn of_no_alert(rejects: &[Reject], ignored: &[Ignored]) -> Vec<EpochRow> {
     let tick = rejects.first().map_or(0, |reject| reject.tick);
     let mut rows = parts(&[], rejects, tick);
-    super::arrival::add_ignored(&mut rows, ignored, tick);
+    add_ignored(&mut rows, ignored, tick);
     rows
 }
 
-/// What an epoch took of each source. Of a record's alerts the first counts as the record, the others as further ones,
+/// What an epoch took of each partition. Of a record's alerts the first counts as the record, the others as further ones,
 /// also where they come in a later epoch.
 #[must_use]
 pub fn parts(alerts: &[Alert], rejects: &[Reject], tick: Tick) -> Vec<EpochRow> {
@@ -179,7 +182,8 @@ pub fn parts(alerts: &[Alert], rejects: &[Reject], tick: Tick) -> Vec<EpochRow> 
     let alerts = alerts.iter().map(|alert| (alert.source, alert.position, alert.further));
     let rejects = rejects.iter().map(|reject| (reject.source, reject.position, false));
     for (source, position, further) in alerts.chain(rejects) {
-        match rows.iter_mut().find(|row| row.source == source) {
+        let (partition, position) = (partition_of(position), within(position));
+        match rows.iter_mut().find(|row| (row.source, row.partition) == (source, partition)) {
             Some(row) => {
                 row.from = row.from.min(position);
                 row.to = row.to.max(position);
@@ -187,7 +191,7 @@ pub fn parts(alerts: &[Alert], rejects: &[Reject], tick: Tick) -> Vec<EpochRow> 
                 row.further += u64::from(further);
             }
             None => {
-                let (epoch, partition, ignored) = (0, 0, 0);
+                let (epoch, ignored) = (0, 0);
                 rows.push(EpochRow {
                     epoch,
                     tick,

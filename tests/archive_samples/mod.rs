@@ -143,7 +143,7 @@ pub(crate) fn link(dice: &mut Dice, names: &Names) -> Link {
         alert_id: AlertId(dice.id()),
         other_alert_id: AlertId(dice.id()),
         entity: dice.maybe(|dice| dice.entity(names)),
-        evidence: dice.pick(&["session", "host", "rule", "campaign"]),
+        evidence: dice.pick(&["session", "rare", "rule", "campaign"]),
         weight: dice.pick(&[0, -1, i32::MAX, 2500]),
         diff: dice.diff(),
     }
@@ -236,7 +236,7 @@ pub(crate) fn decision(dice: &mut Dice, names: &Names) -> DecisionRow {
         1 => Reason::Approved { by: dice.text() },
         2 => Reason::BelowFloor { score: dice.score(), floor: dice.score() },
         3 => Reason::Protected { entity: dice.entity(names) },
-        _ => Reason::Budget { verb: "deny", budget: dice.small() },
+        _ => Reason::Budget { verb: "deny".into(), budget: dice.small() },
     };
     let playbook = dice.sym(names, "playbook");
     let decision = Decision {

@@ -30,6 +30,10 @@ impl Live {
     pub fn start(flow: &Path, archive: &Path, more: &[&str]) -> Live {
         let mut command = quell();
         command.arg("run").arg("--flow").arg(flow).arg("--archive").arg(archive).args(["--output", "json"]);
+        // All that holds of one process holds of several: `QUELL_PROCESSES=2 cargo test` runs live tests so.
+        if let Ok(processes) = std::env::var("QUELL_PROCESSES") {
+            command.args(["--supervise", &processes]);
+        }
         Live::of(command.args(more))
     }
 
@@ -40,7 +44,8 @@ impl Live {
         Live::of(command.args(more).envs(environment.iter().copied()))
     }
 
-    fn of(command: &mut Command) -> Live {
+    /// Starts it as the command says.
+    pub fn of(command: &mut Command) -> Live {
         let piped = command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = piped.spawn().expect("the binary starts");
         let told = Arc::new(Mutex::new(String::new()));
@@ -53,6 +58,11 @@ impl Live {
             }
         });
         Live { child, told }
+    }
+
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// What it has said for people so far.
@@ -70,6 +80,17 @@ impl Live {
         rest.split('/').next().expect("an address").to_owned()
     }
 
+    /// Its exit code where it has ended; none in that where it was killed.
+    pub fn ended(&mut self) -> Option<Option<i32>> {
+        self.child.try_wait().expect("a child").map(|status| status.code())
+    }
+
+    /// SIGTERM, and nothing waited for.
+    pub fn tell_to_stop(&self) {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &id]).status().expect("kill").success());
+    }
+
     /// SIGKILL.
     pub fn kill(mut self) {
         self.child.kill().expect("it runs");
@@ -78,9 +99,18 @@ impl Live {
 
     /// SIGTERM, and what it comes to.
     pub fn stop(self) -> Value {
-        let id = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &id]).status().expect("kill").success());
-        self.end()
+        self.stop_telling().0
+    }
+
+    /// SIGTERM, what it comes to, and all that it said for people.
+    pub fn stop_telling(self) -> (Value, String) {
+        self.tell_to_stop();
+        let told = Arc::clone(&self.told);
+        let summary = self.end();
+        // Its last words are on their way.
+        thread::sleep(Duration::from_millis(100));
+        let told = told.lock().expect("no panic there").clone();
+        (summary, told)
     }
 
     /// SIGTERM, and what it says where it fails.
@@ -130,13 +160,15 @@ pub fn until<T>(what: &str, mut asked: impl FnMut() -> Option<T>) -> T {
 
 /// Waits until the log has so many records, and the archive shows them.
 pub fn taken(archive: &Path, records: u64) {
-    until("the records are taken", || {
-        let log = Log::open(archive).ok()?;
-        let through = log.committed().ok()??.0;
-        let epochs = log.epochs().ok()?.into_iter().filter(|epoch| epoch.epoch <= through);
-        let taken: u64 = epochs.flat_map(|epoch| epoch.parts).map(|part| part.records).sum();
-        (taken >= records).then_some(())
-    });
+    until("the records are taken", || (shown(archive)? >= records).then_some(()));
+}
+
+/// How many records the archive shows.
+pub fn shown(archive: &Path) -> Option<u64> {
+    let log = Log::open(archive).ok()?;
+    let through = log.committed().ok()??.0;
+    let epochs = log.epochs().ok()?.into_iter().filter(|epoch| epoch.epoch <= through);
+    Some(epochs.flat_map(|epoch| epoch.parts).map(|part| part.records).sum())
 }
 
 /// Waits until an epoch took an input of that kind; how many there are.

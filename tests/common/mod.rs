@@ -2,9 +2,10 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test needs a part of it")]
 
-pub mod broker;
 pub mod days;
+pub mod kafka;
 pub mod live;
+pub mod told;
 pub mod world;
 
 use std::collections::BTreeMap;
@@ -100,6 +101,25 @@ pub fn digest(archive: &Path) -> BTreeMap<String, String> {
         .map(|line| line.split_once(' ').expect("a table and its digest"))
         .map(|(table, rest)| (table.to_owned(), rest.to_owned()))
         .collect()
+}
+
+/// `quell digest --log` by table.
+pub fn digest_log(archive: &Path) -> BTreeMap<String, String> {
+    let output = done(quell().arg("digest").arg(archive).arg("--log"));
+    let text = String::from_utf8(output.stdout).expect("digests are text");
+    let line = |line: &str| line.split_once(' ').map(|(table, rest)| (table.to_owned(), rest.to_owned()));
+    text.lines().filter_map(line).collect()
+}
+
+/// Lets a plan act early, and its sources be an hour late.
+pub fn early(flow: &Path) {
+    let edit = |path: PathBuf, from: &str, to: &str| {
+        let text = std::fs::read_to_string(&path).expect("a file of the plan");
+        assert!(text.contains(from), "{} has {from:?}", path.display());
+        std::fs::write(&path, text.replace(from, to)).expect("room for the plan");
+    };
+    edit(flow.with_file_name("policies/default.yml"), "act: settled", "act: early");
+    edit(flow.to_owned(), "lateness: 60s", "lateness: 1h");
 }
 
 /// A copy of the plan in `folder` that acts on its own in a simulated site, without a model, and takes tenants from the
@@ -226,11 +246,11 @@ pub fn held(archive: &Path) -> Held {
     let mut alerts = BTreeMap::<AlertId, usize>::new();
     for alert in reader.alerts(None).expect("alerts").map(|line| line.expect("an alert")) {
         *alerts.entry(alert.alert_id).or_default() += 1;
-        let place = (names.get(alert.source), alert.position);
+        let place = (names.get(alert.source), alert.partition, alert.position);
         assert_eq!(places.insert(place, "alert"), None, "{} at {}", alert.alert_id, alert.position);
     }
     for copy in reader.duplicates(None).expect("duplicates").map(|line| line.expect("a duplicate")) {
-        let place = (names.get(copy.source), copy.position);
+        let place = (names.get(copy.source), copy.partition, copy.position);
         assert_eq!(places.insert(place, "duplicate"), None, "{} at {}", copy.alert_id, copy.position);
         assert!(alerts.contains_key(&copy.alert_id), "a duplicate of nothing: {}", copy.alert_id);
     }

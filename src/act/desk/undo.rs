@@ -301,7 +301,7 @@ impl Desk {
             }
         }
         for id in moot {
-            self.close(id, Ruling::Decline, Reason::Moot { what });
+            self.close(id, Ruling::Decline, Reason::Moot { what: what.into() });
         }
     }
 

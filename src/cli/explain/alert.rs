@@ -32,17 +32,17 @@ pub(super) fn explain(source: &Source, id: &str) -> Result<Said, Failure> {
         .map(|line| (line.alert_id, format!("{} {}", when(line.time.0), names.get(line.title))))
         .collect();
     let mut told = vec![format!("Alert {id}"), format!("  {}", words::alert(alert, names))];
-    told.push(format!(
-        "  rule {}, from {} at {}",
-        names.get(alert.rule),
-        names.get(alert.source),
-        alert.position
-    ));
+    let place = |source, partition, at| match partition {
+        0 => format!("{} at {at}", names.get(source)),
+        more => format!("{} at {at} of partition {more}", names.get(source)),
+    };
+    let from = place(alert.source, alert.partition, alert.position);
+    told.push(format!("  rule {}, from {from}", names.get(alert.rule)));
     told.extend(alert.repeat_of.map(|first| format!("  repeats {first}")));
     told.extend(
         duplicates
             .iter()
-            .map(|copy| format!("  came again from {} at {}", names.get(copy.source), copy.position)),
+            .map(|copy| format!("  came again from {}", place(copy.source, copy.partition, copy.position))),
     );
     section(&mut told, "Incident", home.iter().map(ToString::to_string).collect());
     section(&mut told, "Before, in", before.iter().map(ToString::to_string).collect());

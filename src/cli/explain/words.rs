@@ -225,7 +225,7 @@ pub(super) fn alert_json(line: &AlertLine, names: &Names) -> Value {
     let entities: Vec<String> = line.entities.iter().map(|entity| entity.text(names)).collect();
     json!({
         "alert_id": line.alert_id, "time": stamp(line.time.0), "tenant": names.get(line.tenant),
-        "source": names.get(line.source), "position": line.position, "product": names.get(line.product),
+        "source": names.get(line.source), "partition": line.partition, "position": line.position, "product": names.get(line.product),
         "rule": names.get(line.rule), "title": names.get(line.title), "severity_id": line.severity_id.id(),
         "entities": entities, "attacks": names.get(line.attacks.0), "repeat_of": line.repeat_of,
     })

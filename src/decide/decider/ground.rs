@@ -21,13 +21,15 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::super::memory::{Aim, Denied, Executed, entities};
 use super::{Case, Decider, Ruled, Rules, score};
 use crate::rank::propose::Proposal;
 use crate::record::{Decision, DecisionId, Entity, IncidentId, Lost, Reason, Ruling, Score, Tick, Triage};
 
 /// A change of the ground on which a decision was executed.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Ground {
     /// The executed decision.
     pub decision: Decision,

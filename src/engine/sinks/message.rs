@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::ends::{EPOCH, ID, RUN, SEQ, TRACE};
 use crate::archive::Rows;
 use crate::kafka::Letter;
-use crate::plan::topics::Stream;
+use crate::plan::outside::Stream;
 use crate::record::{Epoch, Names};
 
 /// One row on its way.

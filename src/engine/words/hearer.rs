@@ -12,7 +12,7 @@ use rdkafka::{ClientContext, Offset, TopicPartitionList};
 
 use super::WordError;
 use crate::kafka::{self, ANSWER};
-use crate::plan::topics::KafkaWords;
+use crate::plan::outside::KafkaWords;
 
 /// The brokers' last complaint.
 type Trouble = Arc<Mutex<Option<(RDKafkaErrorCode, String)>>>;

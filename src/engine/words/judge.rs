@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::engine::journal::{Effects, Refused, RefusedWord, Said};
 use crate::ingest::raw;
-use crate::plan::topics::Word;
+use crate::plan::outside::Word;
 use crate::record::{InputKind, Millis, Names};
 
 /// The longest word, in bytes.

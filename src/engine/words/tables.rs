@@ -21,7 +21,7 @@ use crate::engine::scribe::Scribe;
 use crate::enrich::tables::{Rows, row_of};
 use crate::ingest::live::Bell;
 use crate::kafka::ANSWER;
-use crate::plan::topics::KafkaWords;
+use crate::plan::outside::KafkaWords;
 use crate::record::{ContextRow, ContextTable, Entity, InputKind, Names};
 
 /// The tables of a plan's topics.

@@ -1,0 +1,364 @@
+//! A partition of a live run: what was read of it and not yet taken, and its clock.
+//!
+//! In: a stream's bytes, pushed batches, a topic's records. Out: the records that an epoch takes, with their ticks.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+
+use super::Taken;
+use crate::engine::journal::Pushed;
+use crate::ingest::kafka::{self, Bounds, Lane};
+use crate::ingest::live::Heard;
+use crate::ingest::{Framed, Framer, Limits, Origin};
+use crate::normalize::{Normalizer, Parsed};
+use crate::plan::topic::OnLost;
+use crate::record::{Epoch, Millis, Reject, Sym, Tick};
+use crate::replay::arrival::PartitionClock;
+
+/// Records that may wait to be taken before what gives them is left to wait, and bytes of them.
+const READY_MAX: usize = 20_000;
+const READY_BYTES: usize = 4 << 20;
+/// How long a stream that is read again may take to give its next bytes.
+const AGAIN: Duration = Duration::from_secs(30);
+/// How long a topic is waited for before it is looked whether the run is to stop.
+const GLANCE: Duration = Duration::from_millis(100);
+
+/// What gives records.
+pub enum Stream {
+    /// A stream of bytes.
+    Bytes(Receiver<Heard>),
+    /// One partition of a topic, and what happens when records of it are lost.
+    Lane(Box<Lane>, OnLost),
+    /// Nothing: batches are pushed.
+    Pushed,
+}
+
+/// What a stream that is waited for comes to.
+pub(super) enum Waited {
+    /// Records.
+    Came,
+    /// There will be none.
+    Nothing,
+    /// The run is to stop.
+    Stopped,
+}
+
+pub(super) struct Partition {
+    pub(super) name: Sym,
+    /// Its number within the source.
+    pub(super) number: u32,
+    origin: Origin,
+    limits: Limits,
+    pub(super) wall: bool,
+    /// Whether it is taken first.
+    pub(super) severe: bool,
+    /// The epoch after which it is there.
+    pub(super) since: Epoch,
+    /// Which of the run's normalizers is its source's.
+    pub(super) normalizer: usize,
+    pub(super) stream: Stream,
+    framer: Framer,
+    pub(super) ready: VecDeque<Framed>,
+    /// Records and bytes in `ready`.
+    held: (usize, usize),
+    pub(super) clock: PartitionClock,
+    pub(super) open: bool,
+    caught_up: bool,
+    pub(super) quiet_since: Millis,
+    /// Lines and records of the batches pushed before.
+    pub(super) pushed: (u64, u64),
+    /// Pushed batches of which no record is taken yet, each with the records before it.
+    pub(super) untold: VecDeque<(u64, Pushed)>,
+    /// Records taken.
+    taken: u64,
+}
+
+impl Partition {
+    pub(super) fn new(origin: Origin, limits: Limits, stream: Stream, lateness_s: Tick) -> Partition {
+        let number = match &stream {
+            Stream::Lane(lane, _) => lane.partition(),
+            Stream::Bytes(_) | Stream::Pushed => 0,
+        };
+        Partition {
+            name: origin.source,
+            number,
+            origin,
+            limits,
+            wall: false,
+            severe: false,
+            since: 0,
+            normalizer: 0,
+            stream,
+            framer: Framer::new(origin, limits),
+            ready: VecDeque::new(),
+            held: (0, 0),
+            clock: PartitionClock::new(lateness_s),
+            open: true,
+            caught_up: false,
+            quiet_since: 0,
+            pushed: (0, 0),
+            untold: VecDeque::new(),
+            taken: 0,
+        }
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.open || !self.ready.is_empty()
+    }
+
+    pub(super) fn is_of_topic(&self) -> bool {
+        matches!(self.stream, Stream::Lane(..))
+    }
+
+    pub(super) fn is_pushed(&self) -> bool {
+        matches!(self.stream, Stream::Pushed)
+    }
+
+    /// Records that wait to be taken.
+    pub(super) fn records(&self) -> usize {
+        self.held.0
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.held.0 >= READY_MAX || self.held.1 >= READY_BYTES
+    }
+
+    /// Whether nothing waits, and nothing has come for so long. A topic is silent only when it was read to its end.
+    pub(super) fn is_quiet(&self, now: Millis, idle_ms: Millis) -> bool {
+        let at_end = match &self.stream {
+            Stream::Lane(lane, _) => lane.is_at_end(),
+            Stream::Bytes(_) | Stream::Pushed => true,
+        };
+        at_end && self.ready.is_empty() && now.saturating_sub(self.quiet_since) >= idle_ms
+    }
+
+    /// Takes what was read, without waiting; whether anything came, or why the run cannot go on.
+    pub(super) fn pull(&mut self, complaints: &mut Vec<String>) -> Result<bool, String> {
+        let mut came = false;
+        while !self.is_full() {
+            match &mut self.stream {
+                Stream::Bytes(stream) => {
+                    let Ok(heard) = stream.try_recv() else { break };
+                    came |= self.hear(heard, complaints);
+                }
+                Stream::Lane(lane, _) => {
+                    let Some(heard) = lane.next(Duration::ZERO) else { break };
+                    came = true;
+                    self.hear_lane(heard, complaints)?;
+                }
+                Stream::Pushed => break,
+            }
+        }
+        Ok(came)
+    }
+
+    fn hold(&mut self, framed: impl IntoIterator<Item = Framed>) {
+        for framed in framed {
+            self.held.0 += length(&framed);
+            self.held.1 += bytes(&framed);
+            self.ready.push_back(framed);
+        }
+    }
+
+    fn hear(&mut self, heard: Heard, complaints: &mut Vec<String>) -> bool {
+        let mut framed = Vec::new();
+        match heard {
+            Heard::Bytes(bytes) => {
+                self.framer.feed(&bytes, &mut framed);
+                self.framer.flush(&mut framed);
+            }
+            Heard::Anew => self.framer.anew(&mut framed),
+            Heard::CaughtUp => {
+                self.caught_up = true;
+                return false;
+            }
+            Heard::End(why) => {
+                complaints.extend(why);
+                self.end();
+                return true;
+            }
+        }
+        self.hold(framed);
+        true
+    }
+
+    fn hear_lane(&mut self, heard: kafka::Heard, complaints: &mut Vec<String>) -> Result<(), String> {
+        match heard {
+            kafka::Heard::Records(framed) => self.hold(framed),
+            kafka::Heard::Lost { wanted, bounds } => {
+                let Stream::Lane(lane, on_lost) = &mut self.stream else { return Ok(()) };
+                let what = lost(lane.topic(), self.number, wanted, bounds);
+                if *on_lost == OnLost::Fail || bounds.earliest < wanted {
+                    return Err(what);
+                }
+                complaints.push(format!("{what}; it goes on without them, as `on_lost: skip` says"));
+                let reject = lane.skip_to(bounds.earliest).map_err(|error| error.to_string())?;
+                self.hold([reject]);
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for the next records of what is read again.
+    pub(super) fn wait(&mut self, complaints: &mut Vec<String>) -> Result<Waited, String> {
+        while self.ready.is_empty() {
+            match &mut self.stream {
+                Stream::Bytes(stream) if self.open && !self.caught_up => match stream.recv_timeout(AGAIN) {
+                    Ok(heard) => {
+                        self.hear(heard, complaints);
+                    }
+                    Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
+                },
+                // Brokers that do not answer are waited for.
+                Stream::Lane(lane, _) => match lane.next(GLANCE) {
+                    Some(heard) => self.hear_lane(heard, complaints)?,
+                    None if lane.is_stopped() => return Ok(Waited::Stopped),
+                    None if lane.is_at_end() => break,
+                    None => {}
+                },
+                Stream::Bytes(_) | Stream::Pushed => break,
+            }
+        }
+        if self.ready.is_empty() && matches!(self.stream, Stream::Bytes(_)) {
+            // A run that was stopped took the record under way for the last.
+            let mut framed = Vec::new();
+            self.framer.finish(&mut framed);
+            self.hold(framed);
+        }
+        Ok(if self.ready.is_empty() { Waited::Nothing } else { Waited::Came })
+    }
+
+    pub(super) fn end(&mut self) {
+        if std::mem::take(&mut self.open) && matches!(self.stream, Stream::Bytes(_)) {
+            let mut framed = Vec::new();
+            self.framer.finish(&mut framed);
+            self.hold(framed);
+        }
+    }
+
+    /// A pushed batch has a framer of its own: a broken one costs its neighbours nothing. How many records it has.
+    pub(super) fn push(&mut self, text: &str) -> u64 {
+        let (lines, records) = self.pushed;
+        let mut framer = Framer::new(self.origin, self.limits);
+        let mut framed = Vec::new();
+        framer.feed(text.as_bytes(), &mut framed);
+        framer.finish(&mut framed);
+        for framed in &mut framed {
+            self.pushed.1 += length(framed) as u64;
+            match framed {
+                Framed::Chunk(chunk) => {
+                    chunk.ordinal += records;
+                    chunk.spans.iter_mut().for_each(|span| span.position += lines);
+                }
+                Framed::Reject(reject) => reject.position += lines,
+            }
+        }
+        self.pushed.0 += text.lines().count() as u64;
+        self.hold(framed);
+        self.pushed.1 - records
+    }
+
+    /// Takes up to `most` records, at least one where there is any; how many. A pushed batch is told with its first.
+    pub(super) fn take(
+        &mut self,
+        most: usize,
+        floor: Tick,
+        (normalizer, parsed): (&mut Normalizer, &mut Parsed),
+        taken: &mut Taken,
+    ) -> usize {
+        let count = match self.ready.pop_front() {
+            None => 0,
+            Some(framed @ Framed::Reject(_)) => {
+                self.held = (self.held.0 - 1, self.held.1 - bytes(&framed));
+                self.place(&framed, taken);
+                let Framed::Reject(reject) = framed else { return 0 };
+                taken.batch.rejects.push(Reject { tick: self.clock.tick().max(0), ..reject });
+                1
+            }
+            Some(Framed::Chunk(mut chunk)) => {
+                let whole = chunk.bytes.len();
+                let now = chunk.split(most);
+                let count = now.len();
+                self.held.0 -= count;
+                if chunk.is_empty() {
+                    self.held.1 -= whole;
+                } else {
+                    self.ready.push_front(Framed::Chunk(chunk));
+                }
+                normalizer.parse(&now, parsed);
+                self.place(&Framed::Chunk(now), taken);
+                self.take_parsed(floor, parsed, taken);
+                count
+            }
+        };
+        self.taken += count as u64;
+        while let Some((_, pushed)) = self.untold.pop_front_if(|(before, _)| *before < self.taken) {
+            taken.batch.inputs.push(pushed.row());
+        }
+        count
+    }
+
+    /// Notes which offsets are taken.
+    fn place(&self, framed: &Framed, taken: &mut Taken) {
+        if let (Stream::Lane(..), Some((first, next))) = (&self.stream, kafka::range(framed)) {
+            let of = (self.name, self.number);
+            match taken.places.iter_mut().find(|(other, ..)| *other == of) {
+                Some((_, _, end)) => *end = next,
+                None => taken.places.push((of, first, next)),
+            }
+        }
+    }
+
+    fn take_parsed(&mut self, floor: Tick, parsed: &mut Parsed, taken: &mut Taken) {
+        let tick = |clock: &PartitionClock| clock.tick().max(0);
+        let ignored = parsed.ignored_count();
+        if ignored > 0 {
+            taken.ignored.push((self.name, self.number, ignored));
+            taken.batch.observed.append(&mut parsed.observed);
+        }
+        let mut rejects = std::mem::take(&mut parsed.rejects).into_iter().peekable();
+        for mut alert in std::mem::take(&mut parsed.alerts) {
+            let before = |reject: &Reject| reject.position < alert.position;
+            while let Some(reject) = rejects.next_if(before) {
+                taken.batch.rejects.push(Reject { tick: tick(&self.clock), ..reject });
+            }
+            taken.batch.late += u64::from(self.clock.stamp(&mut alert, floor));
+            taken.batch.alerts.push(alert);
+        }
+        let clock = tick(&self.clock);
+        taken.batch.rejects.extend(rejects.map(|reject| Reject { tick: clock, ..reject }));
+    }
+}
+
+/// What is said of records that are not there any more.
+pub fn lost(topic: &str, partition: u32, wanted: u64, bounds: Bounds) -> String {
+    let Bounds { earliest, latest } = bounds;
+    let name = format!("partition {partition} of topic {topic} is to be read from offset {wanted} on");
+    if wanted > latest {
+        return format!(
+            "{name}, but ends at {latest}: the topic was cut, or made anew; begin anew with --fresh, or name a new archive"
+        );
+    }
+    format!(
+        "{name}, but begins at {earliest} by now: {} offsets were removed before they were read; keep records longer, and \
+         begin anew with --fresh, or write `on_lost: skip` at the source to go on without them",
+        earliest.saturating_sub(wanted)
+    )
+}
+
+fn length(framed: &Framed) -> usize {
+    match framed {
+        Framed::Chunk(chunk) => chunk.len(),
+        Framed::Reject(_) => 1,
+    }
+}
+
+/// A chunk keeps all of its bytes until its last record is taken.
+fn bytes(framed: &Framed) -> usize {
+    match framed {
+        Framed::Chunk(chunk) => chunk.bytes.len(),
+        Framed::Reject(reject) => reject.raw.len(),
+    }
+}

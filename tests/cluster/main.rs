@@ -1,0 +1,15 @@
+//! A cluster: results are those of one process, in whatever layout; nobody joins who is not of it; a process that is lost
+//! loses nothing.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+#[path = "../archive_samples/mod.rs"]
+mod samples;
+
+mod codec;
+mod kills;
+mod layout;
+mod links;
+mod results;
+mod strangers;

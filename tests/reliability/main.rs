@@ -1,0 +1,51 @@
+//! Reliability: the real binary is killed, and its disk made to fail, at random and at named points, again and again; what it
+//! says in the end is what a run says that was left in peace.
+//!
+//! A few of each as a test. `tests/reliability/run` does as many as are asked for, and writes RELIABILITY.md. What failed is told
+//! with its seed and its fault: `QUELL_RELIABILITY_SEED` and `QUELL_RELIABILITY_FAULT` do that one again.
+
+#![allow(unreachable_pub, reason = "modules of a test")]
+#![allow(clippy::disallowed_methods, reason = "recovery is timed, and what waits must end")]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod fault;
+mod journey;
+mod outcome;
+mod replaying;
+mod running;
+
+use std::path::PathBuf;
+
+use fault::{Dice, Shim};
+use outcome::{Outcome, write};
+use replaying::Replaying;
+use running::Running;
+
+/// A number of the environment.
+fn asked(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is a number")))
+}
+
+#[test]
+fn what_is_killed_or_fails_says_the_same_in_the_end() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let seed = asked("QUELL_RELIABILITY_SEED", 1);
+    let many = asked("QUELL_RELIABILITY_FAULTS", 40);
+    let shim = Shim::build(folder.path());
+    let mut all: Vec<Outcome> = Vec::new();
+    let replaying = Replaying::new(&folder.path().join("replaying"), &shim);
+    all.push(journey::campaign("replay", &replaying, &mut Dice::new(seed), many));
+    let running = Running::new(&folder.path().join("running"), &shim);
+    all.push(journey::campaign("run", &running, &mut Dice::new(seed + 1), many));
+    for outcome in &all {
+        println!("{outcome}");
+    }
+    if let Some(report) = std::env::var_os("QUELL_RELIABILITY_REPORT") {
+        write(&PathBuf::from(report), seed, &all).expect("room for the report");
+    }
+    let wrong: Vec<&String> = all.iter().flat_map(|outcome| &outcome.wrong).collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert!(all.iter().all(|outcome| outcome.met > 0), "no fault was met");
+}
