@@ -9,8 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use common::broker::Broker;
+use common::kafka::Broker;
 use common::live::{Live, taken, until};
+use common::told::{self, lying, topics};
 use common::{acting_plan, agrees, done, edges, quell, replay, site, summary};
 use quell::archive::Reader;
 use quell::record::{ActionStatus, Names};
@@ -45,7 +46,7 @@ fn answer(broker: &Broker, stop: &AtomicBool) -> BTreeMap<String, usize> {
     loop {
         let last = stop.load(Ordering::SeqCst);
         let mut given = BTreeMap::<String, usize>::new();
-        for order in broker.all("orders") {
+        for order in lying(&broker, "orders") {
             let body: Value = serde_json::from_str(&order.body).expect("JSON");
             assert_eq!(body["action_id"], order.header("quell-id"));
             assert_eq!(body["target"], order.key.as_str());
@@ -61,7 +62,7 @@ fn answer(broker: &Broker, stop: &AtomicBool) -> BTreeMap<String, usize> {
         });
         let receipts: Vec<String> = receipts.collect();
         let messages: Vec<(&str, &str)> = receipts.iter().map(|text| ("k", text.as_str())).collect();
-        broker.produce("receipts", &messages);
+        told::produce(&broker, "receipts", &messages);
         answered.extend(given.keys().cloned());
         if last {
             return given;
@@ -80,7 +81,7 @@ fn orders_are_given_once_and_their_receipts_heard_through_kills() {
     let folder = tempfile::tempdir().expect("a folder");
     let at = |name: &str| folder.path().join(name);
     let broker = Broker::start(&at("broker"));
-    broker.topics(&["orders", "receipts"], 2);
+    topics(&broker, &["orders", "receipts"], 2);
     site(&at("days"), 300, 5);
     let flow = plan(&at("plan"), &at("days"), &broker);
     let (archive, all) = (at("live"), edges(600));

@@ -12,8 +12,9 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use common::broker::{Broker, Lying};
+use common::kafka::Broker;
 use common::live::{Live, taken, until};
+use common::told::{Lying, lying, topics};
 use common::{acting_plan, agrees, edges, site};
 use quell::archive::Reader;
 use quell::record::Names;
@@ -34,7 +35,7 @@ impl Site {
         let folder = tempfile::tempdir().expect("a folder");
         let at = |name: &str| folder.path().join(name);
         let broker = Broker::start(&at("broker"));
-        broker.topics(&TOPICS, 3);
+        topics(&broker, &TOPICS, 3);
         site(&at("days"), 300, 5);
         let flow = acting_plan(&at("plan"), &at("days"), &["edges.jsonl"]);
         let names: Vec<String> = TOPICS.iter().map(|name| format!("{name}: {name}")).collect();
@@ -69,9 +70,9 @@ impl Site {
         let expected = rows(archive);
         let mut counts = BTreeMap::new();
         for topic in TOPICS {
-            let lying = self.broker.all(topic);
-            in_order(topic, &lying);
-            let mut ids: Vec<(String, u64)> = lying.iter().map(|it| (id(topic, it), epoch(it))).collect();
+            let told = lying(&self.broker, topic);
+            in_order(topic, &told);
+            let mut ids: Vec<(String, u64)> = told.iter().map(|it| (id(topic, it), epoch(it))).collect();
             ids.sort();
             let twice = ids.windows(2).filter(|pair| pair[0] == pair[1]).count();
             assert_eq!(twice, 0, "{topic}: told twice");
@@ -169,13 +170,13 @@ fn every_row_is_told_once_over_orderly_runs() {
         assert!(TOPICS[..4].iter().all(|topic| counts[topic] > 0), "{counts:?}");
     }
     // Another run of the same alerts tells the same topics, and is not taken for this one.
-    let before = site.broker.all("decisions").len();
+    let before = lying(&site.broker, "decisions").len();
     let live = Live::start(&site.flow, &site.at("other"), &["--batch", "17"]);
     taken(&site.at("other"), 600);
     agrees(&live.stop(), &site.at("other"));
-    assert!(site.broker.all("decisions").len() > before);
+    assert!(lying(&site.broker, "decisions").len() > before);
     let runs: std::collections::BTreeSet<String> =
-        site.broker.all("decisions").iter().map(|it| it.header("quell-run").to_owned()).collect();
+        lying(&site.broker, "decisions").iter().map(|it| it.header("quell-run").to_owned()).collect();
     assert_eq!(runs.len(), 2);
 }
 
@@ -229,7 +230,7 @@ fn a_broker_that_is_away_is_waited_for() {
     // The run goes on without it.
     taken(&archive, 400);
     until("it is told", || live.told().contains("the brokers take nothing").then_some(()));
-    site.broker.again();
+    site.broker.restart();
     until("that it is over too", || live.told().contains("take messages again").then_some(()));
     site.broker.kill();
     site.feed(&lines[400..].concat());
@@ -237,7 +238,7 @@ fn a_broker_that_is_away_is_waited_for() {
     // What cannot be delivered at the end is an error, and the next run's.
     let said = live.fail();
     assert!(said.contains("are not delivered"), "{said}");
-    site.broker.again();
+    site.broker.restart();
     let live = Live::start(&site.flow, &archive, &[]);
     until("it goes on", || live.told().contains("Ctrl-C").then_some(()));
     agrees(&live.stop(), &archive);
@@ -275,35 +276,40 @@ fn sources_wait_for_a_broker_that_is_away_for_long_and_so_does_the_end_for_a_whi
     assert!(said.contains("are not delivered"), "{said}");
     let live = Live::start(&site.flow, &archive, &["--batch", "10"]);
     until("it is told", || live.told().contains("the brokers take nothing").then_some(()));
-    site.broker.again();
+    site.broker.restart();
     taken(&archive, 2_600);
     agrees(&live.stop(), &archive);
     site.told(&archive);
 }
 
 /// A listener beside the plain one, which asks who it is.
-fn asking(folder: &Path) -> (Broker, u16) {
-    let port = until("there is a free port", || {
-        Some(std::net::TcpListener::bind(("127.0.0.1", 0)).ok()?.local_addr().ok()?.port())
-    });
-    let broker = Broker::with_more(&folder.join("broker"), |own, controller| {
-        format!(
-            "listeners=PLAINTEXT://127.0.0.1:{own},CONTROLLER://127.0.0.1:{controller},SASL://127.0.0.1:{port}\n\
-             advertised.listeners=PLAINTEXT://127.0.0.1:{own},SASL://127.0.0.1:{port}\n\
-             listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL:SASL_PLAINTEXT\n\
-             sasl.enabled.mechanisms=PLAIN\n\
-             listener.name.sasl.plain.sasl.jaas.config=\
-             org.apache.kafka.common.security.plain.PlainLoginModule required user_quell=\"open-sesame\";\n"
-        )
-    });
-    (broker, port)
-}
+const ASKING: &str = "\
+listeners=PLAINTEXT://127.0.0.1:{0},CONTROLLER://127.0.0.1:{1},SASL://127.0.0.1:{2}
+advertised.listeners=PLAINTEXT://127.0.0.1:{0},SASL://127.0.0.1:{2}
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL:SASL_PLAINTEXT
+sasl.enabled.mechanisms=PLAIN
+listener.name.sasl.plain.sasl.jaas.config=\
+org.apache.kafka.common.security.plain.PlainLoginModule required user_quell=\"open-sesame\";
+";
+
+/// One that speaks TLS, and asks for a certificate.
+const ENCRYPTED: &str = "\
+listeners=PLAINTEXT://127.0.0.1:{0},CONTROLLER://127.0.0.1:{1},SSL://127.0.0.1:{2}
+advertised.listeners=PLAINTEXT://127.0.0.1:{0},SSL://127.0.0.1:{2}
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SSL:SSL
+ssl.keystore.type=PEM
+ssl.keystore.location=FOLDER/broker.pem
+ssl.truststore.type=PEM
+ssl.truststore.location=FOLDER/ca.pem
+ssl.client.auth=required
+";
 
 #[test]
 fn who_is_not_let_in_says_so_and_never_the_password() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (broker, port) = asking(folder.path());
-    broker.topics(&["decisions", "approvals"], 1);
+    let broker = Broker::start_with(&folder.path().join("broker"), ASKING, None);
+    let at = broker.address_of(2);
+    topics(&broker, &["decisions", "approvals"], 1);
     let flow = common::asking_plan(&folder.path().join("plan"));
     let plan = std::fs::read_to_string(&flow).expect("the plan");
     let security =
@@ -312,7 +318,7 @@ fn who_is_not_let_in_says_so_and_never_the_password() {
     std::fs::write(&input, edges(100)).expect("room");
     let input = ["--input", input.to_str().expect("text")];
     for topics in ["sinks: {kafka: {decisions: decisions, ", "words: {kafka: {approvals: approvals, "] {
-        let text = format!("{plan}{topics} brokers: '127.0.0.1:{port}', security: {security}}}}}\n");
+        let text = format!("{plan}{topics} brokers: '{at}', security: {security}}}}}\n");
         std::fs::write(&flow, text).expect("room");
         let archive = folder.path().join(&topics[..5]);
         let with =
@@ -327,7 +333,7 @@ fn who_is_not_let_in_says_so_and_never_the_password() {
         taken(&archive, 100);
         agrees(&live.stop(), &archive);
     }
-    assert!(!broker.all("decisions").is_empty());
+    assert!(!lying(&broker, "decisions").is_empty());
 }
 
 /// Writes an authority, and certificates of it for the broker and for us: `ca.pem`, `broker.pem` with its key, `own.pem`,
@@ -357,30 +363,20 @@ fn certificates(folder: &Path) {
 #[test]
 fn brokers_are_spoken_to_over_tls_and_know_us_by_our_certificate() {
     let folder = tempfile::tempdir().expect("a folder");
-    let port = until("there is a free port", || {
-        Some(std::net::TcpListener::bind(("127.0.0.1", 0)).ok()?.local_addr().ok()?.port())
-    });
     let plan = folder.path().join("plan");
     let flow = common::asking_plan(&plan);
     certificates(&plan);
     certificates(&plan.join("other"));
-    let at = plan.display();
-    let broker = Broker::with_more(&folder.path().join("broker"), |own, controller| {
-        format!(
-            "listeners=PLAINTEXT://127.0.0.1:{own},CONTROLLER://127.0.0.1:{controller},SSL://127.0.0.1:{port}\n\
-             advertised.listeners=PLAINTEXT://127.0.0.1:{own},SSL://127.0.0.1:{port}\n\
-             listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SSL:SSL\n\
-             ssl.keystore.type=PEM\nssl.keystore.location={at}/broker.pem\n\
-             ssl.truststore.type=PEM\nssl.truststore.location={at}/ca.pem\nssl.client.auth=required\n"
-        )
-    });
-    broker.topics(&["decisions", "approvals"], 1);
+    let properties = ENCRYPTED.replace("FOLDER", &plan.display().to_string());
+    let broker = Broker::start_with(&folder.path().join("broker"), &properties, None);
+    let at = broker.address_of(2);
+    topics(&broker, &["decisions", "approvals"], 1);
     std::fs::write(folder.path().join("edges.jsonl"), edges(100)).expect("room");
     let input = folder.path().join("edges.jsonl").display().to_string();
     let text = std::fs::read_to_string(&flow).expect("the plan");
     let with = |ca: &str| {
         let cluster = format!(
-            "brokers: '127.0.0.1:{port}', security: {{protocol: ssl, ca: {ca}, certificate: own.pem, key: own.key}}"
+            "brokers: '{at}', security: {{protocol: ssl, ca: {ca}, certificate: own.pem, key: own.key}}"
         );
         let topics = format!(
             "{text}sinks: {{kafka: {{{cluster}, decisions: decisions}}}}\nwords: {{kafka: {{{cluster}, approvals: approvals}}}}\n"
@@ -394,7 +390,7 @@ fn brokers_are_spoken_to_over_tls_and_know_us_by_our_certificate() {
     until("it goes on", || live.told().contains("Ctrl-C").then_some(()));
     taken(&folder.path().join("ca"), 100);
     agrees(&live.stop(), &folder.path().join("ca"));
-    assert!(!broker.all("decisions").is_empty());
+    assert!(!lying(&broker, "decisions").is_empty());
 }
 
 #[test]

@@ -6,8 +6,9 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::PathBuf;
 
-use common::broker::Broker;
+use common::kafka::Broker;
 use common::live::{Live, heard, taken, until};
+use common::told::{self, lying, topics};
 use common::world::{Done, calling, world};
 use common::{agrees, asking_plan, count, digest, edges, replay, summary};
 use serde_json::{Value, json};
@@ -24,7 +25,7 @@ impl Site {
     fn new() -> Site {
         let folder = tempfile::tempdir().expect("a folder");
         let broker = Broker::start(&folder.path().join("broker"));
-        broker.topics(&["decisions", "rejects", "approvals", "verdicts"], 2);
+        topics(&broker, &["decisions", "rejects", "approvals", "verdicts"], 2);
         let plan = folder.path().join("plan");
         let flow = asking_plan(&plan);
         let (address, world) = world();
@@ -64,7 +65,7 @@ impl Site {
 
     /// Decisions that people are asked about, as the topic has them.
     fn asked(&self) -> Vec<Value> {
-        let all = self.broker.all("decisions");
+        let all = lying(&self.broker, "decisions");
         let rows: Vec<Value> = all.iter().map(|it| serde_json::from_str(&it.body).expect("JSON")).collect();
         let replaced: BTreeSet<&str> = rows
             .iter()
@@ -105,27 +106,27 @@ fn what_is_approved_in_a_topic_is_done_once_and_garbage_does_nothing() {
         "{\"decision_id\": 7, \"approved\": true, \"by\": \"ada\"}",
     ];
     for text in garbage {
-        site.broker.produce("approvals", &[("k", text)]);
+        told::produce(&site.broker, "approvals", &[("k", text)]);
     }
-    site.broker.produce("approvals", &[("k", &word), ("k", &word), ("j", &bob)]);
+    told::produce(&site.broker, "approvals", &[("k", &word), ("k", &word), ("j", &bob)]);
     let verdict = json!({ "incident_id": asked[1]["incident_id"], "verdict": "false_positive", "by": "ada",
         "tenant": asked[1]["tenant"] });
-    site.broker.produce("verdicts", &[("k", &verdict.to_string())]);
+    told::produce(&site.broker, "verdicts", &[("k", &verdict.to_string())]);
     heard(&site.archive(), "verdict");
     heard(&site.archive(), "approval");
     // It is begun when the clock goes on.
     site.feed(400..450);
     until("it is done", || (site.orders() > 0).then_some(()));
     let rejects = until("garbage is told", || {
-        let all = site.broker.all("rejects");
+        let all = lying(&site.broker, "rejects");
         let words = all.iter().filter(|it| it.key.starts_with("approvals/")).count();
         (words == garbage.len()).then_some(words)
     });
     let done = site.orders();
-    site.broker.produce("approvals", &[("k", &word), ("j", &bob)]);
+    told::produce(&site.broker, "approvals", &[("k", &word), ("j", &bob)]);
     let last = format!("{{\"last\": \"{rejects}\"}}");
-    site.broker.produce("approvals", &[("j", &last), ("k", &last)]);
-    until("all was heard", || (site.broker.all("rejects").len() >= 2 + rejects).then_some(()));
+    told::produce(&site.broker, "approvals", &[("j", &last), ("k", &last)]);
+    until("all was heard", || (lying(&site.broker, "rejects").len() >= 2 + rejects).then_some(()));
     let said = live.stop();
     agrees(&said, &site.archive());
     assert_eq!(site.orders(), done, "said again, nothing is done again");
@@ -139,7 +140,7 @@ fn what_is_approved_in_a_topic_is_done_once_and_garbage_does_nothing() {
     let before = log().taken().expect("inputs").len();
     let live = site.start();
     let next = approval(&asked[2], "ada");
-    site.broker.produce("approvals", &[("k", &next), ("j", &approval(&asked[2], "bob"))]);
+    told::produce(&site.broker, "approvals", &[("k", &next), ("j", &approval(&asked[2], "bob"))]);
     until("it is ruled anew", || {
         let open = site.asked();
         (!open.iter().any(|row| row["decision_id"] == asked[2]["decision_id"])).then_some(())
@@ -157,7 +158,11 @@ fn kills_neither_lose_nor_double_a_word() {
     taken(&site.archive(), 400);
     let asked = until("people are asked", || Some(site.asked()).filter(|all| all.len() > 9));
     for (n, row) in asked.iter().take(9).enumerate() {
-        site.broker.produce("approvals", &[("k", &approval(row, "ada")), ("j", &approval(row, "bob"))]);
+        told::produce(
+            &site.broker,
+            "approvals",
+            &[("k", &approval(row, "ada")), ("j", &approval(row, "bob"))],
+        );
         std::thread::sleep(std::time::Duration::from_millis(60 * (n as u64 % 5)));
         live.kill();
         live = site.start();
@@ -173,20 +178,24 @@ fn kills_neither_lose_nor_double_a_word() {
 #[test]
 fn tables_in_topics_stand_before_the_first_alert_and_follow_their_changes() {
     let site = Site::new();
-    site.broker.topics(&["assets", "identities"], 2);
+    topics(&site.broker, &["assets", "identities"], 2);
     let text = std::fs::read_to_string(&site.flow).expect("the plan");
     let words = "verdicts: verdicts}}";
     assert!(text.contains(words));
     let tables = "verdicts: verdicts, context: {assets: assets, identities: identities}}}";
     std::fs::write(&site.flow, text.replace(words, tables)).expect("room");
     // The last word of a key counts; one is withdrawn before anybody looks, one is no row.
-    site.broker.produce(
+    told::produce(
+        &site.broker,
         "assets",
         &[("host:h1", r#"{"criticality": 1}"#), ("host:h1", r#"{"criticality": 4, "owner": "ada"}"#)],
     );
-    site.broker
-        .produce("assets", &[("host:h2", r#"{"criticality": 2}"#), ("host:h3", "no row"), ("x", "{}")]);
-    site.broker.withdraw("assets", "host:h2");
+    told::produce(
+        &site.broker,
+        "assets",
+        &[("host:h2", r#"{"criticality": 2}"#), ("host:h3", "no row"), ("x", "{}")],
+    );
+    told::withdraw(&site.broker, "assets", "host:h2");
     let live = site.start();
     taken(&site.archive(), 400);
     let said = || -> Vec<String> {
@@ -202,16 +211,16 @@ fn tables_in_topics_stand_before_the_first_alert_and_follow_their_changes() {
         "{first}"
     );
     until("what is no row is told", || {
-        (site.broker.all("rejects").iter().filter(|it| it.key.starts_with("assets/")).count() == 2)
+        (lying(&site.broker, "rejects").iter().filter(|it| it.key.starts_with("assets/")).count() == 2)
             .then_some(())
     });
     let changes = || said().iter().filter(|body| !body.contains("refused")).count();
-    site.broker.produce("identities", &[("user:u1", r#"{"privilege": 2}"#)]);
+    told::produce(&site.broker, "identities", &[("user:u1", r#"{"privilege": 2}"#)]);
     until("a row is added", || (changes() == 2).then_some(()));
     live.kill();
     // Meanwhile a row is withdrawn, and one changed.
-    site.broker.withdraw("identities", "user:u1");
-    site.broker.produce("assets", &[("host:h1", r#"{"criticality": 3}"#)]);
+    told::withdraw(&site.broker, "identities", "user:u1");
+    told::produce(&site.broker, "assets", &[("host:h1", r#"{"criticality": 3}"#)]);
     let live = site.start();
     until("that is heard", || (changes() == 3).then_some(()));
     let last: Value = serde_json::from_str(said().last().expect("one")).expect("JSON");

@@ -378,23 +378,20 @@ impl Log {
 
     /// The last offset of each partition of a topic of words that the log has.
     pub fn offsets(&self, topic: &str) -> Result<BTreeMap<i32, i64>, LogError> {
-        let read = || -> rusqlite::Result<BTreeMap<i32, i64>> {
-            // A key is `kafka/TOPIC/PARTITION/OFFSET`, and `0` comes next after `/`.
-            let said = "select key from input where key >= ?1 || '/' and key < ?1 || '0'";
-            let prefix = format!("kafka/{topic}");
-            let mut offsets = BTreeMap::new();
-            let mut query = self.db.prepare(said)?;
-            for key in query.query_map([&prefix], |row| row.get::<_, String>(0))? {
-                let key = key?;
-                let mut place = key[prefix.len() + 1..].split('/').map(str::parse::<i64>);
-                if let (Some(Ok(partition)), Some(Ok(offset))) = (place.next(), place.next()) {
-                    let last = offsets.entry(i32::try_from(partition).unwrap_or(-1)).or_insert(offset);
-                    *last = offset.max(*last);
-                }
-            }
-            Ok(offsets)
+        // A key is `kafka/TOPIC/PARTITION/OFFSET`, and `0` comes next after `/`.
+        let said = "select key from input where key >= ?1 || '/' and key < ?1 || '0'";
+        let prefix = format!("kafka/{topic}");
+        let read = || -> rusqlite::Result<Vec<String>> {
+            self.db.prepare(said)?.query_map([&prefix], |row| row.get(0))?.collect()
         };
-        self.sql(read())
+        let mut offsets = BTreeMap::new();
+        for key in self.sql(read())? {
+            let place = key[prefix.len() + 1..].split_once('/').map(|(p, o)| (p.parse(), o.parse::<i64>()));
+            if let Some((Ok(partition), Ok(offset))) = place {
+                offsets.entry(partition).and_modify(|last| *last = offset.max(*last)).or_insert(offset);
+            }
+        }
+        Ok(offsets)
     }
 
     /// What epochs took beside records, by epoch.

@@ -2,10 +2,10 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test needs a part of it")]
 
-pub mod broker;
 pub mod days;
 pub mod kafka;
 pub mod live;
+pub mod told;
 pub mod world;
 
 use std::collections::BTreeMap;

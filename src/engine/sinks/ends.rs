@@ -68,7 +68,7 @@ pub(super) fn already(
         // A topic that was made anew ends before the place.
         let from = Some(place.end(name, partition)).filter(|from| *from <= end).unwrap_or(low).max(low);
         if from < end {
-            read(&consumer, (topic, name, partition), from..end, run, &mut already)?;
+            read(&consumer, (topic, name, partition), from..end, (run, place.epoch), &mut already)?;
         }
     }
     Ok(already)
@@ -90,7 +90,7 @@ fn read(
     consumer: &BaseConsumer<Quiet>,
     (topic, name, partition): (usize, &str, i32),
     offsets: std::ops::Range<i64>,
-    run: &str,
+    (run, through): (&str, Epoch),
     already: &mut Already,
 ) -> Result<(), KafkaError> {
     let mut wanted = TopicPartitionList::new();
@@ -118,7 +118,8 @@ fn read(
                 _ => {}
             }
         }
-        if let (true, Some(epoch), Some(seq)) = (own, epoch, seq) {
+        // What a run found there and did not send again moves no end.
+        if let (true, Some(epoch), Some(seq)) = (own, epoch.filter(|epoch| *epoch > through), seq) {
             already.insert((topic, epoch, seq), id);
         }
         if message.offset() + 1 >= offsets.end {
