@@ -14,7 +14,7 @@ use quell::correlate::group::{Compiled, Group};
 use quell::correlate::index::Index;
 use quell::correlate::machine::Matching;
 use quell::correlate::window::Event;
-use quell::flow::{Tails, Turn};
+use quell::flow::{Keeper, Tails, Turn};
 use quell::plan::correlation::Correlations;
 use quell::record::{
     Alert, AlertId, Entity, EntityKind, Names, Observable, Role, Severity, Sym, Tactics, Tick, tick_of,
@@ -182,7 +182,9 @@ fn connect(all: &[Linkable]) -> (usize, usize) {
             graph.add(one.clone());
         }
         let settled = all.last().map_or(0, |one| one.order.tick) - LATENESS_S;
-        graph.turn(Turn { epoch: 0, settled, acts: settled, last: false }, |one, _| said += one.ids.len());
+        graph.turn(Turn { epoch: 0, settled, acts: settled, last: false, keeps: false }, |one, _| {
+            said += one.ids.len()
+        });
         most = most.max(graph.bytes());
     }
     (said, most)
@@ -211,7 +213,8 @@ fn flow(alerts: &[Arc<Alert>], rules: &Arc<[Compiled]>, names: &Arc<Names>) {
         let mut turns: InputHandle<u64, _> = InputHandle::new();
         let probe = ProbeHandle::new();
         worker.dataflow(|scope| {
-            findings(input.to_stream(scope), turns.to_stream(scope), &rules, &names).probe_with(&probe);
+            findings(input.to_stream(scope), turns.to_stream(scope), &rules, &names, &Keeper::default())
+                .probe_with(&probe);
         });
         for (epoch, alerts) in (0u64..).zip(alerts.chunks(10_000)) {
             let clock = alerts.last().map_or(0, |alert| alert.tick);
@@ -219,7 +222,7 @@ fn flow(alerts: &[Arc<Alert>], rules: &Arc<[Compiled]>, names: &Arc<Names>) {
                 input.send((Arc::clone(alert), 1));
             }
             let settled = clock - LATENESS_S;
-            turns.send(Turn { epoch, settled, acts: settled, last: false });
+            turns.send(Turn { epoch, settled, acts: settled, last: false, keeps: false });
             input.advance_to(epoch + 1);
             turns.advance_to(epoch + 1);
             while probe.less_than(&(epoch + 1)) {

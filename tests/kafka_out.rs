@@ -96,7 +96,9 @@ fn id(topic: &str, message: &Lying) -> String {
         "decisions" => (text("decision_id"), text("incident_id")),
         "actions" => (format!("{}/{}", text("action_id"), body["seq"]), text("target")),
         "incidents" => (format!("{}/{}", text("incident_id"), body["version"]), text("incident_id")),
-        "rejects" => (format!("{}/{}", text("source"), body["position"]), text("source")),
+        "rejects" => {
+            (format!("{}/{}/{}", text("source"), body["partition"], body["position"]), text("source"))
+        }
         _ => (message.header("quell-id").to_owned(), message.key.clone()),
     };
     assert!(message.header("quell-id").starts_with(&id), "{message:?}");
@@ -130,7 +132,8 @@ fn rows(archive: &Path) -> BTreeMap<&'static str, Vec<(String, u64)>> {
     let incidents = reader.incidents(None).expect("incidents").map(|line| line.expect("a line"));
     let incidents = incidents.map(|it| (format!("{}/{}", it.incident_id, it.version), it.epoch));
     let rejects = reader.rejects(None).expect("rejects").map(|line| line.expect("a line"));
-    let rejects = rejects.map(|it| (format!("{}/{}", names.get(it.source), it.position), it.epoch));
+    let rejects =
+        rejects.map(|it| (format!("{}/{}/{}", names.get(it.source), it.partition, it.position), it.epoch));
     let findings = reader.matches(None).expect("matches").map(|line| line.expect("a line"));
     let findings = findings.map(|it| {
         let key = [it.tenant, it.correlation, it.group].map(|name| names.get(name)).join("/");

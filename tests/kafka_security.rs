@@ -80,16 +80,12 @@ fn run(flow: &Path, archive: &Path) -> Command {
 
 const SASL: &str = "protocol: sasl_ssl, mechanism: scram-sha-256, user: ada";
 
-#[test]
-fn who_may_not_read_is_told_why_and_who_may_reads() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let folder = folder.path();
-    let broker = broker(folder);
-    broker.topic("alerts", 1);
+/// Sources that cannot be read, each with what must be said of it.
+fn cases(folder: &Path, broker: &Broker) -> Vec<(String, &'static str)> {
     let (plain, good, old) = (broker.address_of(0), broker.address_of(2), broker.address_of(3));
     let (ca, strangers) = (folder.join("ca.pem"), folder.join("strangers.pem"));
     let (ca, strangers) = (ca.display(), strangers.display());
-    let cases = [
+    vec![
         (format!("brokers: '{plain}', topic: alarts"), "has no topic alarts; make it"),
         ("brokers: '127.0.0.1:9', topic: alerts".to_owned(), "127.0.0.1:9 does not answer"),
         (format!("brokers: '{good}', topic: alerts"), "`protocol` is what they speak there"),
@@ -115,7 +111,16 @@ fn who_may_not_read_is_told_why_and_who_may_reads() {
             format!("brokers: '{old}', topic: alerts, security: {{protocol: ssl, ca: {ca}}}"),
             "certificate expired",
         ),
-    ];
+    ]
+}
+
+#[test]
+fn who_may_not_read_is_told_why_and_who_may_reads() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    let broker = broker(folder);
+    broker.topic("alerts", 1);
+    let cases = cases(folder, &broker);
     thread::scope(|scope| {
         for (n, (source, wanted)) in cases.iter().enumerate() {
             scope.spawn(move || {
@@ -133,6 +138,8 @@ fn who_may_not_read_is_told_why_and_who_may_reads() {
             });
         }
     });
+    let (good, ca) = (broker.address_of(2), folder.join("ca.pem"));
+    let ca = ca.display();
     let right = format!(
         "brokers: '{good}', topic: alerts, security: {{{SASL}, ca: {ca}, password_env: QUELL_TEST_PASSWORD}}"
     );

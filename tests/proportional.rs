@@ -119,7 +119,8 @@ impl Dataflow<'_> {
     ) -> (i64, Vec<usize>) {
         self.worker.log_register().expect("it logs").flush();
         self.counted.store(0, Ordering::SeqCst);
-        let turn = Turn { epoch: self.epoch, settled: START + 60, acts: START + 60, last: false };
+        let turn =
+            Turn { epoch: self.epoch, settled: START + 60, acts: START + 60, last: false, keeps: false };
         for alert in alerts {
             self.inputs.alerts.send(Arc::clone(alert));
         }
@@ -168,6 +169,7 @@ fn wiring(names: &Arc<Names>) -> Wiring {
     let plan = Plan::load(&flow).expect("the plan");
     Wiring {
         span: Span::Process,
+        past: None,
         link: plan.pipeline.link.clone(),
         correlations: Compiled::all(&plan.correlations, names),
         dedup_s: plan.dedup_s,

@@ -8,13 +8,18 @@
 //! State: runs under way, actions under way or holding an effect, standing effects: each dies when it is over.
 
 mod doubt;
+mod kept;
 mod later;
 mod life;
 mod undo;
 
+pub use kept::Remembered;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
 
 use super::effects::{Effects, Key};
 use super::executor::{Answer, Executor};
@@ -81,7 +86,7 @@ pub struct Rows {
 /// An event's place: its tick, its kind, an id, a step.
 type Place = (Tick, u8, [u8; 16], usize);
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 enum Event {
     Begin(Ruled),
     Step {
@@ -114,7 +119,7 @@ enum Event {
 }
 
 /// How an action went.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 enum Heard {
     /// A dry run: told, not done.
     Told,
@@ -127,6 +132,7 @@ enum Heard {
 }
 
 /// A ruling under way.
+#[derive(Serialize, Deserialize)]
 struct Run {
     decision: Decision,
     playbook: usize,
@@ -138,6 +144,7 @@ struct Run {
 }
 
 /// An action under way or holding an effect.
+#[derive(Serialize, Deserialize)]
 struct Live {
     order: Order,
     tenant: Sym,

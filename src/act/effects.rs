@@ -7,6 +7,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
+
 use crate::plan::canonical;
 use crate::record::{ActionId, Tick, Verb};
 use serde_json::Value;
@@ -14,7 +16,7 @@ use serde_json::Value;
 const ENDED_MEMORY: Tick = 30 * 24 * 3600;
 
 /// What an effect is told apart by.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) struct Key {
     pub(super) tenant: String,
     pub(super) verb: Verb,
@@ -30,7 +32,7 @@ impl Key {
 }
 
 /// One effect.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Effect {
     /// The action that called.
     pub(super) caller: ActionId,
@@ -53,7 +55,7 @@ pub(super) enum Found {
 }
 
 /// All effects.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Effects {
     all: BTreeMap<Key, Effect>,
     ended: BTreeMap<Key, (u32, Tick)>,

@@ -1,5 +1,7 @@
 //! Executors: what carries orders out. A closed set; a new one is a variant here.
 
+use serde::{Deserialize, Serialize};
+
 use super::order::Order;
 use super::orders::Orders;
 use super::receipt::Recorded;
@@ -21,7 +23,7 @@ pub enum Executor {
 }
 
 /// What an executor said.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Answer {
     /// It is done.
     Done {

@@ -18,7 +18,7 @@ mod simulate;
 mod stepper;
 mod webhook;
 
-pub use desk::{Desk, DeskError, Handed, Rows};
+pub use desk::{Desk, DeskError, Handed, Remembered, Rows};
 pub use executor::{Answer, Executor};
 pub use ledger::{Intent, Known, Ledger, LedgerError};
 pub use order::{Order, action_id};

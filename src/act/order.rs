@@ -31,6 +31,7 @@ pub struct Order {
     /// To what: `host:mail`, `incident:...`.
     pub target: String,
     /// The OpenC2 command or the text for people, variables filled in.
+    #[serde(with = "crate::record::pen::json")]
     pub parameters: Value,
     /// What may be done with it in doubt.
     pub class: ActionClass,

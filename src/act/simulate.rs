@@ -122,8 +122,11 @@ pub struct Environment {
     settings: Settings,
     truth: Truth,
     /// Labelled alerts by incident, label and use case; an entry dies when its count is zero.
-    counts: FxHashMap<IncidentId, BTreeMap<(Triage, String), i64>>,
+    counts: Counts,
 }
+
+/// See [`Environment`].
+pub(super) type Counts = FxHashMap<IncidentId, BTreeMap<(Triage, String), i64>>;
 
 impl Environment {
     /// Reads `environment.json`.
@@ -161,6 +164,16 @@ impl Environment {
     #[must_use]
     pub fn knows(&self, alert: AlertId) -> bool {
         self.truth.0.contains_key(&alert)
+    }
+
+    /// Hands out what it was told of, to be kept.
+    pub(super) fn lend(&mut self) -> Counts {
+        std::mem::take(&mut self.counts)
+    }
+
+    /// Goes on with what was kept.
+    pub(super) fn begin_with(&mut self, counts: Counts) {
+        self.counts = counts;
     }
 
     /// Takes in a change of membership.

@@ -5,11 +5,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
+
 use crate::plan::playbook::{Next, Playbook, StepKind};
 use crate::record::{ActionId, Tick};
 
 /// A playbook under way.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Walk {
     /// Action steps under way.
     open: BTreeMap<usize, Branch>,
@@ -17,7 +19,7 @@ pub(super) struct Walk {
     excepted: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Branch {
     waiting: BTreeSet<ActionId>,
     failed: bool,
@@ -26,7 +28,7 @@ struct Branch {
 }
 
 /// A parallel step that waits for its branches.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Join {
     step: usize,
     left: usize,

@@ -22,6 +22,7 @@ mod writer;
 mod reader;
 mod digest;
 mod sightings;
+pub mod snapshots;
 
 use std::io;
 use std::path::Path;

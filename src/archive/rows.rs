@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::record::{
     Alert, AlertId, ContextFacts, Decision, DecisionId, Diff, EpochRow, Features, Finding, Incident,
     Judgement, Sym, Tick, Verdict,
@@ -26,7 +28,7 @@ pub struct FindingRow {
 }
 
 /// A version of an incident with what the model saw of it and said.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct IncidentRow {
     /// The version.
     pub incident: Arc<Incident>,

@@ -66,6 +66,11 @@ impl Writer {
         self.note(done)
     }
 
+    /// The strings of its rows.
+    pub fn names(&self) -> &Names {
+        &self.names
+    }
+
     /// At the end of a run: a table in which nothing was ever said gets a part without rows, so that readers find it.
     pub fn show_empty_tables(&mut self, epoch: Epoch, tick: Tick) -> io::Result<()> {
         self.standing()?;

@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
-use crossbeam_channel::Sender;
 
 use super::doors::Doors;
 use super::report::{Stopwatch, measured, tell};
@@ -18,22 +17,19 @@ use super::turning::{Clock, Turning};
 use super::watch::Watch;
 use super::{Failure, Output, cluster, outside, setup};
 use crate::archive::recover;
-use crate::cluster::{Cluster, Terms};
 use crate::engine::answers::LIVE;
-use crate::engine::crier::{Crier, Criers};
+use crate::engine::crier::Crier;
 use crate::engine::journal::Journal;
 use crate::engine::live::{Live, Source, Stream};
 use crate::engine::log::{Log, STATE_FOLDER};
-use crate::engine::run::{Run, Settings, has_log};
+use crate::engine::run::has_log;
 use crate::engine::scribe::Scribe;
-use crate::engine::sighter::Question;
 use crate::engine::summary::{Counts, Summary};
 use crate::ingest::live::{Bell, follow, standard_input};
 use crate::ingest::push::address;
 use crate::ingest::{Limits, Origin};
 use crate::plan::catalog::Plan;
 use crate::plan::pipeline::{self, SourceKind};
-use crate::plan::policy::Act;
 use crate::record::{Epoch, Names};
 use crate::replay::inputs::files;
 
@@ -72,6 +68,10 @@ pub(crate) struct Args {
     /// Records of an epoch, at most; results do not depend on it.
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     batch: u32,
+    /// What is remembered is kept so often, in milliseconds, that a run which is cut need not be computed again from its
+    /// beginning; 0 keeps nothing.
+    #[arg(long, default_value_t = 300_000, value_name = "MS")]
+    snapshot_every_ms: u32,
     /// Begin anew: an archive that stands there is set aside under another name.
     #[arg(long)]
     fresh: bool,
@@ -93,18 +93,29 @@ pub(crate) struct Args {
     output: Output,
 }
 
+mod start;
+
+use start::{Started, snapshot_every_ms, start};
+
 /// The name of what comes in through `--listen` where the plan has no source of its own for it.
 const PUSH: &str = "push";
 
-pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+/// What this process does where the run is another's.
+fn elsewhere(args: &Args) -> Option<Result<(), Failure>> {
     if let Some(other) = args.spread.other() {
-        return cluster::serve(&args.spread, other, &args.flow, args.model.as_deref());
+        return Some(cluster::serve(&args.spread, other, &args.flow, args.model.as_deref()));
     }
-    if let Some(processes) = args.supervise {
+    args.supervise.map(|processes| {
         if args.fresh {
             set_aside(&args.archive)?;
         }
-        return cluster::supervise(processes, args.workers, &args.archive);
+        cluster::supervise(processes, args.workers, &args.archive)
+    })
+}
+
+pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    if let Some(done) = elsewhere(args) {
+        return done;
     }
     let watch = Stopwatch::start();
     let (bell, rings) = Bell::new();
@@ -120,9 +131,10 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let committed = prepare(args, &plan, &specs)?;
     let names = setup::names();
     let sightings = Sightings::start(&plan, &args.archive, &names)?;
-    let (run, cluster) = start(args, &plan, (&names, committed), sightings.asks(), &bell)?;
+    let Started { run, cluster, begins } = start(args, &plan, (&names, committed), sightings.asks(), &bell)?;
     let log = Log::open(&args.archive)?;
-    let live = live(args, &plan, &specs, &names, (&bell, &mut topics, &log))?;
+    let through = begins.as_ref().map_or(0, |(turn, _)| turn.epoch);
+    let live = live(args, &plan, &specs, &names, (&bell, &mut topics, (&log, through)))?;
     topics.listen()?;
     let scribe = Scribe::start(&args.archive)?;
     let mut turning = Turning {
@@ -140,6 +152,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         most: args.batch as usize,
         at: (0, 0),
         looked: [0; 3],
+        begins,
+        keeping: (snapshot_every_ms(args, cluster.as_ref()), 0),
     };
     let gone_on = go(args, &specs, &mut turning, &mut doors, (&scribe, &bell));
     doors.close();
@@ -154,44 +168,6 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     }
     summary.divergences += divergences;
     ended(args, &measured(summary, &counts, &watch), &counts, &names)
-}
-
-/// Starts the run, once all processes of its cluster are there.
-fn start(
-    args: &Args,
-    plan: &Arc<Plan>,
-    (names, committed): (&Arc<Names>, Epoch),
-    asks: Option<Sender<Question>>,
-    bell: &Bell,
-) -> Result<(Run, Option<Cluster>), Failure> {
-    let ranker = setup::ranker(plan, args.model.as_deref())?;
-    let first = cluster::First {
-        plan,
-        names,
-        archive: &args.archive,
-        model: ranker.version(),
-        terms: Terms { act: plan.policy.act, recalls: false },
-    };
-    let (crew, cluster) = args.spread.crew(args.workers, &first, Some(bell))?;
-    let settings = Settings {
-        plan: Arc::clone(plan),
-        names: Arc::clone(names),
-        archive: args.archive.clone(),
-        crew,
-        ranker,
-        recall: None,
-        executor: outside::executor(plan, bell, names)?,
-        asks,
-        act: plan.policy.act,
-        journaled: plan.policy.act == Act::Early || plan.pipeline.sinks.kafka.is_some(),
-        committed,
-        criers: Criers {
-            findings: crier(args.findings.as_deref(), names)?,
-            decisions: crier(args.decisions.as_deref(), names)?,
-        },
-        sinks: outside::sinks(plan, &args.archive, bell)?,
-    };
-    Ok((Run::start(settings)?, cluster))
 }
 
 /// Tells how it went.
@@ -382,7 +358,7 @@ fn live(
     plan: &Plan,
     specs: &[pipeline::Source],
     names: &Arc<Names>,
-    (bell, topics, log): (&Bell, &mut Topics, &Log),
+    (bell, topics, log): (&Bell, &mut Topics, (&Log, Epoch)),
 ) -> Result<Live, Failure> {
     let now = setup::now();
     let limits = Limits { record_bytes: args.record_bytes_max, ..Limits::default() };

@@ -39,7 +39,7 @@ pub(crate) struct Topics {
 
 struct Followed {
     name: String,
-    topic: Topic,
+    topic: Box<Topic>,
     reader: Arc<TopicReader>,
     /// What its lanes need, once they are there.
     reading: Option<(Origin, Limits)>,
@@ -62,12 +62,12 @@ impl Topics {
         Ok(Topics { all, bell: bell.clone(), told: 0 })
     }
 
-    /// The partitions of a source, each read from where the log says, or from where a new one begins.
+    /// The partitions of a source, each read from behind what epochs through that one took, or from where a new one begins.
     pub(crate) fn streams(
         &mut self,
         origin: (Origin, Limits),
         name: &str,
-        log: &Log,
+        (log, through): (&Log, Epoch),
     ) -> Result<Vec<(Stream, Epoch)>, Failure> {
         let Some(followed) = self.all.iter_mut().find(|followed| followed.name == name) else {
             return Ok(Vec::new());
@@ -90,7 +90,10 @@ impl Topics {
         let mut streams = Vec::new();
         for partition in 0..followed.partitions {
             let place = match known.iter().find(|place| place.partition == partition) {
-                Some(place) => place.clone(),
+                Some(place) => {
+                    let passed = log.passed(name, partition, through)?;
+                    Assigned { start: passed.unwrap_or(place.start), ..place.clone() }
+                }
                 None => followed.assign(partition, start, since, log)?,
             };
             streams.push((followed.stream(&place)?, place.since));

@@ -17,9 +17,10 @@ use super::sightings::Sightings;
 use super::topics::Topics;
 use super::watch::Watch;
 use crate::engine::journal::{Effects, Journal, Said};
-use crate::engine::live::Live;
+use crate::engine::live::{Live, SourceKept};
 use crate::engine::run::{Batch, Run};
 use crate::engine::words::Words;
+use crate::flow::Turn;
 use crate::ingest::live::Bell;
 use crate::record::{Millis, Names};
 
@@ -73,12 +74,18 @@ pub(crate) struct Turning {
     pub(crate) at: (i64, i64),
     /// When people, clocks and tables, and the time were looked at.
     pub(crate) looked: [Millis; 3],
+    /// Where it begins, and what the sources remembered there; none where it begins at the beginning.
+    pub(crate) begins: Option<(Turn, Vec<SourceKept>)>,
+    /// How often what is remembered is kept, and when it was.
+    pub(crate) keeping: (Millis, Millis),
 }
 
 impl Turning {
     /// Recomputes what the log has; false where the run was stopped on the way.
     pub(crate) fn again(&mut self) -> Result<bool, Failure> {
         let epochs = self.journal.log().epochs()?;
+        let begins = self.begins.take();
+        let mut before = Batch::default();
         let mut taken = self.journal.log().taken()?.into_iter().peekable();
         for logged in &epochs {
             if self.bell.stopped() {
@@ -90,9 +97,28 @@ impl Turning {
             }
             while self.live.lacks(logged) && self.load()? > 0 {}
             let effects = self.effects(&said);
-            let batch = self.live.again(logged, effects).map_err(|why| {
+            let lost = |why| {
                 anyhow!("epoch {} of the log cannot be read again: {why}; name a new --archive", logged.epoch)
-            })?;
+            };
+            if let Some((turn, sources)) = begins.as_ref().filter(|(turn, _)| logged.epoch <= turn.epoch) {
+                if !self.live.pass(logged, &effects).map_err(lost)? {
+                    return Ok(false);
+                }
+                let mut passed = Batch::default();
+                effects.fill(&mut passed);
+                self.watch.know(&passed.context);
+                self.sightings.know(&passed.context);
+                before.context.append(&mut passed.context);
+                if logged.epoch == turn.epoch {
+                    eprintln!("quell: beginning with what was kept at epoch {}", turn.epoch);
+                    self.live.begin_at(turn.settled, sources);
+                    if !self.run.begin_at(*turn, std::mem::take(&mut before)) {
+                        return Ok(true);
+                    }
+                }
+                continue;
+            }
+            let batch = self.live.again(logged, effects).map_err(lost)?;
             let Some(batch) = batch else { return Ok(false) };
             self.watch.know(&batch.context);
             self.sightings.know(&batch.context);
@@ -106,6 +132,7 @@ impl Turning {
     /// Turns until stopped or at the end; then ends in order. A run that has failed says why when it is finished.
     pub(crate) fn turn(&mut self, doors: &mut Doors) -> Result<(), Failure> {
         self.live.begin(self.clock.now());
+        self.keeping.1 = self.clock.now();
         self.sightings.begin();
         if !self.first()? {
             return Ok(());
@@ -224,8 +251,14 @@ impl Turning {
         self.take(batch, said)
     }
 
-    fn take(&mut self, batch: Batch, said: &[Said]) -> Result<bool, Failure> {
+    fn take(&mut self, mut batch: Batch, said: &[Said]) -> Result<bool, Failure> {
         let epoch = self.run.epoch() + 1;
+        let (every, kept) = &mut self.keeping;
+        let now = self.clock.now();
+        if *every > 0 && (batch.last || now - *kept >= *every) {
+            *kept = now;
+            batch.keeps = Some(self.live.keep());
+        }
         self.journal.note(epoch, &batch, said)?;
         let taken = self.run.take(batch);
         if self.run.is_journaled() {

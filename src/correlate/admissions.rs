@@ -125,6 +125,18 @@ impl Store<AlertId, Admission> for Admissions {
         self.append(id, admission.0);
     }
 
+    fn each(&self, mut tell: impl FnMut(&AlertId, &Admission)) {
+        for (chunk, at) in self.chunks.iter().zip(0u32..) {
+            let first = (self.first.wrapping_add(at) & CHUNKS) << CHUNK_BITS;
+            for ((id, after), number) in chunk.ids.iter().zip(&chunk.after).zip(first..) {
+                // What was forgotten lies there until its chunk does.
+                if self.find(id) == Some(number) {
+                    tell(id, &Admission(chunk.from + Tick::from(*after)));
+                }
+            }
+        }
+    }
+
     fn sweep(&mut self, before: Tick, _: impl Fn(&Admission) -> Tick) {
         while let Some(chunk) = self.chunks.pop_front_if(|chunk| chunk.dies <= before) {
             for (at, id) in chunk.ids.iter().enumerate() {

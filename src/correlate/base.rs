@@ -3,6 +3,8 @@
 //!
 //! State: a few counts per tenant, and per kind of entity.
 
+use serde::{Deserialize, Serialize};
+
 use super::rarity::HOUR_S;
 use crate::flow::decade::log10_milli;
 use crate::record::Tick;
@@ -11,7 +13,7 @@ use crate::record::Tick;
 const SAMPLE: u32 = 1024;
 
 /// How often something was so lately.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Share {
     yes: u32,
     no: u32,
@@ -34,7 +36,7 @@ impl Share {
 }
 
 /// How many things of a kind a site has, and how many of them surprise.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Base {
     day: i64,
     /// Seen on that day, and on the day before.

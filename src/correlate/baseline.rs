@@ -14,6 +14,8 @@
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
+use serde::{Deserialize, Serialize};
+
 use super::rarity::{HOUR_S, Scale};
 use crate::flow::decade::{log10_milli, weekly};
 use crate::record::{Alert, EntityKind, Observable, Sym, Unusual};
@@ -34,7 +36,7 @@ const FORGOTTEN: f64 = 1.0 / 16.0;
 const EACH_MAX: usize = 4;
 
 /// What has a baseline.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 enum Subject {
     User(Sym),
     Host(Sym),
@@ -42,7 +44,7 @@ enum Subject {
 }
 
 /// When something was active.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Activity {
     /// Its activity at `hour`.
     weight: f64,
@@ -93,6 +95,7 @@ fn of_day(hour: i64) -> usize {
 }
 
 /// The alert that was looked at last.
+#[derive(Serialize, Deserialize)]
 struct Last {
     hour: i64,
     scale: Scale,
@@ -101,6 +104,7 @@ struct Last {
 }
 
 /// One tenant's baselines.
+#[derive(Serialize, Deserialize)]
 pub struct Baselines {
     known: FxHashMap<Subject, Activity>,
     max: usize,

@@ -5,6 +5,8 @@
 use rustc_hash::FxHashSet;
 use smallvec::SmallVec;
 
+use serde::{Deserialize, Serialize};
+
 use super::rarity::{ActiveHours, HOUR_S};
 use crate::flow::decade::{log10_milli, weekly};
 use crate::plan::link::LinkSettings;
@@ -14,7 +16,7 @@ use crate::record::{AlertId, Entity, EntityKind, IncidentKind, Millis, Sym, Tick
 pub type Number = u64;
 
 /// The last alert of something, and where it belongs.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) struct Pointer {
     pub(super) home: Number,
     pub(super) time: Millis,
@@ -23,14 +25,14 @@ pub(super) struct Pointer {
 }
 
 /// A subject and a rule.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Pair {
     pub(super) hours: ActiveHours,
     pub(super) last: Option<Pointer>,
 }
 
 /// The incident that a rare entity was first seen in.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) struct Owner {
     /// The entity's last alert.
     pub(super) pointer: Pointer,
@@ -41,7 +43,7 @@ pub(super) struct Owner {
 }
 
 /// An entity, or a rule, and the surprises that met there.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Meeting {
     /// Hours with any alert about it; entities only.
     pub(super) seen: ActiveHours,
@@ -63,7 +65,7 @@ pub(super) struct Meeting {
 }
 
 /// What linking knows of an incident.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Bond {
     pub(super) kind: IncidentKind,
     /// For the age bound: a campaign keeps the later beginning.
@@ -105,7 +107,7 @@ impl Bond {
 }
 
 /// What revisions said of an incident, which evidence must not undo.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Parted {
     /// Incidents that it never becomes one with.
     pub(super) apart: Vec<Number>,
@@ -125,7 +127,7 @@ impl Parted {
 }
 
 /// How many stories began lately: a count that halves in a day.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Onsets {
     count: f64,
     at: Tick,

@@ -35,7 +35,7 @@ use timely::dataflow::operators::vec::ToStream;
 
 use super::findings::behind;
 use super::group::{Compiled, Found, Group, Values};
-use crate::flow::{Stream, Turn, route, turns};
+use crate::flow::{Keeping, Stream, Turn, route, turns};
 use crate::record::{AlertId, Diff, Order, Sym};
 
 mod chain;
@@ -64,9 +64,12 @@ pub(super) fn connected<'scope>(
     linkable: Stream<'scope, (Linkable, Diff)>,
     clock: Stream<'scope, Turn>,
     rules: &Arc<[Compiled]>,
+    keeping: Keeping,
 ) -> Stream<'scope, (Found, Diff)> {
     let rules = Arc::clone(rules);
     let mut graphs: BTreeMap<(u32, Sym), Graph> = BTreeMap::new();
+    let of_tenant = |((_, tenant), _): &((u32, Sym), Graph)| route(*tenant);
+    keeping.restore(of_tenant, |(whose, graph)| drop(graphs.insert(whose, graph)));
     let by_tenant = Exchange::new(|(one, _): &(Linkable, Diff)| route(one.tenant));
     let nothing = Vec::<()>::new().to_stream(clock.scope());
     let (out, _) = turns("connected", (linkable, by_tenant), (nothing, Pipeline), clock, move |work| {
@@ -97,6 +100,7 @@ pub(super) fn connected<'scope>(
             });
         }
         graphs.retain(|_, graph| !graph.is_empty());
+        keeping.keep(work.turn, |items| graphs.iter().for_each(|graph| items.put(&graph)));
         out.sort_unstable_by(|(a, one), (b, other)| (a.order, &a.ids, *one).cmp(&(b.order, &b.ids, *other)));
         let _: &mut Vec<()> = work.side;
     });

@@ -12,7 +12,7 @@ use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::vec::ToStream;
 
 use super::admissions::Admissions;
-use crate::flow::{Machine, Stream, Tails, Turn, turns};
+use crate::flow::{Keeper, Machine, Stream, Tails, Turn, turns};
 use crate::record::{Alert, AlertId, Diff, Duplicate, Order, Tick};
 
 /// How long the same identity is the same alert, in ticks.
@@ -30,7 +30,7 @@ pub enum Admitted {
 struct FirstOfItsName;
 
 /// The tick of the copy that was admitted.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Admission(pub(super) Tick);
 
 impl Default for Admission {
@@ -83,11 +83,19 @@ pub fn dedup<'scope>(
     alerts: Stream<'scope, Arc<Alert>>,
     clock: Stream<'scope, Turn>,
     wanted: impl Fn(&Alert) -> bool + 'static,
+    keeper: &Keeper,
 ) -> (Stream<'scope, (Arc<Alert>, Diff)>, Stream<'scope, Admitted>) {
     let mut tails: Tails<AlertId, FirstOfItsName, Admissions> = Tails::new(FirstOfItsName);
     let mut unnamed: BTreeMap<Tick, Vec<Arc<Alert>>> = BTreeMap::new();
-    let route = Exchange::new(|alert: &Arc<Alert>| {
-        u64::from_le_bytes(alert.id.0[..8].try_into().unwrap_or_default())
+    let route = Exchange::new(|alert: &Arc<Alert>| by_id(alert.id));
+    let keeping = keeper.of("dedup");
+    let of_item = |item: &Item| match item {
+        Item::Named(id, ..) => by_id(*id),
+        Item::Unnamed(alert) => by_id(alert.id),
+    };
+    keeping.restore(of_item, |item| match item {
+        Item::Named(id, admission, records) => tails.restore(id, admission, records),
+        Item::Unnamed(alert) => unnamed.entry(alert.tick).or_default().push(alert),
     });
     let nothing = Vec::<()>::new().to_stream(clock.scope());
     turns("dedup", (alerts, route), (nothing, Pipeline), clock, move |work| {
@@ -114,7 +122,26 @@ pub fn dedup<'scope>(
         while let Some(entry) = unnamed.first_entry().filter(|entry| *entry.key() < settled) {
             side.extend(entry.remove().into_iter().map(Admitted::Alert));
         }
+        keeping.keep(work.turn, |items| {
+            tails.each(|id, admission, records| {
+                let records = records.iter().map(|alert| Arc::clone(alert)).collect();
+                items.put(&Item::Named(*id, *admission, records));
+            });
+            unnamed.values().flatten().for_each(|alert| items.put(&Item::Unnamed(Arc::clone(alert))));
+        });
     })
+}
+
+/// What is kept: of an identity when it was admitted before its unsettled alerts, and these; an unsettled alert without one.
+#[derive(Serialize, Deserialize)]
+enum Item {
+    Named(AlertId, Admission, Vec<Arc<Alert>>),
+    Unnamed(Arc<Alert>),
+}
+
+/// An identity is a hash already.
+fn by_id(id: AlertId) -> u64 {
+    u64::from_le_bytes(id.0[..8].try_into().unwrap_or_default())
 }
 
 fn finally(alert: Arc<Alert>, kept: bool) -> Admitted {

@@ -12,7 +12,7 @@ use timely::dataflow::operators::{Input, Inspect};
 
 use super::findings::findings;
 use super::group::Compiled;
-use crate::flow::Turn;
+use crate::flow::{Keeper, Turn};
 use crate::normalize::canonical::canonical;
 use crate::plan::correlation::{CorrelationExample, Correlations, Field, FieldName};
 use crate::plan::fault::Fault;
@@ -76,12 +76,13 @@ fn run(alerts: Vec<Alert>, rules: Arc<[Compiled]>, names: Arc<Names>) -> Diff {
         let mut clock: InputHandle<Epoch, CapacityContainerBuilder<Vec<Turn>>> = InputHandle::new();
         worker.dataflow::<Epoch, _, _>(|scope| {
             let (alerts, turns) = (scope.input_from(&mut inputs), scope.input_from(&mut clock));
-            findings(alerts, turns, &rules, &names).inspect(move |(_, diff)| *sum.borrow_mut() += diff);
+            findings(alerts, turns, &rules, &names, &Keeper::default())
+                .inspect(move |(_, diff)| *sum.borrow_mut() += diff);
         });
         for alert in alerts {
             inputs.send((Arc::new(alert), 1));
         }
-        clock.send(Turn { epoch: 0, settled: Tick::MAX, acts: Tick::MAX, last: true });
+        clock.send(Turn { epoch: 0, settled: Tick::MAX, acts: Tick::MAX, last: true, keeps: false });
         drop((inputs, clock));
         while worker.step() {}
         *found.borrow()

@@ -17,9 +17,9 @@ use timely::dataflow::operators::vec::{Map, ToStream};
 use super::connected::{Linkable, connected};
 use super::group::{Compiled, Found, Group};
 use super::index::Index;
-use super::machine::Matching;
+use super::machine::{Matching, State};
 use super::window::Event;
-use crate::flow::{Stream, Tails, Turn, turns};
+use crate::flow::{Keeper, Keeping, Stream, Tails, Turn, turns};
 use crate::record::{Alert, AlertId, Diff, Finding, Names, Order};
 
 type Change = (Group, Event, Diff);
@@ -31,11 +31,13 @@ pub fn findings<'scope>(
     clock: Stream<'scope, Turn>,
     rules: &Arc<[Compiled]>,
     names: &Arc<Names>,
+    keeper: &Keeper,
 ) -> Stream<'scope, (Finding, Diff)> {
     let scope = clock.scope();
     let top = rules.iter().map(|rule| rule.level).max().unwrap_or(0);
     let mut found: Vec<Stream<'scope, (Found, Diff)>> = Vec::new();
     for own in 0..=top {
+        let keeping = |what: &str| keeper.of(format!("{what} {own}"));
         let index = Arc::new(Index::of(rules, Some(own)));
         let (mut events, mut linkable) = (Vec::new(), Vec::new());
         if index.takes_alerts() {
@@ -46,9 +48,9 @@ pub fn findings<'scope>(
             events.extend(found.iter().map(|below| of_findings(below.clone(), &index, names)));
             linkable.extend(found.iter().map(|below| links_of_findings(below.clone(), &index)));
         }
-        let mut own = vec![level(scope.concatenate(events), clock.clone(), rules)];
+        let mut own = vec![level(scope.concatenate(events), clock.clone(), rules, keeping("findings"))];
         if index.connects() {
-            own.push(connected(scope.concatenate(linkable), clock.clone(), rules));
+            own.push(connected(scope.concatenate(linkable), clock.clone(), rules, keeping("connected")));
         }
         found.push(scope.concatenate(own));
     }
@@ -103,9 +105,12 @@ fn level<'scope>(
     events: Stream<'scope, Change>,
     clock: Stream<'scope, Turn>,
     rules: &Arc<[Compiled]>,
+    keeping: Keeping,
 ) -> Stream<'scope, (Found, Diff)> {
     let rules = Arc::clone(rules);
     let mut tails: Tails<Group, Matching> = Tails::new(Matching { rules: Arc::clone(&rules) });
+    let by_group = |(group, _, _): &(Group, State, Vec<Event>)| group.route();
+    keeping.restore(by_group, |(group, state, events)| tails.restore(group, state, events));
     let route = Exchange::new(|(group, _, _): &Change| group.route());
     let nothing = Vec::<()>::new().to_stream(clock.scope());
     let (out, _) = turns("findings", (events, route), (nothing, Pipeline), clock, move |work| {
@@ -126,6 +131,8 @@ fn level<'scope>(
             }
         }
         tails.settle(settled, |_, _| ());
+        keeping
+            .keep(work.turn, |items| tails.each(|group, state, events| items.put(&(group, state, events))));
         let _: &mut Vec<()> = work.side;
     });
     out

@@ -25,7 +25,8 @@ use super::group::Compiled;
 use super::link::{Links, Number, Verdict};
 use super::revision::{Listed, Revised, Revision};
 use super::summary::{Publishing, Summary};
-use crate::flow::{Stream, Turn, route, turns};
+use crate::flow::kept::Items;
+use crate::flow::{Keeper, Keeping, Stream, Turn, route, turns};
 use crate::plan::link::LinkSettings;
 use crate::plan::policy::Act;
 use crate::record::{
@@ -78,6 +79,7 @@ pub fn incidents<'scope>(
     revisions: Stream<'scope, Revised>,
     clock: Stream<'scope, Turn>,
     settings: Settings,
+    keeper: &Keeper,
 ) -> (Stream<'scope, Arc<Incident>>, Stream<'scope, Told>) {
     let by_tenant = Exchange::new(|(alert, _): &(Arc<Alert>, Diff)| route(alert.tenant));
     let by_tenant_too = Exchange::new(|beside: &Beside| match beside {
@@ -95,6 +97,8 @@ pub fn incidents<'scope>(
     let mut waiting = Waiting::new();
     let mut publishing = Publishing::new(settings.link.strong, Arc::clone(&settings.names));
     let mut acted = NOTHING_SETTLED;
+    let keeping = keeper.of("incidents");
+    restore(&keeping, own, (&mut tenants, &mut waiting, &mut acted), &settings);
     turns("incidents", (alerts, by_tenant), (beside, by_tenant_too), clock, move |work| {
         let with = &mut publishing;
         let (versions, members, links) = (work.out, Vec::new(), Vec::new());
@@ -124,6 +128,7 @@ pub fn incidents<'scope>(
             tenant.turn(work.turn, &mut now);
         }
         let (members, links) = (now.members, now.links);
+        keeping.keep(work.turn, |items| keep(items, keeping.is_first(), (&tenants, &waiting, acted)));
         if !members.is_empty() {
             work.side.push(Told::Members(members));
         }
@@ -131,6 +136,55 @@ pub fn incidents<'scope>(
             work.side.push(Told::Links(links));
         }
     })
+}
+
+/// What is kept.
+#[derive(Serialize)]
+enum Kept<'a> {
+    /// What every worker knows: how far was acted, and what never links.
+    All(Tick, &'a tenants::Lists),
+    Tenant(&'a Tenant),
+    Waiting(&'a Finding, Diff),
+}
+
+/// The same as it is read.
+#[derive(Deserialize)]
+enum Item {
+    All(Tick, tenants::Lists),
+    Tenant(Box<Tenant>),
+    Waiting(Finding, Diff),
+}
+
+/// Tells what a worker remembers; the first one also what all know.
+fn keep(items: &mut Items, is_first: bool, (tenants, waiting, acted): (&Tenants, &Waiting, Tick)) {
+    if is_first {
+        items.put(&Kept::All(acted, &tenants.listed));
+    }
+    tenants.by_name.values().for_each(|tenant| items.put(&Kept::Tenant(tenant)));
+    waiting.iter().for_each(|((_, finding), diff)| items.put(&Kept::Waiting(finding, *diff)));
+}
+
+/// Takes back what was kept and leads to this worker.
+fn restore(
+    keeping: &Keeping,
+    own: u64,
+    (tenants, waiting, acted): (&mut Tenants, &mut Waiting, &mut Tick),
+    settings: &Settings,
+) {
+    let of_tenant = |item: &Item| match item {
+        Item::Tenant(tenant) => route(tenant.name),
+        Item::Waiting(finding, _) => route(finding.tenant),
+        // Every worker's.
+        Item::All(..) => own,
+    };
+    keeping.restore(of_tenant, |item| match item {
+        Item::Tenant(tenant) => tenants.put(*tenant, settings),
+        Item::Waiting(finding, diff) => add(waiting, finding, diff),
+        Item::All(at, listed) => {
+            *acted = at;
+            tenants.listed = listed;
+        }
+    });
 }
 
 /// Findings until they are acted on.
@@ -171,6 +225,7 @@ impl Now<'_> {
 }
 
 /// One tenant's incidents.
+#[derive(Serialize, Deserialize)]
 struct Tenant {
     name: Sym,
     links: Links,

@@ -25,6 +25,8 @@ use std::sync::Arc;
 use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 
+use serde::{Deserialize, Serialize};
+
 use super::base::{Base, Share};
 use super::bond::{Bond, Meeting, Onsets, Pair, Pointer, raise};
 use super::rarity::Scale;
@@ -74,8 +76,12 @@ pub struct Verdict {
 }
 
 /// One tenant's linking.
+#[derive(Serialize, Deserialize)]
 pub struct Links {
+    /// The plan's, and the run's: no state.
+    #[serde(skip)]
     settings: LinkSettings,
+    #[serde(skip)]
     names: Arc<Names>,
     scale: Scale,
     pairs: Shelf<(Option<Entity>, Sym), Pair>,
@@ -124,6 +130,11 @@ impl Links {
             swept: 0,
             listed: FxHashSet::default(),
         }
+    }
+
+    /// Goes on with what was kept, by the plan's thresholds and the run's strings.
+    pub fn go_on(&mut self, settings: LinkSettings, names: Arc<Names>) {
+        (self.settings, self.names) = (settings, names);
     }
 
     /// Takes the next alert in order; a correlation may ask for it `wanted_s` ticks long.

@@ -24,6 +24,8 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashSet;
 
+use serde::{Deserialize, Serialize};
+
 use super::group::Compiled;
 use super::ranked::Ranked;
 use super::tally::{Count, Distinct, Present, Sum, Tally};
@@ -43,7 +45,7 @@ pub struct Matching {
 }
 
 /// One group's state.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct State {
     /// Noted at each step: whoever looks through many groups for the dead need not look into each.
     dies: Tick,
@@ -56,7 +58,7 @@ impl Default for State {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 enum Of {
     New,
     Count(Box<Windowed<Count>>),

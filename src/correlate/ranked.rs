@@ -3,12 +3,14 @@
 //! A weight-balanced tree in one vector (Adams 1993, with the parameters that Hirai and Yamamoto proved in 2011): adding,
 //! taking out and asking cost O(log n) whatever is added in whatever order, so that no sender of alerts can slow it.
 
+use serde::{Deserialize, Serialize};
+
 type At = u32;
 const NONE: At = At::MAX;
 const DELTA: u32 = 3;
 const GAMMA: u32 = 2;
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Node {
     number: i128,
     /// How often it is held.
@@ -22,7 +24,7 @@ struct Node {
 }
 
 /// A bag of numbers in order.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Ranked {
     nodes: Vec<Node>,
     free: Vec<At>,

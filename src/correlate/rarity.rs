@@ -4,6 +4,8 @@
 //! State: an entry per (subject, rule) seen; it leaves when its weight is below one active hour and a day has passed: what
 //! happened in a single hour is then nearly as surprising as if it had never been seen.
 
+use serde::{Deserialize, Serialize};
+
 use crate::flow::decade::{log10_milli, weekly};
 use crate::record::Tick;
 
@@ -13,7 +15,7 @@ pub const HOUR_S: Tick = 3600;
 pub const SURPRISE_MAX: i32 = 2_700;
 
 /// The hours in which something was active, each weighing half as much a week later.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct ActiveHours {
     /// Their weight at `hour`.
     weight: f64,
@@ -62,7 +64,7 @@ impl ActiveHours {
 }
 
 /// What a site's surprises are measured by: how long it has been observed. Worked out once an hour.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Scale {
     first: Option<Tick>,
     hour: i64,

@@ -12,7 +12,7 @@ use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::vec::ToStream;
 
 use super::dedup::Admitted;
-use crate::flow::{Stream, Turn, turns};
+use crate::flow::{Keeper, Stream, Turn, turns};
 use crate::record::{Alert, AlertId, Duplicate, Observable, Sym, Tick};
 
 /// What the archive keeps of the alerts of one epoch.
@@ -31,15 +31,18 @@ pub fn repeats<'scope>(
     admitted: Stream<'scope, Admitted>,
     clock: Stream<'scope, Turn>,
     window_s: Tick,
+    keeper: &Keeper,
 ) -> Stream<'scope, Seen> {
     let route = Exchange::new(|admitted: &Admitted| match admitted {
-        Admitted::Alert(alert) => {
-            let subject = alert.subject().map_or(0, |subject| subject.value.place());
-            (alert.rule.place().rotate_left(32) ^ subject).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 16
-        }
+        Admitted::Alert(alert) => place(alert.rule, &alert.entities),
         Admitted::Duplicate(duplicate) => duplicate.position,
     });
     let mut last: FxHashMap<Key, (AlertId, Tick)> = FxHashMap::default();
+    let keeping = keeper.of("repeats");
+    let of_key = |((_, rule, entities), _): &(Key, (AlertId, Tick))| place(*rule, entities);
+    keeping.restore(of_key, |(key, seen)| {
+        last.insert(key, seen);
+    });
     let mut swept_at = 4096;
     let nothing = Vec::<()>::new().to_stream(clock.scope());
     let (seen, _) = turns("repeats", (admitted, route), (nothing, Pipeline), clock, move |work| {
@@ -57,6 +60,7 @@ pub fn repeats<'scope>(
             last.retain(|_, (_, tick)| work.turn.settled - *tick <= window_s);
             swept_at = (last.len() * 2).max(4096);
         }
+        keeping.keep(work.turn, |items| last.iter().for_each(|seen| items.put(&seen)));
         if !rows.is_empty() {
             work.out.push(Seen::Alerts(rows));
         }
@@ -66,6 +70,12 @@ pub fn repeats<'scope>(
         let _: &mut Vec<()> = work.side;
     });
     seen
+}
+
+/// By rule and subject.
+fn place(rule: Sym, entities: &[Observable]) -> u64 {
+    let subject = entities.first().map_or(0, |observable| observable.entity.value.place());
+    (rule.place().rotate_left(32) ^ subject).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 16
 }
 
 fn repeat(

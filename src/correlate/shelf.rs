@@ -6,6 +6,7 @@
 use std::hash::Hash;
 
 use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
 
 /// Rows that are allocated at once.
 const BOARD: usize = 1024;
@@ -14,7 +15,8 @@ const BOARD: usize = 1024;
 pub(super) type Place = u32;
 
 /// Rows by key.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(bound(deserialize = "K: Deserialize<'de> + Eq + Hash, V: Deserialize<'de>"))]
 pub(super) struct Shelf<K, V> {
     places: FxHashMap<K, Place>,
     boards: Vec<Vec<V>>,

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 
+use serde::{Deserialize, Serialize};
+
 use crate::record::incident::{ENTITIES_MAX, RULES_MAX};
 use crate::record::{
     Alert, AlertId, Entity, Incident, IncidentId, IncidentKind, IncidentState, Millis, Names, Severity, Sym,
@@ -14,7 +16,7 @@ use crate::record::{
 };
 
 /// An open incident.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Summary {
     /// Its name.
     pub id: IncidentId,
@@ -47,7 +49,7 @@ pub struct Summary {
 }
 
 /// What the last version said, of what makes a new one worth saying.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 struct Published {
     count: usize,
     severity: Severity,

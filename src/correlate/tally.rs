@@ -7,6 +7,9 @@
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
 use super::ranked::Ranked;
 use crate::plan::correlation::Bounds;
 use crate::record::Decimal;
@@ -14,7 +17,7 @@ use crate::record::Decimal;
 /// What the alerts of a window add up to.
 pub trait Tally: Default {
     /// What it takes of an alert.
-    type Value: Clone;
+    type Value: Clone + Serialize + DeserializeOwned;
 
     /// Takes one in.
     fn add(&mut self, value: &Self::Value);
@@ -23,7 +26,7 @@ pub trait Tally: Default {
 }
 
 /// `event_count`: how many.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Count(u32);
 
 impl Tally for Count {
@@ -47,7 +50,7 @@ impl Count {
 }
 
 /// `value_count`: how many distinct values.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Distinct(FxHashMap<u128, u32>);
 
 impl Tally for Distinct {
@@ -79,7 +82,7 @@ impl Distinct {
 }
 
 /// `value_sum` and `value_avg`: the sum, and of how many.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Sum {
     sum: i128,
     of: u32,
@@ -145,7 +148,7 @@ impl Ranked {
 }
 
 /// `temporal`: which of the rules referred to have an alert in the window.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Present {
     of: SmallVec<[u32; 4]>,
     places: u64,

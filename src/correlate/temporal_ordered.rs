@@ -14,12 +14,14 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use serde::{Deserialize, Serialize};
+
 use super::window::Event;
 use crate::plan::correlation::{Extent, Fires, Sequence as Stages, Window};
 use crate::record::{AlertId, Millis, Tick};
 
 /// One group's state.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Sequence {
     /// `stages[k]`: when the latest sequence of the first k + 1 rules began, and its alerts.
     stages: SmallVec<[Option<Begun>; 4]>,
@@ -30,7 +32,7 @@ pub struct Sequence {
 /// An alert, or a finding's alerts.
 type Link = (AlertId, Option<Arc<Vec<AlertId>>>);
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Begun {
     time: Millis,
     alerts: SmallVec<[Link; 3]>,

@@ -14,7 +14,7 @@ use super::findings::findings;
 use super::group::Compiled;
 use super::incidents::{Settings, Told, incidents};
 use super::revision::{Known, Revised, Revision};
-use crate::flow::{Stream, Turn};
+use crate::flow::{Keeper, Stream, Turn};
 use crate::plan::correlation::Correlations;
 use crate::plan::link::LinkSettings;
 use crate::plan::policy::Act;
@@ -121,10 +121,18 @@ fn run_with(alerts: &[Alert], batch: usize, workers: usize, words: &[Word], name
         let (into, so_far) = (Arc::clone(&out), Arc::clone(&out));
         worker.dataflow(|scope| {
             let clock = turns.to_stream(scope);
-            let (early, admitted) = dedup(input.to_stream(scope), clock.clone(), |_| true);
-            let found = findings(early, clock.clone(), &settings.correlations, &settings.names);
-            let (versions, told) =
-                incidents(settled(admitted), found.clone(), revisions.to_stream(scope), clock, settings);
+            let (early, admitted) =
+                dedup(input.to_stream(scope), clock.clone(), |_| true, &Keeper::default());
+            let found =
+                findings(early, clock.clone(), &settings.correlations, &settings.names, &Keeper::default());
+            let (versions, told) = incidents(
+                settled(admitted),
+                found.clone(),
+                revisions.to_stream(scope),
+                clock,
+                settings,
+                &Keeper::default(),
+            );
             listen(found, versions, told, &into, &probe);
         });
         let first = worker.index() == 0;
@@ -139,7 +147,7 @@ fn run_with(alerts: &[Alert], batch: usize, workers: usize, words: &[Word], name
             }
             let last = n + 1 == batches.len();
             let settled = if last { highest + 1 } else { highest - 60 };
-            turns.send(Turn { epoch, settled, acts: settled, last });
+            turns.send(Turn { epoch, settled, acts: settled, last, keeps: false });
             let mut step = |turns: &mut InputHandle<u64, _>, revisions: &mut InputHandle<u64, _>| {
                 epoch += 1;
                 input.advance_to(epoch);
@@ -158,7 +166,7 @@ fn run_with(alerts: &[Alert], batch: usize, workers: usize, words: &[Word], name
                         revisions.send(Revised::Cut(Arc::new(revision)));
                     }
                 }
-                turns.send(Turn { epoch, settled, acts: settled, last });
+                turns.send(Turn { epoch, settled, acts: settled, last, keeps: false });
                 epoch = step(&mut turns, &mut revisions);
             }
         }

@@ -63,7 +63,7 @@ impl Event {
 }
 
 /// What counts.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Entry<V> {
     time: Millis,
     id: AlertId,
@@ -83,7 +83,8 @@ impl<V> Entry<V> {
 }
 
 /// One group's state: what counts, what it adds up to, and whether the condition held.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(bound(serialize = "T: Serialize", deserialize = "T: Deserialize<'de>"))]
 pub struct Windowed<T: Tally> {
     /// By event time, which is their order.
     on_time: VecDeque<Entry<T::Value>>,

@@ -102,6 +102,7 @@ pub enum Answer {
 }
 
 /// The decider of one tenant.
+#[derive(Serialize, Deserialize)]
 pub struct Decider {
     tenant: Sym,
     now: Tick,

@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use serde::{Deserialize, Serialize};
+
 use super::approved::Undertaking;
 use crate::rank::propose::Proposal;
 use crate::record::{
@@ -14,7 +16,7 @@ use crate::record::{
 };
 
 /// An escalated decision that waits for people.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Question {
     pub(super) undertaking: Undertaking,
     /// What of it is acted on.
@@ -24,7 +26,7 @@ pub(super) struct Question {
 }
 
 /// One entity that a ruling acts on, with its ground.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Aim {
     pub(super) entity: Entity,
     /// Whether it was an indicator when it was ruled on, and that may have been why.
@@ -59,14 +61,14 @@ pub(super) fn entities(targets: &[(usize, Vec<Target>)]) -> impl Iterator<Item =
 }
 
 /// An execution, with the ground of each entity that it acted on.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Executed {
     pub(super) decision: Decision,
     pub(super) aims: Vec<Aim>,
 }
 
 /// A playbook that a person denied.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Denied {
     pub(super) playbook: Sym,
     /// What it would have acted on.
@@ -85,7 +87,7 @@ impl Denied {
 }
 
 /// One incident.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Memory {
     /// The newest tick at which something happened to it.
     pub(super) touched: Tick,
@@ -110,7 +112,7 @@ pub(super) struct Memory {
 }
 
 /// All remembered incidents of a tenant.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub(super) struct Memories {
     by_id: FxHashMap<IncidentId, Memory>,
     of_decision: FxHashMap<DecisionId, IncidentId>,

@@ -12,7 +12,7 @@ use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::vec::Broadcast;
 
 use super::{Answer, Case, Decider, Ground, Ruled, Rules};
-use crate::flow::{Stream, Turn, turns};
+use crate::flow::{Keeper, Stream, Turn, route, turns};
 use crate::rank::judge::{Judged, Proposing};
 use crate::record::input::Approval;
 use crate::record::{Candidate, IncidentState, Sym};
@@ -34,8 +34,12 @@ pub fn ruling<'scope>(
     approvals: Stream<'scope, Approval>,
     clock: Stream<'scope, Turn>,
     with: Proposing,
+    keeper: &Keeper,
 ) -> (Stream<'scope, Arc<Ruled>>, Stream<'scope, Told>) {
     let mut deciders: FxHashMap<Sym, Decider> = FxHashMap::default();
+    let keeping = keeper.of("ruling");
+    let of_tenant = |(tenant, _): &(Sym, Decider)| route(*tenant);
+    keeping.restore(of_tenant, |(tenant, decider)| drop(deciders.insert(tenant, decider)));
     turns("ruling", (judged, Pipeline), (approvals.broadcast(), Pipeline), clock, move |work| {
         let rules = Rules { policy: &with.policy, playbooks: &with.playbooks, names: &with.names };
         let mut versions: Vec<Judged> = std::mem::take(work.first);
@@ -78,6 +82,7 @@ pub fn ruling<'scope>(
                 }
             }
         }
+        keeping.keep(work.turn, |items| deciders.iter().for_each(|decider| items.put(&decider)));
         if !versions.is_empty() {
             work.side.push(Told::Versions(versions));
         }

@@ -6,6 +6,8 @@ use std::collections::VecDeque;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use serde::{Deserialize, Serialize};
+
 use crate::plan::playbook::Playbook;
 use crate::plan::policy::{Policy, VerbClass};
 use crate::record::{Entity, Reason, Sym, Target, Tick, Verb};
@@ -45,7 +47,7 @@ fn place(verb: Verb) -> usize {
 }
 
 /// Sliding windows of one tenant, in ticks.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub(super) struct Spent {
     touched: VecDeque<(Tick, Vec<(VerbClass, Entity)>)>,
     counts: FxHashMap<(VerbClass, Entity), u32>,

@@ -13,28 +13,39 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
-use super::log::{Log, LogError, LoggedEpoch};
+use super::log::{Log, LogError, LoggedEpoch, STATE_FOLDER};
 use super::run::RunError;
 use super::sinks::Hand;
 use super::summary::Counts;
-use crate::archive::{Rows, Writer};
+use crate::archive::{Rows, RunStamp, Writer, snapshots};
 use crate::flow::Turn;
+use crate::flow::kept::Kept;
 use crate::record::{Epoch, Tick};
 
 /// What the archivist is told.
 pub enum Told {
     /// Rows of an epoch.
     Rows(Epoch, Rows),
-    /// So many alerts, which are not kept.
-    Alerts(u64),
+    /// So many alerts of an epoch, which are not kept.
+    Alerts(Epoch, u64),
     /// What an epoch took, to be recorded with it.
     Took(LoggedEpoch),
+    /// What is remembered at an epoch's end.
+    Kept(Kept),
     /// An epoch is complete: no more rows of it will come.
     Done(Turn),
     /// What is complete should be seen now, and that it is should be told where somebody waits for it.
     Flush(Option<Sender<()>>),
     /// The clerk has ended: nothing more will ever be complete.
     End,
+}
+
+/// What was said of an epoch that is not complete.
+#[derive(Default)]
+struct Said {
+    rows: Vec<Rows>,
+    /// Alerts that are not kept.
+    alerts: u64,
 }
 
 /// Why the archive could not be written.
@@ -76,6 +87,12 @@ pub struct Archivist {
     commit_every: Duration,
     /// Who says in topics what the archive is told.
     sinks: Option<Hand>,
+    /// What the run is made from.
+    stamp: RunStamp,
+    /// Counts of all rows.
+    counts: Counts,
+    /// What is remembered at the end of an epoch that is not complete.
+    kept: Vec<Kept>,
 }
 
 impl Archivist {
@@ -84,13 +101,15 @@ impl Archivist {
     pub fn start(
         dir: &Path,
         writer: Writer,
+        (stamp, counts): (RunStamp, Counts),
         (committed, commit_every): (Epoch, Duration),
         sinks: Option<Hand>,
     ) -> Result<Started, RunError> {
         let log = Log::open(dir)?;
         let sealed_at = log.committed()?.map_or(-1, |(_, tick)| tick);
+        let (dir, kept) = (dir.to_owned(), Vec::new());
         let archivist =
-            Archivist { dir: dir.to_owned(), writer, log, committed, sealed_at, commit_every, sinks };
+            Archivist { dir, writer, log, committed, sealed_at, commit_every, sinks, stamp, counts, kept };
         let ((told, inbox), (token, tokens)) = (unbounded(), unbounded());
         let thread = thread::Builder::new().name("archive".into());
         Ok((thread.spawn(move || archivist.run(&inbox, &token))?, told, tokens))
@@ -98,28 +117,27 @@ impl Archivist {
 
     /// Writes until nobody sends any more; the counts of all rows, published earlier or now.
     pub fn run(mut self, inbox: &Receiver<Told>, done: &Sender<Turn>) -> Result<Counts, ArchiveError> {
-        let mut counts = Counts::default();
         let mut epochs: Vec<LoggedEpoch> = Vec::new();
-        let mut under_way: BTreeMap<Epoch, Vec<Rows>> = BTreeMap::new();
+        let mut under_way: BTreeMap<Epoch, Said> = BTreeMap::new();
         let mut unseen: Option<Turn> = None;
         let mut committed_at = now();
         for told in inbox {
             let (mut token, mut waiting) = (None, None);
             let hurry = match told {
                 Told::Rows(epoch, rows) => {
-                    counts.add(&rows);
-                    if counts.first_incident.is_none() && counts.has_incidents() {
-                        counts.first_incident = Some(now());
-                    }
-                    under_way.entry(epoch).or_default().push(rows);
+                    under_way.entry(epoch).or_default().rows.push(rows);
                     continue;
                 }
-                Told::Alerts(many) => {
-                    counts.alerts(many);
+                Told::Alerts(epoch, many) => {
+                    under_way.entry(epoch).or_default().alerts += many;
                     continue;
                 }
                 Told::Took(epoch) => {
                     epochs.push(epoch);
+                    continue;
+                }
+                Told::Kept(kept) => {
+                    self.kept.push(kept);
                     continue;
                 }
                 Told::Done(turn) => {
@@ -131,7 +149,10 @@ impl Archivist {
                     }
                     token = Some(turn);
                     unseen = token.filter(|turn| turn.epoch > self.committed);
-                    turn.last || self.writer.wants_seal() || committed_at.elapsed() >= self.commit_every
+                    turn.last
+                        || turn.keeps
+                        || self.writer.wants_seal()
+                        || committed_at.elapsed() >= self.commit_every
                 }
                 Told::Flush(who) => {
                     waiting = who;
@@ -143,6 +164,9 @@ impl Archivist {
                 self.show(turn, &mut epochs)?;
                 committed_at = now();
             }
+            if let Some(turn) = token.filter(|turn| turn.keeps) {
+                self.keep(turn);
+            }
             if let Some(who) = waiting {
                 let _ = who.send(());
             }
@@ -151,21 +175,40 @@ impl Archivist {
                 let _ = done.send(turn);
             }
         }
-        Ok(counts)
+        Ok(self.counts)
     }
 
-    fn write(&mut self, done: &BTreeMap<Epoch, Vec<Rows>>) -> Result<(), ArchiveError> {
-        for (epoch, rows) in done.iter().flat_map(|(epoch, all)| all.iter().map(move |rows| (*epoch, rows))) {
+    /// Writes what was remembered at an epoch's end. Where that fails, the run goes on, and the next one begins further back.
+    fn keep(&mut self, turn: Turn) {
+        // Later epochs may have been kept by then.
+        let (mut kept, later): (Vec<Kept>, _) =
+            std::mem::take(&mut self.kept).into_iter().partition(|kept| kept.epoch == turn.epoch);
+        self.kept = later;
+        let names = self.writer.names();
+        kept.push(Kept::of("counts", (turn.epoch, 0), names, |items| items.put(&self.counts)));
+        if let Err(error) = snapshots::write(&self.dir.join(STATE_FOLDER), turn, &self.stamp, &kept) {
+            eprintln!("quell: no snapshot of epoch {} is kept, and the run goes on: {error}", turn.epoch);
+        }
+    }
+
+    fn write(&mut self, done: &BTreeMap<Epoch, Said>) -> Result<(), ArchiveError> {
+        self.counts.alerts(done.values().map(|said| said.alerts).sum());
+        let all = done.iter().flat_map(|(epoch, said)| said.rows.iter().map(move |rows| (*epoch, rows)));
+        for (epoch, rows) in all {
+            self.counts.add(rows);
             let written = self.writer.push(epoch, rows);
             written.map_err(|source| ArchiveError::Write { dir: self.dir.clone(), source })?;
+        }
+        if self.counts.first_incident.is_none() && self.counts.has_incidents() {
+            self.counts.first_incident = Some(now());
         }
         Ok(())
     }
 
     /// False where topics are told no more: whoever started the run hears why.
-    fn hand_over(&self, done: BTreeMap<Epoch, Vec<Rows>>) -> bool {
+    fn hand_over(&self, done: BTreeMap<Epoch, Said>) -> bool {
         let Some(sinks) = &self.sinks else { return true };
-        done.into_iter().all(|(epoch, rows)| sinks.take(epoch, rows))
+        done.into_iter().all(|(epoch, said)| sinks.take(epoch, said.rows))
     }
 
     /// Has all that is complete seen.

@@ -22,6 +22,7 @@ use super::sighter::{Question, ask};
 use crate::act::{Desk, DeskError, Handed};
 use crate::archive::{DecisionRow, Rows, VerdictRow};
 use crate::flow::Turn;
+use crate::flow::kept::Kept;
 use crate::record::{Decision, DecisionId, Epoch, IncidentState, Sym, Tick};
 
 /// Decisions older than this are superseded no more.
@@ -45,6 +46,8 @@ pub struct Clerk {
     pub asks: Option<Sender<Question>>,
     /// The epoch through which the log is durable, where what is done depends on its epochs; else the greatest.
     pub logged: Epoch,
+    /// The epoch at whose end the run began, as it was kept: all that follows from it is done.
+    pub began: Epoch,
     /// What is known of the epochs under way.
     pub under_way: UnderWay,
 }
@@ -57,6 +60,13 @@ pub struct UnderWay {
     done: VecDeque<Turn>,
     decisions: FxHashMap<DecisionId, Decision>,
     swept_at: usize,
+}
+
+impl UnderWay {
+    /// Decisions of before may still be superseded.
+    pub(super) fn know(&mut self, decisions: Vec<Decision>) {
+        self.decisions.extend(decisions.into_iter().map(|decision| (decision.id, decision)));
+    }
 }
 
 /// What the clerk knows when all is done.
@@ -110,8 +120,8 @@ impl Clerk {
                 }
                 self.tell(epoch, rows);
             }
-            Output::Alerts(many) => {
-                let _ = self.archive.send(Told::Alerts(many));
+            Output::Alerts(epoch, many) => {
+                let _ = self.archive.send(Told::Alerts(epoch, many));
             }
             Output::Ruled(epoch, ruled) => {
                 let ruled = Arc::unwrap_or_clone(ruled);
@@ -131,6 +141,12 @@ impl Clerk {
             }
             Output::Grounds(epoch, grounds) => {
                 self.under_way.handed.entry(epoch).or_default().grounds.extend(grounds);
+            }
+            Output::Kept(kept) => {
+                let _ = self.archive.send(Told::Kept(kept));
+            }
+            Output::Done(turn) if turn.epoch <= self.began => {
+                let _ = self.archive.send(Told::Done(turn));
             }
             Output::Done(turn) => {
                 self.under_way.done.push_back(turn);
@@ -189,9 +205,25 @@ impl Clerk {
             let done = self.desk.finish(turn.acts)?;
             self.tell_done(turn.epoch, done);
         }
+        if turn.keeps {
+            self.keep(turn);
+        }
         // The archivist ends only with an error, which whoever started it will hear.
         let _ = self.archive.send(Told::Done(turn));
         Ok(())
+    }
+
+    /// What is remembered here, beside the operators.
+    fn keep(&mut self, turn: Turn) {
+        let at = (turn.epoch, 0);
+        let names = Arc::clone(self.desk.names());
+        let desk = Kept::of("desk", at, &names, |items| self.desk.keep(items));
+        let decisions = Kept::of("decisions", at, &names, |items| {
+            items.put(&self.under_way.decisions.values().collect::<Vec<_>>());
+        });
+        for kept in [desk, decisions] {
+            let _ = self.archive.send(Told::Kept(kept));
+        }
     }
 
     /// Rows of decisions, and of those that they replace: of one turn's, one may replace another.
@@ -261,6 +293,7 @@ mod tests {
             criers: Criers::default(),
             asks: None,
             logged: Epoch::MAX,
+            began: 0,
             under_way: UnderWay::default(),
         };
         let incident = plan.incident("a", 10, "T1021", "host:h1");

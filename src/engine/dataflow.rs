@@ -1,5 +1,6 @@
 //! The journey on one screen: how the stages are wired at one worker.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use crossbeam_channel::Sender;
@@ -28,7 +29,8 @@ use crate::decide::ruling::{Told as Weighed, ruling};
 use crate::decide::{Ground, Ruled};
 use crate::enrich::facts::{self, Enriched};
 use crate::enrich::watch::watch;
-use crate::flow::{Stream, Turn, route, turns};
+use crate::flow::kept::{Kept, Past};
+use crate::flow::{Keeper, Stream, Turn, route, turns};
 use crate::plan::link::LinkSettings;
 use crate::plan::pipeline::EndsAt;
 use crate::plan::policy::Act;
@@ -70,6 +72,8 @@ pub struct Wiring {
     pub ends_at: EndsAt,
     /// Over which processes.
     pub span: Span,
+    /// What the operators begin with, where an earlier run kept it.
+    pub past: Option<Arc<Past>>,
 }
 
 /// Over which processes the dataflow is spread.
@@ -91,7 +95,7 @@ pub enum Output {
     /// Rows for the archive.
     Rows(Epoch, Rows),
     /// So many alerts, where they are not kept.
-    Alerts(u64),
+    Alerts(Epoch, u64),
     /// A ruling, for the executors.
     Ruled(Epoch, Arc<Ruled>),
     /// What analysts said, with whose incident it is on.
@@ -102,6 +106,8 @@ pub enum Output {
     Reported(Epoch, Vec<Reported>),
     /// Executed rulings whose ground changed.
     Grounds(Epoch, Vec<Ground>),
+    /// What an operator remembers at an epoch's end.
+    Kept(Kept),
     /// Everything of the turn's epoch and those before it has been sent.
     Done(Turn),
     /// The log has epochs through this one, durably.
@@ -124,14 +130,19 @@ pub fn build(
     };
     let probe = ProbeHandle::new();
     let index = Index::of(&wiring.correlations, None);
+    let told = outputs.clone();
+    let tell = Rc::new(move |kept| drop(told.send(Output::Kept(kept))));
+    let names = &wiring.proposing.names;
+    let at = (worker.index(), worker.peers());
+    let keeper = Keeper::new(at, Arc::clone(names), tell, wiring.past.clone());
     worker.dataflow(|scope| {
         let clock = inputs.turns.to_stream(scope).broadcast();
         let out = Out { outputs, probe: &probe, span: wiring.span };
 
         let all = wiring.act == Act::Early;
         let wanted = move |alert: &Alert| all || index.wants(alert);
-        let (early, admitted) = dedup(inputs.alerts.to_stream(scope), clock.clone(), wanted);
-        let matches = findings(early.clone(), clock.clone(), &wiring.correlations, &wiring.proposing.names);
+        let (early, admitted) = dedup(inputs.alerts.to_stream(scope), clock.clone(), wanted, &keeper);
+        let matches = findings(early.clone(), clock.clone(), &wiring.correlations, names, &keeper);
         out.leave(matches.clone(), |epoch, (finding, diff)| {
             [Output::Rows(epoch, Rows::Matches(vec![FindingRow { finding, diff }]))]
         });
@@ -145,7 +156,7 @@ pub fn build(
         match wiring.ends_at {
             EndsAt::Findings => out.leave(counted(admitted, clock), counted_rows),
             EndsAt::Actions => {
-                let known = Known { early, admitted, matches, clock };
+                let known = Known { early, admitted, matches, clock, keeper: &keeper };
                 answer(scope, &mut inputs, known, (wiring, ranker), &out);
             }
         }
@@ -154,7 +165,7 @@ pub fn build(
 }
 
 /// What incidents are made from.
-struct Known<'scope> {
+struct Known<'scope, 'a> {
     /// Alerts as soon as they are known, and taken back.
     early: Stream<'scope, (Arc<Alert>, Diff)>,
     /// Alerts and duplicates, once settled.
@@ -162,13 +173,14 @@ struct Known<'scope> {
     /// Findings, and their withdrawals.
     matches: Stream<'scope, (Finding, Diff)>,
     clock: Stream<'scope, Turn>,
+    keeper: &'a Keeper,
 }
 
 /// From alerts and findings to rulings.
 fn answer<'scope>(
     scope: Scope<'scope, Epoch>,
     inputs: &mut Inputs,
-    Known { early, admitted, matches, clock }: Known<'scope>,
+    Known { early, admitted, matches, clock, keeper }: Known<'scope, '_>,
     (wiring, ranker): (&Wiring, &RankService),
     out: &Out<'_>,
 ) {
@@ -183,7 +195,7 @@ fn answer<'scope>(
     let (with, told) = (wiring.proposing.clone(), wiring.proposing.clone());
     let solo = with.policy.solo_severity;
 
-    let seen = repeats(admitted.clone(), clock.clone(), wiring.dedup_s);
+    let seen = repeats(admitted.clone(), clock.clone(), wiring.dedup_s, keeper);
     let settings = Settings {
         link: wiring.link.clone(),
         solo,
@@ -195,10 +207,10 @@ fn answer<'scope>(
         Act::Settled => acted::settled(admitted),
         Act::Early => early,
     };
-    let (opened, gathered) = incidents(acted, matches, revisions, clock.clone(), settings);
-    let watched = watch(opened, clock.clone(), solo);
+    let (opened, gathered) = incidents(acted, matches, revisions, clock.clone(), settings, keeper);
+    let watched = watch(opened, clock.clone(), solo, keeper);
     let facts = facts::join(watched.entities, watched.addresses, context, names);
-    let enriched = facts::attach(watched.versions, facts, clock.clone());
+    let enriched = facts::attach(watched.versions, facts, clock.clone(), keeper);
     let enriched = match wiring.span {
         Span::Cluster { workers, recalls: true } => {
             enriched.exchange(move |version: &Enriched| route(version.incident.tenant) % workers as u64)
@@ -206,7 +218,7 @@ fn answer<'scope>(
         Span::Cluster { recalls: false, .. } | Span::Process => enriched,
     };
     let judged = judge(enriched, ranker, with.clone());
-    let (ruled, weighed) = ruling(judged, approvals, clock, with);
+    let (ruled, weighed) = ruling(judged, approvals, clock, with, keeper);
 
     out.leave(seen, |epoch, seen| [Output::Rows(epoch, seen_rows(seen))]);
     out.leave(gathered, |epoch, gathered| [Output::Rows(epoch, gathered_rows(gathered))]);
@@ -276,7 +288,7 @@ fn without_number<'scope>(
 }
 
 fn counted_rows(epoch: Epoch, counted: Counted) -> [Output; 2] {
-    [Output::Alerts(counted.alerts), Output::Rows(epoch, Rows::Duplicates(counted.duplicates))]
+    [Output::Alerts(epoch, counted.alerts), Output::Rows(epoch, Rows::Duplicates(counted.duplicates))]
 }
 
 fn seen_rows(seen: Seen) -> Rows {

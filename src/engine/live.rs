@@ -7,17 +7,19 @@ mod partition;
 
 use std::sync::Arc;
 
-use self::partition::{Partition, Waited};
+use serde::{Deserialize, Serialize};
+
+use self::partition::{Kind, Partition, Waited};
 pub use self::partition::{Stream, lost};
 
 use super::journal::{Effects, Move, Pushed};
-use super::log::LoggedEpoch;
+use super::log::{LoggedEpoch, LoggedPart};
 use super::run::Batch;
 use crate::ingest::{Limits, Origin};
 use crate::normalize::{Normalizer, Parsed, SourceSettings};
 use crate::plan::mapping::Mapping;
 use crate::record::{Epoch, EpochRow, Millis, NOTHING_SETTLED, Names, Sym, Tick, tick_of};
-use crate::replay::arrival::{Ignored, add_ignored};
+use crate::replay::arrival::{Ignored, PartitionClock, add_ignored};
 use crate::replay::set::parts;
 
 /// Records taken of one source before the clocks are compared again.
@@ -37,6 +39,14 @@ pub struct Source {
     pub streams: Vec<(Stream, Epoch)>,
 }
 
+/// What a partition remembers at an epoch's end.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SourceKept {
+    source: String,
+    partition: u32,
+    clock: PartitionClock,
+}
+
 /// All sources of a run.
 pub struct Live {
     partitions: Vec<Partition>,
@@ -53,14 +63,6 @@ pub struct Live {
     pub divergences: u64,
     /// What went wrong with sources, to be told.
     pub complaints: Vec<String>,
-}
-
-/// What the partitions of a source have in common.
-#[derive(Clone, Copy)]
-struct Kind {
-    origin: Origin,
-    wall: bool,
-    severe: bool,
 }
 
 impl Live {
@@ -100,10 +102,9 @@ impl Live {
     pub fn add(&mut self, source: Sym, stream: Stream, since: Epoch, now: Millis) {
         let found = self.sources.iter().position(|(_, kind)| kind.origin.source == source);
         let Some(normalizer) = found else { return };
-        let Kind { origin, wall, severe } = self.sources[normalizer].1;
-        let mut new = Partition::new(origin, self.limits, stream, self.lateness_s);
-        (new.wall, new.severe, new.normalizer) = (wall, severe, normalizer);
-        (new.since, new.quiet_since) = (since, now);
+        let kind = self.sources[normalizer].1;
+        let mut new = Partition::new(kind, self.limits, stream, self.lateness_s);
+        (new.normalizer, new.since, new.quiet_since) = (normalizer, since, now);
         self.partitions.push(new);
     }
 
@@ -170,7 +171,7 @@ impl Live {
         let all = self.partitions.iter().all(|partition| !partition.is_open() || quiet(partition));
         self.silence = if all { self.silence.or(Some((now, greatest))) } else { None };
         let time = self.silence.map_or(greatest, |(since, from)| from + now.saturating_sub(since).max(0));
-        let behind = |partition: &&Partition| partition.wall && partition.open && quiet(partition);
+        let behind = |partition: &&Partition| partition.kind.wall && partition.open && quiet(partition);
         let behind = self.partitions.iter().filter(behind);
         // A second is what a clock's move can change.
         let behind = behind.filter(|partition| partition.clock.tick() < tick_of(time));
@@ -221,28 +222,20 @@ impl Live {
         self.apply(&effects);
         let mut taken = Taken::default();
         for part in &logged.parts {
-            let name = self.names.intern(&part.source);
-            let is_it = |partition: &Partition| (partition.name, partition.number) == (name, part.partition);
-            let at = self.partitions.iter().position(is_it);
-            let at = at.ok_or_else(|| format!("the source {:?} is not there any more", part.source))?;
+            let at = self.of(part)?;
             let mut left = usize::try_from(part.records).unwrap_or(usize::MAX);
             while left > 0 {
-                match self.partitions[at].wait(&mut self.complaints)? {
-                    Waited::Came => left -= self.take(at, left.min(PIECE), &mut taken),
-                    Waited::Stopped => return Ok(None),
-                    Waited::Nothing => {
-                        return Err(format!(
-                            "the source {:?} holds fewer records than were taken of it: it was cut or replaced",
-                            part.source
-                        ));
-                    }
+                if !self.must_have(at, part)? {
+                    return Ok(None);
                 }
+                left -= self.take(at, left.min(PIECE), &mut taken);
             }
-            let of = (name, part.partition);
+            let of = (self.partitions[at].name, part.partition);
             let place = taken.places.iter().find(|(other, ..)| *other == of);
             if place.is_some_and(|(_, first, next)| (*first, *next) != (part.first, part.next)) {
                 return Err(format!(
-                    "partition {} of the source {:?} does not hold what was taken of it from offset {} to {}: it was                      compacted, cut or made anew",
+                    "partition {} of the source {:?} does not hold what was taken of it from offset {} to {}: it was \
+                     compacted, cut or made anew",
                     part.partition, part.source, part.first, part.next
                 ));
             }
@@ -257,6 +250,46 @@ impl Live {
         Ok(Some(batch))
     }
 
+    /// What each source remembers, now that an epoch was taken.
+    #[must_use]
+    pub fn keep(&self) -> Vec<SourceKept> {
+        let kept = |it: &Partition| {
+            let (source, partition) = (self.names.get(it.name), it.number);
+            SourceKept { source, partition, clock: it.clock }
+        };
+        self.partitions.iter().map(kept).collect()
+    }
+
+    /// Goes on after an epoch at whose end this was remembered: what was taken through it was passed by.
+    pub fn begin_at(&mut self, settled: Tick, kept: &[SourceKept]) {
+        self.settled = settled;
+        for partition in &mut self.partitions {
+            let name = self.names.get(partition.name);
+            let is_it =
+                |kept: &&SourceKept| (kept.source.as_str(), kept.partition) == (&name, partition.number);
+            if let Some(kept) = kept.iter().find(is_it) {
+                partition.clock = kept.clock;
+            }
+        }
+    }
+
+    /// Passes by what an epoch of the log took, unread; false where the run is to stop; why not, where a source no longer
+    /// gives what it gave then. A topic is read from behind it on.
+    pub fn pass(&mut self, logged: &LoggedEpoch, effects: &Effects) -> Result<bool, String> {
+        self.apply(effects);
+        for part in &logged.parts {
+            let at = self.of(part)?;
+            let mut left = usize::try_from(part.records).unwrap_or(usize::MAX);
+            while left > 0 && !self.partitions[at].is_of_topic() {
+                if !self.must_have(at, part)? {
+                    return Ok(false);
+                }
+                left -= self.partitions[at].pass(left);
+            }
+        }
+        Ok(true)
+    }
+
     /// Whether an epoch of the log needs batches that were not pushed yet.
     #[must_use]
     pub fn lacks(&self, logged: &LoggedEpoch) -> bool {
@@ -266,6 +299,25 @@ impl Live {
             let found = self.partitions.iter().find(has);
             found.is_some_and(|partition| (partition.records() as u64) < part.records)
         })
+    }
+
+    fn of(&self, part: &LoggedPart) -> Result<usize, String> {
+        let name = self.names.intern(&part.source);
+        let is_it = |partition: &Partition| (partition.name, partition.number) == (name, part.partition);
+        let found = self.partitions.iter().position(is_it);
+        found.ok_or_else(|| format!("the source {:?} is not there any more", part.source))
+    }
+
+    /// Waits until a partition has a record; false where the run is to stop; why it has none.
+    fn must_have(&mut self, at: usize, part: &LoggedPart) -> Result<bool, String> {
+        match self.partitions[at].wait(&mut self.complaints)? {
+            Waited::Came => Ok(true),
+            Waited::Stopped => Ok(false),
+            Waited::Nothing => Err(format!(
+                "the source {:?} holds fewer records than were taken of it: it was cut or replaced",
+                part.source
+            )),
+        }
     }
 
     fn apply(&mut self, effects: &Effects) {
@@ -284,7 +336,9 @@ impl Live {
     fn lowest(&self, severe_first: bool) -> Option<usize> {
         let ready = self.partitions.iter().enumerate().filter(|(_, partition)| !partition.ready.is_empty());
         ready
-            .min_by_key(|(at, partition)| (partition.severe != severe_first, partition.clock.tick(), *at))
+            .min_by_key(|(at, partition)| {
+                (partition.kind.severe != severe_first, partition.clock.tick(), *at)
+            })
             .map(|(at, _)| at)
     }
 

@@ -317,6 +317,14 @@ impl Log {
         self.sql(read())
     }
 
+    /// Where a partition goes on after what epochs through this one took; none where they took nothing of it.
+    pub fn passed(&self, source: &str, partition: u32, through: Epoch) -> Result<Option<u64>, LogError> {
+        let said = "select max(next) from part where source = ?1 and partition = ?2 and epoch <= ?3";
+        let of = params![source, partition, through.cast_signed()];
+        let next = self.db.query_row(said, of, |row| row.get::<_, Option<i64>>(0));
+        Ok(self.sql(next)?.map(i64::cast_unsigned))
+    }
+
     /// The published epochs at which the input ended, each with its settled tick: a run's end, and each word said after it.
     pub fn ends(&self) -> Result<Vec<(Epoch, Tick)>, LogError> {
         let read = || -> rusqlite::Result<Vec<(Epoch, Tick)>> {
@@ -468,33 +476,4 @@ fn put_input(work: &Connection, kind: &str, body: &str, key: Option<&str>) -> ru
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_was_logged_is_there_after_reopening() {
-        let folder = tempfile::tempdir().unwrap();
-        let part = LoggedPart { source: "a".into(), partition: 3, records: 7, first: 10, next: 20 };
-        let place = Assigned { source: "a".into(), partition: 3, start: 9, next: 9, since: 0 };
-        let epoch = LoggedEpoch { epoch: 1, settled: 5, last: false, parts: vec![part] };
-        {
-            let mut log = Log::open(folder.path()).unwrap();
-            assert_eq!(log.committed().unwrap(), None);
-            log.assign_partition(&place).unwrap();
-            log.record(std::slice::from_ref(&epoch), Some((1, 5))).unwrap();
-            assert!(log.append("verdict", "{}", Some("k")).unwrap());
-        }
-        let log = Log::open(folder.path()).unwrap();
-        assert_eq!(log.epochs().unwrap(), [epoch]);
-        assert_eq!(
-            log.assigned().unwrap(),
-            [Assigned { next: 20, ..place }],
-            "it goes on after what was taken"
-        );
-        assert_eq!(log.committed().unwrap(), Some((1, 5)));
-        assert!(!log.append("verdict", "{}", Some("k")).unwrap(), "the same key is the same input");
-        let input = log.inputs(0).unwrap().remove(0);
-        log.assign(&[input.id], 2).unwrap();
-        assert_eq!(log.inputs(0).unwrap()[0].epoch, Some(2));
-    }
-}
+mod tests;

@@ -10,6 +10,7 @@ pub mod revise;
 pub mod unsettled;
 pub mod scribe;
 pub mod reopen;
+pub mod beginning;
 pub mod dataflow;
 pub mod workers;
 pub mod sinks;

@@ -95,6 +95,7 @@ impl Reopened {
             criers: Criers::default(),
             asks: None,
             logged: Epoch::MAX,
+            began: 0,
             under_way: UnderWay::default(),
         };
         let model = names.intern(&ranker.version());
@@ -147,7 +148,7 @@ impl Reopened {
         let past = Past { reader: &self.reader, unsettled: &self.unsettled, epoch: was, acted: self.acted };
         let revisions = revised(past, &batch.unlinks, listed).map_err(RunError::Revise)?;
         self.acted = turn.acts;
-        let alerts = self.unsettled.take(batch.alerts, turn.settled);
+        let alerts = self.unsettled.take(batch.alerts.into_iter().map(Arc::new).collect(), turn.settled);
         if !self.workers.feed(turn, alerts, batch.context, batch.approvals, revisions) {
             return Err(ended().into());
         }
@@ -161,7 +162,9 @@ impl Reopened {
         }
         let rows = self.told.try_iter().filter_map(|told| match told {
             Told::Rows(_, rows) => Some(rows),
-            Told::Alerts(_) | Told::Took(_) | Told::Done(_) | Told::Flush(_) | Told::End => None,
+            Told::Alerts(..) | Told::Took(_) | Told::Kept(_) | Told::Done(_) | Told::Flush(_) | Told::End => {
+                None
+            }
         });
         let inputs = Some(Rows::Inputs(batch.inputs)).filter(|rows| !rows.is_empty());
         Ok(rows.chain(inputs).collect())

@@ -11,9 +11,11 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use super::archivist::{ArchiveError, Archivist, COMMIT_EVERY, Told};
-use super::clerk::{Clerk, Report, UnderWay};
+use super::beginning::{Beginning, Remembered, Restored};
+use super::clerk::{Clerk, Report};
 use super::crier::Criers;
 use super::dataflow::{Output, Span, Wiring};
+use super::live::SourceKept;
 use super::log::{Log, LogError, LoggedEpoch, LoggedPart, STATE_FOLDER};
 use super::revise::{Past, revised};
 use super::sighter::Question;
@@ -26,6 +28,7 @@ use crate::archive::{Reader, Rows, RunStamp, TurnRow, Writer};
 use crate::correlate::group::Compiled;
 use crate::correlate::revision::{Listed, Revised};
 use crate::flow::Turn;
+use crate::flow::kept::Kept;
 use crate::plan::catalog::Plan;
 use crate::plan::policy::Act;
 use crate::rank::judge::Proposing;
@@ -77,6 +80,8 @@ pub struct Batch {
     pub was: Option<Epoch>,
     /// Rows for the `inputs` table; the epoch is filled in.
     pub inputs: Vec<InputRow>,
+    /// What the sources remember at its end, where all that is remembered then is to be kept.
+    pub keeps: Option<Vec<SourceKept>>,
 }
 
 impl Batch {
@@ -103,7 +108,7 @@ impl Batch {
                 came.fold(acted.max(self.settled), Tick::max)
             }
         };
-        Turn { epoch, settled: self.settled, acts, last: self.last }
+        Turn { epoch, settled: self.settled, acts, last: self.last, keeps: self.keeps.is_some() }
     }
 
     /// Changes of the list of entities that never link, out of those of the tables.
@@ -171,6 +176,8 @@ pub struct Settings {
     pub criers: Criers,
     /// Topics that are told what the archive is; only where the run is `journaled`.
     pub sinks: Option<SinkSettings>,
+    /// What it begins with; none where it begins at the beginning.
+    pub beginning: Option<Beginning>,
 }
 
 /// A run under way.
@@ -207,16 +214,23 @@ impl Run {
     /// As `start`, where what is written shows after `commit_every` at the latest.
     pub fn start_committing(settings: Settings, commit_every: Duration) -> Result<Run, RunError> {
         let Settings { plan, names, archive, crew, ranker, act, journaled, committed, .. } = settings;
+        let (begins, past) = settings.beginning.map(|it| (it.turn, Arc::new(it.past))).unzip();
+        let before = Restored::of(past.as_deref(), &names);
         let stamp = RunStamp { plan_hash: plan.hash.clone(), model_version: ranker.version() };
         let (plan_hash, model_version) = (names.intern(&stamp.plan_hash), names.intern(&stamp.model_version));
         let (sinks, hand) = settings.sinks.map(|it| Sinks::start(it, &archive, &names)).transpose()?.unzip();
         let writer = Writer::new(&archive, 0, Arc::clone(&names), &stamp, committed);
+        let commits = (committed, commit_every);
         let (archivist, to_archive, tokens) =
-            Archivist::start(&archive, writer, (committed, commit_every), hand)?;
-        let wiring = wiring(&plan, &names, act, crew.span(settings.recall.is_some()));
+            Archivist::start(&archive, writer, (stamp, before.counts), commits, hand)?;
+        let wiring = Wiring { past, ..wiring(&plan, &names, act, crew.span(settings.recall.is_some())) };
         let simulated = matches!(settings.executor, Executor::Simulate(_));
         let ruled_by = (Arc::clone(&wiring.proposing.playbooks), Arc::clone(&wiring.proposing.policy));
-        let desk = Desk::open(&archive.join(STATE_FOLDER), settings.executor, ruled_by, Arc::clone(&names))?;
+        let mut desk =
+            Desk::open(&archive.join(STATE_FOLDER), settings.executor, ruled_by, Arc::clone(&names))?;
+        if let Some(kept) = before.desk {
+            desk.begin_with(kept);
+        }
         let clerk = Clerk {
             desk,
             archive: to_archive.clone(),
@@ -226,11 +240,17 @@ impl Run {
             criers: settings.criers,
             asks: settings.asks,
             logged: if journaled { 0 } else { Epoch::MAX },
-            under_way: UnderWay::default(),
+            began: begins.map_or(0, |turn| turn.epoch),
+            under_way: before.under_way,
         };
         let (clerk, outputs) = clerk.start()?;
         let ranks = RankService::start(ranker, model_version, settings.recall)?;
         let workers = Workers::start(crew, &wiring, ranks, &outputs).map_err(RunError::Worker)?;
+        for (rule, so_far) in wiring.correlations.iter().zip(before.run.without_number) {
+            rule.add_without_number(so_far.cast_signed());
+        }
+        let mut unsettled = Unsettled::new(act);
+        unsettled.take(before.run.unsettled, begins.map_or(NOTHING_SETTLED, |turn| turn.settled));
         Ok(Run {
             workers,
             outputs,
@@ -241,17 +261,29 @@ impl Run {
             sinks,
             names,
             stamp: (plan_hash, model_version),
-            epoch: 0,
+            epoch: begins.map_or(0, |turn| turn.epoch),
             under_way: VecDeque::new(),
-            late: 0,
+            late: before.run.late,
             correlations: wiring.correlations,
             act,
             journaled,
             dir: archive,
-            acted: NOTHING_SETTLED,
-            unsettled: Unsettled::new(act),
+            acted: begins.map_or(NOTHING_SETTLED, |turn| turn.acts),
+            unsettled,
             failed: None,
         })
+    }
+
+    /// Begins where an earlier run kept what it remembered, at the end of `turn`'s epoch: the context as it was then goes to
+    /// the operators, which have the rest. False where the run has failed.
+    #[must_use]
+    pub fn begin_at(&mut self, turn: Turn, mut context: Batch) -> bool {
+        // What never links is remembered by those who link.
+        drop(context.take_listed());
+        self.under_way.push_back(0);
+        let turn = Turn { last: false, keeps: false, ..turn };
+        self.workers.feed(turn, Vec::new(), context.context, Vec::new(), Vec::new())
+            && (!self.journaled || self.logged(turn.epoch))
     }
 
     /// The strings of this run.
@@ -386,9 +418,25 @@ impl Run {
         if !batch.approvals.is_empty() {
             sent &= self.outputs.send(Output::Approvals(epoch, batch.approvals.clone())).is_ok();
         }
-        let alerts = self.unsettled.take(batch.alerts, turn.settled);
+        let alerts = batch.alerts.into_iter().map(Arc::new).collect();
+        // From here on an alert is shared, not copied: stages and archive read the same one.
+        let alerts = self.unsettled.take(alerts, turn.settled);
+        if let Some(sources) = batch.keeps {
+            sent &= self.archive.send(Told::Kept(self.remembered(epoch, sources))).is_ok();
+        }
         self.under_way.push_back(alerts.len() as u64);
         sent && self.workers.feed(turn, alerts, batch.context, batch.approvals, revisions)
+    }
+
+    /// What the run itself remembers at an epoch's end.
+    fn remembered(&self, epoch: Epoch, sources: Vec<SourceKept>) -> Kept {
+        let remembered = Remembered {
+            sources,
+            unsettled: self.unsettled.iter().map(Arc::clone).collect(),
+            late: self.late,
+            without_number: self.correlations.iter().map(Compiled::without_number).collect(),
+        };
+        Kept::of("run", (epoch, 0), &self.names, |items| items.put(&remembered))
     }
 
     /// Lets everything end in order; the summary, or the first thing that went wrong.
@@ -425,6 +473,7 @@ impl Run {
 pub fn wiring(plan: &Plan, names: &Arc<Names>, act: Act, span: Span) -> Wiring {
     Wiring {
         span,
+        past: None,
         act,
         link: plan.pipeline.link.clone(),
         correlations: Compiled::all(&plan.correlations, names),

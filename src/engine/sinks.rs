@@ -18,6 +18,7 @@ mod message;
 mod place;
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -72,12 +73,22 @@ pub struct Sinks {
     thread: JoinHandle<Result<u64, SinkError>>,
 }
 
+/// The epoch through which topics were told everything, as the log has it; 0 where that is not known.
+///
+/// # Errors
+/// The log's.
+pub fn delivered(log: &Log) -> Result<Epoch, LogError> {
+    Ok(Place::of(log)?.map_or(0, |place| place.epoch))
+}
+
 /// By which rows are handed over; the thread ends when it is gone and everything is delivered.
 pub struct Hand {
     topics: Vec<Stream>,
     queue: Sender<Handed>,
     gate: Arc<Gate>,
     place: Arc<Mutex<Place>>,
+    /// The last epoch that was handed over, whether there was anything to say of it or not.
+    through: AtomicU64,
 }
 
 type Handed = (Epoch, Vec<Rows>);
@@ -112,8 +123,13 @@ impl Sinks {
         let (gate, shared) =
             (Arc::new(Gate::new(kafka.waiting_max as usize)), Arc::new(Mutex::new(Place::default())));
         let (queue, inbox) = unbounded();
-        let hand =
-            Hand { topics: streams.clone(), queue, gate: Arc::clone(&gate), place: Arc::clone(&shared) };
+        let hand = Hand {
+            topics: streams.clone(),
+            queue,
+            gate: Arc::clone(&gate),
+            place: Arc::clone(&shared),
+            through: AtomicU64::new(0),
+        };
         let (log, names, place) = (Log::open(archive)?, Arc::clone(names), Place::default());
         let worker = Worker { streams, names, log, config, out, run, gate, shared, place, divergences: 0 };
         let thread = thread::Builder::new().name("sinks".into()).spawn(move || worker.run(&inbox));
@@ -139,13 +155,16 @@ impl Hand {
         let wanted = |rows: &Rows| self.topics.iter().any(|stream| is_of(*stream, rows));
         let rows: Vec<Rows> = rows.into_iter().filter(wanted).collect();
         let many = rows.iter().map(Rows::len).sum();
+        self.through.store(epoch, Ordering::SeqCst);
         many == 0 || (self.gate.enter(many) && self.queue.send((epoch, rows)).is_ok())
     }
 
     /// How far everything is delivered, for the log; none where that is not known yet.
     pub(super) fn place(&self) -> Option<Place> {
-        let place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
-        Some(place.clone()).filter(|place| *place != Place::default())
+        // Asked before the place is: nothing that was handed over waits, so all of it is in the place.
+        let through = self.gate.is_empty().then(|| self.through.load(Ordering::SeqCst));
+        let place = self.place.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Some(place).filter(|place| *place != Place::default()).map(|place| place.through(through))
     }
 }
 

@@ -2,13 +2,13 @@
 
 use std::time::Instant;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::archive::{DecisionRow, IncidentRow, Rows};
 use crate::record::{IncidentId, IncidentState, Ruling};
 
 /// Counts of rows, kept while they pass.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Counts {
     alerts: u64,
     duplicates: u64,
@@ -22,6 +22,7 @@ pub struct Counts {
     versions: u64,
     decisions: Decisions,
     /// When the first incident was said; it shows in no result.
+    #[serde(skip)]
     pub(super) first_incident: Option<Instant>,
     /// The most telling incidents, by name.
     worst: Vec<(Weight, IncidentRow)>,
@@ -104,7 +105,7 @@ impl Counts {
 }
 
 /// Rulings by kind.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Decisions {
     /// Carried out.
     pub execute: u64,

@@ -23,9 +23,7 @@ impl Unsettled {
     }
 
     /// Takes note of an epoch's alerts; what its end settles is in the archive from then on.
-    pub fn take(&mut self, alerts: Vec<Alert>, settled: Tick) -> Vec<Arc<Alert>> {
-        // From here on an alert is shared, not copied: stages and archive read the same one.
-        let alerts: Vec<Arc<Alert>> = alerts.into_iter().map(Arc::new).collect();
+    pub fn take(&mut self, alerts: Vec<Arc<Alert>>, settled: Tick) -> Vec<Arc<Alert>> {
         if self.early {
             self.by_tick = self.by_tick.split_off(&settled);
             for alert in alerts.iter().filter(|alert| alert.tick >= settled) {

@@ -15,7 +15,7 @@ use timely::dataflow::channels::pact::{Exchange, Pipeline};
 
 use super::watch::Key;
 use super::zones::zones;
-use crate::flow::{Flow, Stream, Turn, joined, reduced, route, turns};
+use crate::flow::{Flow, Keeper, Stream, Turn, joined, reduced, route, turns};
 use crate::record::context::VULNERABILITIES_MAX;
 use crate::record::{
     ContextFacts, ContextRow, Diff, Entity, Epoch, Exposure, Incident, IncidentId, IncidentState, Known,
@@ -127,20 +127,30 @@ type Said = (Key, ContextFacts);
 type Change = (Said, Epoch, Diff);
 
 /// The current version of an open incident.
+#[derive(Serialize, Deserialize)]
 struct Current {
     key: Key,
     incident: Arc<Incident>,
     facts: Arc<ContextFacts>,
 }
 
+/// Each incident's last version's number, and what is current of an open one.
+type Versions = FxHashMap<(Sym, IncidentId), (u32, Option<Current>)>;
+/// One of them, as it is kept.
+type Item = ((Sym, IncidentId), (u32, Option<Current>));
+
 /// Gives each version its number and its facts.
 pub fn attach<'scope>(
     versions: Stream<'scope, (Key, Arc<Incident>)>,
     facts: Flow<'scope, (Key, ContextFacts)>,
     clock: Stream<'scope, Turn>,
+    keeper: &Keeper,
 ) -> Stream<'scope, Enriched> {
     let route = Exchange::new(|((key, _), _, _): &Change| route(key.0));
-    let mut current: FxHashMap<(Sym, IncidentId), (u32, Option<Current>)> = FxHashMap::default();
+    let mut current: Versions = FxHashMap::default();
+    let keeping = keeper.of("facts");
+    let of_tenant = |((tenant, _), _): &Item| crate::flow::route(*tenant);
+    keeping.restore(of_tenant, |(whose, slot)| drop(current.insert(whose, slot)));
     // A change's epoch is its own: what the join worked off together comes together, with the first one's right to speak.
     let mut ahead: BTreeMap<Epoch, Vec<(Said, Diff)>> = BTreeMap::new();
     let (enriched, _) = turns("facts", (versions, Pipeline), (facts.inner, route), clock, move |work| {
@@ -179,6 +189,7 @@ pub fn attach<'scope>(
             }
             out.push(Enriched { incident, facts });
         }
+        keeping.keep(work.turn, |items| current.iter().for_each(|slot| items.put(&slot)));
         let _: &mut Vec<()> = work.side;
     });
     enriched
@@ -186,7 +197,7 @@ pub fn attach<'scope>(
 
 /// A changed row touches current versions of earlier epochs: they are told again, as a new version.
 fn revise(
-    current: &mut FxHashMap<(Sym, IncidentId), (u32, Option<Current>)>,
+    current: &mut Versions,
     said: &FxHashMap<Key, Arc<ContextFacts>>,
     unsaid: &[Key],
     out: &mut Vec<Enriched>,

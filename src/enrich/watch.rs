@@ -10,11 +10,12 @@ use std::sync::Arc;
 
 use differential_dataflow::AsCollection;
 use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::OkErr;
 use timely::dataflow::operators::vec::ToStream;
 
-use crate::flow::{Flow, Stream, Turn, turns};
+use crate::flow::{Flow, Keeper, Stream, Turn, route, turns};
 use crate::record::{
     Diff, Entity, EntityKind, Epoch, Incident, IncidentId, IncidentKind, IncidentState, Millis, Severity, Sym,
 };
@@ -47,11 +48,24 @@ pub fn watch<'scope>(
     versions: Stream<'scope, Arc<Incident>>,
     clock: Stream<'scope, Turn>,
     solo: Severity,
+    keeper: &Keeper,
 ) -> Watched<'scope> {
     let mut current: FxHashMap<(Sym, IncidentId), Version> = FxHashMap::default();
     let mut passed: Vec<Version> = Vec::new();
     let mut addresses = Addresses::default();
     let mut number = 0;
+    let keeping = keeper.of("watch");
+    // Numbers are never used again, whichever worker gave them.
+    keeping.restore_all(|item: Item| number = number.max(item.number));
+    keeping.restore(
+        |item: &Item| item.version.as_ref().map_or(0, |(key, _)| route(key.0)),
+        |item| match item.version {
+            Some((key, entities)) if item.is_current => drop(current.insert((key.0, key.1), (key, entities))),
+            version => passed.extend(version),
+        },
+    );
+    // The collections begin with what is watched: what was told of it then is told again to the join.
+    let mut again: Vec<Version> = current.values().chain(&passed).cloned().collect();
     let nothing = Vec::<()>::new().to_stream(clock.scope());
     let (versions, changes) = turns("watch", (versions, Pipeline), (nothing, Pipeline), clock, move |work| {
         let epoch = work.turn.epoch;
@@ -61,8 +75,13 @@ pub fn watch<'scope>(
             addresses
                 .count(key.0, entities, diff, |address| side.push(Change::Address(address, epoch, diff)));
         };
-        for (key, entities) in passed.drain(..) {
-            tell(key, &entities, -1);
+        if again.is_empty() {
+            for (key, entities) in passed.drain(..) {
+                tell(key, &entities, -1);
+            }
+        }
+        for (key, entities) in again.drain(..) {
+            tell(key, &entities, 1);
         }
         for incident in work.first.drain(..) {
             number += 1;
@@ -79,12 +98,28 @@ pub fn watch<'scope>(
             }
             work.out.push((key, incident));
         }
+        keeping.keep(work.turn, |items| {
+            items.put(&Item { number, is_current: false, version: None });
+            let mut put = |version: &Version, is_current| {
+                items.put(&Item { number, is_current, version: Some(version.clone()) });
+            };
+            current.values().for_each(|version| put(version, true));
+            passed.iter().for_each(|version| put(version, false));
+        });
     });
     let (entities, addresses) = changes.ok_err(|change| match change {
         Change::Entity(pair, epoch, diff) => Ok((pair, epoch, diff)),
         Change::Address(address, epoch, diff) => Err((address, epoch, diff)),
     });
     Watched { versions, entities: entities.as_collection(), addresses: addresses.as_collection() }
+}
+
+/// What is kept: a version that is watched, or the last number alone.
+#[derive(Serialize, Deserialize)]
+struct Item {
+    number: u64,
+    is_current: bool,
+    version: Option<Version>,
 }
 
 /// How many current versions have each address of a tenant.

@@ -3,6 +3,7 @@
 
 pub mod decade;
 pub mod meet;
+pub mod kept;
 pub mod store;
 pub mod tail;
 pub mod turn;
@@ -17,6 +18,7 @@ pub type Stream<'scope, D> = StreamVec<'scope, Epoch, D>;
 /// A changing collection of records.
 pub type Flow<'scope, D> = VecCollection<'scope, Epoch, D, Diff>;
 
+pub use kept::{Keeper, Keeping};
 pub use meet::{joined, reduced};
 pub use tail::{Machine, Tails};
 pub use turn::{Turn, Work, turns};

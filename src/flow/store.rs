@@ -25,6 +25,9 @@ pub trait Store<K, S>: Default {
     /// Changes the key's state in place, a new one if it has none; `step` answers when it dies.
     fn step(&mut self, key: K, step: impl FnOnce(&mut S) -> Tick);
 
+    /// Tells each key's state, in no order that means anything.
+    fn each(&self, tell: impl FnMut(&K, &S));
+
     /// Forgets states that are dead at `before`, if it is worth its while.
     fn sweep(&mut self, before: Tick, dies: impl Fn(&S) -> Tick);
 }
@@ -68,6 +71,10 @@ impl<K: Eq + Hash, S: Default> Store<K, S> for Table<K, S> {
         if self.swept_by == Tick::MAX {
             self.swept_by = dies;
         }
+    }
+
+    fn each(&self, mut tell: impl FnMut(&K, &S)) {
+        self.states.iter().for_each(|(key, state)| tell(key, state));
     }
 
     fn sweep(&mut self, before: Tick, dies: impl Fn(&S) -> Tick) {

@@ -146,6 +146,44 @@ impl<K: Clone + Eq + Hash, M: Machine, S: Store<K, M::State>> Tails<K, M, S> {
         self.settled.sweep(before, |state| machine.dies(state));
     }
 
+    /// Tells each key, the state before its unsettled records, and these: what [`Tails::restore`] takes.
+    pub fn each(&mut self, mut tell: impl FnMut(&K, &M::State, &[&M::Record])) {
+        self.settled.each(|key, state| tell(key, state, &[]));
+        let machine = &self.machine;
+        for (key, live) in &mut self.live {
+            let mut later = Vec::with_capacity(live.tail.len());
+            while let Some(Said { order, record, changes, undo }) = live.tail.pop_back() {
+                machine.undo(&mut live.state, &record, undo);
+                later.push((order, record, changes));
+            }
+            let records: Vec<&M::Record> = later.iter().rev().map(|(_, record, _)| record).collect();
+            tell(key, &live.state, &records);
+            while let Some((order, record, changes)) = later.pop() {
+                self.scratch.clear();
+                let undo = machine.step(&mut live.state, &record, &mut self.scratch);
+                live.tail.push_back(Said { order, record, changes, undo });
+            }
+        }
+    }
+
+    /// Takes a key back as it was told; what was said of its records was said then. The key has none here.
+    pub fn restore(&mut self, key: K, state: M::State, records: Vec<M::Record>) {
+        if records.is_empty() {
+            let dies = self.machine.dies(&state);
+            self.settled.put(key, state, dies);
+            return;
+        }
+        let mut live = Live { state, tail: VecDeque::with_capacity(records.len()) };
+        for record in records {
+            let due = self.due.entry(M::order(&record).tick).or_default();
+            if due.last() != Some(&key) {
+                due.push(key.clone());
+            }
+            live.append(&self.machine, record, &mut self.scratch, &mut |_, _, _| {});
+        }
+        self.live.insert(key, live);
+    }
+
     fn settle_key(&mut self, key: &K, before: Tick, tell: &mut impl FnMut(M::Record, Vec<M::Change>)) {
         let Some(live) = self.live.get_mut(key) else { return };
         let n = live.tail.partition_point(|said| said.order.tick < before);
@@ -282,7 +320,7 @@ mod tests {
 
     proptest! {
         /// At any moment, what stands equals a recount of what was seen, whether records come late, twice, at equal
-        /// times, or are taken back; what is settled never changes, and keys without a living state are forgotten.
+        /// times, or are taken back, or all is kept and begun anew; what is settled never changes, and keys without a living state are forgotten.
         #[test]
         fn what_stands_is_a_recount(
             steps in prop::collection::vec((0u8..3, 0i64..12, any::<bool>(), 0usize..9, any::<prop::sample::Index>()), 1..160)
@@ -307,6 +345,15 @@ mod tests {
                 tails.update(record.0, record, diff, |_, change, diff| *stands.entry(change).or_default() += diff);
                 stands.retain(|_, n| *n != 0);
                 prop_assert_eq!(&stands, &recount(seen.clone()));
+                if what == 4 {
+                    // What was kept goes on as if it had never been away, and so does what it was kept of.
+                    let (mut anew, mut kept) = (Tails::new(EveryThird), Vec::new());
+                    tails.each(|key, state, records| kept.push((*key, *state, records.iter().map(|it| **it).collect())));
+                    kept.into_iter().for_each(|(key, state, records)| anew.restore(key, state, records));
+                    if forward {
+                        tails = anew;
+                    }
+                }
                 if what == 0 {
                     settled = clock - 12;
                     tails.settle(settled, |record, changes| {

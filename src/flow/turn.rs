@@ -32,6 +32,8 @@ pub struct Turn {
     pub acts: Tick,
     /// The input has ended: what is still open says its last word.
     pub last: bool,
+    /// What is remembered at its end is told, to be kept.
+    pub keeps: bool,
 }
 
 /// One epoch's work at one worker.

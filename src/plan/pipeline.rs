@@ -116,7 +116,7 @@ pub enum SourceKind {
         listen: String,
     },
     /// A topic of Kafka.
-    Kafka(Topic),
+    Kafka(Box<Topic>),
 }
 
 impl Source {

@@ -191,7 +191,7 @@ pub struct Exploration {
 }
 
 /// What a verb does to its targets: blast radius counts by this.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum VerbClass {
     /// Takes it out of service: contain, restart.
     Isolating,

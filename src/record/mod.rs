@@ -3,6 +3,7 @@
 pub mod time;
 pub mod names;
 pub mod wire;
+pub mod pen;
 pub mod id;
 pub mod decimal;
 pub mod entity;

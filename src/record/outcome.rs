@@ -33,7 +33,7 @@ impl LabelSource {
 }
 
 /// What came of it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
     /// The action; none where the outcome is of an incident on which nothing was done.
     pub action_id: Option<ActionId>,

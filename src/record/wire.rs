@@ -162,6 +162,9 @@ impl Sym {
 
 impl Serialize for Sym {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        if !to.is_human_readable() && super::pen::note(self.raw()) {
+            return self.raw().serialize(to);
+        }
         let own = ABROAD.with_borrow(|abroad| abroad.as_ref().map(|abroad| abroad.tongues.own));
         match own.filter(|_| !to.is_human_readable()) {
             Some(own) => (own, self.raw()).serialize(to),
@@ -172,8 +175,12 @@ impl Serialize for Sym {
 
 impl<'de> Deserialize<'de> for Sym {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        if from.is_human_readable() || !is_abroad() {
+        if from.is_human_readable() {
             return u32::deserialize(from).map(Sym::of_raw);
+        }
+        if !is_abroad() || super::pen::is_reading() {
+            let raw = u32::deserialize(from)?;
+            return super::pen::look_up(raw).unwrap_or(Ok(Sym::of_raw(raw))).map_err(D::Error::custom);
         }
         let (process, raw) = <(u8, u32)>::deserialize(from)?;
         let known = ABROAD.with_borrow_mut(|abroad| abroad.as_mut()?.understand(process, raw));

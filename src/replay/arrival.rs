@@ -6,6 +6,8 @@
 
 use std::iter::Peekable;
 
+use serde::{Deserialize, Serialize};
+
 use super::parse::{Parser, Parsing, Piece, Pieces};
 use super::set::FeedError;
 use crate::engine::run::Batch;
@@ -13,7 +15,7 @@ use crate::ingest::{FileReader, IngestError};
 use crate::record::{Alert, EpochRow, Millis, NOTHING_SETTLED, Observed, Reject, Sym, Tick, tick_of};
 
 /// A partition's clock.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct PartitionClock {
     highest: Option<Millis>,
     lateness_s: Tick,

@@ -201,11 +201,14 @@ fn epochs(archive: &Path, last: Tick) -> Result<VecDeque<LoggedEpoch>, LogError>
 }
 
 /// By partition, where each epoch's records begin and end, in order.
-struct Places(FxHashMap<(Sym, u32), Vec<(u64, u64, Epoch)>>);
+struct Places(FxHashMap<(Sym, u32), Vec<Taken>>);
+
+/// The first and the last place that an epoch took.
+type Taken = (u64, u64, Epoch);
 
 impl Places {
     fn of(parts: &BTreeMap<Epoch, Vec<EpochRow>>) -> Places {
-        let mut places: FxHashMap<(Sym, u32), Vec<(u64, u64, Epoch)>> = FxHashMap::default();
+        let mut places: FxHashMap<(Sym, u32), Vec<Taken>> = FxHashMap::default();
         // Of records that are all ignored no place is told.
         let has_place = |part: &&EpochRow| part.records + part.further > part.ignored;
         for part in parts.values().flatten().filter(has_place) {

@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::record::{
     Action, ActionStatus, IncidentId, LabelSource, Millis, Outcome, Sym, Tick, Triage, Verdict,
 };
@@ -12,7 +14,7 @@ use crate::record::{
 const MEMORY: Tick = 90 * 24 * 3600;
 
 /// Labels by people and by executors.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Labels {
     verdicts: BTreeMap<(IncidentId, String), Outcome>,
 }

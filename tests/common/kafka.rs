@@ -122,7 +122,7 @@ impl Broker {
     /// The same with other properties.
     pub fn restart_with(&mut self, more: &str) {
         self.kill();
-        self.more = more.to_owned();
+        more.clone_into(&mut self.more);
         let properties = self.folder.join("more.properties");
         std::fs::write(&properties, more).expect("room for properties");
         let mut command = Command::new(root().join("tests/kafka/broker"));
@@ -166,7 +166,7 @@ impl Broker {
         let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
         let topic = settings.iter().fold(topic, |topic, (key, value)| topic.set(key, value));
         let made = block_on(self.admin().create_topics([&topic], &options())).expect("the broker answers");
-        made.into_iter().for_each(|made| drop(made.expect("a new topic")));
+        made.into_iter().collect::<Result<Vec<_>, _>>().expect("a new topic");
         self.has(name, partitions);
     }
 
@@ -174,14 +174,14 @@ impl Broker {
     pub fn add_partitions(&self, topic: &str, all: usize) {
         let more = NewPartitions::new(topic, all);
         let made = block_on(self.admin().create_partitions([&more], &options())).expect("the broker answers");
-        made.into_iter().for_each(|made| drop(made.expect("more partitions")));
+        made.into_iter().collect::<Result<Vec<_>, _>>().expect("more partitions");
         self.has(topic, i32::try_from(all).expect("few"));
     }
 
     /// Removes a topic.
     pub fn delete_topic(&self, topic: &str) {
         let gone = block_on(self.admin().delete_topics(&[topic], &options())).expect("the broker answers");
-        gone.into_iter().for_each(|gone| drop(gone.expect("a topic")));
+        gone.into_iter().collect::<Result<Vec<_>, _>>().expect("a topic");
     }
 
     /// Removes the records before `offset`, as retention does. A broker that is killed within a minute may have them again.

@@ -12,6 +12,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use serde::{Deserialize, Serialize};
+
 use super::life::row_of;
 use super::{Desk, DeskError, Event, Heard, known_of};
 use crate::act::effects::{Effect, Key};
@@ -29,6 +31,7 @@ use crate::settle::Labels;
 const MEMORY: Tick = 30 * 24 * 3600;
 
 /// An undoing order under way.
+#[derive(Serialize, Deserialize)]
 pub(super) struct Undo {
     pub(super) order: Order,
     key: Key,
@@ -42,6 +45,7 @@ pub(super) struct Undo {
 }
 
 /// What people are asked about.
+#[derive(Serialize, Deserialize)]
 struct Question {
     decision: Decision,
     lost: Lost,
@@ -51,7 +55,7 @@ struct Question {
 }
 
 /// What stands on withdrawn ground, as far as it is not settled.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub(super) struct Grounds {
     /// By the decision that asks.
     questions: BTreeMap<DecisionId, Question>,

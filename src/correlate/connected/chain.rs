@@ -2,10 +2,12 @@
 
 use std::collections::VecDeque;
 
+use serde::{Deserialize, Serialize};
+
 use super::slab::Place;
 
 /// Nodes in order.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 #[expect(clippy::box_collection, reason = "most are one node long: the table's rows stay small")]
 pub(super) enum Chain {
     /// No node.

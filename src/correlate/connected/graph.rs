@@ -18,6 +18,8 @@ use std::sync::Arc;
 use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 
+use serde::{Deserialize, Serialize};
+
 use super::Linkable;
 use super::chain::Chain;
 use super::slab::{Place, Slab, Ticket};
@@ -29,7 +31,7 @@ use crate::record::{AlertId, Diff, Millis, Order, Sym, Tick, tick_of};
 mod tell;
 
 /// A finding, as it is told; its order's position is the operator's to say.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Said {
     /// When it ends, or, of what has not ended, by when it is told anew at the latest.
     pub order: Order,
@@ -42,7 +44,7 @@ pub struct Said {
 }
 
 /// See the head of this file.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Graph {
     span_ms: Millis,
     least: usize,
@@ -67,7 +69,7 @@ pub struct Graph {
 const SWEPT_MIN: usize = 1024;
 
 /// A record in a chain.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 struct Node {
     order: Order,
     values: Values,
@@ -79,7 +81,7 @@ struct Node {
 }
 
 /// Records that nothing parts any more, or one that is not settled.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 struct Core {
     members: SmallVec<[Member; 1]>,
     /// Its first record: tick, event time, identity.
@@ -100,7 +102,7 @@ struct Core {
 }
 
 /// An alert of a core, or a finding's.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Member {
     tick: Tick,
     time: Millis,
@@ -109,7 +111,7 @@ struct Member {
 }
 
 /// Cores that links join.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 struct Component {
     cores: SmallVec<[Place; 1]>,
     size: usize,
@@ -121,7 +123,7 @@ struct Component {
     has_grown: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Told {
     said: Said,
     size: usize,

@@ -1,12 +1,14 @@
 //! Slab: rows at places that are used again; what held a place before is told from what holds it now.
 
+use serde::{Deserialize, Serialize};
+
 /// Where a row lies.
 pub(super) type Place = u32;
 /// A place, and the how manieth row of it is meant.
 pub(super) type Ticket = (Place, u32);
 
 /// Rows by place.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Slab<T> {
     boards: Vec<Vec<(u32, T)>>,
     free: Vec<Place>,

@@ -16,8 +16,11 @@ use crate::record::{Entity, Sym, Tick};
 pub(super) struct Tenants {
     pub(super) by_name: FxHashMap<Sym, Tenant>,
     /// Entities that never link, by whose list it is; everybody's under the empty name.
-    listed: FxHashMap<Sym, FxHashSet<Entity>>,
+    pub(super) listed: Lists,
 }
+
+/// Entities that never link, by whose list it is.
+pub(super) type Lists = FxHashMap<Sym, FxHashSet<Entity>>;
 
 impl Tenants {
     /// The tenant of that name, begun where there is none.
@@ -41,6 +44,12 @@ impl Tenants {
                 worded: FxHashMap::default(),
             }
         })
+    }
+
+    /// A tenant as it was kept.
+    pub(super) fn put(&mut self, mut tenant: Tenant, settings: &Settings) {
+        tenant.links.go_on(settings.link.clone(), Arc::clone(&settings.names));
+        self.by_name.insert(tenant.name, tenant);
     }
 
     /// Takes what came beside alerts: incidents are taken apart as of what was acted on before, in the order of their names,
@@ -87,6 +96,6 @@ impl Tenants {
 }
 
 /// What is on everybody's list and on a tenant's own.
-fn own(listed: &FxHashMap<Sym, FxHashSet<Entity>>, name: Sym) -> FxHashSet<Entity> {
+fn own(listed: &Lists, name: Sym) -> FxHashSet<Entity> {
     [Sym::EMPTY, name].iter().filter_map(|whose| listed.get(whose)).flatten().copied().collect()
 }

@@ -14,6 +14,8 @@
 
 use smallvec::SmallVec;
 
+use serde::{Deserialize, Serialize};
+
 use super::super::bond::{Bond, Meeting, Number, Pointer};
 use super::super::rarity::HOUR_S;
 use super::meetings::Met;
@@ -58,7 +60,7 @@ struct Clue {
 }
 
 /// Of surprising alerts lately, how many named nothing that was seen with another subject, and how many did.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Connections {
     alone: u32,
     connecting: u32,

@@ -42,6 +42,7 @@ pub struct Ground {
 }
 
 /// An entity whose ground changed in one incident.
+#[derive(Serialize, Deserialize)]
 pub(super) struct Loose {
     decision: Decision,
     tick: Tick,

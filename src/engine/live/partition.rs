@@ -45,15 +45,22 @@ pub(super) enum Waited {
     Stopped,
 }
 
+/// What the partitions of a source have in common.
+#[derive(Clone, Copy)]
+pub(super) struct Kind {
+    pub(super) origin: Origin,
+    /// Whether they follow the others' clocks while they are idle.
+    pub(super) wall: bool,
+    /// Whether they are taken first.
+    pub(super) severe: bool,
+}
+
 pub(super) struct Partition {
     pub(super) name: Sym,
     /// Its number within the source.
     pub(super) number: u32,
-    origin: Origin,
+    pub(super) kind: Kind,
     limits: Limits,
-    pub(super) wall: bool,
-    /// Whether it is taken first.
-    pub(super) severe: bool,
     /// The epoch after which it is there.
     pub(super) since: Epoch,
     /// Which of the run's normalizers is its source's.
@@ -76,22 +83,20 @@ pub(super) struct Partition {
 }
 
 impl Partition {
-    pub(super) fn new(origin: Origin, limits: Limits, stream: Stream, lateness_s: Tick) -> Partition {
+    pub(super) fn new(kind: Kind, limits: Limits, stream: Stream, lateness_s: Tick) -> Partition {
         let number = match &stream {
             Stream::Lane(lane, _) => lane.partition(),
             Stream::Bytes(_) | Stream::Pushed => 0,
         };
         Partition {
-            name: origin.source,
+            name: kind.origin.source,
             number,
-            origin,
+            kind,
             limits,
-            wall: false,
-            severe: false,
             since: 0,
             normalizer: 0,
             stream,
-            framer: Framer::new(origin, limits),
+            framer: Framer::new(kind.origin, limits),
             ready: VecDeque::new(),
             held: (0, 0),
             clock: PartitionClock::new(lateness_s),
@@ -122,7 +127,13 @@ impl Partition {
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.held.0 >= READY_MAX || self.held.1 >= READY_BYTES
+        let bytes_max = match &self.stream {
+            Stream::Lane(lane, _) => lane.ahead().min(READY_BYTES),
+            Stream::Bytes(_) => READY_BYTES,
+            // They are in the log, and loaded by their number.
+            Stream::Pushed => usize::MAX,
+        };
+        self.held.0 >= READY_MAX || self.held.1 >= bytes_max
     }
 
     /// Whether nothing waits, and nothing has come for so long. A topic is silent only when it was read to its end.
@@ -190,7 +201,7 @@ impl Partition {
             kafka::Heard::Lost { wanted, bounds } => {
                 let Stream::Lane(lane, on_lost) = &mut self.stream else { return Ok(()) };
                 let what = lost(lane.topic(), self.number, wanted, bounds);
-                if *on_lost == OnLost::Fail || bounds.earliest < wanted {
+                if *on_lost == OnLost::Fail || bounds.earliest <= wanted {
                     return Err(what);
                 }
                 complaints.push(format!("{what}; it goes on without them, as `on_lost: skip` says"));
@@ -241,7 +252,7 @@ impl Partition {
     /// A pushed batch has a framer of its own: a broken one costs its neighbours nothing. How many records it has.
     pub(super) fn push(&mut self, text: &str) -> u64 {
         let (lines, records) = self.pushed;
-        let mut framer = Framer::new(self.origin, self.limits);
+        let mut framer = Framer::new(self.kind.origin, self.limits);
         let mut framed = Vec::new();
         framer.feed(text.as_bytes(), &mut framed);
         framer.finish(&mut framed);
@@ -300,6 +311,31 @@ impl Partition {
         count
     }
 
+    /// Passes by up to `most` records; how many.
+    pub(super) fn pass(&mut self, most: usize) -> usize {
+        let count = match self.ready.pop_front() {
+            None => 0,
+            Some(framed @ Framed::Reject(_)) => {
+                self.held = (self.held.0 - 1, self.held.1 - bytes(&framed));
+                1
+            }
+            Some(Framed::Chunk(mut chunk)) => {
+                let whole = chunk.bytes.len();
+                let count = chunk.split(most).len();
+                self.held.0 -= count;
+                if chunk.is_empty() {
+                    self.held.1 -= whole;
+                } else {
+                    self.ready.push_front(Framed::Chunk(chunk));
+                }
+                count
+            }
+        };
+        self.taken += count as u64;
+        while self.untold.pop_front_if(|(before, _)| *before < self.taken).is_some() {}
+        count
+    }
+
     /// Notes which offsets are taken.
     fn place(&self, framed: &Framed, taken: &mut Taken) {
         if let (Stream::Lane(..), Some((first, next))) = (&self.stream, kafka::range(framed)) {
@@ -336,9 +372,9 @@ impl Partition {
 pub fn lost(topic: &str, partition: u32, wanted: u64, bounds: Bounds) -> String {
     let Bounds { earliest, latest } = bounds;
     let name = format!("partition {partition} of topic {topic} is to be read from offset {wanted} on");
-    if wanted > latest {
+    if wanted >= earliest {
         return format!(
-            "{name}, but ends at {latest}: the topic was cut, or made anew; begin anew with --fresh, or name a new archive"
+            "{name}, and ends at {latest}: records that were read are gone from it; it was cut, or made anew; begin anew with --fresh, or name a new archive"
         );
     }
     format!(

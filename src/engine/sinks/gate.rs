@@ -48,6 +48,11 @@ impl Gate {
         self.changed.notify_all();
     }
 
+    /// Whether nothing waits to be delivered.
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting().epochs == 0
+    }
+
     /// Nobody delivers any more.
     pub(super) fn close(&self) {
         self.waiting().closed = true;

@@ -107,7 +107,8 @@ impl Told {
             }
             Stream::Rejects => {
                 let (source, position) = (text("source"), number("position"));
-                (source.to_owned(), format!("{source}/{position}"), String::new(), position)
+                let id = format!("{source}/{}/{position}", number("partition"));
+                (source.to_owned(), id, String::new(), position)
             }
             Stream::Findings => {
                 let key = [text("tenant"), text("correlation"), text("group")].join("/");
@@ -124,7 +125,7 @@ impl Told {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{Reject, Stage, Sym};
+    use crate::record::{Reject, Stage, Sym, place};
 
     #[test]
     fn rows_that_come_in_any_order_have_one_place() {
@@ -141,12 +142,21 @@ mod tests {
         let rows = [
             Rows::Rejects(vec![reject("b", 1), reject("a", 12)]),
             Rows::Decisions(Vec::new()),
-            Rows::Rejects(vec![reject("a", 3)]),
+            // Two partitions of one topic have the same offsets.
+            Rows::Rejects(vec![reject("a", 3), reject("b", place::position(4, 1))]),
         ];
         let topics = [Stream::Actions, Stream::Rejects];
         let told = messages(5, &rows, &topics, &names);
         let places: Vec<_> = told.iter().map(|it| (it.topic, it.epoch, it.seq, &*it.key, &*it.id)).collect();
-        assert_eq!(places, [(1, 5, 0, "a", "a/3"), (1, 5, 1, "a", "a/12"), (1, 5, 2, "b", "b/1")]);
+        assert_eq!(
+            places,
+            [
+                (1, 5, 0, "a", "a/0/3"),
+                (1, 5, 1, "a", "a/0/12"),
+                (1, 5, 2, "b", "b/0/1"),
+                (1, 5, 3, "b", "b/4/1"),
+            ]
+        );
         let mut other = rows.to_vec();
         other.reverse();
         assert_eq!(messages(5, &other, &topics, &names), told);

@@ -30,6 +30,12 @@ impl Place {
         Ok(log.meta(KEY)?.map(|text| serde_json::from_str(&text).unwrap_or_default()))
     }
 
+    /// The same through a later epoch, where nothing more was said.
+    pub(super) fn through(mut self, epoch: Option<Epoch>) -> Place {
+        self.epoch = self.epoch.max(epoch.unwrap_or(0));
+        self
+    }
+
     /// Keeps it.
     pub(in crate::engine) fn keep(&self, log: &Log) -> Result<(), LogError> {
         log.set_meta(KEY, &serde_json::to_string(self).unwrap_or_default())

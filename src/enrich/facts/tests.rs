@@ -188,9 +188,9 @@ fn told(steps: &[Step], names: &Arc<Names>) -> Vec<Vec<(IncidentId, String)>> {
         let (probe, names) = (ProbeHandle::new(), Arc::clone(&with));
         worker.dataflow(|scope| {
             let turns = clock.to_stream(scope);
-            let watched = watch(versions.to_stream(scope), turns.clone(), Severity::High);
+            let watched = watch(versions.to_stream(scope), turns.clone(), Severity::High, &Keeper::default());
             let facts = join(watched.entities, watched.addresses, rows.to_collection(scope), &with);
-            attach(watched.versions, facts, turns)
+            attach(watched.versions, facts, turns, &Keeper::default())
                 .inspect(move |enriched| {
                     let said = (enriched.incident.id, text(&enriched.facts, &names));
                     hears.lock().unwrap().last_mut().unwrap().push(said);
@@ -200,7 +200,7 @@ fn told(steps: &[Step], names: &Arc<Names>) -> Vec<Vec<(IncidentId, String)>> {
         for (epoch, (published, changes)) in (0..).zip(steps) {
             begins.lock().unwrap().push(Vec::new());
             let tick = i64::try_from(epoch).unwrap();
-            clock.send(Turn { epoch, settled: tick, acts: tick, last: false });
+            clock.send(Turn { epoch, settled: tick, acts: tick, last: false, keeps: false });
             for version in &published {
                 versions.send(incident(version, tick, &with));
             }

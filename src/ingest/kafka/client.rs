@@ -78,7 +78,7 @@ impl ClientContext for Hearing {
         if let Some(code) = error.rdkafka_error_code().filter(|code| *code != RDKafkaErrorCode::PartitionEOF)
         {
             let mut last = self.last();
-            if last.wrong.as_ref().is_none_or(|(known, _)| telling(*known) <= telling(code)) {
+            if last.wrong.as_ref().is_none_or(|(known, _)| Trouble::of(*known) <= Trouble::of(code)) {
                 last.wrong = Some((code, plain(reason).to_owned()));
             }
         }
@@ -97,7 +97,7 @@ impl Hearing {
         self.away.store(true, Ordering::SeqCst);
         let mut last = self.last();
         let (code, what) = self.words(&last, error);
-        if last.told.is_none_or(|told| told != code && is_definite(code)) {
+        if last.told.is_none_or(|told| told != code && Trouble::of(code).is_definite()) {
             last.told = Some(code);
             last.news = Some(format!("{what}; it is waited for, and nothing is lost"));
         }
@@ -127,12 +127,12 @@ impl Hearing {
     fn words(&self, last: &Last, error: &KafkaError) -> (RDKafkaErrorCode, String) {
         let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
         // What was heard of the connection tells more than that a question was not answered.
-        let heard = last.wrong.as_ref().filter(|_| !is_definite(code));
+        let heard = last.wrong.as_ref().filter(|_| !Trouble::of(code).is_definite());
         let code = heard.map_or(code, |(code, _)| *code);
         let reason = heard.map_or_else(|| error.to_string(), |(_, reason)| reason.clone());
         let (brokers, topic, security) = (&self.cluster.brokers, &self.topic, &self.cluster.security);
-        let what = match code {
-            RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed => {
+        let what = match Trouble::of(code) {
+            Trouble::Refused => {
                 let (user, env) = (security.user.as_deref(), security.password_env.as_deref());
                 format!(
                     "{brokers} does not let {:?} in ({reason}); check `user`, `mechanism` and the password in {}",
@@ -140,19 +140,15 @@ impl Hearing {
                     env.unwrap_or("`password_env`")
                 )
             }
-            RDKafkaErrorCode::SSL => format!(
+            Trouble::Tls => format!(
                 "TLS with {brokers} fails ({reason}); check `ca`, and until when the certificates are valid that the \
                  brokers and we show"
             ),
-            RDKafkaErrorCode::UnknownTopic
-            | RDKafkaErrorCode::UnknownTopicOrPartition
-            | RDKafkaErrorCode::UnknownPartition => {
-                format!("{brokers} has no topic {topic}; make it, or correct `topic`")
-            }
-            RDKafkaErrorCode::TopicAuthorizationFailed => {
+            Trouble::Unknown => format!("{brokers} has no topic {topic}; make it, or correct `topic`"),
+            Trouble::Forbidden => {
                 format!("{brokers} does not let us read {topic}; grant READ and DESCRIBE on it")
             }
-            _ => format!(
+            Trouble::Away | Trouble::AllAway => format!(
                 "{brokers} does not answer ({reason}); check that `brokers` are right and up, and that `protocol` is \
                  what they speak there"
             ),
@@ -167,31 +163,42 @@ fn plain(reason: &str) -> &str {
     &reason[..end.unwrap_or(reason.len())]
 }
 
-/// Whether an error says by itself what is wrong.
-fn is_definite(code: RDKafkaErrorCode) -> bool {
-    is_unknown(code)
-        || [
-            RDKafkaErrorCode::Authentication,
-            RDKafkaErrorCode::SaslAuthenticationFailed,
-            RDKafkaErrorCode::SSL,
-            RDKafkaErrorCode::TopicAuthorizationFailed,
-        ]
-        .contains(&code)
+/// What kind of thing is wrong, in the order of how much it tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Trouble {
+    /// That all brokers are down follows from whatever it was.
+    AllAway,
+    Away,
+    Refused,
+    Tls,
+    Unknown,
+    Forbidden,
 }
 
-/// How much an error tells: that all brokers are down follows from whatever it was.
-fn telling(code: RDKafkaErrorCode) -> u8 {
-    if is_definite(code) { 2 } else { u8::from(code != RDKafkaErrorCode::AllBrokersDown) }
+impl Trouble {
+    fn of(code: RDKafkaErrorCode) -> Trouble {
+        use RDKafkaErrorCode as Code;
+        let known = [
+            (Code::AllBrokersDown, Trouble::AllAway),
+            (Code::Authentication, Trouble::Refused),
+            (Code::SaslAuthenticationFailed, Trouble::Refused),
+            (Code::SSL, Trouble::Tls),
+            (Code::UnknownTopic, Trouble::Unknown),
+            (Code::UnknownTopicOrPartition, Trouble::Unknown),
+            (Code::UnknownPartition, Trouble::Unknown),
+            (Code::TopicAuthorizationFailed, Trouble::Forbidden),
+        ];
+        known.into_iter().find(|(known, _)| *known == code).map_or(Trouble::Away, |(_, trouble)| trouble)
+    }
+
+    /// Whether waiting alone does not cure it.
+    fn is_definite(self) -> bool {
+        self > Trouble::Away
+    }
 }
 
-fn is_unknown(code: RDKafkaErrorCode) -> bool {
-    [
-        RDKafkaErrorCode::UnknownTopic,
-        RDKafkaErrorCode::UnknownTopicOrPartition,
-        RDKafkaErrorCode::UnknownPartition,
-    ]
-    .contains(&code)
-}
+/// Bytes of one answer, of all partitions that a broker leads; a longer record comes by itself.
+const FETCH_BYTES: usize = 16 << 20;
 
 /// A client that fetches no more than `ahead` bytes of a partition before they are taken.
 pub(super) fn client(topic: &Topic, folder: &Path, ahead: usize) -> Result<Reader, TopicError> {
@@ -213,6 +220,7 @@ pub(super) fn client(topic: &Topic, folder: &Path, ahead: usize) -> Result<Reade
         .set("queued.max.messages.kbytes", kib.to_string())
         .set("queued.min.messages", "20000")
         .set("fetch.message.max.bytes", ahead.min(1 << 20).to_string())
+        .set("fetch.max.bytes", FETCH_BYTES.to_string())
         // A full queue is looked at again soon, and brokers that come back are found soon.
         .set("fetch.queue.backoff.ms", "20")
         .set("fetch.wait.max.ms", "100")
@@ -220,10 +228,12 @@ pub(super) fn client(topic: &Topic, folder: &Path, ahead: usize) -> Result<Reade
         .set("allow.auto.create.topics", "false");
     let hearing =
         Hearing { cluster, topic: topic.topic.clone(), away: AtomicBool::new(false), last: Mutex::default() };
-    config.create_with_context(hearing).map_err(|error| match error {
+    config.create_with_context(hearing).map_err(|error| {
         // The library's words of a setting name its value, which may be a secret.
-        KafkaError::ClientConfig(_, _, name, _) => settings(format!("the library refuses {name}")),
-        error => settings(format!("no client can be made: {error}; check the files that `security` names")),
+        if let KafkaError::ClientConfig(_, _, name, _) = &error {
+            return settings(format!("the library refuses {name}"));
+        }
+        settings(format!("no client can be made: {error}; check the files that `security` names"))
     })
 }
 
@@ -253,16 +263,14 @@ pub(super) fn patiently<T>(
             }
         }
         let (code, what) = hearing.words(&hearing.last(), &error);
-        let tries = if is_unknown(code) {
-            UNKNOWN_TRIES
-        } else if is_definite(code) {
-            1
-        } else {
-            TRIES
+        let tries = match Trouble::of(code) {
+            Trouble::Unknown => UNKNOWN_TRIES,
+            Trouble::Refused | Trouble::Tls | Trouble::Forbidden => 1,
+            Trouble::Away | Trouble::AllAway => TRIES,
         };
         if tried >= tries {
             let refusal =
-                (code == RDKafkaErrorCode::SSL).then(|| tls::refusal(&topic.cluster(), folder)).flatten();
+                (Trouble::of(code) == Trouble::Tls).then(|| tls::refusal(&topic.cluster(), folder)).flatten();
             let what = refusal.map_or(what.clone(), |more| format!("{more}: {what}"));
             return Err(TopicError::Brokers { topic: topic.topic.clone(), what });
         }

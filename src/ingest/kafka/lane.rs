@@ -44,6 +44,7 @@ pub struct Lane {
     queue: PartitionQueue<Hearing>,
     reader: Arc<Reader>,
     bell: Bell,
+    ahead: usize,
     topic: String,
     partition: u32,
     origin: Origin,
@@ -69,7 +70,7 @@ struct Piece {
 impl Lane {
     pub(super) fn new(
         queue: PartitionQueue<Hearing>,
-        (reader, bell): (Arc<Reader>, Bell),
+        (reader, bell, ahead): (Arc<Reader>, Bell, usize),
         topic: &Topic,
         (partition, next): (u32, u64),
         origin: Origin,
@@ -79,6 +80,7 @@ impl Lane {
             queue,
             reader,
             bell,
+            ahead,
             topic: topic.topic.clone(),
             partition,
             origin,
@@ -94,6 +96,12 @@ impl Lane {
     #[must_use]
     pub fn partition(&self) -> u32 {
         self.partition
+    }
+
+    /// Bytes of it that may wait to be taken.
+    #[must_use]
+    pub fn ahead(&self) -> usize {
+        self.ahead
     }
 
     /// The topic.
@@ -127,6 +135,13 @@ impl Lane {
                     break;
                 }
                 Err(error) if is_lost(&error) => match self.bounds() {
+                    // A replica that lags behind may not have it yet: it is asked for again.
+                    Ok(bounds) if !is_truncated(&error) && bounds.has(self.next) => {
+                        match self.go_on_at(self.next) {
+                            Ok(()) => break,
+                            Err(error) => self.troubled(&error),
+                        }
+                    }
                     Ok(bounds) => {
                         self.lost.0 = Some(bounds);
                         break;
@@ -159,10 +174,8 @@ impl Lane {
 
     /// Goes on with the offset `earliest`, without what was lost before it; one reject tells what that was.
     pub fn skip_to(&mut self, earliest: u64) -> Result<Framed, KafkaError> {
-        let wanted = std::mem::replace(&mut self.next, earliest);
-        self.reader.incremental_unassign(&place(&self.topic, self.partition, wanted))?;
-        self.reader.incremental_assign(&place(&self.topic, self.partition, earliest))?;
-        self.lost = (None, false);
+        let wanted = self.next;
+        self.go_on_at(earliest)?;
         let reason = format!(
             "offsets {wanted} to {} of partition {} of topic {} were removed before they were read; keep records longer, \
              or find out what held their reading up",
@@ -171,6 +184,13 @@ impl Lane {
             self.topic
         );
         Ok(self.reject(wanted, reason, &[]))
+    }
+
+    fn go_on_at(&mut self, offset: u64) -> Result<(), KafkaError> {
+        self.reader.incremental_unassign(&place(&self.topic, self.partition, self.next))?;
+        self.reader.incremental_assign(&place(&self.topic, self.partition, offset))?;
+        (self.next, self.lost) = (offset, (None, false));
+        Ok(())
     }
 
     fn bounds(&self) -> Result<Bounds, KafkaError> {
@@ -260,6 +280,12 @@ impl Piece {
 fn is_lost(error: &KafkaError) -> bool {
     let code = error.rdkafka_error_code();
     matches!(code, Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange))
+        || is_truncated(error)
+}
+
+/// Whether an error says that records which were read are gone from the topic's end.
+fn is_truncated(error: &KafkaError) -> bool {
+    error.rdkafka_error_code() == Some(RDKafkaErrorCode::LogTruncation)
 }
 
 /// The place of a framed record within its partition: the first and the one after the last.

@@ -27,7 +27,8 @@ use super::live::Bell;
 use crate::plan::topic::Topic;
 use crate::record::place::PARTITIONS_MAX;
 
-/// Bytes fetched ahead of all partitions together, and of one at least and at most.
+/// Bytes fetched ahead of all partitions of a topic together, and of one at least and at most. As many may wait beside
+/// them to be taken.
 const AHEAD_BYTES: usize = 64 << 20;
 const AHEAD_OF_ONE: (usize, usize) = (256 << 10, 8 << 20);
 /// How long one question to the brokers may take.
@@ -41,6 +42,7 @@ pub struct TopicReader {
     topic: Topic,
     folder: PathBuf,
     bell: Bell,
+    ahead: usize,
 }
 
 /// The offsets that a partition has.
@@ -52,15 +54,28 @@ pub struct Bounds {
     pub latest: u64,
 }
 
+impl Bounds {
+    /// Whether a partition may be read from there on.
+    fn has(self, offset: u64) -> bool {
+        (self.earliest..=self.latest).contains(&offset)
+    }
+}
+
 impl TopicReader {
     /// Finds the topic; it has at least one partition. The password is read here; paths are relative to `folder`.
     pub fn find(topic: &Topic, folder: &Path, bell: &Bell) -> Result<(TopicReader, u32), TopicError> {
         let probe: Reader = client(topic, folder, AHEAD_OF_ONE.0)?;
         let partitions = patiently(topic, folder, &probe, |probe| count(probe, &topic.topic))?;
-        let ahead = AHEAD_BYTES / partitions as usize;
-        let consumer = Arc::new(client(topic, folder, ahead.clamp(AHEAD_OF_ONE.0, AHEAD_OF_ONE.1))?);
+        let ahead = (AHEAD_BYTES / partitions as usize).clamp(AHEAD_OF_ONE.0, AHEAD_OF_ONE.1);
+        let consumer = Arc::new(client(topic, folder, ahead)?);
         Ok((
-            TopicReader { consumer, topic: topic.clone(), folder: folder.to_owned(), bell: bell.clone() },
+            TopicReader {
+                consumer,
+                topic: topic.clone(),
+                folder: folder.to_owned(),
+                bell: bell.clone(),
+                ahead,
+            },
             partitions,
         ))
     }
@@ -88,7 +103,7 @@ impl TopicReader {
         queue.set_nonempty_callback(move || bell.ring());
         let place = place(&self.topic.topic, partition, offset);
         self.consumer.incremental_assign(&place).map_err(|error| failed(error.to_string()))?;
-        let reading = (Arc::clone(&self.consumer), self.bell.clone());
+        let reading = (Arc::clone(&self.consumer), self.bell.clone(), self.ahead);
         Ok(Lane::new(queue, reading, &self.topic, (partition, offset), origin, limits.record_bytes))
     }
 

@@ -1,0 +1,301 @@
+//! Snapshots: what operators remembered at an epoch's end, beside the log, so that a run need not begin at its beginning.
+//!
+//! `_quell/snapshots/EPOCH.parquet` has a row for each item, by operator and worker, and for each string that items name by
+//! number; `EPOCH.json` says what it is and what its bytes hash to. The manifest is renamed into place last: without it there
+//! is no snapshot. The last two are kept: of the newer one the archive may have been cut.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow_array::builder::{BinaryBuilder, StringBuilder, UInt32Builder};
+use arrow_array::cast::AsArray;
+use arrow_array::types::UInt32Type;
+use arrow_array::{Array, RecordBatch};
+use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::properties::WriterProperties;
+use serde::{Deserialize, Serialize};
+
+use super::layout::{about, rename, sync_folder};
+use super::writer::RunStamp;
+use crate::flow::Turn;
+use crate::flow::kept::Kept;
+use crate::record::Epoch;
+
+/// The form of what operators keep: another one is no snapshot of this program.
+const FORM: &str = concat!("1 of quell ", env!("CARGO_PKG_VERSION"));
+/// Snapshots kept.
+const KEPT: usize = 2;
+/// Rows gathered before they are encoded, and the bytes of theirs.
+const BATCH_ROWS: usize = 8 << 10;
+const BATCH_BYTES: usize = 8 << 20;
+
+/// What was kept at an epoch's end.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// The turn that ended it.
+    pub turn: Turn,
+    /// What each operator remembered.
+    pub kept: Vec<Kept>,
+}
+
+/// What a snapshot is.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Manifest {
+    form: String,
+    plan_hash: String,
+    model_version: String,
+    turn: Turn,
+    rows: u64,
+    blake3: String,
+}
+
+fn folder(state: &Path) -> PathBuf {
+    state.join("snapshots")
+}
+
+fn schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        Field::new("operator", DataType::Utf8, false),
+        Field::new("worker", DataType::UInt32, false),
+        Field::new("string", DataType::UInt32, true),
+        Field::new("body", DataType::Binary, false),
+    ]))
+}
+
+/// Writes what was kept into an archive's state folder, durably; its bytes.
+///
+/// # Errors
+/// The disk's.
+pub fn write(state: &Path, turn: Turn, stamp: &RunStamp, kept: &[Kept]) -> io::Result<u64> {
+    let dir = folder(state);
+    fs::create_dir_all(&dir).map_err(|error| about(&dir, "cannot make", &error))?;
+    let (data, manifest) = names(&dir, turn.epoch);
+    let open = dir.join(".rows.tmp");
+    let rows = rows(&open, kept).map_err(|error| about(&open, "cannot write", &error))?;
+    let mut hasher = blake3::Hasher::new();
+    let bytes = io::copy(&mut File::open(&open)?, &mut hasher)?;
+    let said = Manifest {
+        form: FORM.to_owned(),
+        plan_hash: stamp.plan_hash.clone(),
+        model_version: stamp.model_version.clone(),
+        turn,
+        rows,
+        blake3: hasher.finalize().to_hex().to_string(),
+    };
+    rename(&open, &data)?;
+    let text = dir.join(".manifest.tmp");
+    fs::write(&text, serde_json::to_vec_pretty(&said)?)?;
+    File::open(&text)?.sync_all()?;
+    rename(&text, &manifest)?;
+    sync_folder(&dir)?;
+    for (old, _) in all(&dir)?.into_iter().rev().skip(KEPT) {
+        let (data, manifest) = names(&dir, old);
+        fs::remove_file(manifest)?;
+        fs::remove_file(data)?;
+    }
+    Ok(bytes)
+}
+
+fn names(dir: &Path, epoch: Epoch) -> (PathBuf, PathBuf) {
+    (dir.join(format!("{epoch}.parquet")), dir.join(format!("{epoch}.json")))
+}
+
+/// Snapshots that have a manifest, by epoch.
+fn all(dir: &Path) -> io::Result<Vec<(Epoch, PathBuf)>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        let epoch = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok());
+        if let Some(epoch) = epoch.filter(|_| path.extension().is_some_and(|it| it == "json")) {
+            found.push((epoch, path));
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn rows(path: &Path, kept: &[Kept]) -> io::Result<u64> {
+    let schema = schema();
+    let properties = WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default()));
+    let mut writer =
+        ArrowWriter::try_new(File::create(path)?, Arc::clone(&schema), Some(properties.build()))?;
+    let (mut rows, mut bytes, mut count) = (Rows::default(), 0, 0);
+    for kept in kept {
+        let strings = kept.glossary.iter().map(|(number, text)| (Some(*number), text.as_bytes()));
+        let items = kept.items.iter().map(|item| (None, item.as_slice()));
+        for (string, body) in strings.chain(items) {
+            rows.put(kept, string, body);
+            bytes += body.len();
+            count += 1;
+            if rows.count == BATCH_ROWS || bytes > BATCH_BYTES {
+                writer.write(&rows.batch(&schema)?)?;
+                bytes = 0;
+            }
+        }
+    }
+    writer.write(&rows.batch(&schema)?)?;
+    writer.into_inner()?.sync_all()?;
+    Ok(count)
+}
+
+#[derive(Default)]
+struct Rows {
+    operator: StringBuilder,
+    worker: UInt32Builder,
+    string: UInt32Builder,
+    body: BinaryBuilder,
+    count: usize,
+}
+
+impl Rows {
+    fn put(&mut self, kept: &Kept, string: Option<u32>, body: &[u8]) {
+        self.operator.append_value(&kept.operator);
+        self.worker.append_value(u32::try_from(kept.worker).unwrap_or(u32::MAX));
+        self.string.append_option(string);
+        self.body.append_value(body);
+        self.count += 1;
+    }
+
+    fn batch(&mut self, schema: &SchemaRef) -> io::Result<RecordBatch> {
+        let Rows { operator, worker, string, body, .. } = std::mem::take(self);
+        let (mut operator, mut worker, mut string, mut body) = (operator, worker, string, body);
+        let columns = vec![
+            Arc::new(operator.finish()) as _,
+            Arc::new(worker.finish()) as _,
+            Arc::new(string.finish()) as _,
+            Arc::new(body.finish()) as _,
+        ];
+        RecordBatch::try_new(Arc::clone(schema), columns).map_err(io::Error::other)
+    }
+}
+
+/// The last snapshot of a plan and a model through `committed`; why others were passed over is told by `complain`.
+///
+/// # Errors
+/// Where the folder cannot be read.
+pub fn latest(
+    state: &Path,
+    committed: Epoch,
+    stamp: &RunStamp,
+    mut complain: impl FnMut(String),
+) -> io::Result<Option<Snapshot>> {
+    let dir = folder(state);
+    if !dir.is_dir() {
+        return Ok(None);
+    }
+    for (epoch, manifest) in all(&dir)?.into_iter().rev().filter(|(epoch, _)| *epoch <= committed) {
+        match read(&dir, epoch, &manifest, stamp) {
+            Ok(snapshot) => return Ok(Some(snapshot)),
+            Err(why) => complain(format!("the snapshot {} is passed over: {why}", manifest.display())),
+        }
+    }
+    Ok(None)
+}
+
+fn read(dir: &Path, epoch: Epoch, manifest: &Path, stamp: &RunStamp) -> Result<Snapshot, String> {
+    let text = fs::read(manifest).map_err(|error| error.to_string())?;
+    let said: Manifest = serde_json::from_slice(&text).map_err(|error| error.to_string())?;
+    if said.form != FORM {
+        return Err(format!("its form is {}, and this is {FORM}", said.form));
+    }
+    if (&said.plan_hash, &said.model_version) != (&stamp.plan_hash, &stamp.model_version) {
+        return Err("it is of another plan or model".to_owned());
+    }
+    let (data, _) = names(dir, epoch);
+    let bytes = fs::read(&data).map_err(|error| error.to_string())?;
+    if blake3::hash(&bytes).to_hex().to_string() != said.blake3 || said.turn.epoch != epoch {
+        return Err("it is not what was written".to_owned());
+    }
+    drop(bytes);
+    let kept = items(&data, epoch).map_err(|error| error.to_string())?;
+    Ok(Snapshot { turn: said.turn, kept })
+}
+
+fn items(path: &Path, epoch: Epoch) -> io::Result<Vec<Kept>> {
+    let mut all: Vec<Kept> = Vec::new();
+    for batch in ParquetRecordBatchReaderBuilder::try_new(File::open(path)?)?.build()? {
+        let batch = batch.map_err(io::Error::other)?;
+        let (operator, worker) =
+            (batch.column(0).as_string::<i32>(), batch.column(1).as_primitive::<UInt32Type>());
+        let (string, body) =
+            (batch.column(2).as_primitive::<UInt32Type>(), batch.column(3).as_binary::<i32>());
+        for row in 0..batch.num_rows() {
+            let (name, at) = (operator.value(row), worker.value(row) as usize);
+            // Rows of one lie together.
+            if all.last().is_none_or(|last| (last.operator.as_str(), last.worker) != (name, at)) {
+                let (items, glossary) = (Vec::new(), Vec::new());
+                all.push(Kept { epoch, operator: name.to_owned(), worker: at, items, glossary });
+            }
+            let Some(kept) = all.last_mut() else { continue };
+            if string.is_null(row) {
+                kept.items.push(body.value(row).to_vec());
+            } else {
+                let text = String::from_utf8(body.value(row).to_vec()).map_err(io::Error::other)?;
+                kept.glossary.push((string.value(row), text));
+            }
+        }
+    }
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn turn(epoch: Epoch) -> Turn {
+        Turn { epoch, settled: 5, acts: 6, last: false, keeps: true }
+    }
+
+    fn stamp(plan: &str) -> RunStamp {
+        RunStamp { plan_hash: plan.to_owned(), model_version: "m".to_owned() }
+    }
+
+    fn kept(epoch: Epoch) -> Vec<Kept> {
+        let kept = |operator: &str, worker, items: &[&[u8]], glossary: &[(u32, &str)]| Kept {
+            epoch,
+            operator: operator.to_owned(),
+            worker,
+            items: items.iter().map(|item| item.to_vec()).collect(),
+            glossary: glossary.iter().map(|(number, text)| (*number, (*text).to_owned())).collect(),
+        };
+        vec![
+            kept("dedup", 0, &[b"a", b""], &[(7, "web-01")]),
+            kept("dedup", 1, &[b"b"], &[]),
+            kept("desk", 0, &[&[0; 20_000]], &[(7, "other"), (16, "")]),
+        ]
+    }
+
+    #[test]
+    fn the_last_whole_one_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let read = |committed, plan: &str| {
+            let mut why = Vec::new();
+            let found = latest(dir.path(), committed, &stamp(plan), |text| why.push(text)).unwrap();
+            (found.map(|found| (found.turn.epoch, found.kept)), why)
+        };
+        assert_eq!(read(9, "p"), (None, Vec::new()));
+        for epoch in [3, 5, 8] {
+            assert!(write(dir.path(), turn(epoch), &stamp("p"), &kept(epoch)).unwrap() > 0);
+        }
+        assert_eq!(read(9, "p"), (Some((8, kept(8))), Vec::new()));
+        assert_eq!(read(7, "p").0, Some((5, kept(5))));
+        assert_eq!(read(4, "p").0, None, "two are kept");
+        let (none, why) = read(9, "q");
+        assert!(none.is_none() && why.len() == 2 && why[0].contains("another plan"), "{why:?}");
+        // One that is damaged is passed over.
+        let damaged = dir.path().join("snapshots/8.parquet");
+        let mut bytes = fs::read(&damaged).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(&damaged, bytes).unwrap();
+        let (found, why) = read(9, "p");
+        assert_eq!(found, Some((5, kept(5))));
+        assert!(why[0].contains("not what was written"), "{why:?}");
+    }
+}

@@ -1,0 +1,106 @@
+//! How `quell run` starts: with its cluster, and with what an earlier run kept.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use crossbeam_channel::Sender;
+
+use super::{Args, crier};
+use crate::archive::RunStamp;
+use crate::archive::snapshots::{self, Snapshot};
+use crate::cli::{Failure, cluster, outside, setup};
+use crate::cluster::{Cluster, Terms};
+use crate::engine::beginning::Beginning;
+use crate::engine::crier::Criers;
+use crate::engine::live::SourceKept;
+use crate::engine::log::{Log, STATE_FOLDER};
+use crate::engine::run::{Run, Settings};
+use crate::engine::sighter::Question;
+use crate::engine::sinks::delivered;
+use crate::engine::workers::Crew;
+use crate::flow::Turn;
+use crate::flow::kept::Past;
+use crate::ingest::live::Bell;
+use crate::plan::catalog::Plan;
+use crate::plan::policy::Act;
+use crate::rank::Ranker;
+use crate::record::{Epoch, Millis, Names};
+
+/// How often what is remembered is kept: never by several processes, as yet.
+pub(super) fn snapshot_every_ms(args: &Args, cluster: Option<&Cluster>) -> Millis {
+    if cluster.is_some() { 0 } else { Millis::from(args.snapshot_every_ms) }
+}
+
+/// A run that was started.
+pub(super) struct Started {
+    pub(super) run: Run,
+    pub(super) cluster: Option<Cluster>,
+    /// Where it begins, and what the sources remembered there; none where it begins at the beginning.
+    pub(super) begins: Option<(Turn, Vec<SourceKept>)>,
+}
+
+/// Starts the run, once all processes of its cluster are there.
+pub(super) fn start(
+    args: &Args,
+    plan: &Arc<Plan>,
+    (names, committed): (&Arc<Names>, Epoch),
+    asks: Option<Sender<Question>>,
+    bell: &Bell,
+) -> Result<Started, Failure> {
+    let ranker = setup::ranker(plan, args.model.as_deref())?;
+    let first = cluster::First {
+        plan,
+        names,
+        archive: &args.archive,
+        model: ranker.version(),
+        terms: Terms { act: plan.policy.act, recalls: false },
+    };
+    let (crew, cluster) = args.spread.crew(args.workers, &first, Some(bell))?;
+    // What a worker remembers stays in its process: several begin at the beginning.
+    let beginning = match &crew {
+        Crew::Alone(_) => beginning(args, plan, committed, &ranker)?,
+        Crew::Cluster(_) => None,
+    };
+    let begins = beginning.as_ref().map(|it| (it.turn, it.sources(names)));
+    let settings = Settings {
+        beginning,
+        plan: Arc::clone(plan),
+        names: Arc::clone(names),
+        archive: args.archive.clone(),
+        crew,
+        ranker,
+        recall: None,
+        executor: outside::executor(plan, bell, names)?,
+        asks,
+        act: plan.policy.act,
+        journaled: plan.policy.act == Act::Early || plan.pipeline.sinks.kafka.is_some(),
+        committed,
+        criers: Criers {
+            findings: crier(args.findings.as_deref(), names)?,
+            decisions: crier(args.decisions.as_deref(), names)?,
+        },
+        sinks: outside::sinks(plan, &args.archive, bell)?,
+    };
+    Ok(Started { run: Run::start(settings)?, cluster, begins })
+}
+
+/// What an earlier run kept, as far as the archive is published.
+fn beginning(
+    args: &Args,
+    plan: &Plan,
+    committed: Epoch,
+    ranker: &Ranker,
+) -> Result<Option<Beginning>, Failure> {
+    let stamp = RunStamp { plan_hash: plan.hash.clone(), model_version: ranker.version() };
+    // What topics were not told of is said by computing it again.
+    let told = match plan.pipeline.sinks.kafka {
+        Some(_) => delivered(&Log::open(&args.archive)?)?,
+        None => Epoch::MAX,
+    };
+    let committed = committed.min(told);
+    let complain = |why: String| eprintln!("quell: {why}");
+    let found = snapshots::latest(&args.archive.join(STATE_FOLDER), committed, &stamp, complain);
+    let found =
+        found.with_context(|| format!("the snapshots of {} cannot be read", args.archive.display()))?;
+    Ok(found.map(|Snapshot { turn, kept }| Beginning { turn, past: Past::of(kept) }))
+}

@@ -1,0 +1,62 @@
+//! Beginning: what a run remembers beside its operators, as it is kept at an epoch's end, and what another one begins with.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::clerk::UnderWay;
+use super::live::SourceKept;
+use super::summary::Counts;
+use crate::act::Remembered as Desk;
+use crate::flow::Turn;
+use crate::flow::kept::Past;
+use crate::record::{Alert, Decision, Names};
+
+/// What a run itself remembers.
+#[derive(Default, Serialize, Deserialize)]
+pub(super) struct Remembered {
+    pub(super) sources: Vec<SourceKept>,
+    pub(super) unsettled: Vec<Arc<Alert>>,
+    pub(super) late: u64,
+    /// Of each correlation rule, how many alerts and findings lacked its number, about: those of the next few epochs may be
+    /// among them.
+    pub(super) without_number: Vec<u64>,
+}
+
+/// What a run begins with, where an earlier one kept it.
+pub struct Beginning {
+    /// The turn that ended the epoch.
+    pub turn: Turn,
+    /// What the operators remembered.
+    pub past: Past,
+}
+
+impl Beginning {
+    /// What the sources remembered.
+    #[must_use]
+    pub fn sources(&self, names: &Names) -> Vec<SourceKept> {
+        Restored::of(Some(&self.past), names).run.sources
+    }
+}
+
+/// What the threads around the dataflow begin with.
+#[derive(Default)]
+pub(super) struct Restored {
+    pub(super) counts: Counts,
+    pub(super) run: Remembered,
+    pub(super) under_way: UnderWay,
+    pub(super) desk: Option<Desk>,
+}
+
+impl Restored {
+    /// Of what was kept; nothing where nothing was.
+    pub(super) fn of(past: Option<&Past>, names: &Names) -> Restored {
+        let mut restored = Restored::default();
+        let Some(past) = past else { return restored };
+        past.each("counts", names, |kept| restored.counts = kept);
+        past.each("run", names, |kept| restored.run = kept);
+        past.each("decisions", names, |kept: Vec<Decision>| restored.under_way.know(kept));
+        past.each("desk", names, |kept| restored.desk = Some(kept));
+        restored
+    }
+}

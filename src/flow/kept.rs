@@ -1,0 +1,161 @@
+//! Kept: what operators remember, told at the end of an epoch, so that another run begins there.
+//!
+//! In: from each operator, at the turns that say so, its items: what it remembers of one key, or for one worker all. Out:
+//! [`Kept`], an operator's items of one worker. Items know nothing of workers: in a run of another layout each worker takes
+//! those whose keys lead to it.
+//! State: none.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::Turn;
+use crate::record::pen::{Glossary, of_bytes, reading, to_bytes, writing};
+use crate::record::{Epoch, Names};
+
+/// An operator's items of one worker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// The epoch at whose end this was so.
+    pub epoch: Epoch,
+    /// Which operator.
+    pub operator: String,
+    /// At which worker.
+    pub worker: usize,
+    /// Each item's bytes.
+    pub items: Vec<Vec<u8>>,
+    /// The strings that they name by number.
+    pub glossary: Glossary,
+}
+
+/// What an earlier run kept, by operator.
+#[derive(Debug, Default)]
+pub struct Past {
+    all: BTreeMap<String, Vec<Kept>>,
+}
+
+impl Past {
+    /// Of everything that was kept at one epoch.
+    #[must_use]
+    pub fn of(kept: Vec<Kept>) -> Past {
+        let mut past = Past::default();
+        for kept in kept {
+            past.all.entry(kept.operator.clone()).or_default().push(kept);
+        }
+        past
+    }
+
+    /// Gives each of an operator's items.
+    ///
+    /// # Panics
+    /// Where an item is not what the operator wrote, though it is whole: the snapshot is of another version of quell, and was
+    /// to be refused before.
+    pub fn each<T: DeserializeOwned>(&self, operator: &str, names: &Names, mut take: impl FnMut(T)) {
+        for kept in self.all.get(operator).into_iter().flatten() {
+            reading(names, &kept.glossary, || {
+                for item in &kept.items {
+                    take(of_bytes(item).unwrap_or_else(|error| panic!("{operator}: {error}")));
+                }
+            });
+        }
+    }
+}
+
+/// Where what is kept goes.
+pub type Out = Rc<dyn Fn(Kept)>;
+
+/// What a worker's operators keep by.
+#[derive(Clone, Default)]
+pub struct Keeper {
+    at: (usize, usize),
+    names: Arc<Names>,
+    out: Option<Out>,
+    past: Option<Arc<Past>>,
+}
+
+impl Keeper {
+    /// A worker's, of so many; what is kept goes `out`, what was kept before is in `past`.
+    #[must_use]
+    pub fn new(at: (usize, usize), names: Arc<Names>, out: Out, past: Option<Arc<Past>>) -> Keeper {
+        Keeper { at, names, out: Some(out), past }
+    }
+
+    /// One operator's.
+    #[must_use]
+    pub fn of(&self, operator: impl Into<String>) -> Keeping {
+        Keeping { keeper: self.clone(), operator: operator.into() }
+    }
+}
+
+/// What an operator keeps by.
+pub struct Keeping {
+    keeper: Keeper,
+    operator: String,
+}
+
+impl Keeping {
+    /// Gives the operator each item that it kept and that leads to this worker: `route` is that of the operator's exchange.
+    pub fn restore<T: DeserializeOwned>(&self, route: impl Fn(&T) -> u64, mut take: impl FnMut(T)) {
+        let (own, peers) = self.keeper.at;
+        self.restore_all(|item| {
+            if route(&item) % (peers as u64).max(1) == own as u64 {
+                take(item);
+            }
+        });
+    }
+
+    /// Gives the operator all items that it kept, at whichever worker.
+    pub fn restore_all<T: DeserializeOwned>(&self, take: impl FnMut(T)) {
+        if let Some(past) = &self.keeper.past {
+            past.each(&self.operator, &self.keeper.names, take);
+        }
+    }
+
+    /// Whether it is the first worker's.
+    #[must_use]
+    pub fn is_first(&self) -> bool {
+        self.keeper.at.0 == 0
+    }
+
+    /// Tells what is to be kept, where the turn says so.
+    ///
+    /// # Panics
+    /// Where an item cannot be written, which is a defect.
+    pub fn keep(&self, turn: Turn, tell: impl FnOnce(&mut Items)) {
+        let Some(out) = self.keeper.out.as_ref().filter(|_| turn.keeps) else { return };
+        out(Kept::of(&self.operator, (turn.epoch, self.keeper.at.0), &self.keeper.names, tell));
+    }
+}
+
+/// Items as they are written.
+#[derive(Default)]
+pub struct Items(Vec<Vec<u8>>);
+
+impl Items {
+    /// One more.
+    ///
+    /// # Panics
+    /// Where it cannot be written, which is a defect.
+    pub fn put(&mut self, item: &impl Serialize) {
+        let mut bytes = Vec::new();
+        to_bytes(item, &mut bytes).expect("what is remembered can be written");
+        self.0.push(bytes);
+    }
+}
+
+impl Kept {
+    /// What `tell` puts, of an operator at an epoch's end and a worker.
+    pub fn of(
+        operator: &str,
+        (epoch, worker): (Epoch, usize),
+        names: &Names,
+        tell: impl FnOnce(&mut Items),
+    ) -> Kept {
+        let mut items = Items::default();
+        let ((), glossary) = writing(names, || tell(&mut items));
+        Kept { epoch, operator: operator.to_owned(), worker, items: items.0, glossary }
+    }
+}

@@ -1,0 +1,116 @@
+//! Snapshots: a run that begins where an earlier one kept what it remembered says what one says that began at the beginning.
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::path::Path;
+
+use common::live::{Live, NDJSON, post, taken, until};
+use common::world::{calling, world};
+use common::{acting_plan, agrees, count, digest, edges, replay, site, summary};
+
+/// Lines as they are written to a file that grows.
+fn grow(file: &Path, lines: &[&str]) {
+    let mut file = std::fs::File::options().append(true).open(file).expect("it");
+    file.write_all(lines.concat().as_bytes()).expect("room");
+}
+
+/// The epoch whose end a run began at, where it said so.
+fn begun(live: &Live) -> Option<u64> {
+    until("it goes on", || live.told().contains("Ctrl-C").then_some(()));
+    let told = live.told();
+    let line =
+        told.lines().find_map(|line| line.strip_prefix("quell: beginning with what was kept at epoch "))?;
+    Some(line.parse().expect("an epoch"))
+}
+
+/// Feeds a run in pieces, killing it after each, and compares what it says in the end with a replay of its files.
+fn goes_on(act: &str, alerts: u64, pieces: usize) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| folder.path().join(name);
+    site(&at("days"), alerts, 11);
+    let flow = acting_plan(&at("plan"), &at("days"), &["alerts.jsonl", "edges.jsonl"]);
+    let policy = flow.with_file_name("policies/default.yml");
+    let text = std::fs::read_to_string(&policy).expect("the policy");
+    std::fs::write(&policy, text.replace("act: settled", &format!("act: {act}"))).expect("room");
+    let inputs = ["alerts.jsonl", "edges.jsonl"].map(|name| at("plan").join(name));
+    let whole = [std::fs::read_to_string(at("days").join("alerts.jsonl")).expect("days"), edges(alerts / 3)];
+    inputs.iter().for_each(|input| std::fs::write(input, "").expect("room"));
+    let lines = whole.each_ref().map(|text| text.split_inclusive('\n').collect::<Vec<_>>());
+    let (mut given, mut began) = (0, BTreeSet::new());
+    let settings = |n: usize| {
+        let workers = ["1", "3", "2"][n % 3];
+        ["--workers", workers, "--batch", "40", "--snapshot-every-ms", "1"]
+    };
+    let mut live = Live::start(&flow, &at("live"), &settings(0));
+    for n in 0..pieces {
+        for (input, lines) in inputs.iter().zip(&lines) {
+            let part = &lines[lines.len() * n / pieces..lines.len() * (n + 1) / pieces];
+            given += part.len() as u64;
+            grow(input, part);
+        }
+        taken(&at("live"), given);
+        live.kill();
+        live = Live::start(&flow, &at("live"), &settings(n + 1));
+        began.extend(begun(&live));
+    }
+    taken(&at("live"), given);
+    let said = live.stop();
+    agrees(&said, &at("live"));
+    assert!(began.len() + 1 >= pieces && began.iter().all(|epoch| *epoch > 0), "{began:?}");
+    if act == "early" {
+        // What was done early hangs on where epochs ended: the log says so.
+        let again = summary(&mut replay(&flow, &[&at("live")], &at("again"), &[]));
+        agrees(&again, &at("again"));
+    } else {
+        let files: Vec<&Path> = inputs.iter().map(std::path::PathBuf::as_path).collect();
+        agrees(&summary(&mut replay(&flow, &files, &at("again"), &["--arrival"])), &at("again"));
+    }
+    assert_eq!(digest(&at("live")), digest(&at("again")));
+    assert!(count(&said, "actions") > 10, "{said}");
+    // One that was stopped goes on from its end.
+    let live = Live::start(&flow, &at("live"), &settings(0));
+    assert!(begun(&live) > began.last().copied());
+    agrees(&live.stop(), &at("live"));
+}
+
+#[test]
+fn a_run_goes_on_from_what_was_kept() {
+    goes_on("settled", 1_500, 5);
+}
+
+#[test]
+fn a_run_that_acts_early_goes_on_from_what_was_kept() {
+    goes_on("early", 900, 4);
+}
+
+#[test]
+fn what_was_pushed_and_ordered_goes_on_too() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| folder.path().join(name);
+    site(&at("days"), 100, 5);
+    let flow = acting_plan(&at("plan"), &at("days"), &[]);
+    let source = "sources:\n  - {name: edge, type: http, listen: '127.0.0.1:0', tenant_from_field: true}\n";
+    let text = std::fs::read_to_string(&flow).expect("the plan").replace("sources:\n", source);
+    std::fs::write(&flow, text).expect("room");
+    let (address, world) = world();
+    calling(&flow, address);
+    let all = edges(600);
+    let lines: Vec<&str> = all.split_inclusive('\n').collect();
+    let mut live = Live::start(&flow, &at("live"), &["--snapshot-every-ms", "1"]);
+    for (n, piece) in lines.chunks(100).enumerate() {
+        assert_eq!(post(&live.address("edge"), "/push/edge", &[NDJSON], &piece.concat()).0, 200);
+        taken(&at("live"), (n as u64 + 1) * 100);
+        live.kill();
+        live = Live::start(&flow, &at("live"), &["--snapshot-every-ms", "1"]);
+        assert!(begun(&live).is_some(), "{}", live.told());
+    }
+    let said = live.stop();
+    agrees(&said, &at("live"));
+    assert_eq!(count(&said, "records"), 600);
+    let orders = world.lock().expect("no panic").clone();
+    assert!(orders.len() > 30 && orders.values().all(|times| *times <= 2), "{orders:?}");
+    agrees(&summary(&mut replay(&flow, &[&at("live")], &at("again"), &[])), &at("again"));
+    assert_eq!(digest(&at("live")), digest(&at("again")), "its log tells how it went");
+}
