@@ -46,7 +46,7 @@ fn answer(broker: &Broker, stop: &AtomicBool) -> BTreeMap<String, usize> {
     loop {
         let last = stop.load(Ordering::SeqCst);
         let mut given = BTreeMap::<String, usize>::new();
-        for order in lying(&broker, "orders") {
+        for order in lying(broker, "orders") {
             let body: Value = serde_json::from_str(&order.body).expect("JSON");
             assert_eq!(body["action_id"], order.header("quell-id"));
             assert_eq!(body["target"], order.key.as_str());
@@ -62,7 +62,7 @@ fn answer(broker: &Broker, stop: &AtomicBool) -> BTreeMap<String, usize> {
         });
         let receipts: Vec<String> = receipts.collect();
         let messages: Vec<(&str, &str)> = receipts.iter().map(|text| ("k", text.as_str())).collect();
-        told::produce(&broker, "receipts", &messages);
+        told::produce(broker, "receipts", &messages);
         answered.extend(given.keys().cloned());
         if last {
             return given;
