@@ -307,7 +307,9 @@ impl Run {
     /// Whether it can go on no further, and `finish` will say why, though nothing was to be taken in.
     #[must_use]
     pub fn has_failed(&self) -> bool {
-        self.sinks.as_ref().is_some_and(Sinks::has_failed)
+        // None of its threads ends before it is finished.
+        let ended = self.archivist.is_finished() || self.clerk.is_finished();
+        ended || self.sinks.as_ref().is_some_and(Sinks::has_failed)
     }
 
     /// The last epoch begun.
