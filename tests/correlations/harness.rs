@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use quell::correlate::findings::findings;
 use quell::correlate::group::Compiled;
-use quell::flow::Turn;
+use quell::flow::{Keeper, Turn};
 use quell::plan::Fault;
 use quell::plan::correlation::Correlations;
 use quell::record::{
@@ -123,7 +123,7 @@ pub(crate) fn run(
         let stamp = Rc::clone(&current);
         worker.dataflow(|scope| {
             let (alerts, clock) = (input.to_stream(scope), turns.to_stream(scope));
-            findings(alerts, clock, &compiled, &shared)
+            findings(alerts, clock, &compiled, &shared, &Keeper::default())
                 .inspect(move |(found, diff)| sink.lock().unwrap().push((stamp.get(), found.clone(), *diff)))
                 .probe_with(&probe);
         });
@@ -134,7 +134,13 @@ pub(crate) fn run(
                     input.send((Arc::new(alert.clone()), *diff));
                 }
             }
-            turns.send(Turn { epoch, settled: *settled, acts: *settled, last: epoch + 1 == epochs });
+            turns.send(Turn {
+                epoch,
+                settled: *settled,
+                acts: *settled,
+                last: epoch + 1 == epochs,
+                keeps: false,
+            });
             input.advance_to(epoch + 1);
             turns.advance_to(epoch + 1);
             while probe.less_than(&(epoch + 1)) {

@@ -18,7 +18,7 @@ fn one(names: &Names, n: u64, time: i64, values: &[&str]) -> Linkable {
 /// How many alerts each finding has that is said, less than none where it is withdrawn.
 fn turn(graph: &mut Graph, settled: Tick, last: bool) -> Vec<i64> {
     let mut said = Vec::new();
-    graph.turn(Turn { epoch: 0, settled, acts: settled, last }, |one, diff: Diff| {
+    graph.turn(Turn { epoch: 0, settled, acts: settled, last, keeps: false }, |one, diff: Diff| {
         said.push(diff * i64::try_from(one.ids.len()).expect("few"));
     });
     said
