@@ -1,7 +1,7 @@
 //! Supervise: all processes of a cluster as children on this machine, started again together when one is lost.
 //!
 //! In: what starts a process. Out: the first one's exit code, when the run has ended.
-//! Each start has certificates of an authority that lives in this process's memory alone, and ports of loopback. A child
+//! Each start has certificates of an authority of its own, which lives in this process's memory alone, and ports of loopback. A child
 //! reads its standard input, which nobody else has an end of: a byte tells it to end in order; its end, that the
 //! supervisor is gone, however that came, and then it ends at once. So no child outlives its supervisor.
 //! State: times of restarts.
@@ -58,11 +58,10 @@ impl Drop for Children {
 impl Supervised<'_> {
     /// Runs until the first process has ended by itself, or restarts do not help; the exit code.
     pub fn run(&self) -> io::Result<i32> {
-        let authority = Authority::new()?;
         let mut restarts: Vec<Duration> = Vec::new();
         let mut clock = Duration::ZERO;
         loop {
-            let mut children = self.start(&authority)?;
+            let mut children = self.start()?;
             if let Some(code) = children.watch(self.stopped, &mut clock)? {
                 return Ok(code);
             }
@@ -82,8 +81,8 @@ impl Supervised<'_> {
         }
     }
 
-    fn start(&self, authority: &Authority) -> io::Result<Children> {
-        authority.write(&self.folder, self.processes)?;
+    fn start(&self) -> io::Result<Children> {
+        Authority::new()?.write(&self.folder, self.processes)?;
         // They are all held until all are found, so that they differ.
         let ports: Vec<TcpListener> =
             (0..self.processes).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<_, _>>()?;
