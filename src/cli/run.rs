@@ -178,7 +178,7 @@ fn start(
         ranker,
         recall: None,
         executor: setup::executor(plan, &plan.pipeline.executor, false, names)?,
-        asks: asks,
+        asks,
         act: plan.policy.act,
         journaled: plan.policy.act == Act::Early,
         committed,
