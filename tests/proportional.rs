@@ -12,11 +12,11 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, unbounded};
 use differential_dataflow::logging::{DifferentialEvent, DifferentialEventBuilder};
 use quell::archive::Rows;
-use quell::correlate::group::Compiled;
 use quell::engine::dataflow::{Inputs, Output, Span, Wiring, build};
+use quell::engine::run;
 use quell::flow::Turn;
 use quell::plan::catalog::Plan;
-use quell::rank::judge::Proposing;
+use quell::plan::policy::Act;
 use quell::rank::{PlaybookTraits, RankService, Ranker};
 use quell::record::{
     Alert, AlertId, ContextRow, Diff, Entity, EntityKind, Epoch, Exposure, InputKind, Known, Names, Net,
@@ -167,20 +167,7 @@ impl Dataflow<'_> {
 fn wiring(names: &Arc<Names>) -> Wiring {
     let flow = Path::new(env!("CARGO_MANIFEST_DIR")).join("dataflows/pipeline.yml");
     let plan = Plan::load(&flow).expect("the plan");
-    Wiring {
-        span: Span::Process,
-        past: None,
-        link: plan.pipeline.link.clone(),
-        correlations: Compiled::all(&plan.correlations, names),
-        dedup_s: plan.dedup_s,
-        act: quell::plan::policy::Act::Settled,
-        ends_at: quell::plan::pipeline::EndsAt::Actions,
-        proposing: Proposing {
-            playbooks: plan.playbooks.clone().into(),
-            policy: Arc::new(plan.policy.clone()),
-            names: Arc::clone(names),
-        },
-    }
+    run::wiring(&plan, names, Act::Settled, Span::Process)
 }
 
 fn count_records(worker: &Worker, counted: &Arc<AtomicI64>) {

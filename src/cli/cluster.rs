@@ -193,7 +193,12 @@ pub(crate) fn serve(
 }
 
 /// Runs this very command as `processes` processes of `workers` workers each; the exit code of the first.
-pub(crate) fn supervise(processes: u16, workers: u16, archive: &Path) -> Result<(), Failure> {
+pub(crate) fn supervise(
+    processes: u16,
+    workers: u16,
+    restarts_max: u16,
+    archive: &Path,
+) -> Result<(), Failure> {
     let (bell, _rings) = Bell::new();
     let _doors = Doors::start(&bell)?;
     free(archive)?;
@@ -205,8 +210,10 @@ pub(crate) fn supervise(processes: u16, workers: u16, archive: &Path) -> Result<
         command
     };
     let (processes, folder) = (usize::from(processes), archive.join(STATE_FOLDER).join("cluster"));
+    let restarts_max = usize::from(restarts_max);
+    let stopped = || bell.stopped();
     let supervised =
-        Supervised { processes, workers, folder, command: &command, stopped: &|| bell.stopped() };
+        Supervised { processes, workers, restarts_max, folder, command: &command, stopped: &stopped };
     match supervised.run()? {
         0 => Ok(()),
         code => std::process::exit(code),
@@ -225,7 +232,7 @@ fn free(archive: &Path) -> Result<(), Failure> {
 
 /// A child's command line: the supervisor's, without what is the supervisor's own.
 fn child_args(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
-    let valued = ["--supervise", "--workers"].map(OsStr::new);
+    let valued = ["--supervise", "--workers", "--restarts-max"].map(OsStr::new);
     let mut kept = Vec::new();
     let mut args = args.peekable();
     while let Some(arg) = args.next() {

@@ -65,6 +65,9 @@ pub(crate) struct Args {
     /// Run as so many processes on this machine, of `--workers` each, and start all of them again when one is lost.
     #[arg(long, value_name = "N", conflicts_with_all = ["cluster", "stdin"], value_parser = clap::value_parser!(u16).range(1..=64))]
     supervise: Option<u16>,
+    /// So many restarts within a minute are enough.
+    #[arg(long, value_name = "N", requires = "supervise", default_value_t = 5)]
+    restarts_max: u16,
     /// Records of an epoch, at most; results do not depend on it.
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     batch: u32,
@@ -109,7 +112,7 @@ fn elsewhere(args: &Args) -> Option<Result<(), Failure>> {
         if args.fresh {
             set_aside(&args.archive)?;
         }
-        cluster::supervise(processes, args.workers, &args.archive)
+        cluster::supervise(processes, args.workers, args.restarts_max, &args.archive)
     })
 }
 

@@ -1,5 +1,5 @@
-//! Authority: a certificate authority that lives as long as a supervisor, and the certificates of its processes. Its key
-//! is never written.
+//! Authority: a certificate authority of one start of a cluster on one machine, and the certificates of its processes. Its
+//! key is never written.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};

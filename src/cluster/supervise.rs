@@ -1,9 +1,9 @@
 //! Supervise: all processes of a cluster as children on this machine, started again together when one is lost.
 //!
 //! In: what starts a process. Out: the first one's exit code, when the run has ended.
-//! Each start has certificates of an authority that lives in this process's memory alone, and ports of loopback. A child
-//! reads its standard input, which nobody else has an end of: a byte tells it to end in order; its end, that the
-//! supervisor is gone, however that came, and then it ends at once. So no child outlives its supervisor.
+//! Each start has certificates of an authority of its own, which lives in this process's memory alone, and ports of
+//! loopback. A child reads its standard input, which nobody else has an end of: a byte tells it to end in order; its end,
+//! that the supervisor is gone, however that came, and then it ends at once. So no child outlives its supervisor.
 //! State: times of restarts.
 
 use std::fmt::Write as _;
@@ -16,11 +16,11 @@ use std::time::Duration;
 
 use super::authority::Authority;
 
-/// So many restarts within [`WITHIN`] and one more, and it gives up: whatever it is, restarting does not cure it.
-const RESTARTS_MAX: usize = 5;
+/// Restarts are counted within this time.
 const WITHIN: Duration = Duration::from_mins(1);
-/// The pause before the first restart; each within [`WITHIN`] doubles it.
+/// The pause before the first restart; each within [`WITHIN`] doubles it, up to `PAUSE_MAX`.
 const PAUSE: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// How long the others may take to end when one has: their links break at once.
 const NOTICED: Duration = Duration::from_secs(3);
 /// How often children are looked at.
@@ -32,6 +32,8 @@ pub struct Supervised<'a> {
     pub processes: usize,
     /// Workers of each.
     pub workers: u16,
+    /// One restart more within a minute, and it gives up: whatever it is, restarting does not cure it.
+    pub restarts_max: usize,
     /// Where the cluster's file and certificates are written.
     pub folder: PathBuf,
     /// Starts the process of that index of the cluster in that file.
@@ -58,23 +60,23 @@ impl Drop for Children {
 impl Supervised<'_> {
     /// Runs until the first process has ended by itself, or restarts do not help; the exit code.
     pub fn run(&self) -> io::Result<i32> {
-        let authority = Authority::new()?;
         let mut restarts: Vec<Duration> = Vec::new();
         let mut clock = Duration::ZERO;
         loop {
-            let mut children = self.start(&authority)?;
+            let mut children = self.start()?;
             if let Some(code) = children.watch(self.stopped, &mut clock)? {
                 return Ok(code);
             }
             drop(children);
             restarts.retain(|at| clock.saturating_sub(*at) < WITHIN);
-            if restarts.len() >= RESTARTS_MAX {
+            if restarts.len() >= self.restarts_max {
                 eprintln!(
-                    "quell: restarted {RESTARTS_MAX} times within a minute, and lost again: it is given up"
+                    "quell: restarted {} times within a minute, and lost again: it is given up",
+                    restarts.len()
                 );
                 return Ok(1);
             }
-            let pause = PAUSE * (1 << restarts.len());
+            let pause = (PAUSE * (1 << restarts.len().min(10))).min(PAUSE_MAX);
             eprintln!("quell: all processes are started again");
             std::thread::sleep(pause);
             clock += pause;
@@ -82,8 +84,8 @@ impl Supervised<'_> {
         }
     }
 
-    fn start(&self, authority: &Authority) -> io::Result<Children> {
-        authority.write(&self.folder, self.processes)?;
+    fn start(&self) -> io::Result<Children> {
+        Authority::new()?.write(&self.folder, self.processes)?;
         // They are all held until all are found, so that they differ.
         let ports: Vec<TcpListener> =
             (0..self.processes).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<_, _>>()?;

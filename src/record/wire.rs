@@ -8,7 +8,8 @@
 //! Only a thread that has entered a cluster, as its dataflow workers do, writes and reads numbers like that; everywhere
 //! else a `Sym` is the bare number that it is within the process. What people can read never has this form.
 //!
-//! State: a number for every string of every other process, for as long as the strings themselves live.
+//! State: for every string of another process a number, at each worker too, and for every string its place at each worker:
+//! 4 bytes each, for as long as the strings themselves live.
 
 use std::cell::RefCell;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -99,7 +100,7 @@ struct Abroad {
     /// Of each process what was needed of [`Tongues`] so far, and what was known by then: read without a lock.
     known: Vec<Learned>,
     /// [`Sym::place`] of each of our own numbers; 0 where it was not asked for yet.
-    places: Vec<u64>,
+    places: Vec<u32>,
 }
 
 thread_local! {
@@ -141,10 +142,10 @@ impl Abroad {
         }
         if self.places[at] == 0 {
             let hash = self.tongues.names.with(sym, |text| blake3::hash(text.as_bytes()));
-            let first = hash.as_bytes()[..8].try_into().unwrap_or_default();
-            self.places[at] = u64::from_le_bytes(first).max(1);
+            let first = hash.as_bytes()[..4].try_into().unwrap_or_default();
+            self.places[at] = u32::from_le_bytes(first).max(1);
         }
-        self.places[at]
+        u64::from(self.places[at])
     }
 }
 

@@ -100,7 +100,7 @@ fn all_try(layout: &Layout, foreign: &Path, flow: &Path, complete: bool) {
     assert!(second.says(&[0xff; 64]).map_or(true, |heard| heard.is_empty()), "no hello");
     assert_eq!(second.asks(&hello(flow, 2, Some(0))).expect("an answer"), Answer::No(No::Stale));
     let mut otherwise = hello(flow, 2, None);
-    otherwise.alike.plan = "x".to_owned();
+    "x".clone_into(&mut otherwise.alike.plan);
     assert!(matches!(second.asks(&otherwise).expect("an answer"), Answer::No(No::Differs(..))));
     if complete {
         assert_eq!(second.asks(&hello(flow, 2, None)).expect("an answer"), Answer::No(No::Linked));
