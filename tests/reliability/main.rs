@@ -32,13 +32,15 @@ fn asked(name: &str, default: u64) -> u64 {
 fn what_is_killed_or_fails_says_the_same_in_the_end() {
     let folder = tempfile::tempdir().expect("a folder");
     let seed = asked("QUELL_RELIABILITY_SEED", 1);
-    let many = asked("QUELL_RELIABILITY_FAULTS", 40);
+    let many = asked("QUELL_RELIABILITY_FAULTS", 30);
     let shim = Shim::build(folder.path());
     let mut all: Vec<Outcome> = Vec::new();
     let replaying = Replaying::new(&folder.path().join("replaying"), &shim);
     all.push(journey::campaign("replay", &replaying, &mut Dice::new(seed), many));
-    let running = Running::new(&folder.path().join("running"), &shim);
+    let running = Running::new(&folder.path().join("running"), "0", &shim);
     all.push(journey::campaign("run", &running, &mut Dice::new(seed + 1), many));
+    let keeping = Running::new(&folder.path().join("keeping"), "5", &shim);
+    all.push(journey::campaign("run, with snapshots", &keeping, &mut Dice::new(seed + 2), many));
     for outcome in &all {
         println!("{outcome}");
     }

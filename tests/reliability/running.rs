@@ -33,6 +33,8 @@ const SETTLED: [&str; 9] = [
 /// Its plan, the world that it acts on, and what comes of it.
 pub struct Running<'a> {
     flow: PathBuf,
+    /// How often it keeps what it remembers, in milliseconds.
+    snapshot_every_ms: &'static str,
     folder: PathBuf,
     shim: &'a Shim,
     world: Done,
@@ -51,7 +53,7 @@ struct Expected {
 
 impl<'a> Running<'a> {
     /// Makes the plan, and runs it in peace.
-    pub fn new(folder: &Path, shim: &'a Shim) -> Running<'a> {
+    pub fn new(folder: &Path, snapshot_every_ms: &'static str, shim: &'a Shim) -> Running<'a> {
         let (days, plan) = (folder.join("days"), folder.join("plan"));
         site(&days, 100, 5);
         let flow = acting_plan(&plan, &days, &["edges.jsonl"]);
@@ -60,6 +62,7 @@ impl<'a> Running<'a> {
         calling(&flow, address);
         let mut running = Running {
             flow,
+            snapshot_every_ms,
             folder: folder.to_owned(),
             shim,
             world,
@@ -93,7 +96,7 @@ impl Running<'_> {
     fn process(&self, archive: &Path, fault: Option<&Fault>) -> Met {
         let mut command = quell();
         command.arg("run").arg("--flow").arg(&self.flow).arg("--archive").arg(archive);
-        command.args(["--output", "json", "--batch", "20"]);
+        command.args(["--output", "json", "--batch", "20", "--snapshot-every-ms", self.snapshot_every_ms]);
         self.shim.meet(&mut command, archive, fault);
         let mut live = Live::of(&mut command);
         let (began, mut stopping) = (Instant::now(), false);
