@@ -87,6 +87,11 @@ impl Broker {
         })
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("it runs").id()
+    }
+
     /// Where it listens plainly.
     pub fn address(&self) -> String {
         self.address_of(0)
