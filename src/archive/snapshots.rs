@@ -33,6 +33,8 @@ const KEPT: usize = 2;
 /// Rows gathered before they are encoded, and the bytes of theirs.
 const BATCH_ROWS: usize = 8 << 10;
 const BATCH_BYTES: usize = 8 << 20;
+/// Bytes of one item: more than this beside a batch is no Parquet value any more.
+const ITEM_MAX: usize = 1 << 30;
 
 /// What was kept at an epoch's end.
 #[derive(Debug)]
@@ -130,6 +132,10 @@ fn rows(path: &Path, kept: &[Kept]) -> io::Result<u64> {
         let strings = kept.glossary.iter().map(|(number, text)| (Some(*number), text.as_bytes()));
         let items = kept.items.iter().map(|item| (None, item.as_slice()));
         for (string, body) in strings.chain(items) {
+            if body.len() > ITEM_MAX {
+                let (operator, bytes) = (&kept.operator, body.len());
+                return Err(io::Error::other(format!("{operator} remembers {bytes} bytes of one key")));
+            }
             rows.put(kept, string, body);
             bytes += body.len();
             count += 1;

@@ -13,7 +13,7 @@ use super::doors::Doors;
 use super::report::{Stopwatch, measured, tell};
 use super::sightings::Sightings;
 use super::topics::Topics;
-use super::turning::{Clock, Turning};
+use super::turning::{Clock, Keeping, Turning};
 use super::watch::Watch;
 use super::{Failure, Output, cluster, outside, setup};
 use crate::archive::recover;
@@ -156,7 +156,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         at: (0, 0),
         looked: [0; 3],
         begins,
-        keeping: (snapshot_every_ms(args, cluster.as_ref()), 0),
+        keeping: Keeping { every: snapshot_every_ms(args, cluster.as_ref()), last: (0, 0) },
     };
     let gone_on = go(args, &specs, &mut turning, &mut doors, (&scribe, &bell));
     doors.close();

@@ -22,7 +22,7 @@ use crate::engine::run::{Batch, Run};
 use crate::engine::words::Words;
 use crate::flow::Turn;
 use crate::ingest::live::Bell;
-use crate::record::{Millis, Names};
+use crate::record::{Epoch, Millis, Names};
 
 /// An epoch is open no longer, in milliseconds.
 const OPEN_MS: Millis = 5;
@@ -76,8 +76,22 @@ pub(crate) struct Turning {
     pub(crate) looked: [Millis; 3],
     /// Where it begins, and what the sources remembered there; none where it begins at the beginning.
     pub(crate) begins: Option<(Turn, Vec<SourceKept>)>,
-    /// How often what is remembered is kept, and when it was.
-    pub(crate) keeping: (Millis, Millis),
+    /// When what is remembered is kept.
+    pub(crate) keeping: Keeping,
+}
+
+/// When what is remembered is kept.
+pub(crate) struct Keeping {
+    /// So often; never where it is 0.
+    pub(crate) every: Millis,
+    /// When it was, and at the end of which epoch.
+    pub(crate) last: (Millis, Epoch),
+}
+
+impl Keeping {
+    fn is_due(&self, now: Millis) -> bool {
+        self.every > 0 && now - self.last.0 >= self.every
+    }
 }
 
 impl Turning {
@@ -132,7 +146,7 @@ impl Turning {
     /// Turns until stopped or at the end; then ends in order. A run that has failed says why when it is finished.
     pub(crate) fn turn(&mut self, doors: &mut Doors) -> Result<(), Failure> {
         self.live.begin(self.clock.now());
-        self.keeping.1 = self.clock.now();
+        self.keeping.last.0 = self.clock.now();
         self.sightings.begin();
         if !self.first()? {
             return Ok(());
@@ -161,6 +175,11 @@ impl Turning {
                 (opened, last) = (None, now);
             } else if self.run.has_failed() {
                 return Ok(());
+            } else if self.keeping.is_due(now) && self.run.epoch() > self.keeping.last.1 {
+                // Nothing comes, and what came is not kept yet.
+                if !self.epoch(&[])? {
+                    return Ok(());
+                }
             } else if idle {
                 if last > shown && now - last >= QUIET_MS && now - shown >= SHOWN_MS {
                     shown = now;
@@ -253,10 +272,9 @@ impl Turning {
 
     fn take(&mut self, mut batch: Batch, said: &[Said]) -> Result<bool, Failure> {
         let epoch = self.run.epoch() + 1;
-        let (every, kept) = &mut self.keeping;
         let now = self.clock.now();
-        if *every > 0 && (batch.last || now - *kept >= *every) {
-            *kept = now;
+        if self.keeping.is_due(now) || (batch.last && self.keeping.every > 0) {
+            self.keeping.last = (now, epoch);
             batch.keeps = Some(self.live.keep());
         }
         self.journal.note(epoch, &batch, said)?;
