@@ -89,7 +89,7 @@ mod tests {
         let told =
             Rows::Rejects(vec![reject.clone(), Reject { source: Sym::EMPTY, ..reject }]).json(9, &names);
         let expected = serde_json::json!({ "tenant": "north", "epoch": 9, "tick": 7, "stage": "normalize",
-            "reason": "no time", "source": "edge", "position": 3, "raw": "{\"a\":1}" });
+            "reason": "no time", "source": "edge", "partition": 0, "position": 3, "raw": "{\"a\":1}" });
         assert_eq!(Value::Object(told[0].clone()), expected);
         assert_eq!(told[1]["source"], "");
     }

@@ -1,6 +1,7 @@
 //! The command line's side of a cluster: which process this is, and what it does when others are lost.
 
 use std::ffi::{OsStr, OsString};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Once};
@@ -127,13 +128,15 @@ fn lost(process: usize, why: &str) {
 fn form(means: &Means, stopped: impl Fn() -> bool) -> Result<(Cluster, Peers), Failure> {
     let formed = Cluster::form(means, stopped)?;
     let (cluster, peers) = &formed;
-    eprintln!(
-        "quell: process {} of {}, {} workers each, generation {}",
+    let said = format!(
+        "quell: process {} of {}, {} workers each, generation {}\n",
         peers.process,
         peers.links.len(),
         peers.workers,
         cluster.generation
     );
+    // Several processes say so at one time, and may share a terminal: at once, or their lines mix.
+    let _ = std::io::stderr().write_all(said.as_bytes());
     Ok(formed)
 }
 
