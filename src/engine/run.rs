@@ -228,9 +228,7 @@ impl Run {
         let ruled_by = (Arc::clone(&wiring.proposing.playbooks), Arc::clone(&wiring.proposing.policy));
         let mut desk =
             Desk::open(&archive.join(STATE_FOLDER), settings.executor, ruled_by, Arc::clone(&names))?;
-        if let Some(kept) = before.desk {
-            desk.begin_with(kept);
-        }
+        before.desk.into_iter().for_each(|kept| desk.begin_with(kept));
         let clerk = Clerk {
             desk,
             archive: to_archive.clone(),
