@@ -106,7 +106,9 @@ fn main() {
     let folder = tempfile::tempdir().expect("a folder");
     let broker = Broker::start(&folder.path().join("broker"));
     broker.topic("in", PARTITIONS);
-    ["bare", "decisions", "incidents", "findings"].iter().for_each(|topic| broker.topic(topic, 1));
+    for topic in ["bare", "decisions", "incidents", "findings"] {
+        broker.topic(topic, 1);
+    }
     let all = alerts(many);
     let bytes = all.iter().map(String::len).sum::<usize>() as f64;
     for partition in 0..PARTITIONS {

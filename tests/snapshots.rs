@@ -37,7 +37,9 @@ fn goes_on(act: &str, alerts: u64, pieces: usize) {
     std::fs::write(&policy, text.replace("act: settled", &format!("act: {act}"))).expect("room");
     let inputs = ["alerts.jsonl", "edges.jsonl"].map(|name| at("plan").join(name));
     let whole = [std::fs::read_to_string(at("days").join("alerts.jsonl")).expect("days"), edges(alerts / 3)];
-    inputs.iter().for_each(|input| std::fs::write(input, "").expect("room"));
+    for input in &inputs {
+        std::fs::write(input, "").expect("room");
+    }
     let lines = whole.each_ref().map(|text| text.split_inclusive('\n').collect::<Vec<_>>());
     let (mut given, mut began) = (0, BTreeSet::new());
     let settings = |n: usize| {

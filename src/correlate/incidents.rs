@@ -161,7 +161,9 @@ fn keep(items: &mut Items, is_first: bool, (tenants, waiting, acted): (&Tenants,
         items.put(&Kept::All(acted, &tenants.listed));
     }
     tenants.by_name.values().for_each(|tenant| items.put(&Kept::Tenant(tenant)));
-    waiting.iter().for_each(|((_, finding), diff)| items.put(&Kept::Waiting(finding, *diff)));
+    for ((_, finding), diff) in waiting {
+        items.put(&Kept::Waiting(finding, *diff));
+    }
 }
 
 /// Takes back what was kept and leads to this worker.

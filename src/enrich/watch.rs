@@ -122,7 +122,9 @@ fn keep<'a>(items: &mut Items, number: u64, current: impl Iterator<Item = &'a Ve
         items.put(&Item { number, is_current, version: Some(version.clone()) });
     };
     current.for_each(|version| put(version, true));
-    passed.iter().for_each(|version| put(version, false));
+    for version in passed {
+        put(version, false);
+    }
 }
 
 /// How many current versions have each address of a tenant.

@@ -349,7 +349,9 @@ mod tests {
                     // What was kept goes on as if it had never been away, and so does what it was kept of.
                     let (mut anew, mut kept) = (Tails::new(EveryThird), Vec::new());
                     tails.each(|key, state, records| kept.push((*key, *state, records.iter().map(|it| **it).collect())));
-                    kept.into_iter().for_each(|(key, state, records)| anew.restore(key, state, records));
+                    for (key, state, records) in kept {
+                        anew.restore(key, state, records);
+                    }
                     if forward {
                         tails = anew;
                     }

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -80,9 +80,9 @@ impl Live {
         rest.split('/').next().expect("an address").to_owned()
     }
 
-    /// Its exit code where it has ended; none in that where it was killed.
-    pub fn ended(&mut self) -> Option<Option<i32>> {
-        self.child.try_wait().expect("a child").map(|status| status.code())
+    /// How it has ended, where it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("a child")
     }
 
     /// SIGTERM, and nothing waited for.

@@ -101,8 +101,8 @@ impl Running<'_> {
         let mut live = Live::of(&mut command);
         let (began, mut stopping) = (Instant::now(), false);
         loop {
-            if let Some(code) = live.ended() {
-                return if code == Some(0) { Met::Ended } else { Met::Fell(code, live.told()) };
+            if let Some(status) = live.ended() {
+                return if status.success() { Met::Ended } else { Met::Fell(status.code(), live.told()) };
             }
             if let Some(Fault::Time(ms)) = fault
                 && began.elapsed() >= Duration::from_millis(*ms)
