@@ -183,7 +183,7 @@ fn connect(all: &[Linkable]) -> (usize, usize) {
         }
         let settled = all.last().map_or(0, |one| one.order.tick) - LATENESS_S;
         graph.turn(Turn { epoch: 0, settled, acts: settled, last: false, keeps: false }, |one, _| {
-            said += one.ids.len()
+            said += one.ids.len();
         });
         most = most.max(graph.bytes());
     }

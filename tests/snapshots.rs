@@ -139,8 +139,8 @@ fn what_was_read_of_a_topic_is_not_read_again() {
     let all = edges(600);
     let lines: Vec<&str> = all.lines().collect();
     let give = |from: usize, to: usize| {
-        for n in 0..2 {
-            broker.produce("edges", Some(n), lines[from..to].iter().skip(n as usize).step_by(2).copied());
+        for (n, partition) in [0, 1].into_iter().enumerate() {
+            broker.produce("edges", Some(partition), lines[from..to].iter().skip(n).step_by(2).copied());
         }
     };
     let mut live = Live::start(&flow, &at("live"), &["--snapshot-every-ms", "1"]);
@@ -167,7 +167,7 @@ fn what_was_read_of_a_topic_is_not_read_again() {
     agrees(&summary(&mut replay(&flow, &[&at("live")], &at("again"), &[])), &at("again"));
     assert_eq!(digest(&at("live")), digest(&at("again")), "its log tells how it went");
     // Each decision is told once, whichever life it was of.
-    let rows = quell::archive::Reader::open(&at("live"), std::sync::Arc::default()).expect("an archive");
+    let rows = quell::archive::Reader::open(at("live"), std::sync::Arc::default()).expect("an archive");
     let rows = rows.decisions(None).expect("decisions").count();
     assert_eq!(broker.consume("decided").len(), rows);
 }

@@ -190,7 +190,7 @@ impl Journey for Running<'_> {
                 Met::Fell(code, said) => {
                     tried.met.push(fault.clone());
                     let is_told = code == Some(1) && !said.contains("panicked");
-                    if !is_told && !(fault.kills() && code.is_none()) {
+                    if !(is_told || fault.kills() && code.is_none()) {
                         tried.wrong.push(format!("ends with {code:?}, and says {said:?}"));
                     }
                 }
