@@ -94,7 +94,7 @@ Written by `tests/reliability/run`: the binary that users run is killed, and its
 calls by which state reaches the disk or the network; it goes on from what it left, and what it says in the end is compared with
 what an undisturbed run says. A shim preloaded into the process counts and meets those calls (`tests/reliability/faults.c`); the
 program holds no code for it. `before` and `after` kill -9 at a call, `torn` writes half and kills, `EIO` and `ENOSPC` let the
-call fail.\n\n";
+call fail. Recovery is timed from the start of the process that makes up to its end, when all is settled and written.\n\n";
 
 /// Writes the report.
 pub fn write(path: &Path, seed: u64, all: &[Outcome]) -> io::Result<()> {
