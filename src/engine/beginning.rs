@@ -35,7 +35,9 @@ impl Beginning {
     /// What the sources remembered.
     #[must_use]
     pub fn sources(&self, names: &Names) -> Vec<SourceKept> {
-        Restored::of(Some(&self.past), names).run.sources
+        let mut sources = Vec::new();
+        self.past.each("run", names, |run: Remembered| sources = run.sources);
+        sources
     }
 }
 

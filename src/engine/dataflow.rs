@@ -161,6 +161,9 @@ pub fn build(
             }
         }
     });
+    if let Some(past) = &wiring.past {
+        past.release(worker.peers());
+    }
     (inputs, probe)
 }
 

@@ -56,15 +56,14 @@ pub fn watch<'scope>(
     let mut addresses = Addresses::default();
     let mut number = 0;
     let keeping = keeper.of("watch");
-    // Numbers are never used again, whichever worker gave them.
-    keeping.restore_all(|item: Item| number = number.max(item.number));
-    keeping.restore(
-        |item: &Item| item.version.as_ref().map_or(0, |(key, _)| route(key.0)),
-        |item| match item.version {
+    keeping.restore_all(|item: Item| {
+        // Numbers are never used again, whichever worker gave them.
+        number = number.max(item.number);
+        match item.version.filter(|(key, _)| keeping.owns(route(key.0))) {
             Some((key, entities)) if item.is_current => drop(current.insert((key.0, key.1), (key, entities))),
             version => passed.extend(version),
-        },
-    );
+        }
+    });
     // The collections begin with what is watched: what was told of it then is told again to the join.
     let mut again: Vec<Version> = current.values().chain(&passed).cloned().collect();
     let nothing = Vec::<()>::new().to_stream(clock.scope());

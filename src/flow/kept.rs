@@ -7,7 +7,8 @@
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -31,21 +32,30 @@ pub struct Kept {
     pub glossary: Glossary,
 }
 
-/// What an earlier run kept, by operator.
+/// What an earlier run kept, by operator, until every worker has what is its own.
 #[derive(Debug, Default)]
 pub struct Past {
-    all: BTreeMap<String, Vec<Kept>>,
+    all: RwLock<BTreeMap<String, Vec<Kept>>>,
+    /// Workers that have.
+    done: AtomicUsize,
 }
 
 impl Past {
     /// Of everything that was kept at one epoch.
     #[must_use]
     pub fn of(kept: Vec<Kept>) -> Past {
-        let mut past = Past::default();
+        let mut all: BTreeMap<String, Vec<Kept>> = BTreeMap::new();
         for kept in kept {
-            past.all.entry(kept.operator.clone()).or_default().push(kept);
+            all.entry(kept.operator.clone()).or_default().push(kept);
         }
-        past
+        Past { all: RwLock::new(all), done: AtomicUsize::new(0) }
+    }
+
+    /// One of so many workers has taken what is its own: after the last nothing is held any more.
+    pub fn release(&self, workers: usize) {
+        if self.done.fetch_add(1, Ordering::SeqCst) + 1 == workers {
+            self.all.write().unwrap_or_else(PoisonError::into_inner).clear();
+        }
     }
 
     /// Gives each of an operator's items.
@@ -54,7 +64,8 @@ impl Past {
     /// Where an item is not what the operator wrote, though it is whole: the snapshot is of another version of quell, and was
     /// to be refused before.
     pub fn each<T: DeserializeOwned>(&self, operator: &str, names: &Names, mut take: impl FnMut(T)) {
-        for kept in self.all.get(operator).into_iter().flatten() {
+        let all = self.all.read().unwrap_or_else(PoisonError::into_inner);
+        for kept in all.get(operator).into_iter().flatten() {
             reading(names, &kept.glossary, || {
                 for item in &kept.items {
                     take(of_bytes(item).unwrap_or_else(|error| panic!("{operator}: {error}")));
@@ -99,12 +110,18 @@ pub struct Keeping {
 impl Keeping {
     /// Gives the operator each item that it kept and that leads to this worker: `route` is that of the operator's exchange.
     pub fn restore<T: DeserializeOwned>(&self, route: impl Fn(&T) -> u64, mut take: impl FnMut(T)) {
-        let (own, peers) = self.keeper.at;
         self.restore_all(|item| {
-            if route(&item) % (peers as u64).max(1) == own as u64 {
+            if self.owns(route(&item)) {
                 take(item);
             }
         });
+    }
+
+    /// Whether what is routed like that leads to this worker.
+    #[must_use]
+    pub fn owns(&self, route: u64) -> bool {
+        let (own, peers) = self.keeper.at;
+        route % (peers as u64).max(1) == own as u64
     }
 
     /// Gives the operator all items that it kept, at whichever worker.
