@@ -163,12 +163,27 @@ pub fn taken(archive: &Path, records: u64) {
     until("the records are taken", || (shown(archive)? >= records).then_some(()));
 }
 
-/// How many records the archive shows.
+/// How many records the archive shows; none while it is about to show more.
 pub fn shown(archive: &Path) -> Option<u64> {
     let log = Log::open(archive).ok()?;
     let through = log.committed().ok()??.0;
     let epochs = log.epochs().ok()?.into_iter().filter(|epoch| epoch.epoch <= through);
-    Some(epochs.flat_map(|epoch| epoch.parts).map(|part| part.records).sum())
+    let records = epochs.flat_map(|epoch| epoch.parts).map(|part| part.records).sum();
+    // What the log has committed is renamed after it: a reader that comes between sees what was committed before.
+    (!waits(archive, through)).then_some(records)
+}
+
+/// Whether a part through that epoch has not got its final name.
+fn waits(folder: &Path, through: u64) -> bool {
+    let Ok(entries) = std::fs::read_dir(folder) else { return false };
+    entries.flatten().any(|entry| {
+        let name = entry.file_name();
+        let last = name
+            .to_str()
+            .and_then(|name| name.strip_prefix(".part-")?.strip_suffix(".tmp")?.rsplit_once('-'));
+        let sealed = last.and_then(|(_, last)| last.parse().ok()).is_some_and(|last: u64| last <= through);
+        sealed || entry.path().is_dir() && waits(&entry.path(), through)
+    })
 }
 
 /// Waits until an epoch took an input of that kind; how many there are.
