@@ -5,6 +5,7 @@
 
 mod partition;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -59,6 +60,8 @@ pub struct Live {
     settled: Tick,
     /// When all sources fell silent, by the machine's clock, and the greatest clock then.
     silence: Option<(Millis, Millis)>,
+    /// Epochs of the log whose records are kept out.
+    pub quarantined: BTreeSet<Epoch>,
     /// Epochs that settled otherwise when they were recomputed.
     pub divergences: u64,
     /// What went wrong with sources, to be told.
@@ -84,6 +87,7 @@ impl Live {
             lateness_s,
             settled: NOTHING_SETTLED,
             silence: None,
+            quarantined: BTreeSet::new(),
             divergences: 0,
             complaints: Vec::new(),
         };
@@ -220,7 +224,8 @@ impl Live {
     /// gave then.
     pub fn again(&mut self, logged: &LoggedEpoch, effects: Effects) -> Result<Option<Batch>, String> {
         self.apply(&effects);
-        let mut taken = Taken::default();
+        let keeps_out = self.quarantined.contains(&logged.epoch);
+        let mut taken = Taken { keeps_out, ..Taken::default() };
         for part in &logged.parts {
             let at = self.of(part)?;
             let mut left = usize::try_from(part.records).unwrap_or(usize::MAX);
@@ -242,10 +247,12 @@ impl Live {
         }
         let there = self.partitions.iter().filter(|partition| partition.since < logged.epoch);
         let open = there.map(|partition| partition.clock.settled()).min();
-        if !logged.last && open.is_some_and(|open| open.max(self.settled) != logged.settled) {
+        // What is kept out moved the clock when it was taken in.
+        let settled = if keeps_out { open.unwrap_or(self.settled) } else { logged.settled };
+        if !logged.last && open.is_some_and(|open| open.max(self.settled) != settled.max(self.settled)) {
             self.divergences += 1;
         }
-        let mut batch = self.finish(taken, effects, logged.settled);
+        let mut batch = self.finish(taken, effects, settled);
         batch.last = logged.last;
         Ok(Some(batch))
     }
@@ -349,7 +356,7 @@ impl Live {
     }
 
     fn finish(&mut self, taken: Taken, effects: Effects, settled: Tick) -> Batch {
-        let Taken { mut batch, ignored, places } = taken;
+        let Taken { mut batch, ignored, places, .. } = taken;
         self.settled = self.settled.max(settled);
         batch.settled = self.settled;
         batch.parts = parts(&batch.alerts, &batch.rejects, batch.settled);
@@ -369,6 +376,8 @@ impl Live {
 #[derive(Default)]
 struct Taken {
     batch: Batch,
+    /// Whether its records are rejects, unread.
+    keeps_out: bool,
     ignored: Vec<Ignored>,
     /// Of each partition of a topic, the first offset taken and the one after the last.
     places: Vec<((Sym, u32), u64, u64)>,

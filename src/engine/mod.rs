@@ -3,6 +3,7 @@
 pub mod log;
 pub mod lock;
 pub mod journal;
+pub mod caution;
 pub mod live;
 pub mod answers;
 pub mod scores;

@@ -298,7 +298,11 @@ impl Partition {
                 } else {
                     self.ready.push_front(Framed::Chunk(chunk));
                 }
-                normalizer.parse(&now, parsed);
+                if taken.keeps_out {
+                    normalizer.keep_out(&now, parsed);
+                } else {
+                    normalizer.parse(&now, parsed);
+                }
                 self.place(&Framed::Chunk(now), taken);
                 self.take_parsed(floor, parsed, taken);
                 count
