@@ -98,7 +98,7 @@ pub(crate) struct Args {
 
 mod start;
 
-use start::{Started, snapshot_every_ms, start};
+use start::{Started, start};
 
 /// The name of what comes in through `--listen` where the plan has no source of its own for it.
 const PUSH: &str = "push";
@@ -156,7 +156,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         at: (0, 0),
         looked: [0; 3],
         begins,
-        keeping: Keeping { every: snapshot_every_ms(args, cluster.as_ref()), last: (0, 0) },
+        keeping: Keeping { every: args.snapshot_every_ms.into(), last: (0, 0) },
     };
     let gone_on = go(args, &specs, &mut turning, &mut doors, (&scribe, &bell));
     doors.close();
