@@ -28,7 +28,7 @@ use crate::flow::kept::Kept;
 use crate::record::Epoch;
 
 /// The form of what operators keep: another one is no snapshot of this program.
-const FORM: &str = concat!("1 of quell ", env!("CARGO_PKG_VERSION"));
+const FORM: &str = concat!("2 of quell ", env!("CARGO_PKG_VERSION"));
 /// Snapshots kept.
 const KEPT: usize = 2;
 /// Rows gathered before they are encoded, and the bytes of theirs.

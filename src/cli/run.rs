@@ -100,7 +100,7 @@ pub(crate) struct Args {
 
 mod start;
 
-use start::{Started, snapshot_every_ms, start};
+use start::{Started, start};
 
 /// The name of what comes in through `--listen` where the plan has no source of its own for it.
 const PUSH: &str = "push";
@@ -202,7 +202,7 @@ fn attended(
         at: (0, 0),
         looked: [0; 3],
         begins,
-        keeping: Keeping { every: snapshot_every_ms(args, cluster.as_ref()), last: (0, 0) },
+        keeping: Keeping { every: args.snapshot_every_ms.into(), last: (0, 0) },
         caution,
     };
     let gone_on = go(args, &specs, &mut turning, doors, (&scribe, bell));

@@ -184,6 +184,8 @@ impl Archivist {
         let (mut kept, later): (Vec<Kept>, _) =
             std::mem::take(&mut self.kept).into_iter().partition(|kept| kept.epoch == turn.epoch);
         self.kept = later;
+        // Pieces of one lie together, as they came.
+        kept.sort_by(|a, b| (&a.operator, a.worker).cmp(&(&b.operator, b.worker)));
         let names = self.writer.names();
         kept.push(Kept::of("counts", (turn.epoch, 0), names, |items| items.put(&self.counts)));
         if let Err(error) = snapshots::write(&self.dir.join(STATE_FOLDER), turn, &self.stamp, &kept) {

@@ -12,6 +12,7 @@ pub mod unsettled;
 pub mod scribe;
 pub mod reopen;
 pub mod beginning;
+mod handing;
 pub mod dataflow;
 pub mod workers;
 pub mod sinks;

@@ -14,6 +14,7 @@ use timely::communication::{Config, Hooks};
 use timely::worker::Worker;
 
 use super::dataflow::{Inputs, Output, Span, Wiring, build};
+use super::handing::hand;
 use crate::cluster::Peers;
 use crate::correlate::revision::Revised;
 use crate::flow::Turn;
@@ -137,10 +138,11 @@ impl Workers {
 
     /// Starts those of another process, which get their work from the first, and waits until they end.
     pub fn serve(peers: Peers, wiring: &Wiring, ranker: RankService) -> Result<(), String> {
-        let wiring = wiring.clone();
+        let wiring = Wiring { past: Some(Arc::default()), ..wiring.clone() };
         let guards = Crew::Cluster(peers).start(move |worker| {
             // What leaves the dataflow leaves it elsewhere.
             let (outputs, _) = bounded(0);
+            begin(worker, &wiring);
             let (inputs, probe) = build(worker, &wiring, &ranker, &outputs);
             // All that is said from now on hangs on the first process alone.
             drop(inputs);
@@ -190,6 +192,13 @@ impl Workers {
     }
 }
 
+/// Every process gets what an earlier run kept, if there is anything.
+fn begin(worker: &mut Worker, wiring: &Wiring) {
+    if let Span::Cluster { workers, .. } = wiring.span {
+        hand(worker, &wiring.past.clone().unwrap_or_default(), workers);
+    }
+}
+
 fn work(
     worker: &mut Worker,
     wiring: &Wiring,
@@ -197,6 +206,7 @@ fn work(
     queue: &Receiver<Share>,
     outputs: &Sender<Output>,
 ) {
+    begin(worker, wiring);
     let (mut inputs, probe) = build(worker, wiring, ranker, outputs);
     let mut under_way: VecDeque<Turn> = VecDeque::new();
     let first = worker.index() == 0;

@@ -17,19 +17,13 @@ use crate::engine::log::{Log, STATE_FOLDER};
 use crate::engine::run::{Run, Settings};
 use crate::engine::sighter::Question;
 use crate::engine::sinks::delivered;
-use crate::engine::workers::Crew;
 use crate::flow::Turn;
 use crate::flow::kept::Past;
 use crate::ingest::live::Bell;
 use crate::plan::catalog::Plan;
 use crate::plan::policy::Act;
 use crate::rank::Ranker;
-use crate::record::{Epoch, Millis, Names};
-
-/// How often what is remembered is kept: never by several processes, as yet.
-pub(super) fn snapshot_every_ms(args: &Args, cluster: Option<&Cluster>) -> Millis {
-    if cluster.is_some() { 0 } else { Millis::from(args.snapshot_every_ms) }
-}
+use crate::record::{Epoch, Names};
 
 /// A run that was started.
 pub(super) struct Started {
@@ -56,11 +50,7 @@ pub(super) fn start(
         terms: Terms { act: plan.policy.act, recalls: false },
     };
     let (crew, cluster) = args.spread.crew(args.workers, &first, Some(bell))?;
-    // What a worker remembers stays in its process: several begin at the beginning.
-    let beginning = match &crew {
-        Crew::Alone(_) => beginning(args, plan, committed, &ranker)?,
-        Crew::Cluster(_) => None,
-    };
+    let beginning = beginning(args, plan, committed, &ranker)?;
     let begins = beginning.as_ref().map(|it| (it.turn, it.sources(names)));
     let settings = Settings {
         beginning,
