@@ -22,6 +22,7 @@ use crate::engine::crier::Crier;
 use crate::engine::journal::Journal;
 use crate::engine::live::{Live, Source, Stream};
 use crate::engine::log::{Log, STATE_FOLDER};
+use crate::engine::metrics::Metrics;
 use crate::engine::run::has_log;
 use crate::engine::scribe::Scribe;
 use crate::engine::summary::{Counts, Summary};
@@ -91,6 +92,10 @@ pub(crate) struct Args {
     /// Say decisions the moment that they are made, as JSON lines at the end of this file; `-` is standard output.
     #[arg(long, value_name = "FILE")]
     decisions: Option<PathBuf>,
+    /// Show here how it goes on, to Prometheus at `/metrics`; a port alone is one of loopback. Of several processes, the
+    /// first one does.
+    #[arg(long, value_name = "ADDRESS", value_parser = address)]
+    metrics: Option<SocketAddr>,
     /// How to report.
     #[arg(long, value_enum, default_value_t)]
     output: Output,
@@ -134,7 +139,9 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let committed = prepare(args, &plan, &specs)?;
     let names = setup::names();
     let sightings = Sightings::start(&plan, &args.archive, &names)?;
-    let Started { run, cluster, begins } = start(args, &plan, (&names, committed), sightings.asks(), &bell)?;
+    let metrics = shown(args, &doors, committed)?;
+    let known = (&names, committed, &metrics);
+    let Started { run, cluster, begins } = start(args, &plan, known, sightings.asks(), &bell)?;
     let mut log = Log::open(&args.archive)?;
     let through = begins.as_ref().map_or(0, |(turn, _)| turn.epoch);
     let live = live(args, &plan, &specs, &names, (&bell, &mut topics, (&mut log, through)))?;
@@ -157,6 +164,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         looked: [0; 3],
         begins,
         keeping: Keeping { every: snapshot_every_ms(args, cluster.as_ref()), last: (0, 0) },
+        metrics,
+        pushed_bytes: Arc::clone(&doors.waiting),
     };
     let gone_on = go(args, &specs, &mut turning, &mut doors, (&scribe, &bell));
     doors.close();
@@ -171,6 +180,22 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     }
     summary.divergences += divergences;
     ended(args, &measured(summary, &counts, &watch), &counts, &names)
+}
+
+/// Where an operator sees how it goes on, if one wants to.
+fn shown(args: &Args, doors: &Doors, committed: Epoch) -> Result<Metrics, Failure> {
+    let Some(address) = args.metrics else { return Ok(Metrics::default()) };
+    let metrics = Metrics::of(&args.archive, committed);
+    let at = doors.show(address, &metrics)?;
+    eprintln!("quell: metrics at http://{at}/metrics");
+    open_to_all(at);
+    Ok(metrics)
+}
+
+fn open_to_all(at: SocketAddr) {
+    if !at.ip().is_loopback() {
+        eprintln!("quell: {at} is open to the network, and asks nobody who they are: guard it");
+    }
 }
 
 /// Tells how it went.
@@ -229,9 +254,7 @@ fn go(
         for source in sources {
             eprintln!("quell: listening at http://{at}/push/{source}");
         }
-        if !at.ip().is_loopback() {
-            eprintln!("quell: {at} is open to the network, and asks nobody who they are: guard it");
-        }
+        open_to_all(at);
     }
     eprintln!("quell: archive {}; Ctrl-C ends the run in order", args.archive.display());
     turning.turn(doors)?;
