@@ -24,6 +24,7 @@ use crate::engine::crier::Crier;
 use crate::engine::journal::Journal;
 use crate::engine::live::{Live, Source, Stream};
 use crate::engine::log::{Log, STATE_FOLDER};
+use crate::engine::metrics::Metrics;
 use crate::engine::run::{RunError, has_log};
 use crate::engine::scribe::Scribe;
 use crate::engine::summary::{Counts, Summary};
@@ -93,6 +94,10 @@ pub(crate) struct Args {
     /// Say decisions the moment that they are made, as JSON lines at the end of this file; `-` is standard output.
     #[arg(long, value_name = "FILE")]
     decisions: Option<PathBuf>,
+    /// Show here how it goes on, to Prometheus at `/metrics`; a port alone is one of loopback. Of several processes, the
+    /// first one does.
+    #[arg(long, value_name = "ADDRESS", value_parser = address)]
+    metrics: Option<SocketAddr>,
     /// How to report.
     #[arg(long, value_enum, default_value_t)]
     output: Output,
@@ -180,7 +185,9 @@ fn attended(
     let Begun { watch, plan, specs, mut topics, committed, caution } = begun;
     let names = setup::names();
     let sightings = Sightings::start(&plan, &args.archive, &names)?;
-    let Started { run, cluster, begins } = start(args, &plan, (&names, committed), sightings.asks(), bell)?;
+    let metrics = shown(args, doors, committed)?;
+    let known = (&names, committed, &metrics);
+    let Started { run, cluster, begins } = start(args, &plan, known, sightings.asks(), bell)?;
     let mut log = Log::open(&args.archive)?;
     let through = begins.as_ref().map_or(0, |(turn, _)| turn.epoch);
     let mut live = live(args, &plan, &specs, &names, (bell, &mut topics, (&mut log, through)))?;
@@ -204,6 +211,8 @@ fn attended(
         begins,
         keeping: Keeping { every: args.snapshot_every_ms.into(), last: (0, 0) },
         caution,
+        metrics,
+        pushed_bytes: Arc::clone(&doors.waiting),
     };
     let gone_on = go(args, &specs, &mut turning, doors, (&scribe, bell));
     doors.close();
@@ -218,6 +227,22 @@ fn attended(
     }
     summary.divergences += divergences;
     ended(args, &measured(summary, &counts, &watch), &counts, &names).map(|()| Ended::InOrder)
+}
+
+/// Where an operator sees how it goes on, if one wants to.
+fn shown(args: &Args, doors: &Doors, committed: Epoch) -> Result<Metrics, Failure> {
+    let Some(address) = args.metrics else { return Ok(Metrics::default()) };
+    let metrics = Metrics::of(&args.archive, committed);
+    let at = doors.show(address, &metrics)?;
+    eprintln!("quell: metrics at http://{at}/metrics");
+    open_to_all(at);
+    Ok(metrics)
+}
+
+fn open_to_all(at: SocketAddr) {
+    if !at.ip().is_loopback() {
+        eprintln!("quell: {at} is open to the network, and asks nobody who they are: guard it");
+    }
 }
 
 /// Tells how it went.
@@ -276,9 +301,7 @@ fn go(
         for source in sources {
             eprintln!("quell: listening at http://{at}/push/{source}");
         }
-        if !at.ip().is_loopback() {
-            eprintln!("quell: {at} is open to the network, and asks nobody who they are: guard it");
-        }
+        open_to_all(at);
     }
     eprintln!("quell: archive {}; Ctrl-C ends the run in order", args.archive.display());
     turning.turn(doors)?;

@@ -4,7 +4,7 @@
 //! said, changes of context and moves of idle clocks, which are durable before they have an effect.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
@@ -19,6 +19,7 @@ use super::watch::Watch;
 use crate::engine::caution::Caution;
 use crate::engine::journal::{Effects, Journal, Said};
 use crate::engine::live::{Live, SourceKept};
+use crate::engine::metrics::Metrics;
 use crate::engine::run::{Batch, Run};
 use crate::engine::words::Words;
 use crate::flow::Turn;
@@ -80,6 +81,10 @@ pub(crate) struct Turning {
     pub(crate) keeping: Keeping,
     /// How it goes on where others have ended.
     pub(crate) caution: Caution,
+    /// What an operator sees.
+    pub(crate) metrics: Metrics,
+    /// Bytes of pushed batches that wait to be taken.
+    pub(crate) pushed_bytes: Arc<AtomicU64>,
 }
 
 /// When what is remembered is kept.
@@ -220,6 +225,9 @@ impl Turning {
     fn duties(&mut self, now: Millis, records: bool) -> Result<Vec<Said>, Failure> {
         self.still_hears()?;
         let mut said = Vec::new();
+        if now - self.looked[1] >= LOOK_MS {
+            self.stand();
+        }
         let [people, looked, as_of] = &mut self.looked;
         if now - *people >= PEOPLE_MS {
             *people = now;
@@ -254,6 +262,14 @@ impl Turning {
             said.push(Said::as_of(now));
         }
         Ok(said)
+    }
+
+    /// Shows how the sources stand.
+    fn stand(&self) {
+        if self.metrics.is_on() {
+            let waiting = self.pushed_bytes.load(Ordering::SeqCst);
+            self.metrics.stand(self.live.standing(), waiting, self.live.divergences);
+        }
     }
 
     /// Whoever can hear no more says so.

@@ -48,6 +48,21 @@ pub struct SourceKept {
     clock: PartitionClock,
 }
 
+/// How a partition stands, for an operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// The source's name.
+    pub source: String,
+    /// The partition within it.
+    pub partition: u32,
+    /// Records of a topic that are not taken yet, as far as its brokers told; none where it is no topic's.
+    pub lag: Option<u64>,
+    /// Records that are read and not taken yet.
+    pub waiting: usize,
+    /// Its greatest event time; none where it has shown nothing.
+    pub clock: Option<Millis>,
+}
+
 /// All sources of a run.
 pub struct Live {
     partitions: Vec<Partition>,
@@ -116,7 +131,7 @@ impl Live {
     pub fn pull(&mut self, now: Millis) -> Result<bool, String> {
         let mut came = false;
         for partition in &mut self.partitions {
-            if partition.pull(&mut self.complaints)? {
+            if partition.pull(now, &mut self.complaints)? {
                 came = true;
                 partition.quiet_since = now;
             }
@@ -130,10 +145,17 @@ impl Live {
         if let Some(partition) = self.partitions.iter_mut().find(|partition| partition.name == name) {
             let before = partition.pushed.1;
             let records = partition.push(text);
+            partition.dated(now);
             let (source, key) = (source.to_owned(), key.map(str::to_owned));
             partition.untold.push_back((before, Pushed { source, key, records }));
             partition.quiet_since = now;
         }
+    }
+
+    /// How the partitions stand.
+    #[must_use]
+    pub fn standing(&self) -> Vec<Standing> {
+        self.partitions.iter().map(|partition| partition.standing(self.names.get(partition.name))).collect()
     }
 
     /// Records that wait to be taken.
@@ -253,7 +275,8 @@ impl Live {
             self.divergences += 1;
         }
         let mut batch = self.finish(taken, effects, settled);
-        batch.last = logged.last;
+        // What came of it was decided long ago.
+        (batch.last, batch.appended) = (logged.last, None);
         Ok(Some(batch))
     }
 

@@ -23,4 +23,5 @@ pub mod seen;
 pub mod sighter;
 pub mod clerk;
 pub mod summary;
+pub mod metrics;
 pub mod run;
