@@ -105,8 +105,14 @@ impl Clerk {
         for output in inbox {
             self.hear(output)?;
         }
+        Ok(self.report())
+    }
+
+    /// What it knows when all is done.
+    #[must_use]
+    pub fn report(&self) -> Report {
         let in_doubt = self.desk.decisions_in_doubt().len() as u64;
-        Ok(Report { divergences: self.desk.divergences(), in_doubt })
+        Report { divergences: self.desk.divergences(), in_doubt }
     }
 
     /// Takes one thing that left the dataflow.
