@@ -16,6 +16,7 @@ mod outcome;
 mod poison;
 mod replaying;
 mod running;
+mod soak;
 mod way;
 
 use std::path::PathBuf;

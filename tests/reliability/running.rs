@@ -209,7 +209,8 @@ impl Running<'_> {
     }
 }
 
-fn millis(time: Duration) -> u64 {
+/// Whole milliseconds.
+pub fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).expect("not so long")
 }
 

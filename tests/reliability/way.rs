@@ -36,22 +36,11 @@ impl Way {
     pub fn plan(&self, of_file: &str, records: u64) -> String {
         let Way::Topics(broker, times) = self else { return of_file.to_owned() };
         times.set(times.get() + 1);
-        let (broker, suffix) = (broker.borrow(), times.get());
-        let alerts = format!("alerts-{suffix}");
+        let (broker, number) = (broker.borrow(), times.get());
+        let alerts = format!("alerts-{number}");
         broker.topic(&alerts, 1);
         broker.produce(&alerts, Some(0), edges(records).lines());
-        let sinks = TOPICS.map(|topic| {
-            broker.topic(&format!("{topic}-{suffix}"), 2);
-            format!("{topic}: {topic}-{suffix}")
-        });
-        let address = broker.address();
-        let (file, topic) = (
-            "type: file, path: edges.jsonl",
-            format!("type: kafka, brokers: '{address}', topic: {alerts}, start: earliest, clock: event"),
-        );
-        assert!(of_file.contains(file), "{of_file}");
-        let sinks = format!("sinks: {{kafka: {{brokers: '{address}', {}}}}}\n", sinks.join(", "));
-        of_file.replace(file, &topic) + &sinks
+        plan_of_topics(&broker, of_file, number)
     }
 
     /// How the command is told.
@@ -111,17 +100,37 @@ impl Way {
     /// What is wrong with what the topics have: the archive's rows, each once, of each key in order.
     pub fn compared(&self, archive: &Path) -> Result<(), String> {
         let Way::Topics(broker, times) = self else { return Ok(()) };
-        let (broker, expected) = (broker.borrow(), rows(archive));
-        for topic in TOPICS {
-            let told = lying(&broker, &format!("{topic}-{}", times.get()));
-            in_order(topic, &told);
-            let mut ids: Vec<(String, u64)> = told.iter().map(|it| (id(topic, it), it.epoch())).collect();
-            ids.sort();
-            if ids != expected[topic] {
-                let (is, was) = (ids.len(), expected[topic].len());
-                return Err(format!("the topic {topic} has {is} messages, not the archive's {was} rows"));
-            }
-        }
-        Ok(())
+        compared(&broker.borrow(), times.get(), archive)
     }
+}
+
+/// The plan of a run that reads the topic `alerts-N` and tells topics of that number, which it makes.
+pub fn plan_of_topics(broker: &Broker, of_file: &str, number: u32) -> String {
+    let sinks = TOPICS.map(|topic| {
+        broker.topic(&format!("{topic}-{number}"), 2);
+        format!("{topic}: {topic}-{number}")
+    });
+    let address = broker.address();
+    let file = "type: file, path: edges.jsonl";
+    let topic =
+        format!("type: kafka, brokers: '{address}', topic: alerts-{number}, start: earliest, clock: event");
+    assert!(of_file.contains(file), "{of_file}");
+    let sinks = format!("sinks: {{kafka: {{brokers: '{address}', {}}}}}\n", sinks.join(", "));
+    of_file.replace(file, &topic) + &sinks
+}
+
+/// What is wrong with what the topics of that number have: the archive's rows, each once, of each key in order.
+pub fn compared(broker: &Broker, number: u32, archive: &Path) -> Result<(), String> {
+    let expected = rows(archive);
+    for topic in TOPICS {
+        let told = lying(broker, &format!("{topic}-{number}"));
+        in_order(topic, &told);
+        let mut ids: Vec<(String, u64)> = told.iter().map(|it| (id(topic, it), it.epoch())).collect();
+        ids.sort();
+        if ids != expected[topic] {
+            let (is, was) = (ids.len(), expected[topic].len());
+            return Err(format!("the topic {topic} has {is} messages, not the archive's {was} rows"));
+        }
+    }
+    Ok(())
 }
