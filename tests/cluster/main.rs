@@ -8,6 +8,7 @@ mod common;
 mod samples;
 
 mod codec;
+mod kept;
 mod kills;
 mod layout;
 mod links;

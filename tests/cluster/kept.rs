@@ -1,0 +1,193 @@
+//! Snapshots of a cluster: what it kept serves it, and any other layout, after kills at whatever moment.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Output};
+use std::thread;
+use std::time::Duration;
+
+use quell::engine::log::Log;
+
+use super::common::days::RULES;
+use super::common::live::{Live, taken, until};
+use super::common::{acting_plan, agrees, count, digest, edges, replay, said, site, summary};
+use super::layout::Layout;
+use super::results::append;
+
+/// What is kept, as often as can be.
+const OFTEN: [&str; 4] = ["--batch", "40", "--snapshot-every-ms", "1"];
+
+/// Two sources that grow, a plan with every kind of rule, and where its runs write.
+struct Growing {
+    folder: tempfile::TempDir,
+    flow: PathBuf,
+    inputs: [PathBuf; 2],
+    whole: [String; 2],
+    given: u64,
+}
+
+impl Growing {
+    fn new(alerts: u64) -> Growing {
+        let folder = tempfile::tempdir().expect("a folder");
+        let at = |name: &str| folder.path().join(name);
+        site(&at("days"), alerts, 11);
+        let flow = acting_plan(&at("plan"), &at("days"), &["alerts.jsonl", "edges.jsonl"]);
+        std::fs::write(flow.with_file_name("correlations").join("all.yml"), RULES).expect("room for rules");
+        let inputs = ["alerts.jsonl", "edges.jsonl"].map(|name| at("plan").join(name));
+        let days = std::fs::read_to_string(at("days").join("alerts.jsonl")).expect("days");
+        inputs.iter().for_each(|input| std::fs::write(input, "").expect("room"));
+        Growing { flow, inputs, whole: [days, edges(alerts / 3)], given: 0, folder }
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Each source grows by one piece of so many.
+    fn grow(&mut self, (n, pieces): (usize, usize)) {
+        for (input, whole) in self.inputs.iter().zip(&self.whole) {
+            let lines: Vec<&str> = whole.split_inclusive('\n').collect();
+            let part = &lines[lines.len() * n / pieces..lines.len() * (n + 1) / pieces];
+            self.given += part.len() as u64;
+            append(input, &part.concat());
+        }
+    }
+
+    /// What the run says in the end is what one process says that nobody disturbed.
+    fn is_as_undisturbed(&self, run: Live) {
+        taken(&self.at("live"), self.given);
+        let said = run.stop();
+        agrees(&said, &self.at("live"));
+        assert!(count(&said, "actions") > 10, "{said}");
+        let files: Vec<&Path> = self.inputs.iter().map(PathBuf::as_path).collect();
+        agrees(
+            &summary(&mut replay(&self.flow, &files, &self.at("again"), &["--arrival"])),
+            &self.at("again"),
+        );
+        assert_eq!(digest(&self.at("live")), digest(&self.at("again")));
+    }
+}
+
+/// A run as so many processes of so many workers each.
+struct Running {
+    first: Live,
+    others: Vec<Child>,
+}
+
+impl Running {
+    fn start(days: &Growing, (processes, workers): (usize, usize), more: &[&str]) -> Running {
+        let more = [&OFTEN[..], more].concat();
+        if processes == 1 {
+            let workers = workers.to_string();
+            let args = [&more[..], &["--workers", &workers]].concat();
+            return Running { first: Live::start(&days.flow, &days.at("live"), &args), others: Vec::new() };
+        }
+        let layout = Layout::new(&days.at(&format!("{processes}x{workers}")), processes, workers);
+        let others = (1..processes).map(|process| layout.other(process, &days.flow)).collect();
+        let file = layout.file.display().to_string();
+        let args = [&more[..], &["--cluster", &file, "--process", "0"]].concat();
+        Running { first: Live::start(&days.flow, &days.at("live"), &args), others }
+    }
+
+    /// The epoch at whose end it began, where it began with what was kept.
+    fn begun(&self) -> Option<u64> {
+        until("it goes on", || self.first.told().contains("Ctrl-C").then_some(()));
+        let told = self.first.told();
+        let line =
+            told.lines().find_map(|line| line.strip_prefix("quell: beginning with what was kept at epoch "));
+        line.map(|epoch| epoch.parse().expect("an epoch"))
+    }
+
+    /// SIGKILL of one of its processes; the others end by themselves, and say that they failed.
+    fn lose(mut self, process: usize) {
+        match process.checked_sub(1) {
+            None => self.first.kill(),
+            Some(other) => {
+                self.others.remove(other).kill_and_wait();
+                self.first.failed();
+            }
+        }
+        for mut other in self.others {
+            // One that still waits for the one that is lost is ended, as a supervisor does.
+            let by_itself = (0..100).any(|_| {
+                thread::sleep(Duration::from_millis(20));
+                other.try_wait().expect("a child").is_some()
+            });
+            let output = other.kill_and_wait();
+            assert!(!by_itself || output.status.code() == Some(1), "{}", said(&output));
+        }
+    }
+}
+
+trait Killed {
+    fn kill_and_wait(self) -> Output;
+}
+
+impl Killed for Child {
+    fn kill_and_wait(mut self) -> Output {
+        self.kill().expect("it can be told");
+        self.wait_with_output().expect("it ends")
+    }
+}
+
+/// The last epoch that has a snapshot.
+fn kept(archive: &Path) -> Option<u64> {
+    let names = std::fs::read_dir(archive.join("_quell/snapshots")).ok()?;
+    let names = names.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    names.filter_map(|name| name.strip_suffix(".json")?.parse().ok()).max()
+}
+
+#[test]
+fn another_layout_begins_where_one_was_killed_and_says_nothing_again() {
+    let mut days = Growing::new(1_200);
+    let told = days.at("decisions.jsonl");
+    let says = told.display().to_string();
+    let layouts = [(2, 1), (1, 4), (3, 2), (1, 1), (2, 1)];
+    let mut run = Running::start(&days, layouts[0], &["--decisions", &says]);
+    for n in 0..layouts.len() {
+        days.grow((n, layouts.len()));
+        taken(&days.at("live"), days.given);
+        let through = until("all is kept", || {
+            let last = Log::open(&days.at("live")).ok()?.epochs().ok()?.last()?.epoch;
+            kept(&days.at("live")).filter(|kept| *kept >= last)
+        });
+        run.lose(n % layouts[n].0);
+        run = Running::start(&days, layouts[(n + 1) % layouts.len()], &["--decisions", &says]);
+        assert_eq!(run.begun(), Some(through), "{}", run.first.told());
+    }
+    let Running { first, others } = run;
+    days.is_as_undisturbed(first);
+    for other in others {
+        assert!(other.wait_with_output().expect("it ends").status.success());
+    }
+    // What lies before a snapshot was computed by one of them alone.
+    let text = std::fs::read_to_string(told).expect("decisions");
+    let lines: BTreeSet<&str> = text.lines().collect();
+    assert!(lines.len() > 100 && lines.len() == text.lines().count(), "{text}");
+}
+
+#[test]
+fn kills_while_something_is_kept_or_handed_out_cost_nothing() {
+    const LIVES: usize = 12;
+    let mut days = Growing::new(1_200);
+    let mut began = BTreeSet::new();
+    for n in 0..LIVES {
+        days.grow((n, LIVES));
+        let run = Running::start(&days, (3, 1), &[]);
+        until("it is formed", || run.first.told().contains("process 0 of 3").then_some(()));
+        // Every other one is met before it is where it was.
+        if n % 2 == 1 {
+            let begun = run.begun();
+            began.extend(begun);
+            until("more is kept", || (kept(&days.at("live")) > begun).then_some(()));
+        }
+        thread::sleep(Duration::from_millis(n as u64 * 29 % 150));
+        run.lose(n % 3);
+    }
+    assert!(began.len() + 1 >= LIVES / 2, "{began:?}");
+    let run = Running::start(&days, (3, 1), &[]);
+    days.is_as_undisturbed(run.first);
+    for other in run.others {
+        assert!(other.wait_with_output().expect("it ends").status.success());
+    }
+}
