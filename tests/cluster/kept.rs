@@ -1,72 +1,20 @@
 //! Snapshots of a cluster: what it kept serves it, and any other layout, after kills at whatever moment.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Output};
 use std::thread;
 use std::time::Duration;
 
 use quell::engine::log::Log;
 
-use super::common::days::RULES;
 use super::common::live::{Live, taken, until};
-use super::common::{acting_plan, agrees, count, digest, edges, replay, said, site, summary};
+use super::common::said;
+use super::growing::{Growing, begun};
 use super::layout::Layout;
-use super::results::append;
 
 /// What is kept, as often as can be.
 const OFTEN: [&str; 4] = ["--batch", "40", "--snapshot-every-ms", "1"];
-
-/// Two sources that grow, a plan with every kind of rule, and where its runs write.
-struct Growing {
-    folder: tempfile::TempDir,
-    flow: PathBuf,
-    inputs: [PathBuf; 2],
-    whole: [String; 2],
-    given: u64,
-}
-
-impl Growing {
-    fn new(alerts: u64) -> Growing {
-        let folder = tempfile::tempdir().expect("a folder");
-        let at = |name: &str| folder.path().join(name);
-        site(&at("days"), alerts, 11);
-        let flow = acting_plan(&at("plan"), &at("days"), &["alerts.jsonl", "edges.jsonl"]);
-        std::fs::write(flow.with_file_name("correlations").join("all.yml"), RULES).expect("room for rules");
-        let inputs = ["alerts.jsonl", "edges.jsonl"].map(|name| at("plan").join(name));
-        let days = std::fs::read_to_string(at("days").join("alerts.jsonl")).expect("days");
-        inputs.iter().for_each(|input| std::fs::write(input, "").expect("room"));
-        Growing { flow, inputs, whole: [days, edges(alerts / 3)], given: 0, folder }
-    }
-
-    fn at(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    /// Each source grows by one piece of so many.
-    fn grow(&mut self, (n, pieces): (usize, usize)) {
-        for (input, whole) in self.inputs.iter().zip(&self.whole) {
-            let lines: Vec<&str> = whole.split_inclusive('\n').collect();
-            let part = &lines[lines.len() * n / pieces..lines.len() * (n + 1) / pieces];
-            self.given += part.len() as u64;
-            append(input, &part.concat());
-        }
-    }
-
-    /// What the run says in the end is what one process says that nobody disturbed.
-    fn is_as_undisturbed(&self, run: Live) {
-        taken(&self.at("live"), self.given);
-        let said = run.stop();
-        agrees(&said, &self.at("live"));
-        assert!(count(&said, "actions") > 10, "{said}");
-        let files: Vec<&Path> = self.inputs.iter().map(PathBuf::as_path).collect();
-        agrees(
-            &summary(&mut replay(&self.flow, &files, &self.at("again"), &["--arrival"])),
-            &self.at("again"),
-        );
-        assert_eq!(digest(&self.at("live")), digest(&self.at("again")));
-    }
-}
 
 /// A run as so many processes of so many workers each.
 struct Running {
@@ -87,15 +35,6 @@ impl Running {
         let file = layout.file.display().to_string();
         let args = [&more[..], &["--cluster", &file, "--process", "0"]].concat();
         Running { first: Live::start(&days.flow, &days.at("live"), &args), others }
-    }
-
-    /// The epoch at whose end it began, where it began with what was kept.
-    fn begun(&self) -> Option<u64> {
-        until("it goes on", || self.first.told().contains("Ctrl-C").then_some(()));
-        let told = self.first.told();
-        let line =
-            told.lines().find_map(|line| line.strip_prefix("quell: beginning with what was kept at epoch "));
-        line.map(|epoch| epoch.parse().expect("an epoch"))
     }
 
     /// SIGKILL of one of its processes; the others end by themselves, and say that they failed.
@@ -153,7 +92,7 @@ fn another_layout_begins_where_one_was_killed_and_says_nothing_again() {
         });
         run.lose(n % layouts[n].0);
         run = Running::start(&days, layouts[(n + 1) % layouts.len()], &["--decisions", &says]);
-        assert_eq!(run.begun(), Some(through), "{}", run.first.told());
+        assert_eq!(begun(&run.first), Some(through), "{}", run.first.told());
     }
     let Running { first, others } = run;
     days.is_as_undisturbed(first);
@@ -177,9 +116,9 @@ fn kills_while_something_is_kept_or_handed_out_cost_nothing() {
         until("it is formed", || run.first.told().contains("process 0 of 3").then_some(()));
         // Every other one is met before it is where it was.
         if n % 2 == 1 {
-            let begun = run.begun();
-            began.extend(begun);
-            until("more is kept", || (kept(&days.at("live")) > begun).then_some(()));
+            let from = begun(&run.first);
+            began.extend(from);
+            until("more is kept", || (kept(&days.at("live")) > from).then_some(()));
         }
         thread::sleep(Duration::from_millis(n as u64 * 29 % 150));
         run.lose(n % 3);

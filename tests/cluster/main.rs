@@ -8,9 +8,11 @@ mod common;
 mod samples;
 
 mod codec;
+mod growing;
 mod kept;
 mod kills;
 mod layout;
 mod links;
+mod networks;
 mod results;
 mod strangers;
