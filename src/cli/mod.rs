@@ -7,6 +7,7 @@ mod topics;
 mod learning;
 mod cluster;
 mod doors;
+mod scrape;
 mod outside;
 mod turning;
 mod watch;

@@ -13,6 +13,7 @@ use crate::engine::answers::EXECUTOR;
 use crate::engine::crier::Criers;
 use crate::engine::journal::{Effects, Said, recorded};
 use crate::engine::log::{Log, STATE_FOLDER};
+use crate::engine::metrics::Metrics;
 use crate::engine::run::{Batch, Run, Settings, has_log};
 use crate::engine::scores;
 use crate::engine::summary::{Counts, Summary};
@@ -154,6 +155,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         committed,
         criers: Criers::default(),
         sinks: None,
+        metrics: Metrics::default(),
     };
     let tables = tables(&plan, &names)?;
     let mut run = Run::start_committing(settings, Duration::from_millis(args.commit_every_ms))?;

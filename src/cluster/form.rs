@@ -75,6 +75,7 @@ pub struct Cluster {
     stop: watch::Sender<bool>,
     turned_away: Arc<TurnedAway>,
     traffic: Arc<Traffic>,
+    processes: usize,
     /// The generation.
     pub generation: u64,
     /// The terms of the run.
@@ -124,7 +125,7 @@ impl Cluster {
             unreachable!("the first process tells both before there are links")
         };
         let peers = Peers { process: own, workers: usize::from(means.file.workers), links: near, tongues };
-        Ok((Cluster { runtime, links, stop, turned_away, traffic, generation, terms }, peers))
+        Ok((Cluster { runtime, links, stop, turned_away, traffic, processes, generation, terms }, peers))
     }
 
     /// Asks the first process to end the run.
@@ -133,6 +134,18 @@ impl Cluster {
         move || {
             stop.send_replace(true);
         }
+    }
+
+    /// Processes of it.
+    #[must_use]
+    pub fn processes(&self) -> usize {
+        self.processes
+    }
+
+    /// Who was turned away, so far.
+    #[must_use]
+    pub fn turned_away(&self) -> Arc<TurnedAway> {
+        Arc::clone(&self.turned_away)
     }
 
     /// Waits until all links have ended in order, which they do when all workers have.

@@ -39,6 +39,7 @@ pub mod tls;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
+pub use door::TurnedAway;
 pub use file::ClusterFile;
 pub use form::{Cluster, Means, Role};
 pub use hello::Terms;

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use super::log::{Log, LogError, LoggedEpoch, STATE_FOLDER};
+use super::metrics::{self, Metrics};
 use super::run::RunError;
 use super::sinks::Hand;
 use super::summary::Counts;
@@ -93,6 +94,8 @@ pub struct Archivist {
     counts: Counts,
     /// What is remembered at the end of an epoch that is not complete.
     kept: Vec<Kept>,
+    /// What an operator sees.
+    metrics: Metrics,
 }
 
 impl Archivist {
@@ -102,14 +105,24 @@ impl Archivist {
         dir: &Path,
         writer: Writer,
         (stamp, counts): (RunStamp, Counts),
-        (committed, commit_every): (Epoch, Duration),
+        (committed, commit_every, metrics): (Epoch, Duration, Metrics),
         sinks: Option<Hand>,
     ) -> Result<Started, RunError> {
         let log = Log::open(dir)?;
         let sealed_at = log.committed()?.map_or(-1, |(_, tick)| tick);
-        let (dir, kept) = (dir.to_owned(), Vec::new());
-        let archivist =
-            Archivist { dir, writer, log, committed, sealed_at, commit_every, sinks, stamp, counts, kept };
+        let archivist = Archivist {
+            dir: dir.to_owned(),
+            writer,
+            log,
+            committed,
+            sealed_at,
+            commit_every,
+            sinks,
+            stamp,
+            counts,
+            kept: Vec::new(),
+            metrics,
+        };
         let ((told, inbox), (token, tokens)) = (unbounded(), unbounded());
         let thread = thread::Builder::new().name("archive".into());
         Ok((thread.spawn(move || archivist.run(&inbox, &token))?, told, tokens))
@@ -144,6 +157,7 @@ impl Archivist {
                     let later = under_way.split_off(&(turn.epoch + 1));
                     let complete = std::mem::replace(&mut under_way, later);
                     self.write(&complete)?;
+                    self.metrics.done(turn.epoch, complete.values().flat_map(|said| &said.rows));
                     if !self.hand_over(complete) {
                         break;
                     }
@@ -186,9 +200,11 @@ impl Archivist {
         self.kept = later;
         // Pieces of one lie together, as they came.
         kept.sort_by(|a, b| (&a.operator, a.worker).cmp(&(&b.operator, b.worker)));
-        let names = self.writer.names();
+        let (names, since) = (self.writer.names(), metrics::now());
         kept.push(Kept::of("counts", (turn.epoch, 0), names, |items| items.put(&self.counts)));
-        if let Err(error) = snapshots::write(&self.dir.join(STATE_FOLDER), turn, &self.stamp, &kept) {
+        let written = snapshots::write(&self.dir.join(STATE_FOLDER), turn, &self.stamp, &kept);
+        self.metrics.kept(turn, since, written.is_ok());
+        if let Err(error) = written {
             eprintln!("quell: no snapshot of epoch {} is kept, and the run goes on: {error}", turn.epoch);
         }
     }
@@ -223,6 +239,7 @@ impl Archivist {
         let tick = turn.settled.max(self.sealed_at + 1);
         self.commit(turn.epoch, tick, epochs)?;
         (self.sealed_at, self.committed) = (tick, turn.epoch);
+        self.metrics.shows(turn.epoch, &self.counts);
         Ok(())
     }
 

@@ -5,6 +5,7 @@
 
 mod partition;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -47,6 +48,21 @@ pub struct SourceKept {
     clock: PartitionClock,
 }
 
+/// How a partition stands, for an operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// The source's name.
+    pub source: String,
+    /// The partition within it.
+    pub partition: u32,
+    /// Records of a topic that are not taken yet, as far as its brokers told; none where it is no topic's.
+    pub lag: Option<u64>,
+    /// Records that are read and not taken yet.
+    pub waiting: usize,
+    /// Its greatest event time; none where it has shown nothing.
+    pub clock: Option<Millis>,
+}
+
 /// All sources of a run.
 pub struct Live {
     partitions: Vec<Partition>,
@@ -59,6 +75,8 @@ pub struct Live {
     settled: Tick,
     /// When all sources fell silent, by the machine's clock, and the greatest clock then.
     silence: Option<(Millis, Millis)>,
+    /// Epochs of the log whose records are kept out.
+    pub quarantined: BTreeSet<Epoch>,
     /// Epochs that settled otherwise when they were recomputed.
     pub divergences: u64,
     /// What went wrong with sources, to be told.
@@ -84,6 +102,7 @@ impl Live {
             lateness_s,
             settled: NOTHING_SETTLED,
             silence: None,
+            quarantined: BTreeSet::new(),
             divergences: 0,
             complaints: Vec::new(),
         };
@@ -112,7 +131,7 @@ impl Live {
     pub fn pull(&mut self, now: Millis) -> Result<bool, String> {
         let mut came = false;
         for partition in &mut self.partitions {
-            if partition.pull(&mut self.complaints)? {
+            if partition.pull(now, &mut self.complaints)? {
                 came = true;
                 partition.quiet_since = now;
             }
@@ -126,10 +145,17 @@ impl Live {
         if let Some(partition) = self.partitions.iter_mut().find(|partition| partition.name == name) {
             let before = partition.pushed.1;
             let records = partition.push(text);
+            partition.dated(now);
             let (source, key) = (source.to_owned(), key.map(str::to_owned));
             partition.untold.push_back((before, Pushed { source, key, records }));
             partition.quiet_since = now;
         }
+    }
+
+    /// How the partitions stand.
+    #[must_use]
+    pub fn standing(&self) -> Vec<Standing> {
+        self.partitions.iter().map(|partition| partition.standing(self.names.get(partition.name))).collect()
     }
 
     /// Records that wait to be taken.
@@ -220,7 +246,8 @@ impl Live {
     /// gave then.
     pub fn again(&mut self, logged: &LoggedEpoch, effects: Effects) -> Result<Option<Batch>, String> {
         self.apply(&effects);
-        let mut taken = Taken::default();
+        let keeps_out = self.quarantined.contains(&logged.epoch);
+        let mut taken = Taken { keeps_out, ..Taken::default() };
         for part in &logged.parts {
             let at = self.of(part)?;
             let mut left = usize::try_from(part.records).unwrap_or(usize::MAX);
@@ -242,11 +269,14 @@ impl Live {
         }
         let there = self.partitions.iter().filter(|partition| partition.since < logged.epoch);
         let open = there.map(|partition| partition.clock.settled()).min();
-        if !logged.last && open.is_some_and(|open| open.max(self.settled) != logged.settled) {
+        // What is kept out moved the clock when it was taken in.
+        let settled = if keeps_out { open.unwrap_or(self.settled) } else { logged.settled };
+        if !logged.last && open.is_some_and(|open| open.max(self.settled) != settled.max(self.settled)) {
             self.divergences += 1;
         }
-        let mut batch = self.finish(taken, effects, logged.settled);
-        batch.last = logged.last;
+        let mut batch = self.finish(taken, effects, settled);
+        // What came of it was decided long ago.
+        (batch.last, batch.appended) = (logged.last, None);
         Ok(Some(batch))
     }
 
@@ -349,7 +379,7 @@ impl Live {
     }
 
     fn finish(&mut self, taken: Taken, effects: Effects, settled: Tick) -> Batch {
-        let Taken { mut batch, ignored, places } = taken;
+        let Taken { mut batch, ignored, places, .. } = taken;
         self.settled = self.settled.max(settled);
         batch.settled = self.settled;
         batch.parts = parts(&batch.alerts, &batch.rejects, batch.settled);
@@ -369,6 +399,8 @@ impl Live {
 #[derive(Default)]
 struct Taken {
     batch: Batch,
+    /// Whether its records are rejects, unread.
+    keeps_out: bool,
     ignored: Vec<Ignored>,
     /// Of each partition of a topic, the first offset taken and the one after the last.
     places: Vec<((Sym, u32), u64, u64)>,

@@ -3,6 +3,7 @@
 pub mod log;
 pub mod lock;
 pub mod journal;
+pub mod caution;
 pub mod live;
 pub mod answers;
 pub mod scores;
@@ -22,4 +23,5 @@ pub mod seen;
 pub mod sighter;
 pub mod clerk;
 pub mod summary;
+pub mod metrics;
 pub mod run;

@@ -2,6 +2,8 @@
 //!
 //! feed -> workers -> clerk (desk) -> archivist (-> sinks) -> tokens back to the feed, so that no more than a few epochs are under way.
 
+mod error;
+
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,16 +12,18 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
+pub use self::error::RunError;
 use super::archivist::{ArchiveError, Archivist, COMMIT_EVERY, Told};
 use super::beginning::{Beginning, Remembered, Restored};
 use super::clerk::{Clerk, Report};
 use super::crier::Criers;
 use super::dataflow::{Output, Span, Wiring};
 use super::live::SourceKept;
-use super::log::{Log, LogError, LoggedEpoch, LoggedPart, STATE_FOLDER};
+use super::log::{Log, LoggedEpoch, LoggedPart, STATE_FOLDER};
+use super::metrics::Metrics;
 use super::revise::{Past, revised};
 use super::sighter::Question;
-use super::sinks::{SinkError, SinkSettings, Sinks};
+use super::sinks::{SinkSettings, Sinks};
 use super::summary::{Counts, Summary};
 use super::unsettled::Unsettled;
 use super::workers::{Crew, Workers};
@@ -35,8 +39,8 @@ use crate::rank::judge::Proposing;
 use crate::rank::{RankService, Ranker, Recall};
 use crate::record::input::{Approval, Reported};
 use crate::record::{
-    Alert, ContextRow, Diff, Entity, Epoch, EpochRow, InputRow, NOTHING_SETTLED, Names, Observed, Reject,
-    Sym, Tick, Unlink, Verdict,
+    Alert, ContextRow, Diff, Entity, Epoch, EpochRow, InputRow, Millis, NOTHING_SETTLED, Names, Observed,
+    Reject, Sym, Tick, Unlink, Verdict,
 };
 
 use crate::replay::set::parts;
@@ -82,6 +86,8 @@ pub struct Batch {
     pub inputs: Vec<InputRow>,
     /// What the sources remember at its end, where all that is remembered then is to be kept.
     pub keeps: Option<Vec<SourceKept>>,
+    /// When the oldest of its records was appended to its topic, or came; for those alone who measure.
+    pub appended: Option<Millis>,
 }
 
 impl Batch {
@@ -122,32 +128,6 @@ impl Batch {
     }
 }
 
-/// Why a run failed.
-#[derive(Debug, thiserror::Error)]
-pub enum RunError {
-    /// The archive.
-    #[error(transparent)]
-    Archive(#[from] ArchiveError),
-    /// The log.
-    #[error(transparent)]
-    Log(#[from] LogError),
-    /// The ledger.
-    #[error(transparent)]
-    Desk(#[from] DeskError),
-    /// Topics.
-    #[error(transparent)]
-    Sinks(#[from] SinkError),
-    /// A thread could not be started.
-    #[error("a thread cannot be started: {0}; check the limits on processes and memory")]
-    Thread(#[from] std::io::Error),
-    /// What a word is on could not be read.
-    #[error("the archive cannot be read for a word on one of its incidents: {0}")]
-    Revise(#[source] std::io::Error),
-    /// A worker panicked.
-    #[error("a worker failed: {0}; this is a defect of quell: please report it with the message above")]
-    Worker(String),
-}
-
 /// What a run is made from.
 pub struct Settings {
     /// The plan.
@@ -178,6 +158,8 @@ pub struct Settings {
     pub sinks: Option<SinkSettings>,
     /// What it begins with; none where it begins at the beginning.
     pub beginning: Option<Beginning>,
+    /// What an operator sees while it goes on.
+    pub metrics: Metrics,
 }
 
 /// A run under way.
@@ -202,6 +184,7 @@ pub struct Run {
     dir: PathBuf,
     acted: Tick,
     unsettled: Unsettled,
+    metrics: Metrics,
     failed: Option<RunError>,
 }
 
@@ -213,14 +196,16 @@ impl Run {
 
     /// As `start`, where what is written shows after `commit_every` at the latest.
     pub fn start_committing(settings: Settings, commit_every: Duration) -> Result<Run, RunError> {
-        let Settings { plan, names, archive, crew, ranker, act, journaled, committed, .. } = settings;
+        let Settings { plan, names, archive, crew, ranker, act, journaled, committed, metrics, .. } =
+            settings;
         let (begins, past) = settings.beginning.map(|it| (it.turn, Arc::new(it.past))).unzip();
         let before = Restored::of(past.as_deref(), &names);
         let stamp = RunStamp { plan_hash: plan.hash.clone(), model_version: ranker.version() };
         let (plan_hash, model_version) = (names.intern(&stamp.plan_hash), names.intern(&stamp.model_version));
         let (sinks, hand) = settings.sinks.map(|it| Sinks::start(it, &archive, &names)).transpose()?.unzip();
+        metrics.begins((&stamp.plan_hash, &stamp.model_version), &before.counts);
         let writer = Writer::new(&archive, 0, Arc::clone(&names), &stamp, committed);
-        let commits = (committed, commit_every);
+        let commits = (committed, commit_every, metrics.clone());
         let (archivist, to_archive, tokens) =
             Archivist::start(&archive, writer, (stamp, before.counts), commits, hand)?;
         let wiring = Wiring { past, ..wiring(&plan, &names, act, crew.span(settings.recall.is_some())) };
@@ -240,6 +225,7 @@ impl Run {
             logged: if journaled { 0 } else { Epoch::MAX },
             began: begins.map_or(0, |turn| turn.epoch),
             under_way: before.under_way,
+            metrics: metrics.clone(),
         };
         let (clerk, outputs) = clerk.start()?;
         let ranks = RankService::start(ranker, model_version, settings.recall)?;
@@ -268,6 +254,7 @@ impl Run {
             dir: archive,
             acted: begins.map_or(NOTHING_SETTLED, |turn| turn.acts),
             unsettled,
+            metrics,
             failed: None,
         })
     }
@@ -392,6 +379,7 @@ impl Run {
         let epoch = self.epoch;
         let turn = batch.turn(epoch, self.act, self.acted);
         self.acted = turn.acts;
+        self.metrics.took(epoch, turn.settled, batch.appended, self.late);
         let took = batch.logged(epoch, &self.names);
         let (plan_hash, model_version) = self.stamp;
         let turn_row =

@@ -16,6 +16,8 @@ pub enum Stage {
     Normalize,
     /// Its context could not be had.
     Enrich,
+    /// It ended the process that took it, again and again, and is kept out.
+    Quarantine,
 }
 
 impl Stage {
@@ -26,6 +28,7 @@ impl Stage {
             Stage::Ingest => "ingest",
             Stage::Normalize => "normalize",
             Stage::Enrich => "enrich",
+            Stage::Quarantine => "quarantine",
         }
     }
 }

@@ -115,6 +115,12 @@ impl Shim {
         }
     }
 
+    /// Has a command killed where it writes `word` anywhere but under `archive`.
+    pub fn meet_word(&self, command: &mut Command, archive: &Path, word: &str) {
+        self.meet(command, archive, None);
+        command.env("QUELL_FAULT_WORD", word);
+    }
+
     /// How many of each call the last command that ended in order made.
     pub fn counted(&self) -> Vec<(&'static str, u64)> {
         let text = std::fs::read_to_string(&self.counts).expect("the command ended in order");

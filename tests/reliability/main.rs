@@ -13,6 +13,7 @@ mod common;
 mod fault;
 mod journey;
 mod outcome;
+mod poison;
 mod replaying;
 mod running;
 

@@ -14,6 +14,7 @@ use crate::engine::beginning::Beginning;
 use crate::engine::crier::Criers;
 use crate::engine::live::SourceKept;
 use crate::engine::log::{Log, STATE_FOLDER};
+use crate::engine::metrics::Metrics;
 use crate::engine::run::{Run, Settings};
 use crate::engine::sighter::Question;
 use crate::engine::sinks::delivered;
@@ -37,7 +38,7 @@ pub(super) struct Started {
 pub(super) fn start(
     args: &Args,
     plan: &Arc<Plan>,
-    (names, committed): (&Arc<Names>, Epoch),
+    (names, committed, metrics): (&Arc<Names>, Epoch, &Metrics),
     asks: Option<Sender<Question>>,
     bell: &Bell,
 ) -> Result<Started, Failure> {
@@ -50,6 +51,9 @@ pub(super) fn start(
         terms: Terms { act: plan.policy.act, recalls: false },
     };
     let (crew, cluster) = args.spread.crew(args.workers, &first, Some(bell))?;
+    if let Some(cluster) = &cluster {
+        metrics.joins(cluster.processes(), cluster.generation, cluster.turned_away());
+    }
     let beginning = beginning(args, plan, committed, &ranker)?;
     let begins = beginning.as_ref().map(|it| (it.turn, it.sources(names)));
     let settings = Settings {
@@ -70,6 +74,7 @@ pub(super) fn start(
             decisions: crier(args.decisions.as_deref(), names)?,
         },
         sinks: outside::sinks(plan, &args.archive, bell)?,
+        metrics: metrics.clone(),
     };
     Ok(Started { run: Run::start(settings)?, cluster, begins })
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
-use super::Taken;
+use super::{Standing, Taken};
 use crate::engine::journal::Pushed;
 use crate::ingest::kafka::{self, Bounds, Lane};
 use crate::ingest::live::Heard;
@@ -78,8 +78,11 @@ pub(super) struct Partition {
     pub(super) pushed: (u64, u64),
     /// Pushed batches of which no record is taken yet, each with the records before it.
     pub(super) untold: VecDeque<(u64, Pushed)>,
-    /// Records taken.
+    /// Records that came, and records taken.
+    came: u64,
     taken: u64,
+    /// When what came was appended, or came: each with the records through it.
+    appended: VecDeque<(u64, Millis)>,
 }
 
 impl Partition {
@@ -105,7 +108,9 @@ impl Partition {
             quiet_since: 0,
             pushed: (0, 0),
             untold: VecDeque::new(),
+            came: 0,
             taken: 0,
+            appended: VecDeque::new(),
         }
     }
 
@@ -146,9 +151,10 @@ impl Partition {
     }
 
     /// Takes what was read, without waiting; whether anything came, or why the run cannot go on.
-    pub(super) fn pull(&mut self, complaints: &mut Vec<String>) -> Result<bool, String> {
+    pub(super) fn pull(&mut self, now: Millis, complaints: &mut Vec<String>) -> Result<bool, String> {
         let mut came = false;
         while !self.is_full() {
+            let before = self.came;
             match &mut self.stream {
                 Stream::Bytes(stream) => {
                     let Ok(heard) = stream.try_recv() else { break };
@@ -161,13 +167,36 @@ impl Partition {
                 }
                 Stream::Pushed => break,
             }
+            if self.came > before {
+                self.dated(now);
+            }
         }
         Ok(came)
+    }
+
+    /// What came last was appended when its topic says so, or now.
+    pub(super) fn dated(&mut self, now: Millis) {
+        let appended = match &self.stream {
+            Stream::Lane(lane, _) => lane.appended(),
+            Stream::Bytes(_) | Stream::Pushed => None,
+        };
+        self.appended.push_back((self.came, appended.unwrap_or(now)));
+    }
+
+    /// How it stands, for an operator.
+    pub(super) fn standing(&self, source: String) -> Standing {
+        let waiting = self.records();
+        let lag = match &self.stream {
+            Stream::Lane(lane, _) => lane.behind().map(|behind| behind + waiting as u64),
+            Stream::Bytes(_) | Stream::Pushed => None,
+        };
+        Standing { source, partition: self.number, lag, waiting, clock: self.clock.highest() }
     }
 
     fn hold(&mut self, framed: impl IntoIterator<Item = Framed>) {
         for framed in framed {
             self.held.0 += length(&framed);
+            self.came += length(&framed) as u64;
             self.held.1 += bytes(&framed);
             self.ready.push_back(framed);
         }
@@ -298,17 +327,31 @@ impl Partition {
                 } else {
                     self.ready.push_front(Framed::Chunk(chunk));
                 }
-                normalizer.parse(&now, parsed);
+                if taken.keeps_out {
+                    normalizer.keep_out(&now, parsed);
+                } else {
+                    normalizer.parse(&now, parsed);
+                }
                 self.place(&Framed::Chunk(now), taken);
                 self.take_parsed(floor, parsed, taken);
                 count
             }
         };
         self.taken += count as u64;
+        taken.batch.appended = taken.batch.appended.into_iter().chain(self.oldest()).min();
         while let Some((_, pushed)) = self.untold.pop_front_if(|(before, _)| *before < self.taken) {
             taken.batch.inputs.push(pushed.row());
         }
         count
+    }
+
+    /// When what was taken last was appended, in which what came at once counts as its oldest.
+    fn oldest(&mut self) -> Option<Millis> {
+        let mut oldest = self.appended.front().map(|(_, at)| *at);
+        while let Some((_, at)) = self.appended.pop_front_if(|(through, _)| *through <= self.taken) {
+            oldest = oldest.map(|oldest| oldest.min(at));
+        }
+        oldest
     }
 
     /// Passes by up to `most` records; how many.
@@ -332,6 +375,7 @@ impl Partition {
             }
         };
         self.taken += count as u64;
+        let _ = self.oldest();
         while self.untold.pop_front_if(|(before, _)| *before < self.taken).is_some() {}
         count
     }
