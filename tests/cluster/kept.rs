@@ -2,72 +2,17 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::process::{Child, Output};
 use std::thread;
 use std::time::Duration;
 
 use quell::engine::log::Log;
 
-use super::common::live::{Live, taken, until};
-use super::common::said;
+use super::common::live::{taken, until};
 use super::growing::{Growing, begun};
-use super::layout::Layout;
+use super::running::Running;
 
 /// What is kept, as often as can be.
 const OFTEN: [&str; 4] = ["--batch", "40", "--snapshot-every-ms", "1"];
-
-/// A run as so many processes of so many workers each.
-struct Running {
-    first: Live,
-    others: Vec<Child>,
-}
-
-impl Running {
-    fn start(days: &Growing, (processes, workers): (usize, usize), more: &[&str]) -> Running {
-        let more = [&OFTEN[..], more].concat();
-        if processes == 1 {
-            let workers = workers.to_string();
-            let args = [&more[..], &["--workers", &workers]].concat();
-            return Running { first: Live::start(&days.flow, &days.at("live"), &args), others: Vec::new() };
-        }
-        let layout = Layout::new(&days.at(&format!("{processes}x{workers}")), processes, workers);
-        let others = (1..processes).map(|process| layout.other(process, &days.flow)).collect();
-        let file = layout.file.display().to_string();
-        let args = [&more[..], &["--cluster", &file, "--process", "0"]].concat();
-        Running { first: Live::start(&days.flow, &days.at("live"), &args), others }
-    }
-
-    /// SIGKILL of one of its processes; the others end by themselves, and say that they failed.
-    fn lose(mut self, process: usize) {
-        match process.checked_sub(1) {
-            None => self.first.kill(),
-            Some(other) => {
-                self.others.remove(other).kill_and_wait();
-                self.first.failed();
-            }
-        }
-        for mut other in self.others {
-            // One that still waits for the one that is lost is ended, as a supervisor does.
-            let by_itself = (0..100).any(|_| {
-                thread::sleep(Duration::from_millis(20));
-                other.try_wait().expect("a child").is_some()
-            });
-            let output = other.kill_and_wait();
-            assert!(!by_itself || output.status.code() == Some(1), "{}", said(&output));
-        }
-    }
-}
-
-trait Killed {
-    fn kill_and_wait(self) -> Output;
-}
-
-impl Killed for Child {
-    fn kill_and_wait(mut self) -> Output {
-        self.kill().expect("it can be told");
-        self.wait_with_output().expect("it ends")
-    }
-}
 
 /// The last epoch that has a snapshot.
 fn kept(archive: &Path) -> Option<u64> {
@@ -82,7 +27,11 @@ fn another_layout_begins_where_one_was_killed_and_says_nothing_again() {
     let told = days.at("decisions.jsonl");
     let says = told.display().to_string();
     let layouts = [(2, 1), (1, 4), (3, 2), (1, 1), (2, 1)];
-    let mut run = Running::start(&days, layouts[0], &["--decisions", &says]);
+    let mut run = Running::start(
+        (&days.flow, &days.at("live")),
+        layouts[0],
+        &[&OFTEN[..], &["--decisions", &says]].concat(),
+    );
     for n in 0..layouts.len() {
         days.grow((n, layouts.len()));
         taken(&days.at("live"), days.given);
@@ -91,14 +40,16 @@ fn another_layout_begins_where_one_was_killed_and_says_nothing_again() {
             kept(&days.at("live")).filter(|kept| *kept >= last)
         });
         run.lose(n % layouts[n].0);
-        run = Running::start(&days, layouts[(n + 1) % layouts.len()], &["--decisions", &says]);
+        run = Running::start(
+            (&days.flow, &days.at("live")),
+            layouts[(n + 1) % layouts.len()],
+            &[&OFTEN[..], &["--decisions", &says]].concat(),
+        );
         assert_eq!(begun(&run.first), Some(through), "{}", run.first.told());
     }
     let Running { first, others } = run;
     days.is_as_undisturbed(first);
-    for other in others {
-        assert!(other.wait_with_output().expect("it ends").status.success());
-    }
+    Running::others_end(others);
     // What lies before a snapshot was computed by one of them alone.
     let text = std::fs::read_to_string(told).expect("decisions");
     let lines: BTreeSet<&str> = text.lines().collect();
@@ -112,7 +63,7 @@ fn kills_while_something_is_kept_or_handed_out_cost_nothing() {
     let mut began = BTreeSet::new();
     for n in 0..LIVES {
         days.grow((n, LIVES));
-        let run = Running::start(&days, (3, 1), &[]);
+        let run = Running::start((&days.flow, &days.at("live")), (3, 1), &OFTEN);
         until("it is formed", || run.first.told().contains("process 0 of 3").then_some(()));
         // Every other one is met before it is where it was.
         if n % 2 == 1 {
@@ -124,9 +75,7 @@ fn kills_while_something_is_kept_or_handed_out_cost_nothing() {
         run.lose(n % 3);
     }
     assert!(began.len() + 1 >= LIVES / 2, "{began:?}");
-    let run = Running::start(&days, (3, 1), &[]);
+    let run = Running::start((&days.flow, &days.at("live")), (3, 1), &OFTEN);
     days.is_as_undisturbed(run.first);
-    for other in run.others {
-        assert!(other.wait_with_output().expect("it ends").status.success());
-    }
+    Running::others_end(run.others);
 }

@@ -15,4 +15,6 @@ mod layout;
 mod links;
 mod networks;
 mod results;
+mod running;
 mod strangers;
+mod topics;
