@@ -6,6 +6,7 @@ mod sightings;
 mod topics;
 mod learning;
 mod cluster;
+mod reading;
 mod doors;
 mod scrape;
 mod outside;

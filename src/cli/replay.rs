@@ -134,7 +134,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         names: &names,
         archive: &args.archive,
         model: ranker.version(),
-        terms: Terms { act, recalls: recall.is_some() },
+        terms: Terms { act, recalls: recall.is_some(), reads: None },
     };
     let (crew, cluster) = args.spread.crew(args.workers, &first, None)?;
     let settings = Settings {

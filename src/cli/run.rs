@@ -22,6 +22,7 @@ use crate::engine::answers::LIVE;
 use crate::engine::caution::Caution;
 use crate::engine::crier::Crier;
 use crate::engine::journal::Journal;
+use crate::engine::live::far::Others;
 use crate::engine::live::{Live, Source, Stream};
 use crate::engine::log::{Log, STATE_FOLDER};
 use crate::engine::metrics::Metrics;
@@ -187,11 +188,15 @@ fn attended(
     let sightings = Sightings::start(&plan, &args.archive, &names)?;
     let metrics = shown(args, doors, committed)?;
     let known = (&names, committed, &metrics);
-    let Started { run, cluster, begins } = start(args, &plan, known, sightings.asks(), bell)?;
+    let Started { run, cluster, begins, talks } = start(args, &plan, known, sightings.asks(), bell)?;
+    topics.spread(talks.len());
     let mut log = Log::open(&args.archive)?;
     let through = begins.as_ref().map_or(0, |(turn, _)| turn.epoch);
     let mut live = live(args, &plan, &specs, &names, (bell, &mut topics, (&mut log, through)))?;
     live.quarantined = log.quarantined()?;
+    if !talks.is_empty() {
+        live.spread(Others::new(talks, bell)?);
+    }
     topics.listen()?;
     let scribe = Scribe::start(&args.archive)?;
     let mut turning = Turning {
@@ -217,6 +222,7 @@ fn attended(
     let gone_on = go(args, &specs, &mut turning, doors, (&scribe, bell));
     doors.close();
     let divergences = turning.live.divergences;
+    turning.live.part();
     let (mut summary, counts) = turning.run.finish()?;
     if let Some(cluster) = cluster {
         cluster::part(cluster);

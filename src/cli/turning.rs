@@ -133,6 +133,7 @@ impl Turning {
                 if logged.epoch == turn.epoch {
                     eprintln!("quell: beginning with what was kept at epoch {}", turn.epoch);
                     self.live.begin_at(turn.settled, sources);
+                    self.live.feed();
                     if !self.run.begin_at(*turn, std::mem::take(&mut before)) {
                         return Ok(true);
                     }
@@ -143,6 +144,7 @@ impl Turning {
             let Some(batch) = batch else { return Ok(false) };
             self.watch.know(&batch.context);
             self.sightings.know(&batch.context);
+            self.live.feed();
             if !self.run.take(batch)
                 || !self.run.logged(logged.epoch)
                 || !self.careful(logged.epoch, !logged.parts.is_empty())?
@@ -287,7 +289,7 @@ impl Turning {
     /// One epoch of up to `most` records; false where the run has failed.
     fn epoch_of(&mut self, said: &[Said], most: usize) -> Result<bool, Failure> {
         let effects = self.effects(said);
-        let batch = self.live.batch(most, effects, false);
+        let batch = self.live.batch(most, effects, false).map_err(|why| anyhow!(why))?;
         self.take(batch, said)
     }
 
@@ -304,6 +306,7 @@ impl Turning {
             // Should it end the process, the log tells the next one what it took.
             self.journal.sync()?;
         }
+        self.live.feed();
         let taken = self.run.take(batch);
         if self.run.is_journaled() {
             // Epochs are acted on, or told, when they end, and so must be durable one by one. The disk is waited for while the epoch is worked on: what comes of it waits for both.
@@ -395,7 +398,7 @@ impl Turning {
         self.live.close();
         loop {
             let effects = self.effects(&said);
-            let batch = self.live.batch(self.caution.most(), effects, true);
+            let batch = self.live.batch(self.caution.most(), effects, true).map_err(|why| anyhow!(why))?;
             let last = batch.last;
             if !self.take(batch, &said)? || last {
                 return Ok(());

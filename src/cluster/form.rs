@@ -22,7 +22,7 @@ use tokio_rustls::rustls::Error as TlsError;
 
 use super::door::{Keeper, Secure, TurnedAway};
 use super::hello::{Alike, Answer, Hello, Terms, hear, say};
-use super::link::{Between, Broken, Traffic, carry};
+use super::link::{Between, Broken, Talk, Traffic, carry, talk};
 use super::tls::{Identity, server_name};
 use super::{ClusterError, ClusterFile, Peers};
 use crate::record::Names;
@@ -104,11 +104,14 @@ impl Cluster {
         let (mut links, traffic) = (JoinSet::new(), Arc::new(Traffic::default()));
         let tongues = Arc::new(Tongues::new(own, processes, Arc::clone(&means.names)));
         let mut near: Vec<Option<UnixStream>> = (0..processes).map(|_| None).collect();
+        let mut talks: Vec<Option<Talk>> = (0..processes).map(|_| None).collect();
         let guard = runtime.enter();
         for (peer, far) in secure {
             let (ours, timelys) = UnixStream::pair()?;
             ours.set_nonblocking(true)?;
             near[peer] = Some(timelys);
+            let (own, words) = talk();
+            talks[peer] = Some(own);
             let between = Between {
                 peer,
                 names: Arc::clone(&means.names),
@@ -117,6 +120,7 @@ impl Cluster {
                 stopping: stop.subscribe(),
                 asked: Arc::clone(&means.asked),
                 broken: Arc::clone(&means.broken),
+                words,
             };
             links.spawn(carry(far, tokio::net::UnixStream::from_std(ours)?, between));
         }
@@ -124,7 +128,8 @@ impl Cluster {
         let (Some(generation), Some(terms)) = (hello.generation, hello.terms) else {
             unreachable!("the first process tells both before there are links")
         };
-        let peers = Peers { process: own, workers: usize::from(means.file.workers), links: near, tongues };
+        let peers =
+            Peers { process: own, workers: usize::from(means.file.workers), links: near, tongues, talks };
         Ok((Cluster { runtime, links, stop, turned_away, traffic, processes, generation, terms }, peers))
     }
 

@@ -41,7 +41,8 @@ use crate::rank::judge::{Judged, Proposing, judge};
 use crate::record::input::{Approval, Reported};
 use crate::record::{Alert, ContextRow, Diff, Entity, Epoch, Finding, Sym, Tick, Verdict};
 
-type Handle<D> = InputHandle<Epoch, CapacityContainerBuilder<Vec<D>>>;
+/// What a worker gives records to.
+pub type Handle<D> = InputHandle<Epoch, CapacityContainerBuilder<Vec<D>>>;
 
 /// What a worker is fed by.
 pub struct Inputs {
@@ -90,6 +91,17 @@ pub enum Span {
         /// Whether only the first process knows what an earlier run's model said, and so judges for all.
         recalls: bool,
     },
+}
+
+impl Span {
+    /// Workers of each process, of several; one where there is one.
+    #[must_use]
+    pub fn workers(self) -> usize {
+        match self {
+            Span::Process => 1,
+            Span::Cluster { workers, .. } => workers,
+        }
+    }
 }
 
 /// What leaves the dataflow, with its epoch.

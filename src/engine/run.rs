@@ -314,6 +314,7 @@ impl Run {
             |part: EpochRow| TurnRow { turn: EpochRow { epoch, ..part }, plan_hash, model_version };
         batch.parts.extend(parts(&[], &batch.refused, batch.settled.max(0)));
         batch.rejects.append(&mut batch.refused);
+        let records = batch.parts.iter().map(|part| part.records).sum::<u64>();
         let rows = [
             Rows::Rejects(batch.rejects),
             Rows::Observed(batch.observed),
@@ -340,7 +341,7 @@ impl Run {
         if let Some(sources) = batch.keeps {
             sent &= self.archive.send(Told::Kept(self.remembered(epoch, sources))).is_ok();
         }
-        self.under_way.push_back(alerts.len() as u64);
+        self.under_way.push_back(records.max(alerts.len() as u64));
         sent && self.workers.feed(turn, alerts, batch.context, batch.approvals, revisions)
     }
 

@@ -34,7 +34,7 @@ impl Stage {
 }
 
 /// A record that could not become an alert.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Reject {
     /// Where it failed.
     pub stage: Stage,
