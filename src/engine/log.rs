@@ -7,8 +7,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::ffi::{Error, SQLITE_IOERR_FSYNC};
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
+use crate::flow::fate::{Deed, meet};
 use crate::record::{Epoch, Tick};
 
 /// The folder beside the tables; hive readers pass over names that begin with an underscore.
@@ -240,7 +242,7 @@ impl Log {
                     on conflict (one) do update set epoch = ?1, tick = ?2";
                 work.execute(said, params![epoch.cast_signed(), tick])?;
             }
-            work.commit()
+            end(work)
         };
         write().map_err(|source| LogError::Sql { path, source })
     }
@@ -259,7 +261,7 @@ impl Log {
                 }
             };
             let new = entries.iter().map(put).collect::<rusqlite::Result<_>>()?;
-            work.commit()?;
+            end(work)?;
             Ok(new)
         };
         write().map_err(|source| LogError::Sql { path, source })
@@ -303,7 +305,7 @@ impl Log {
                 let [start, next, since] = [start, next, since].map(|number| number.cast_signed());
                 work.execute(said, params![source, partition, start, next, since])?;
             }
-            work.commit()
+            end(work)
         };
         write().map_err(|source| LogError::Sql { path, source })
     }
@@ -434,6 +436,11 @@ impl Log {
         }
         Ok(())
     }
+}
+
+fn end(work: Transaction<'_>) -> rusqlite::Result<()> {
+    let failed = || rusqlite::Error::SqliteFailure(Error::new(SQLITE_IOERR_FSYNC), None);
+    meet(Deed::Log, || work.commit(), failed)
 }
 
 const PARTS_OF: &str =
