@@ -378,11 +378,7 @@ impl Desk {
     fn turn(&mut self, last: Tick, drain: bool) -> Result<(), DeskError> {
         loop {
             while let Some((place, event)) = self.next(last, drain) {
-                let begins = matches!(
-                    event,
-                    Event::Begin(_) | Event::Step { .. } | Event::Ground(_) | Event::Answer(_)
-                );
-                if self.halted && begins {
+                if self.halted && self.would_begin(&event)? {
                     self.held_back.push((place, event));
                     continue;
                 }

@@ -100,7 +100,7 @@ impl Desk {
         Ok(())
     }
 
-    fn live(&self, decision: DecisionId, step: usize, target: Target) -> Option<Live> {
+    pub(super) fn live(&self, decision: DecisionId, step: usize, target: Target) -> Option<Live> {
         let run = self.runs.get(&decision)?;
         let playbook = &self.playbooks[run.playbook];
         let at = playbook.steps.get(step)?;

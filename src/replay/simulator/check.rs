@@ -162,7 +162,7 @@ fn again(handle: &Handle, dir: &Path, stage: &Stage) -> Result<(), Stopped> {
     }
     let mut life = Life::begin(handle, stage, &beside)?;
     life.again()?;
-    let summary = life.end()?;
+    let summary = life.finish()?;
     if summary.divergences > 0 {
         return Err(format!("in peace, there are {} divergences", summary.divergences));
     }

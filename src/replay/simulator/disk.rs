@@ -64,6 +64,14 @@ impl Disk {
 
     /// The next process finds what the last one left: without what was not durable, where the power failed.
     pub(super) fn go_on(&mut self, power_failed: bool, dice: &mut Dice) {
+        let before = self.dir();
+        self.move_on(power_failed, dice);
+        // The process that fell is gone, and its folder with it.
+        let _ = fs::remove_dir_all(before);
+    }
+
+    /// The same, where the process before has its folder yet.
+    pub(super) fn move_on(&mut self, power_failed: bool, dice: &mut Dice) {
         self.copy();
         let Some(left) = self.left.take() else { return };
         let before = self.dir();
@@ -83,8 +91,6 @@ impl Disk {
             lose(&left.join(STATE_FOLDER), file, &was);
         }
         self.lives += 1;
-        // The process that fell is gone, and its folder with it.
-        let _ = fs::remove_dir_all(before);
     }
 
     /// A file of the state folder as it is, for a plant that will have lost what comes after.
@@ -108,6 +114,13 @@ fn lose(state: &Path, file: &str, was: &[u8]) {
     fs::write(state.join(file), was).expect("room");
 }
 
+impl Disk {
+    /// Everything on it is kept at `to`, for somebody to look at.
+    pub(super) fn keep(&self, to: &Path) -> io::Result<()> {
+        copy(&self.root, to)
+    }
+}
+
 impl Drop for Disk {
     fn drop(&mut self) {
         // Who made the folder removes it, where this does not.
@@ -128,7 +141,7 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
         } else if is("-shm") || is(".lock") {
             // Of a process, not of the disk.
         } else if is(".parquet") {
-            fs::hard_link(&path, &target)?;
+            fs::hard_link(&path, &target).or_else(|_| fs::copy(&path, &target).map(drop))?;
         } else {
             fs::copy(&path, &target)?;
         }

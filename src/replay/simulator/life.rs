@@ -66,7 +66,8 @@ pub(super) struct Life {
 impl Life {
     /// Begins where the process before ended.
     pub(super) fn begin(handle: &Handle, stage: &Stage, dir: &Path) -> Result<Life, Stopped> {
-        let log = Log::open(dir).map_err(stopped)?;
+        let mut log = Log::open(dir).map_err(stopped)?;
+        log.claim().map_err(stopped)?;
         let committed = log.committed().map_err(stopped)?;
         recover(dir, committed).map_err(stopped)?;
         let committed = committed.map_or(0, |(epoch, _)| epoch);
@@ -154,6 +155,11 @@ impl Life {
             let taken = self.run.take(batch) && self.run.logged(logged.epoch);
             self.goes(taken)?;
         }
+        Ok(())
+    }
+
+    /// Goes on from there.
+    pub(super) fn go_on(&mut self) -> Result<(), Stopped> {
         let now = of(&self.handle).now;
         self.live.begin(now);
         self.take(0, &[Said::as_of(now)])
@@ -189,6 +195,11 @@ impl Life {
         }
         self.live.close();
         while !self.batch(self.most, &[], true)? {}
+        self.finish()
+    }
+
+    /// Everything is done that was begun, and no more.
+    pub(super) fn finish(self) -> Result<Summary, Stopped> {
         let divergences = self.live.divergences;
         drop(self.backstage);
         let (mut summary, _) = self.run.finish().map_err(stopped)?;

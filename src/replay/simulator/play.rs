@@ -29,6 +29,8 @@ pub enum Plant {
     WorldDoesTwice,
     /// A sender that hears nothing sends again under another key.
     OtherKeys,
+    /// A process that was thought dead has a disk of its own, so that nothing tells it.
+    SplitBrain,
 }
 
 /// A seed that failed.
@@ -59,7 +61,7 @@ pub fn simulate(plan: &Plan, seed: u64, plant: Plant, folder: &Path) -> Result<T
     let began = drawn.now;
     let stage = Stage::new(plan, &mut drawn.dice, began);
     let handle: Handle = Arc::new(Mutex::new(drawn));
-    let mut play = Play { handle: Arc::clone(&handle), stage, lives: 0 };
+    let mut play = Play { handle: Arc::clone(&handle), stage, lives: 0, zombies: Vec::new() };
     fate::set(Some(Rc::new(Strikes(Arc::clone(&handle)))));
     let played = play.all();
     fate::set(None);
@@ -67,14 +69,30 @@ pub fn simulate(plan: &Plan, seed: u64, plant: Plant, folder: &Path) -> Result<T
     let drawn = of(&handle);
     match played.and_then(|()| drawn.wrong.clone().map_or(Ok(()), Err)) {
         Ok(()) => Ok(drawn.tally.clone()),
-        Err(what) => Err(Box::new(Failed { seed, what, trace: drawn.trace() })),
+        Err(what) => {
+            if let Some(folder) = std::env::var_os("QUELL_SIMULATE_KEEP") {
+                drawn.disk.keep(&Path::new(&folder).join(seed.to_string())).expect("room to keep a disk");
+            }
+            Err(Box::new(Failed { seed, what, trace: drawn.trace() }))
+        }
     }
 }
+
+/// How often, in a million, a process is thought dead that is not.
+const THOUGHT_DEAD: u64 = 3_000;
 
 struct Play {
     handle: Handle,
     stage: Stage,
     lives: u32,
+    /// Processes that were thought dead, and go on.
+    zombies: Vec<Life>,
+}
+
+/// How a process came to its end without an error.
+enum End {
+    Ended(Summary),
+    ThoughtDead,
 }
 
 impl Play {
@@ -88,7 +106,11 @@ impl Play {
             let mut life = None;
             let lived = catch_unwind(AssertUnwindSafe(|| self.one(&mut life)));
             match lived {
-                Ok(Ok(summary)) => {
+                Ok(Ok(End::ThoughtDead)) => {
+                    self.left_for_dead(life);
+                    continue;
+                }
+                Ok(Ok(End::Ended(summary))) => {
                     peaceful += u32::from(self.lives > self.stage.lives);
                     of(&self.handle).note("ended");
                     if summary.divergences > 0 {
@@ -109,6 +131,7 @@ impl Play {
             }
             of(&self.handle).disk.copy();
             drop(life);
+            self.zombies.clear();
             self.between()?;
         }
     }
@@ -138,16 +161,24 @@ impl Play {
     }
 
     /// One process.
-    fn one(&mut self, life: &mut Option<Life>) -> Result<Summary, Stopped> {
+    fn one(&mut self, life: &mut Option<Life>) -> Result<End, Stopped> {
         let dir = of(&self.handle).disk.dir();
         of(&self.handle).count("processes");
         *life = Some(Life::begin(&self.handle, &self.stage, &dir)?);
         let Some(lives) = life else { return Err("nobody lives".to_owned()) };
         lives.again()?;
+        lives.go_on()?;
         let mut more = of(&self.handle).dice.between(5, 120);
         while !self.stage.sources.are_given() || more > 0 {
             more = more.saturating_sub(1);
             may_crash(&self.handle, 1);
+            let dead = {
+                let mut drawn = of(&self.handle);
+                !drawn.quiet && self.zombies.is_empty() && drawn.dice.chance(THOUGHT_DEAD)
+            };
+            if dead {
+                return Ok(End::ThoughtDead);
+            }
             self.act(lives)?;
             if let Some(wrong) = of(&self.handle).wrong.clone() {
                 return Err(wrong);
@@ -157,7 +188,42 @@ impl Play {
             }
         }
         let Some(life) = life.take() else { return Err("nobody lives".to_owned()) };
-        life.end()
+        life.end().map(End::Ended)
+    }
+
+    /// A process is thought dead, and another one begins; what it does from now on must change nothing.
+    fn left_for_dead(&mut self, life: Option<Life>) {
+        self.zombies.extend(life);
+        let mut drawn = of(&self.handle);
+        let drawn = &mut *drawn;
+        drawn.count("processes thought dead");
+        drawn.world.zombies = true;
+        if drawn.plant == Plant::SplitBrain {
+            drawn.disk.copy();
+            drawn.disk.move_on(false, &mut drawn.dice);
+        }
+    }
+
+    /// A process that was thought dead goes on; once it is told, it ends.
+    fn rise(&mut self) {
+        let Some(zombie) = self.zombies.last_mut() else { return };
+        let steps = of(&self.handle).dice.between(1, 60);
+        let turned = if steps % 3 == 0 { zombie.turn() } else { Ok(()) };
+        let gone_on = turned.and_then(|()| {
+            for _ in 0..steps {
+                if !zombie.step()? {
+                    break;
+                }
+            }
+            if steps % 7 == 0 { zombie.flush() } else { Ok(()) }
+        });
+        if let Err(why) = gone_on {
+            let mut drawn = of(&self.handle);
+            drawn.count("processes thought dead that were told");
+            drawn.note(why);
+            drop(drawn);
+            self.zombies.clear();
+        }
     }
 
     /// Something happens.
@@ -170,7 +236,7 @@ impl Play {
         match throw {
             0..25 => self.deliver(life),
             25..55 => life.turn(),
-            55..90 => {
+            55..86 => {
                 let steps = of(&self.handle).dice.between(1, 60);
                 for _ in 0..steps {
                     if !life.step()? {
@@ -179,18 +245,22 @@ impl Play {
                 }
                 Ok(())
             }
-            90..94 if self.stage.people => {
+            86..90 if self.stage.people => {
                 people::say(&mut of(&self.handle), life.dir()).map_err(|error| error.to_string())
             }
-            94..97 => life.flush(),
-            97 => {
+            90..92 => life.flush(),
+            92 => {
                 let mut drawn = of(&self.handle);
                 drawn.now += drawn.dice.span(1_000, 600_000);
                 drawn.count("jumps of the clock");
                 Ok(())
             }
-            _ => {
+            93..95 => {
                 self.plant();
+                Ok(())
+            }
+            _ => {
+                self.rise();
                 Ok(())
             }
         }
@@ -202,7 +272,7 @@ impl Play {
         match drawn.plant {
             Plant::LedgerLost => drawn.disk.remember("actions.sqlite"),
             Plant::LogLost => drawn.disk.remember("log.db"),
-            Plant::Nothing | Plant::WorldDoesTwice | Plant::OtherKeys => {}
+            Plant::Nothing | Plant::WorldDoesTwice | Plant::OtherKeys | Plant::SplitBrain => {}
         }
     }
 

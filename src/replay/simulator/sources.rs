@@ -45,7 +45,7 @@ impl Sources {
         let mut serial = 0;
         let mut files = Vec::new();
         for at in 0..dice.between(1, 2) {
-            let records = dice.between(10, 60);
+            let records = dice.between(8, 40);
             let mut text = String::new();
             for n in 0..records {
                 record(&mut text, dice, (&mut serial, n), began);

@@ -49,7 +49,7 @@ impl Stage {
             sources: Sources::new(dice, began),
             act,
             keeps: dice.chance(500_000),
-            shows: dice.chance(500_000),
+            shows: dice.chance(250_000),
             people: dice.chance(500_000),
             wall: dice.chance(300_000),
             most: dice.pick(&[1, 5, 20, 1_000]),
