@@ -179,6 +179,7 @@ impl Archivist {
                 return Ok(true);
             }
             Told::Done(turn) => {
+                self.log.held()?;
                 let later = self.under_way.split_off(&(turn.epoch + 1));
                 let complete = std::mem::replace(&mut self.under_way, later);
                 self.write(&complete)?;

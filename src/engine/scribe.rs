@@ -57,7 +57,12 @@ impl Scribe {
                 let mut hand = hand.lock().map_err(|_| LogError::Gone)?;
                 let mut entries = std::mem::take(&mut hand.1);
                 entries.push(entry);
-                return Ok(hand.0.write(&entries)?.last().is_some_and(|new| *new));
+                let written = hand.0.write(&entries);
+                if written.is_err() {
+                    entries.pop();
+                    hand.1 = entries;
+                }
+                return Ok(written?.last().is_some_and(|new| *new));
             }
         };
         let (done, told) = bounded(1);

@@ -59,8 +59,13 @@ impl Run {
         let wiring = Wiring { past, ..wiring(&plan, &names, act, crew.span(settings.recall.is_some())) };
         let simulated = matches!(settings.executor, Executor::Simulate(_));
         let ruled_by = (Arc::clone(&wiring.proposing.playbooks), Arc::clone(&wiring.proposing.policy));
-        let mut desk =
-            Desk::open(&archive.join(STATE_FOLDER), settings.executor, ruled_by, Arc::clone(&names))?;
+        let mut desk = Desk::open(
+            &archive.join(STATE_FOLDER),
+            settings.executor,
+            ruled_by,
+            Arc::clone(&names),
+            committed,
+        )?;
         before.desk.into_iter().for_each(|kept| desk.begin_with(kept));
         let clerk = |to_archive: Sender<Told>| Clerk {
             desk,
@@ -258,6 +263,16 @@ impl Backstage {
             }
         }
         Ok(())
+    }
+
+    /// Why somebody failed, once.
+    pub fn failed(&mut self) -> Option<RunError> {
+        self.failed.take()
+    }
+
+    /// What came out otherwise than the ledger has it, so far.
+    pub fn divergences(&self) -> u64 {
+        self.clerk.report().divergences
     }
 
     fn finish(mut self) -> Result<(Report, Counts), RunError> {
