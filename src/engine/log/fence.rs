@@ -13,7 +13,7 @@ use crate::flow::fate::{Deed, meet};
 impl Log {
     /// Has the log from now on, for this process: whatever it opens later is its too.
     pub fn claim(&mut self) -> Result<(), LogError> {
-        let said = "insert into meta values ('generation', 1)
+        let said = "insert into meta values ('writer', 1)
             on conflict (key) do update set value = cast(value as integer) + 1";
         let claimed = self.db.execute(said, []).and_then(|_| generation(&self.db));
         self.generation = self.sql(claimed)?;
@@ -28,7 +28,7 @@ impl Log {
 
 /// How often it was claimed.
 pub(super) fn generation(db: &Connection) -> rusqlite::Result<i64> {
-    let said = "select cast(value as integer) from meta where key = 'generation'";
+    let said = "select cast(value as integer) from meta where key = 'writer'";
     Ok(db.prepare_cached(said)?.query_row([], |row| row.get(0)).optional()?.unwrap_or(0))
 }
 
