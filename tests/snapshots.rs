@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::Path;
 
+use common::days::RULES;
 use common::kafka::Broker;
 use common::live::{Live, NDJSON, post, taken, until};
 use common::world::{calling, world};
@@ -32,6 +33,7 @@ fn goes_on(act: &str, alerts: u64, pieces: usize) {
     let at = |name: &str| folder.path().join(name);
     site(&at("days"), alerts, 11);
     let flow = acting_plan(&at("plan"), &at("days"), &["alerts.jsonl", "edges.jsonl"]);
+    std::fs::write(flow.with_file_name("correlations").join("all.yml"), RULES).expect("room for rules");
     let policy = flow.with_file_name("policies/default.yml");
     let text = std::fs::read_to_string(&policy).expect("the policy");
     std::fs::write(&policy, text.replace("act: settled", &format!("act: {act}"))).expect("room");

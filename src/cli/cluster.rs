@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::doors::Doors;
-use super::{Failure, setup};
+use super::{Failure, reading, setup};
 use crate::cluster::supervise::{Supervised, obey};
 use crate::cluster::{Cluster, ClusterError, ClusterFile, Means, Peers, Role, Terms};
 use crate::engine::dataflow::Span;
@@ -171,12 +171,12 @@ pub(crate) fn serve(
     let (bell, rings) = Bell::new();
     let _doors = Doors::start(&bell)?;
     spread.obey(&bell)?;
-    let (plan, names) = (setup::plan(flow)?, setup::names());
+    let (plan, names) = (Arc::new(setup::plan(flow)?), setup::names());
     let ranker: Ranker = setup::ranker(&plan, model)?;
     let version = names.intern(&ranker.version());
     let role = Role::Other(process);
     let means = means((file, role), &plan, (ranker.version(), &names), Arc::new(|| ()));
-    let (cluster, peers) = match form(&means, || bell.stopped()) {
+    let (cluster, mut peers) = match form(&means, || bell.stopped()) {
         Err(Failure::Failed(error)) if error.is::<ClusterError>() && bell.stopped() => return Ok(()),
         formed => formed?,
     };
@@ -189,7 +189,12 @@ pub(crate) fn serve(
     let span = Span::Cluster { workers: peers.workers, recalls: cluster.terms.recalls };
     let wiring = wiring(&plan, &names, cluster.terms.act, span);
     let service = RankService::start(ranker, version, None)?;
-    Workers::serve(peers, &wiring, service).map_err(|error| anyhow::anyhow!("a worker failed: {error}"))?;
+    let fed = match cluster.terms.reads {
+        Some(record_bytes) => reading::start(&plan, &names, &mut peers, record_bytes)?,
+        None => Vec::new(),
+    };
+    Workers::serve(peers, &wiring, service, fed)
+        .map_err(|error| anyhow::anyhow!("a worker failed: {error}"))?;
     part(cluster);
     eprintln!("quell: the run has ended, and process {process} with it");
     Ok(())

@@ -12,8 +12,9 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use super::Failure;
+use super::{Failure, scrape};
 use crate::engine::log::Entry;
+use crate::engine::metrics::Metrics;
 use crate::engine::scribe::Scribe;
 use crate::ingest::live::Bell;
 use crate::ingest::push::{Door, Sink, router};
@@ -68,9 +69,7 @@ impl Doors {
         let sink = sink(scribe.clone(), bell.clone());
         let mut at = Vec::new();
         for (address, sources) in addresses {
-            let listener = self.runtime.block_on(TcpListener::bind(address)).with_context(|| {
-                format!("cannot listen at {address}; is the port taken, or not ours to use?")
-            })?;
+            let listener = self.listen(address)?;
             at.push((listener.local_addr()?, sources.clone()));
             let waiting = Arc::clone(&self.waiting);
             let door = Door { sources: sources.into(), sink: Arc::clone(&sink), waiting };
@@ -81,6 +80,21 @@ impl Doors {
             }));
         }
         Ok(at)
+    }
+
+    /// Shows metrics there, until the process ends; where it listens.
+    pub(crate) fn show(&self, address: SocketAddr, metrics: &Metrics) -> Result<SocketAddr, Failure> {
+        let listener = self.listen(address)?;
+        let at = listener.local_addr()?;
+        let router = scrape::router(metrics.clone());
+        self.runtime.spawn(async move { axum::serve(listener, router).await });
+        Ok(at)
+    }
+
+    fn listen(&self, address: SocketAddr) -> Result<TcpListener, Failure> {
+        let listener = self.runtime.block_on(TcpListener::bind(address));
+        let why = || format!("cannot listen at {address}; is the port taken, or not ours to use?");
+        Ok(listener.with_context(why)?)
     }
 
     /// Takes nothing more; what was answered is in the log when this returns.

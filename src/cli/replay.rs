@@ -13,6 +13,7 @@ use crate::engine::answers::EXECUTOR;
 use crate::engine::crier::Criers;
 use crate::engine::journal::{Effects, Said, recorded};
 use crate::engine::log::{Log, STATE_FOLDER};
+use crate::engine::metrics::Metrics;
 use crate::engine::run::{Batch, Run, Settings, has_log};
 use crate::engine::scores;
 use crate::engine::summary::{Counts, Summary};
@@ -115,8 +116,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let input = input(args)?;
     let names = setup::names();
     let _lock = setup::lock(&args.archive)?;
-    let committed = prepare(args, &plan, &input)?;
-    let Some((committed, as_of)) = committed else {
+    let Some((committed, as_of)) = prepare(args, &plan, &input)? else {
         return finished(args);
     };
     let executor = executor(&plan, &input, &names)?;
@@ -134,7 +134,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         names: &names,
         archive: &args.archive,
         model: ranker.version(),
-        terms: Terms { act, recalls: recall.is_some() },
+        terms: Terms { act, recalls: recall.is_some(), reads: None },
     };
     let (crew, cluster) = args.spread.crew(args.workers, &first, None)?;
     let settings = Settings {
@@ -154,6 +154,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         committed,
         criers: Criers::default(),
         sinks: None,
+        metrics: Metrics::default(),
     };
     let tables = tables(&plan, &names)?;
     let mut run = Run::start_committing(settings, Duration::from_millis(args.commit_every_ms))?;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
+use crossbeam_channel::Receiver;
 
 use super::doors::Doors;
 use super::report::{Stopwatch, measured, tell};
@@ -18,11 +19,14 @@ use super::watch::Watch;
 use super::{Failure, Output, cluster, outside, setup};
 use crate::archive::recover;
 use crate::engine::answers::LIVE;
+use crate::engine::caution::Caution;
 use crate::engine::crier::Crier;
 use crate::engine::journal::Journal;
+use crate::engine::live::far::Others;
 use crate::engine::live::{Live, Source, Stream};
 use crate::engine::log::{Log, STATE_FOLDER};
-use crate::engine::run::has_log;
+use crate::engine::metrics::Metrics;
+use crate::engine::run::{RunError, has_log};
 use crate::engine::scribe::Scribe;
 use crate::engine::summary::{Counts, Summary};
 use crate::ingest::live::{Bell, follow, standard_input};
@@ -91,6 +95,10 @@ pub(crate) struct Args {
     /// Say decisions the moment that they are made, as JSON lines at the end of this file; `-` is standard output.
     #[arg(long, value_name = "FILE")]
     decisions: Option<PathBuf>,
+    /// Show here how it goes on, to Prometheus at `/metrics`; a port alone is one of loopback. Of several processes, the
+    /// first one does.
+    #[arg(long, value_name = "ADDRESS", value_parser = address)]
+    metrics: Option<SocketAddr>,
     /// How to report.
     #[arg(long, value_enum, default_value_t)]
     output: Output,
@@ -98,7 +106,7 @@ pub(crate) struct Args {
 
 mod start;
 
-use start::{Started, snapshot_every_ms, start};
+use start::{Started, start};
 
 /// The name of what comes in through `--listen` where the plan has no source of its own for it.
 const PUSH: &str = "push";
@@ -126,51 +134,121 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     args.spread.obey(&bell)?;
     let plan = Arc::new(setup::plan(&args.flow)?);
     let specs = specs(args, &plan)?;
-    let mut topics = Topics::find(&specs, &plan, &bell)?;
+    let topics = Topics::find(&specs, &plan, &bell)?;
     if args.fresh {
         set_aside(&args.archive)?;
     }
     let _lock = setup::lock(&args.archive)?;
     let committed = prepare(args, &plan, &specs)?;
+    let mut log = Log::open(&args.archive)?;
+    let tell = |what: String| eprintln!("quell: {what}");
+    let caution = Caution::begin(&mut log, committed, args.batch as usize, tell)?;
+    let begun = Begun { watch, plan, specs, topics, committed, caution: caution.clone() };
+    let done = attended(args, begun, (&bell, rings), &mut doors);
+    match &done {
+        Ok(Ended::InOrder) | Err(Failure::Diverged(_)) => Caution::end(&log)?,
+        Ok(Ended::Early) => caution.withdraw(&log)?,
+        Err(Failure::Failed(error)) if is_defect(error) => {}
+        Err(_) => caution.withdraw(&log)?,
+    }
+    done.map(drop)
+}
+
+/// What is known before a run begins.
+struct Begun {
+    watch: Stopwatch,
+    plan: Arc<Plan>,
+    specs: Vec<pipeline::Source>,
+    topics: Topics,
+    committed: Epoch,
+    caution: Caution,
+}
+
+/// How a run ended that did not fail.
+enum Ended {
+    /// All that it took is settled.
+    InOrder,
+    /// Before it was where it had been.
+    Early,
+}
+
+/// Whether this is how it would end again, whoever starts it.
+fn is_defect(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| matches!(cause.downcast_ref(), Some(RunError::Worker(_))))
+}
+
+fn attended(
+    args: &Args,
+    begun: Begun,
+    (bell, rings): (&Bell, Receiver<()>),
+    doors: &mut Doors,
+) -> Result<Ended, Failure> {
+    let Begun { watch, plan, specs, mut topics, committed, caution } = begun;
     let names = setup::names();
     let sightings = Sightings::start(&plan, &args.archive, &names)?;
-    let Started { run, cluster, begins } = start(args, &plan, (&names, committed), sightings.asks(), &bell)?;
+    let metrics = shown(args, doors, committed)?;
+    let known = (&names, committed, &metrics);
+    let Started { run, cluster, begins, talks } = start(args, &plan, known, sightings.asks(), bell)?;
+    topics.spread(talks.len());
     let mut log = Log::open(&args.archive)?;
     let through = begins.as_ref().map_or(0, |(turn, _)| turn.epoch);
-    let live = live(args, &plan, &specs, &names, (&bell, &mut topics, (&mut log, through)))?;
+    let mut live = live(args, &plan, &specs, &names, (bell, &mut topics, (&mut log, through)))?;
+    live.quarantined = log.quarantined()?;
+    if !talks.is_empty() {
+        live.spread(Others::new(talks, bell)?);
+    }
     topics.listen()?;
     let scribe = Scribe::start(&args.archive)?;
     let mut turning = Turning {
         run,
         live,
         journal: Journal::new(log, scribe.clone(), Arc::clone(&names)),
-        watch: Watch::new(&plan, &names, outside::tables(&plan, &names, (&scribe, &bell))?),
+        watch: Watch::new(&plan, &names, outside::tables(&plan, &names, (&scribe, bell))?),
         sightings,
         topics,
-        words: outside::words(&plan, &args.archive, (&scribe, &bell))?,
+        words: outside::words(&plan, &args.archive, (&scribe, bell))?,
         names: Arc::clone(&names),
         bell: bell.clone(),
         rings,
         clock: Clock::start(),
-        most: args.batch as usize,
         at: (0, 0),
         looked: [0; 3],
         begins,
-        keeping: Keeping { every: snapshot_every_ms(args, cluster.as_ref()), last: (0, 0) },
+        keeping: Keeping { every: args.snapshot_every_ms.into(), last: (0, 0) },
+        caution,
+        metrics,
+        pushed_bytes: Arc::clone(&doors.waiting),
     };
-    let gone_on = go(args, &specs, &mut turning, &mut doors, (&scribe, &bell));
+    let gone_on = go(args, &specs, &mut turning, doors, (&scribe, bell));
     doors.close();
     let divergences = turning.live.divergences;
+    turning.live.part();
     let (mut summary, counts) = turning.run.finish()?;
     if let Some(cluster) = cluster {
         cluster::part(cluster);
     }
     if !gone_on? {
         eprintln!("quell: stopped while the log was read again; the next run goes on with it");
-        return Ok(());
+        return Ok(Ended::Early);
     }
     summary.divergences += divergences;
-    ended(args, &measured(summary, &counts, &watch), &counts, &names)
+    ended(args, &measured(summary, &counts, &watch), &counts, &names).map(|()| Ended::InOrder)
+}
+
+/// Where an operator sees how it goes on, if one wants to.
+fn shown(args: &Args, doors: &Doors, committed: Epoch) -> Result<Metrics, Failure> {
+    let Some(address) = args.metrics else { return Ok(Metrics::default()) };
+    let metrics = Metrics::of(&args.archive, committed);
+    let at = doors.show(address, &metrics)?;
+    eprintln!("quell: metrics at http://{at}/metrics");
+    open_to_all(at);
+    Ok(metrics)
+}
+
+fn open_to_all(at: SocketAddr) {
+    if !at.ip().is_loopback() {
+        eprintln!("quell: {at} is open to the network, and asks nobody who they are: guard it");
+    }
 }
 
 /// Tells how it went.
@@ -229,9 +307,7 @@ fn go(
         for source in sources {
             eprintln!("quell: listening at http://{at}/push/{source}");
         }
-        if !at.ip().is_loopback() {
-            eprintln!("quell: {at} is open to the network, and asks nobody who they are: guard it");
-        }
+        open_to_all(at);
     }
     eprintln!("quell: archive {}; Ctrl-C ends the run in order", args.archive.display());
     turning.turn(doors)?;

@@ -14,6 +14,7 @@ use crossbeam_channel::{Receiver, unbounded};
 use super::Failure;
 use super::turning::Clock;
 use crate::engine::journal::Journal;
+use crate::engine::live::far::Far;
 use crate::engine::live::{Live, Stream};
 use crate::engine::log::{Assigned, Log};
 use crate::ingest::kafka::{TopicError, TopicReader};
@@ -33,6 +34,8 @@ const LISTEN: Duration = Duration::from_millis(100);
 pub(crate) struct Topics {
     all: Vec<Followed>,
     bell: Bell,
+    /// Processes that read them.
+    processes: usize,
     /// When groups were told.
     told: Millis,
 }
@@ -59,7 +62,25 @@ impl Topics {
             let (name, topic, reader) = (spec.name.clone(), topic.clone(), Arc::new(reader));
             all.push(Followed { name, topic, reader, reading: None, partitions, more: None });
         }
-        Ok(Topics { all, bell: bell.clone(), told: 0 })
+        Ok(Topics { all, bell: bell.clone(), processes: 1, told: 0 })
+    }
+
+    /// Their partitions are read by so many processes; by this one alone where there are none.
+    pub(crate) fn spread(&mut self, processes: usize) {
+        self.processes = processes.max(1);
+    }
+
+    /// One partition, which is this process's, from an offset on.
+    pub(crate) fn lane(
+        &mut self,
+        (name, partition): (&str, u32),
+        from: u64,
+        reading: (Origin, Limits),
+    ) -> Result<Stream, Failure> {
+        let followed = self.all.iter_mut().find(|followed| followed.name == name);
+        let followed = followed.ok_or_else(|| anyhow!("the plan has no topic {name:?}"))?;
+        followed.reading = Some(reading);
+        followed.stream((partition, from), 1)
     }
 
     /// The partitions of a source, each read from behind what epochs through that one took, or from where a new one begins.
@@ -73,6 +94,7 @@ impl Topics {
             return Ok(Vec::new());
         };
         followed.reading = Some(origin);
+        let processes = self.processes;
         let mut known = log.assigned()?;
         known.retain(|place| place.source == name);
         if let Some(gone) = known.iter().find(|place| place.partition >= followed.partitions) {
@@ -95,7 +117,10 @@ impl Topics {
         for place in &mut known {
             place.start = log.passed(name, place.partition, through)?.unwrap_or(place.start);
         }
-        let streams = known.iter().chain(&new).map(|place| Ok((followed.stream(place)?, place.since)));
+        let streams = known
+            .iter()
+            .chain(&new)
+            .map(|place| Ok((followed.stream((place.partition, place.start), processes)?, place.since)));
         streams.collect()
     }
 
@@ -144,7 +169,7 @@ impl Topics {
             for partition in followed.partitions..found {
                 let place = followed.place(partition, Start::Earliest, epoch)?;
                 journal.assign_partition(&place)?;
-                let stream = followed.stream(&place)?;
+                let stream = followed.stream((place.partition, place.start), self.processes)?;
                 live.add(followed.origin(), stream, epoch, now);
                 eprintln!(
                     "quell: source {:?}: topic {} has one partition more, {partition}",
@@ -188,9 +213,14 @@ impl Followed {
         Ok(Assigned { source: self.name.clone(), partition, start, next: start, since })
     }
 
-    fn stream(&self, place: &Assigned) -> Result<Stream, Failure> {
+    /// A partition from an offset on, which one of so many processes reads.
+    fn stream(&self, (partition, from): (u32, u64), processes: usize) -> Result<Stream, Failure> {
         let Some((origin, limits)) = self.reading else { return Ok(Stream::Pushed) };
-        let lane = self.reader.read(place.partition, place.start, origin, limits);
+        let owner = partition as usize % processes;
+        if owner > 0 {
+            return Ok(Stream::Far(Far::new(owner, partition, from)));
+        }
+        let lane = self.reader.read(partition, from, origin, limits);
         let lane = lane.map_err(failed(&self.name))?;
         Ok(Stream::Lane(Box::new(lane), self.topic.on_lost))
     }

@@ -4,7 +4,7 @@
 //! said, changes of context and moves of idle clocks, which are durable before they have an effect.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
@@ -16,8 +16,10 @@ use super::setup;
 use super::sightings::Sightings;
 use super::topics::Topics;
 use super::watch::Watch;
+use crate::engine::caution::Caution;
 use crate::engine::journal::{Effects, Journal, Said};
 use crate::engine::live::{Live, SourceKept};
+use crate::engine::metrics::Metrics;
 use crate::engine::run::{Batch, Run};
 use crate::engine::words::Words;
 use crate::flow::Turn;
@@ -69,7 +71,6 @@ pub(crate) struct Turning {
     pub(crate) bell: Bell,
     pub(crate) rings: Receiver<()>,
     pub(crate) clock: Clock,
-    pub(crate) most: usize,
     /// The last pushed batch and the last word of people that were taken.
     pub(crate) at: (i64, i64),
     /// When people, clocks and tables, and the time were looked at.
@@ -78,6 +79,12 @@ pub(crate) struct Turning {
     pub(crate) begins: Option<(Turn, Vec<SourceKept>)>,
     /// When what is remembered is kept.
     pub(crate) keeping: Keeping,
+    /// How it goes on where others have ended.
+    pub(crate) caution: Caution,
+    /// What an operator sees.
+    pub(crate) metrics: Metrics,
+    /// Bytes of pushed batches that wait to be taken.
+    pub(crate) pushed_bytes: Arc<AtomicU64>,
 }
 
 /// When what is remembered is kept.
@@ -126,6 +133,7 @@ impl Turning {
                 if logged.epoch == turn.epoch {
                     eprintln!("quell: beginning with what was kept at epoch {}", turn.epoch);
                     self.live.begin_at(turn.settled, sources);
+                    self.live.feed();
                     if !self.run.begin_at(*turn, std::mem::take(&mut before)) {
                         return Ok(true);
                     }
@@ -136,7 +144,11 @@ impl Turning {
             let Some(batch) = batch else { return Ok(false) };
             self.watch.know(&batch.context);
             self.sightings.know(&batch.context);
-            if !self.run.take(batch) || !self.run.logged(logged.epoch) {
+            self.live.feed();
+            if !self.run.take(batch)
+                || !self.run.logged(logged.epoch)
+                || !self.careful(logged.epoch, !logged.parts.is_empty())?
+            {
                 return Ok(true);
             }
         }
@@ -168,7 +180,7 @@ impl Turning {
             }
             let long = opened.is_some_and(|opened| now - opened >= OPEN_MS);
             let idle = !came && !pushed;
-            if !said.is_empty() || waiting >= self.most || (waiting > 0 && (idle || long)) {
+            if !said.is_empty() || waiting >= self.caution.most() || (waiting > 0 && (idle || long)) {
                 if !self.epoch(&said)? {
                     return Ok(());
                 }
@@ -215,6 +227,9 @@ impl Turning {
     fn duties(&mut self, now: Millis, records: bool) -> Result<Vec<Said>, Failure> {
         self.still_hears()?;
         let mut said = Vec::new();
+        if now - self.looked[1] >= LOOK_MS {
+            self.stand();
+        }
         let [people, looked, as_of] = &mut self.looked;
         if now - *people >= PEOPLE_MS {
             *people = now;
@@ -251,6 +266,14 @@ impl Turning {
         Ok(said)
     }
 
+    /// Shows how the sources stand.
+    fn stand(&self) {
+        if self.metrics.is_on() {
+            let waiting = self.pushed_bytes.load(Ordering::SeqCst);
+            self.metrics.stand(self.live.standing(), waiting, self.live.divergences);
+        }
+    }
+
     /// Whoever can hear no more says so.
     fn still_hears(&self) -> Result<(), Failure> {
         let failed = self.words.as_ref().and_then(Words::failed).or_else(|| self.watch.failed());
@@ -259,14 +282,14 @@ impl Turning {
 
     fn epoch(&mut self, said: &[Said]) -> Result<bool, Failure> {
         // Incidents are taken apart as they were written: no record may come between.
-        let most = if said.iter().any(Said::stands_alone) { 0 } else { self.most };
+        let most = if said.iter().any(Said::stands_alone) { 0 } else { self.caution.most() };
         self.epoch_of(said, most)
     }
 
     /// One epoch of up to `most` records; false where the run has failed.
     fn epoch_of(&mut self, said: &[Said], most: usize) -> Result<bool, Failure> {
         let effects = self.effects(said);
-        let batch = self.live.batch(most, effects, false);
+        let batch = self.live.batch(most, effects, false).map_err(|why| anyhow!(why))?;
         self.take(batch, said)
     }
 
@@ -277,14 +300,33 @@ impl Turning {
             self.keeping.last = (now, epoch);
             batch.keeps = Some(self.live.keep());
         }
+        let records = !batch.parts.is_empty();
         self.journal.note(epoch, &batch, said)?;
+        if self.caution.fears(epoch) {
+            // Should it end the process, the log tells the next one what it took.
+            self.journal.sync()?;
+        }
+        self.live.feed();
         let taken = self.run.take(batch);
         if self.run.is_journaled() {
             // Epochs are acted on, or told, when they end, and so must be durable one by one. The disk is waited for while the epoch is worked on: what comes of it waits for both.
             self.journal.sync()?;
-            return Ok(taken && self.run.logged(epoch));
+            return Ok(taken && self.run.logged(epoch) && self.careful(epoch, records)?);
         }
-        Ok(taken)
+        Ok(taken && self.careful(epoch, records)?)
+    }
+
+    /// After an epoch, where each is to be committed before the next begins; false where the run has failed.
+    fn careful(&mut self, epoch: Epoch, records: bool) -> Result<bool, Failure> {
+        if !self.caution.fears(epoch) {
+            return Ok(true);
+        }
+        let shown = self.run.show();
+        // One without records says nothing of them.
+        if shown && records {
+            self.caution.passed(self.journal.log())?;
+        }
+        Ok(shown)
     }
 
     fn effects(&self, said: &[Said]) -> Effects {
@@ -356,7 +398,7 @@ impl Turning {
         self.live.close();
         loop {
             let effects = self.effects(&said);
-            let batch = self.live.batch(self.most, effects, true);
+            let batch = self.live.batch(self.caution.most(), effects, true).map_err(|why| anyhow!(why))?;
             let last = batch.last;
             if !self.take(batch, &said)? || last {
                 return Ok(());

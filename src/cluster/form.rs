@@ -22,7 +22,7 @@ use tokio_rustls::rustls::Error as TlsError;
 
 use super::door::{Keeper, Secure, TurnedAway};
 use super::hello::{Alike, Answer, Hello, Terms, hear, say};
-use super::link::{Between, Broken, Traffic, carry};
+use super::link::{Between, Broken, Talk, Traffic, carry, talk};
 use super::tls::{Identity, server_name};
 use super::{ClusterError, ClusterFile, Peers};
 use crate::record::Names;
@@ -75,6 +75,7 @@ pub struct Cluster {
     stop: watch::Sender<bool>,
     turned_away: Arc<TurnedAway>,
     traffic: Arc<Traffic>,
+    processes: usize,
     /// The generation.
     pub generation: u64,
     /// The terms of the run.
@@ -103,11 +104,14 @@ impl Cluster {
         let (mut links, traffic) = (JoinSet::new(), Arc::new(Traffic::default()));
         let tongues = Arc::new(Tongues::new(own, processes, Arc::clone(&means.names)));
         let mut near: Vec<Option<UnixStream>> = (0..processes).map(|_| None).collect();
+        let mut talks: Vec<Option<Talk>> = (0..processes).map(|_| None).collect();
         let guard = runtime.enter();
         for (peer, far) in secure {
             let (ours, timelys) = UnixStream::pair()?;
             ours.set_nonblocking(true)?;
             near[peer] = Some(timelys);
+            let (own, words) = talk();
+            talks[peer] = Some(own);
             let between = Between {
                 peer,
                 names: Arc::clone(&means.names),
@@ -116,6 +120,7 @@ impl Cluster {
                 stopping: stop.subscribe(),
                 asked: Arc::clone(&means.asked),
                 broken: Arc::clone(&means.broken),
+                words,
             };
             links.spawn(carry(far, tokio::net::UnixStream::from_std(ours)?, between));
         }
@@ -123,8 +128,9 @@ impl Cluster {
         let (Some(generation), Some(terms)) = (hello.generation, hello.terms) else {
             unreachable!("the first process tells both before there are links")
         };
-        let peers = Peers { process: own, workers: usize::from(means.file.workers), links: near, tongues };
-        Ok((Cluster { runtime, links, stop, turned_away, traffic, generation, terms }, peers))
+        let peers =
+            Peers { process: own, workers: usize::from(means.file.workers), links: near, tongues, talks };
+        Ok((Cluster { runtime, links, stop, turned_away, traffic, processes, generation, terms }, peers))
     }
 
     /// Asks the first process to end the run.
@@ -133,6 +139,18 @@ impl Cluster {
         move || {
             stop.send_replace(true);
         }
+    }
+
+    /// Processes of it.
+    #[must_use]
+    pub fn processes(&self) -> usize {
+        self.processes
+    }
+
+    /// Who was turned away, so far.
+    #[must_use]
+    pub fn turned_away(&self) -> Arc<TurnedAway> {
+        Arc::clone(&self.turned_away)
     }
 
     /// Waits until all links have ended in order, which they do when all workers have.

@@ -48,6 +48,8 @@ pub struct Terms {
     pub act: Act,
     /// Whether it has an earlier run's scores, and so judges for all.
     pub recalls: bool,
+    /// The longest record, in bytes, where the others read topics for it.
+    pub reads: Option<usize>,
 }
 
 /// Why two processes cannot work together.

@@ -5,6 +5,8 @@
 //! the records knows them ([`Telling`]). A side that has nothing to say says that it is alive. A link ends in order when
 //! each side has said goodbye, and in no other way.
 //!
+//! Beside timely's, words cross of those who read for one another ([`Talk`]).
+//!
 //! A frame: one byte of kind, 4 of length (little-endian), and so many bytes.
 //!
 //! State: buffers.
@@ -14,11 +16,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crossbeam_channel::{Receiver, Sender, unbounded};
 use tokio::io::{
     AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, BufWriter, ReadHalf, WriteHalf,
 };
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
@@ -39,6 +43,7 @@ const RECORDS: u8 = 2;
 const LIVING: u8 = 3;
 const GOODBYE: u8 = 4;
 const STOP: u8 = 5;
+const WORD: u8 = 6;
 
 /// Bytes that this process sent.
 #[derive(Debug, Default)]
@@ -68,6 +73,29 @@ pub struct Between {
     pub asked: Arc<dyn Fn() + Send + Sync>,
     /// Called where it breaks.
     pub broken: Broken,
+    /// Words to be sent, and where those go that come.
+    pub words: (UnboundedReceiver<Vec<u8>>, Sender<Vec<u8>>),
+}
+
+/// Words with another process; whoever talks bounds them.
+pub struct Talk {
+    /// Those that are said.
+    pub to: UnboundedSender<Vec<u8>>,
+    /// Those that came.
+    pub from: Receiver<Vec<u8>>,
+}
+
+/// Both ends of a talk: of those who talk, and of the link.
+pub(super) fn talk() -> (Talk, (UnboundedReceiver<Vec<u8>>, Sender<Vec<u8>>)) {
+    let ((to, sent), (came, from)) = (unbounded_channel(), unbounded());
+    (Talk { to, from }, (sent, came))
+}
+
+impl Talk {
+    /// Says a word. Where the link is broken, this process is about to end.
+    pub fn say(&self, word: Vec<u8>) {
+        let _ = self.to.send(word);
+    }
 }
 
 /// Carries all that crosses, until both sides have said goodbye. Where the link breaks before, that is told first, and then
@@ -79,15 +107,16 @@ where
     let (far_in, far_out) = tokio::io::split(far);
     let (mut near_in, mut near_out) = near.into_split();
     let (left, leaves) = watch::channel(false);
-    let Between { peer, names, tongues, traffic, stopping, asked, broken } = between;
+    let Between { peer, names, tongues, traffic, stopping, asked, broken, words } = between;
+    let (mut sent, came) = words;
     let out =
         Out { far: BufWriter::with_capacity(BUFFER, far_out), names, traffic, telling: Telling::default() };
     let receiving = async {
-        let received = receive(far_in, &mut near_out, (peer, &tongues), &*asked).await;
+        let received = receive(far_in, &mut near_out, (peer, &tongues), (&*asked, &came)).await;
         left.send_replace(true);
         received
     };
-    if let Err(error) = tokio::try_join!(out.send(&mut near_in, leaves, stopping), receiving) {
+    if let Err(error) = tokio::try_join!(out.send(&mut near_in, &mut sent, leaves, stopping), receiving) {
         let gone = error.kind() == io::ErrorKind::UnexpectedEof;
         broken(peer, &if gone { "it is gone".to_owned() } else { error.to_string() });
         std::future::pending::<()>().await;
@@ -105,6 +134,7 @@ impl<S: AsyncRead + AsyncWrite> Out<S> {
     async fn send(
         mut self,
         near: &mut OwnedReadHalf,
+        words: &mut UnboundedReceiver<Vec<u8>>,
         mut leaves: watch::Receiver<bool>,
         mut stopping: watch::Receiver<bool>,
     ) -> io::Result<()> {
@@ -123,6 +153,10 @@ impl<S: AsyncRead + AsyncWrite> Out<S> {
                 },
                 _ = alive.tick() => {
                     self.frame(LIVING, &[]).await?;
+                    false
+                }
+                Some(word) = words.recv() => {
+                    self.frame(WORD, &word).await?;
                     false
                 }
                 told = stopping.changed(), if !asked => told.is_ok(),
@@ -176,7 +210,7 @@ async fn receive<S: AsyncRead + AsyncWrite>(
     far: ReadHalf<S>,
     near: &mut OwnedWriteHalf,
     (peer, tongues): (usize, &Tongues),
-    asked: &(dyn Fn() + Send + Sync),
+    (asked, came): (&(dyn Fn() + Send + Sync), &Sender<Vec<u8>>),
 ) -> io::Result<()> {
     let mut far = BufReader::with_capacity(BUFFER, far);
     let mut bytes = Vec::new();
@@ -188,6 +222,8 @@ async fn receive<S: AsyncRead + AsyncWrite>(
             RECORDS => near.write_all(&bytes).await?,
             LIVING => {}
             STOP => asked(),
+            // Where nobody listens any more, nothing depends on it.
+            WORD => drop(came.send(std::mem::take(&mut bytes))),
             GOODBYE => {
                 // Timely has read all that it wants.
                 let _ = near.shutdown().await;

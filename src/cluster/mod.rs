@@ -39,9 +39,11 @@ pub mod tls;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
+pub use door::TurnedAway;
 pub use file::ClusterFile;
 pub use form::{Cluster, Means, Role};
 pub use hello::Terms;
+pub use link::Talk;
 
 use crate::record::wire::Tongues;
 
@@ -55,6 +57,8 @@ pub struct Peers {
     pub links: Vec<Option<UnixStream>>,
     /// What is known of the others' strings.
     pub tongues: Arc<Tongues>,
+    /// Talks with all processes, by index; none with itself.
+    pub talks: Vec<Option<Talk>>,
 }
 
 /// Why there is no cluster.

@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use super::sight::Sight;
-use super::window::Value;
+use super::window::{Value, Which};
 use crate::plan::correlation::{
     Correlation, Correlations, Extent, FieldName, Filter, Fires, Lookup, Source, Test,
 };
-use crate::record::{Alert, AlertId, Decimal, Diff, Millis, Names, Sym, wire};
+use crate::record::{Alert, AlertId, Decimal, Diff, Millis, Names, Sym};
 
 pub use crate::plan::correlation::Field;
 
@@ -311,8 +311,7 @@ impl Compiled {
             | Test::Connected(_) => Some(Value::None),
             Test::Distinct(_) => {
                 let values = at.iter().map(look).collect::<Option<SmallVec<[Sym; 4]>>>()?;
-                let numbers = self.interned && !wire::is_abroad();
-                Some(Value::One(if numbers { packed(&values) } else { digest(&values, names) }))
+                Some(Value::One(if self.interned { few(&values) } else { digest(&values, names) }))
             }
             Test::Sum(_) | Test::Average(_) | Test::Percentile(..) | Test::Median(_) => {
                 let text = at.first().and_then(look);
@@ -326,13 +325,14 @@ impl Compiled {
     }
 }
 
-/// Up to four interned texts are one value by their numbers: within one process these are as good as the texts.
-fn packed(values: &[Sym]) -> u128 {
-    values.iter().fold(0, |all, value| all << 32 | u128::from(value.raw()))
+fn few(values: &[Sym]) -> Which {
+    let mut few = [Sym::EMPTY; 4];
+    few.iter_mut().zip(values).for_each(|(few, value)| *few = *value);
+    Which::Names(few)
 }
 
-fn digest(values: &[Sym], names: &Names) -> u128 {
+fn digest(values: &[Sym], names: &Names) -> Which {
     let texts: SmallVec<[String; 4]> = values.iter().map(|value| names.get(*value)).collect();
     let parts: SmallVec<[&[u8]; 4]> = texts.iter().map(String::as_bytes).collect();
-    u128::from_be_bytes(AlertId::of(&parts).0)
+    Which::Hash(AlertId::of(&parts).0)
 }

@@ -77,7 +77,7 @@ pub enum Undo {
     /// `event_count`
     Count(window::Undo<()>),
     /// `value_count`
-    One(window::Undo<u128>),
+    One(window::Undo<window::Which>),
     /// Those of numbers.
     Number(window::Undo<i128>),
     /// `temporal`

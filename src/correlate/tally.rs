@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::ranked::Ranked;
+use super::window::Which;
 use crate::plan::correlation::Bounds;
 use crate::record::Decimal;
 
@@ -51,16 +52,16 @@ impl Count {
 
 /// `value_count`: how many distinct values.
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub struct Distinct(FxHashMap<u128, u32>);
+pub struct Distinct(FxHashMap<Which, u32>);
 
 impl Tally for Distinct {
-    type Value = u128;
+    type Value = Which;
 
-    fn add(&mut self, value: &u128) {
+    fn add(&mut self, value: &Which) {
         *self.0.entry(*value).or_default() += 1;
     }
 
-    fn remove(&mut self, value: &u128) {
+    fn remove(&mut self, value: &Which) {
         let Some(copies) = self.0.get_mut(value) else { return };
         *copies -= 1;
         if *copies == 0 {

@@ -21,7 +21,7 @@ use smallvec::SmallVec;
 
 use super::tally::Tally;
 use crate::plan::correlation::{Extent, Fires, Window};
-use crate::record::{AlertId, Millis, Order, Tick};
+use crate::record::{AlertId, Millis, Order, Sym, Tick};
 
 /// An alert, or a finding of another rule, as a rule's operator sees it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -39,15 +39,25 @@ pub struct Event {
 }
 
 /// What a rule counts or adds up of an alert.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Value {
     /// The alert alone.
     #[default]
     None,
     /// One of many; equal values are the same.
-    One(u128),
+    One(Which),
     /// A number, in billionths.
     Number(i128),
+}
+
+/// Which of many values: as its texts where they are few and interned, which is cheap and still a text to another process,
+/// else by a hash of them. A rule's are all of one kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Which {
+    /// Up to four texts, and empty ones.
+    Names([Sym; 4]),
+    /// BLAKE3 of any number of texts.
+    Hash([u8; 16]),
 }
 
 impl Event {

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use super::log::{Log, LogError, LoggedEpoch, STATE_FOLDER};
+use super::metrics::{self, Metrics};
 use super::sinks::Hand;
 use super::summary::Counts;
 use crate::archive::{Rows, RunStamp, Writer, snapshots};
@@ -93,6 +94,8 @@ pub struct Archivist {
     counts: Counts,
     /// What is remembered at the end of an epoch that is not complete.
     kept: Vec<Kept>,
+    /// What an operator sees.
+    metrics: Metrics,
     /// What epochs took that are not recorded yet.
     epochs: Vec<LoggedEpoch>,
     /// What was said of epochs that are not complete.
@@ -109,7 +112,7 @@ impl Archivist {
         dir: &Path,
         writer: Writer,
         (stamp, counts): (RunStamp, Counts),
-        (committed, commit_every): (Epoch, Duration),
+        (committed, commit_every, metrics): (Epoch, Duration, Metrics),
         sinks: Option<Hand>,
     ) -> Result<Archivist, LogError> {
         let log = Log::open(dir)?;
@@ -125,6 +128,7 @@ impl Archivist {
             stamp,
             counts,
             kept: Vec::new(),
+            metrics,
             epochs: Vec::new(),
             under_way: BTreeMap::new(),
             unseen: None,
@@ -179,6 +183,7 @@ impl Archivist {
                 let later = self.under_way.split_off(&(turn.epoch + 1));
                 let complete = std::mem::replace(&mut self.under_way, later);
                 self.write(&complete)?;
+                self.metrics.done(turn.epoch, complete.values().flat_map(|said| &said.rows));
                 if !self.hand_over(complete) {
                     return Ok(false);
                 }
@@ -218,9 +223,13 @@ impl Archivist {
         let (mut kept, later): (Vec<Kept>, _) =
             std::mem::take(&mut self.kept).into_iter().partition(|kept| kept.epoch == turn.epoch);
         self.kept = later;
-        let names = self.writer.names();
+        // Pieces of one lie together, as they came.
+        kept.sort_by(|a, b| (&a.operator, a.worker).cmp(&(&b.operator, b.worker)));
+        let (names, since) = (self.writer.names(), metrics::now());
         kept.push(Kept::of("counts", (turn.epoch, 0), names, |items| items.put(&self.counts)));
-        if let Err(error) = snapshots::write(&self.dir.join(STATE_FOLDER), turn, &self.stamp, &kept) {
+        let written = snapshots::write(&self.dir.join(STATE_FOLDER), turn, &self.stamp, &kept);
+        self.metrics.kept(turn, since, written.is_ok());
+        if let Err(error) = written {
             eprintln!("quell: no snapshot of epoch {} is kept, and the run goes on: {error}", turn.epoch);
         }
     }
@@ -255,6 +264,7 @@ impl Archivist {
         let tick = turn.settled.max(self.sealed_at + 1);
         self.commit(turn.epoch, tick)?;
         (self.sealed_at, self.committed) = (tick, turn.epoch);
+        self.metrics.shows(turn.epoch, &self.counts);
         Ok(())
     }
 

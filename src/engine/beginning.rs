@@ -12,6 +12,9 @@ use crate::flow::Turn;
 use crate::flow::kept::Past;
 use crate::record::{Alert, Decision, Names};
 
+/// What threads beside the operators keep, all of the first process.
+pub(super) const OF_THREADS: [&str; 4] = ["counts", "run", "decisions", "desk"];
+
 /// What a run itself remembers.
 #[derive(Default, Serialize, Deserialize)]
 pub(super) struct Remembered {

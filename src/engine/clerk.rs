@@ -18,6 +18,7 @@ use super::archivist::Told;
 use super::crier::Criers;
 use super::dataflow::Output;
 use super::journal::received;
+use super::metrics::Metrics;
 use super::sighter::{Question, ask};
 use crate::act::{Desk, DeskError, Handed};
 use crate::archive::{DecisionRow, Rows, VerdictRow};
@@ -50,6 +51,8 @@ pub struct Clerk {
     pub began: Epoch,
     /// What is known of the epochs under way.
     pub under_way: UnderWay,
+    /// What an operator sees.
+    pub metrics: Metrics,
 }
 
 /// What the clerk has been handed, and the decisions that may still be superseded.
@@ -184,6 +187,7 @@ impl Clerk {
     fn turn(&mut self, turn: Turn, mut handed: Handed) -> Result<(), DeskError> {
         handed.ruled.sort_unstable_by_key(|ruled| (ruled.decision.tick, ruled.decision.id));
         self.criers.decisions(&handed.ruled);
+        self.metrics.decided(turn.epoch, handed.ruled.len());
         let ruled = handed.ruled.iter().map(|ruled| ruled.decision.clone()).collect();
         let rows = self.decision_rows(ruled);
         self.tell(turn.epoch, Rows::Decisions(rows));
@@ -211,6 +215,7 @@ impl Clerk {
             let done = self.desk.finish(turn.acts)?;
             self.tell_done(turn.epoch, done);
         }
+        self.metrics.acts(self.desk.unanswered(), self.desk.divergences());
         if turn.keeps {
             self.keep(turn);
         }
@@ -301,6 +306,7 @@ mod tests {
             logged: Epoch::MAX,
             began: 0,
             under_way: UnderWay::default(),
+            metrics: Metrics::default(),
         };
         let incident = plan.incident("a", 10, "T1021", "host:h1");
         let first = plan.executed(&incident, "ransomware-contain-host").decision;

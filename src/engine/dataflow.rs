@@ -1,5 +1,6 @@
 //! The journey on one screen: how the stages are wired at one worker.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -10,10 +11,11 @@ use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::{Exchange as By, Pipeline};
 use timely::dataflow::operators::generic::operator::Operator;
 use timely::dataflow::operators::vec::{Broadcast, ToStream};
-use timely::dataflow::operators::{Concat, Exchange, OkErr, Probe};
+use timely::dataflow::operators::{Concat, Concatenate, Exchange, OkErr, Probe};
 use timely::dataflow::{InputHandle, ProbeHandle, Scope};
 use timely::worker::Worker;
 
+use super::handing::{Unsent, gather};
 use super::scores;
 use crate::archive::{AlertRow, FindingRow, IncidentRow, Rows};
 use crate::correlate::acted;
@@ -29,7 +31,7 @@ use crate::decide::ruling::{Told as Weighed, ruling};
 use crate::decide::{Ground, Ruled};
 use crate::enrich::facts::{self, Enriched};
 use crate::enrich::watch::watch;
-use crate::flow::kept::{Kept, Past};
+use crate::flow::kept::{self, Kept, Past};
 use crate::flow::{Keeper, Stream, Turn, route, turns};
 use crate::plan::link::LinkSettings;
 use crate::plan::pipeline::EndsAt;
@@ -39,7 +41,8 @@ use crate::rank::judge::{Judged, Proposing, judge};
 use crate::record::input::{Approval, Reported};
 use crate::record::{Alert, ContextRow, Diff, Entity, Epoch, Finding, Sym, Tick, Verdict};
 
-type Handle<D> = InputHandle<Epoch, CapacityContainerBuilder<Vec<D>>>;
+/// What a worker gives records to.
+pub type Handle<D> = InputHandle<Epoch, CapacityContainerBuilder<Vec<D>>>;
 
 /// What a worker is fed by.
 pub struct Inputs {
@@ -90,6 +93,17 @@ pub enum Span {
     },
 }
 
+impl Span {
+    /// Workers of each process, of several; one where there is one.
+    #[must_use]
+    pub fn workers(self) -> usize {
+        match self {
+            Span::Process => 1,
+            Span::Cluster { workers, .. } => workers,
+        }
+    }
+}
+
 /// What leaves the dataflow, with its epoch.
 pub enum Output {
     /// Rows for the archive.
@@ -130,14 +144,14 @@ pub fn build(
     };
     let probe = ProbeHandle::new();
     let index = Index::of(&wiring.correlations, None);
-    let told = outputs.clone();
-    let tell = Rc::new(move |kept| drop(told.send(Output::Kept(kept))));
+    let unsent = Unsent::default();
+    let tell = keeps(outputs, wiring.span, &unsent);
     let names = &wiring.proposing.names;
     let at = (worker.index(), worker.peers());
     let keeper = Keeper::new(at, Arc::clone(names), tell, wiring.past.clone());
     worker.dataflow(|scope| {
         let clock = inputs.turns.to_stream(scope).broadcast();
-        let out = Out { outputs, probe: &probe, span: wiring.span };
+        let out = Out { outputs, probe: &probe, span: wiring.span, left: RefCell::default() };
 
         let all = wiring.act == Act::Early;
         let wanted = move |alert: &Alert| all || index.wants(alert);
@@ -154,17 +168,33 @@ pub fn build(
             });
         }
         match wiring.ends_at {
-            EndsAt::Findings => out.leave(counted(admitted, clock), counted_rows),
+            EndsAt::Findings => out.leave(counted(admitted, clock.clone()), counted_rows),
             EndsAt::Actions => {
-                let known = Known { early, admitted, matches, clock, keeper: &keeper };
+                let known = Known { early, admitted, matches, clock: clock.clone(), keeper: &keeper };
                 answer(scope, &mut inputs, known, (wiring, ranker), &out);
             }
         }
+        if wiring.span != Span::Process {
+            let done = scope.concatenate(out.left.take());
+            out.leave(gather(clock, done, unsent), |_, kept| [Output::Kept(kept)]);
+        }
     });
     if let Some(past) = &wiring.past {
-        past.release(worker.peers());
+        past.release(match wiring.span {
+            Span::Process => worker.peers(),
+            Span::Cluster { workers, .. } => workers,
+        });
     }
     (inputs, probe)
+}
+
+/// How operators tell what is to be kept: at once, or, in a cluster, by way of the first worker.
+fn keeps(outputs: &Sender<Output>, span: Span, unsent: &Unsent) -> kept::Out {
+    let (outputs, unsent) = (outputs.clone(), Rc::clone(unsent));
+    match span {
+        Span::Process => Rc::new(move |kept| drop(outputs.send(Output::Kept(kept)))),
+        Span::Cluster { .. } => Rc::new(move |kept| unsent.borrow_mut().push(kept)),
+    }
 }
 
 /// What incidents are made from.
@@ -185,7 +215,7 @@ fn answer<'scope>(
     inputs: &mut Inputs,
     Known { early, admitted, matches, clock, keeper }: Known<'scope, '_>,
     (wiring, ranker): (&Wiring, &RankService),
-    out: &Out<'_>,
+    out: &Out<'_, 'scope>,
 ) {
     let names = &wiring.proposing.names;
     let context = inputs.context.to_collection(scope);
@@ -232,17 +262,19 @@ fn answer<'scope>(
 type Nothing = CapacityContainerBuilder<Vec<()>>;
 
 /// Where streams leave the dataflow.
-struct Out<'a> {
+struct Out<'a, 'scope> {
     outputs: &'a Sender<Output>,
     probe: &'a ProbeHandle<Epoch>,
     span: Span,
+    /// Streams that end with the epochs whose records have left.
+    left: RefCell<Vec<Stream<'scope, ()>>>,
 }
 
-impl Out<'_> {
+impl<'scope> Out<'_, 'scope> {
     /// Sends a stream's records out.
     fn leave<D: ExchangeData + Clone, O: IntoIterator<Item = Output>>(
         &self,
-        stream: Stream<'_, D>,
+        stream: Stream<'scope, D>,
         output: impl Fn(Epoch, D) -> O + 'static,
     ) {
         let outputs = self.outputs.clone();
@@ -261,7 +293,7 @@ impl Out<'_> {
                 move |input, _| input.for_each(|cap, data| send(cap.least().copied(), data))
             }),
         };
-        left.probe_with(self.probe);
+        self.left.borrow_mut().push(left.probe_with(self.probe));
     }
 }
 

@@ -3,12 +3,16 @@
 //! In: bytes of streams, topics' records, pushed batches, what else was said. Out: batches for the run; the same again
 //! from its log. State: what was read and not yet taken, bounded per partition; a clock each; a normalizer per source.
 
+pub mod far;
 mod partition;
+pub mod reader;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use self::far::{Others, Took, Wanted, add};
 use self::partition::{Kind, Partition, Waited};
 pub use self::partition::{Stream, lost};
 
@@ -47,6 +51,21 @@ pub struct SourceKept {
     clock: PartitionClock,
 }
 
+/// How a partition stands, for an operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// The source's name.
+    pub source: String,
+    /// The partition within it.
+    pub partition: u32,
+    /// Records of a topic that are not taken yet, as far as its brokers told; none where it is no topic's.
+    pub lag: Option<u64>,
+    /// Records that are read and not taken yet.
+    pub waiting: usize,
+    /// Its greatest event time; none where it has shown nothing.
+    pub clock: Option<Millis>,
+}
+
 /// All sources of a run.
 pub struct Live {
     partitions: Vec<Partition>,
@@ -59,10 +78,18 @@ pub struct Live {
     settled: Tick,
     /// When all sources fell silent, by the machine's clock, and the greatest clock then.
     silence: Option<(Millis, Millis)>,
+    /// Epochs of the log whose records are kept out.
+    pub quarantined: BTreeSet<Epoch>,
     /// Epochs that settled otherwise when they were recomputed.
     pub divergences: u64,
     /// What went wrong with sources, to be told.
     pub complaints: Vec<String>,
+    /// Who reads partitions for this process; none where it reads all.
+    others: Option<Others>,
+    /// When it was heard last what came.
+    heard_at: Millis,
+    /// When the process that it reads for was told how its partitions stand.
+    told_at: Millis,
 }
 
 impl Live {
@@ -84,8 +111,12 @@ impl Live {
             lateness_s,
             settled: NOTHING_SETTLED,
             silence: None,
+            quarantined: BTreeSet::new(),
             divergences: 0,
             complaints: Vec::new(),
+            others: None,
+            heard_at: 0,
+            told_at: 0,
         };
         for Source { settings, wall, severe, streams } in sources {
             let origin = Origin { source: settings.name, tenant: settings.tenant };
@@ -106,13 +137,15 @@ impl Live {
         let mut new = Partition::new(kind, self.limits, stream, self.lateness_s);
         (new.normalizer, new.since, new.quiet_since) = (normalizer, since, now);
         self.partitions.push(new);
+        self.open(self.partitions.len() - 1);
     }
 
     /// Takes what streams have read, without waiting; whether anything came, or why the run cannot go on.
     pub fn pull(&mut self, now: Millis) -> Result<bool, String> {
-        let mut came = false;
+        self.heard_at = now;
+        let mut came = self.listen(now)?;
         for partition in &mut self.partitions {
-            if partition.pull(&mut self.complaints)? {
+            if partition.pull(now, &mut self.complaints)? {
                 came = true;
                 partition.quiet_since = now;
             }
@@ -126,10 +159,17 @@ impl Live {
         if let Some(partition) = self.partitions.iter_mut().find(|partition| partition.name == name) {
             let before = partition.pushed.1;
             let records = partition.push(text);
+            partition.dated(now);
             let (source, key) = (source.to_owned(), key.map(str::to_owned));
             partition.untold.push_back((before, Pushed { source, key, records }));
             partition.quiet_since = now;
         }
+    }
+
+    /// How the partitions stand.
+    #[must_use]
+    pub fn standing(&self) -> Vec<Standing> {
+        self.partitions.iter().map(|partition| partition.standing(self.names.get(partition.name))).collect()
     }
 
     /// Records that wait to be taken.
@@ -198,14 +238,18 @@ impl Live {
     /// one after which no source is open is the last.
     ///
     /// Severe sources come before the others, but leave them a quarter of what is taken.
-    pub fn batch(&mut self, most: usize, effects: Effects, ending: bool) -> Batch {
+    ///
+    /// # Errors
+    /// Why another process cannot go on with what it reads for this one.
+    pub fn batch(&mut self, most: usize, effects: Effects, ending: bool) -> Result<Batch, String> {
         self.apply(&effects);
         let mut taken = Taken::default();
-        let mut count = 0;
-        while count < most
-            && let Some(at) = self.lowest(count < most - most / 4)
-        {
-            count += self.take(at, (most - count).min(PIECE), &mut taken);
+        if let Some(others) = &mut self.others {
+            others.epoch += 1;
+            let wanted = self.allot(most);
+            self.take_all(&wanted, effects.as_of, &mut taken)?;
+        } else {
+            self.take_lowest(most, &mut taken);
         }
         let open = self.partitions.iter().filter(|partition| partition.is_open());
         let settled = open.map(|partition| partition.clock.settled()).min();
@@ -213,23 +257,33 @@ impl Live {
         // Nothing is open any more: what was shown last is settled too.
         let shown = self.partitions.iter().map(|partition| partition.clock.tick()).max();
         let end = shown.filter(|_| ending).map(|shown| shown.max(self.settled) + 1);
-        self.finish(taken, effects, settled.or(end).unwrap_or(self.settled))
+        Ok(self.finish(taken, effects, settled.or(end).unwrap_or(self.settled)))
+    }
+
+    fn take_lowest(&mut self, most: usize, taken: &mut Taken) {
+        let mut count = 0;
+        while count < most
+            && let Some(at) = self.lowest(count < most - most / 4)
+        {
+            count += self.take(at, (most - count).min(PIECE), taken);
+        }
     }
 
     /// An epoch again, as the log tells it; none where the run is to stop; why not, where a source no longer gives what it
     /// gave then.
     pub fn again(&mut self, logged: &LoggedEpoch, effects: Effects) -> Result<Option<Batch>, String> {
         self.apply(&effects);
-        let mut taken = Taken::default();
-        for part in &logged.parts {
-            let at = self.of(part)?;
-            let mut left = usize::try_from(part.records).unwrap_or(usize::MAX);
-            while left > 0 {
-                if !self.must_have(at, part)? {
-                    return Ok(None);
-                }
-                left -= self.take(at, left.min(PIECE), &mut taken);
-            }
+        let keeps_out = self.quarantined.contains(&logged.epoch);
+        let mut taken = Taken { keeps_out, again: true, ..Taken::default() };
+        let wanted = logged.parts.iter().map(|part| Ok((self.of(part)?, part.records)));
+        let wanted = wanted.collect::<Result<Wanted, String>>()?;
+        if let Some(others) = &mut self.others {
+            others.epoch = logged.epoch;
+        }
+        if !self.take_all(&wanted, effects.as_of, &mut taken)? {
+            return Ok(None);
+        }
+        for (part, (at, _)) in logged.parts.iter().zip(wanted) {
             let of = (self.partitions[at].name, part.partition);
             let place = taken.places.iter().find(|(other, ..)| *other == of);
             if place.is_some_and(|(_, first, next)| (*first, *next) != (part.first, part.next)) {
@@ -242,11 +296,14 @@ impl Live {
         }
         let there = self.partitions.iter().filter(|partition| partition.since < logged.epoch);
         let open = there.map(|partition| partition.clock.settled()).min();
-        if !logged.last && open.is_some_and(|open| open.max(self.settled) != logged.settled) {
+        // What is kept out moved the clock when it was taken in.
+        let settled = if keeps_out { open.unwrap_or(self.settled) } else { logged.settled };
+        if !logged.last && open.is_some_and(|open| open.max(self.settled) != settled.max(self.settled)) {
             self.divergences += 1;
         }
-        let mut batch = self.finish(taken, effects, logged.settled);
-        batch.last = logged.last;
+        let mut batch = self.finish(taken, effects, settled);
+        // What came of it was decided long ago.
+        (batch.last, batch.appended) = (logged.last, None);
         Ok(Some(batch))
     }
 
@@ -277,11 +334,15 @@ impl Live {
     /// gives what it gave then. A topic is read from behind it on.
     pub fn pass(&mut self, logged: &LoggedEpoch, effects: &Effects) -> Result<bool, String> {
         self.apply(effects);
+        if let Some(others) = &mut self.others {
+            others.epoch = logged.epoch;
+        }
+        self.take_all(&Wanted::new(), effects.as_of, &mut Taken::default())?;
         for part in &logged.parts {
             let at = self.of(part)?;
             let mut left = usize::try_from(part.records).unwrap_or(usize::MAX);
             while left > 0 && !self.partitions[at].is_of_topic() {
-                if !self.must_have(at, part)? {
+                if !self.must_have(at)? {
                     return Ok(false);
                 }
                 left -= self.partitions[at].pass(left);
@@ -302,20 +363,24 @@ impl Live {
     }
 
     fn of(&self, part: &LoggedPart) -> Result<usize, String> {
-        let name = self.names.intern(&part.source);
-        let is_it = |partition: &Partition| (partition.name, partition.number) == (name, part.partition);
+        self.at(&part.source, part.partition)
+    }
+
+    fn at(&self, source: &str, number: u32) -> Result<usize, String> {
+        let name = self.names.intern(source);
+        let is_it = |partition: &Partition| (partition.name, partition.number) == (name, number);
         let found = self.partitions.iter().position(is_it);
-        found.ok_or_else(|| format!("the source {:?} is not there any more", part.source))
+        found.ok_or_else(|| format!("the source {source:?} is not there any more"))
     }
 
     /// Waits until a partition has a record; false where the run is to stop; why it has none.
-    fn must_have(&mut self, at: usize, part: &LoggedPart) -> Result<bool, String> {
+    fn must_have(&mut self, at: usize) -> Result<bool, String> {
         match self.partitions[at].wait(&mut self.complaints)? {
             Waited::Came => Ok(true),
             Waited::Stopped => Ok(false),
             Waited::Nothing => Err(format!(
                 "the source {:?} holds fewer records than were taken of it: it was cut or replaced",
-                part.source
+                self.names.get(self.partitions[at].name)
             )),
         }
     }
@@ -349,7 +414,7 @@ impl Live {
     }
 
     fn finish(&mut self, taken: Taken, effects: Effects, settled: Tick) -> Batch {
-        let Taken { mut batch, ignored, places } = taken;
+        let Taken { mut batch, ignored, places, far, .. } = taken;
         self.settled = self.settled.max(settled);
         batch.settled = self.settled;
         batch.parts = parts(&batch.alerts, &batch.rejects, batch.settled);
@@ -360,6 +425,7 @@ impl Live {
                 (row.from, row.to) = (first, next - 1);
             }
         }
+        add(&mut batch, far);
         effects.fill(&mut batch);
         batch
     }
@@ -369,7 +435,13 @@ impl Live {
 #[derive(Default)]
 struct Taken {
     batch: Batch,
+    /// Whether its records are rejects, unread.
+    keeps_out: bool,
     ignored: Vec<Ignored>,
     /// Of each partition of a topic, the first offset taken and the one after the last.
     places: Vec<((Sym, u32), u64, u64)>,
+    /// Whether it is an epoch of the log.
+    again: bool,
+    /// What other processes took of it.
+    far: Vec<Took>,
 }

@@ -4,6 +4,8 @@
 //! State: `_quell/log.db`: `meta` (what the run is), `epoch` and `part` (what each epoch took), `input` (verdicts, approvals,
 //! pushed batches: durable before they are answered, given their epoch when taken), `commit` (how far the archive is published).
 
+mod caution;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -153,6 +155,7 @@ const SCHEMA: &str = "
         next integer, primary key (epoch, source, partition));
     create table if not exists assigned (source text, partition integer, start integer, next integer, since integer,
         primary key (source, partition));
+    create table if not exists quarantined (epoch integer primary key);
     create table if not exists input (id integer primary key autoincrement, kind text not null, body text not null,
         key text unique, epoch integer);
     create table if not exists committed (one integer primary key check (one = 1), epoch integer not null, tick integer not null);

@@ -15,6 +15,7 @@ use super::clerk::{Clerk, UnderWay};
 use super::crier::Criers;
 use super::dataflow::{Output, Span};
 use super::log::STATE_FOLDER;
+use super::metrics::Metrics;
 use super::revise::{Past, revised};
 use super::run::{Batch, RunError, kill_switch, wiring};
 use super::scores;
@@ -87,6 +88,7 @@ impl Reopened {
         let desk = Desk::reopen(&state, executor, ruled_by, Arc::clone(&names)).map_err(RunError::Desk)?;
         let (to_archive, told) = unbounded();
         let clerk = Clerk {
+            metrics: Metrics::default(),
             desk,
             archive: to_archive,
             plan_hash: names.intern(&plan.hash),

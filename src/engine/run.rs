@@ -3,25 +3,29 @@
 //! feed -> workers -> clerk (desk) -> archivist (-> sinks) -> tokens back to the feed, so that no more than a few epochs are under way.
 //! A run by hand ([`Backstage`]) has no threads: whoever feeds it says whose turn it is.
 
+mod error;
+
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
-use super::archivist::{ArchiveError, Told};
+pub use self::error::RunError;
+use super::archivist::Told;
 use super::beginning::{Beginning, Remembered};
 use super::crier::Criers;
 use super::dataflow::{Output, Span, Wiring};
 use super::live::SourceKept;
-use super::log::{Log, LogError, LoggedEpoch, LoggedPart, STATE_FOLDER};
+use super::log::{Log, LoggedEpoch, LoggedPart, STATE_FOLDER};
+use super::metrics::Metrics;
 use super::revise::{Past, revised};
 use super::sighter::Question;
-use super::sinks::{SinkError, SinkSettings, Sinks};
+use super::sinks::{SinkSettings, Sinks};
 use super::summary::{Counts, Summary};
 use super::unsettled::Unsettled;
 use super::workers::{Crew, Workers};
-use crate::act::{DeskError, Executor};
+use crate::act::Executor;
 use crate::archive::{Reader, Rows, TurnRow};
 use crate::correlate::group::Compiled;
 use crate::correlate::revision::{Listed, Revised};
@@ -33,8 +37,8 @@ use crate::rank::judge::Proposing;
 use crate::rank::{Ranker, Recall};
 use crate::record::input::{Approval, Reported};
 use crate::record::{
-    Alert, ContextRow, Diff, Entity, Epoch, EpochRow, InputRow, NOTHING_SETTLED, Names, Observed, Reject,
-    Sym, Tick, Unlink, Verdict,
+    Alert, ContextRow, Diff, Entity, Epoch, EpochRow, InputRow, Millis, NOTHING_SETTLED, Names, Observed,
+    Reject, Sym, Tick, Unlink, Verdict,
 };
 
 use crate::replay::set::parts;
@@ -80,6 +84,8 @@ pub struct Batch {
     pub inputs: Vec<InputRow>,
     /// What the sources remember at its end, where all that is remembered then is to be kept.
     pub keeps: Option<Vec<SourceKept>>,
+    /// When the oldest of its records was appended to its topic, or came; for those alone who measure.
+    pub appended: Option<Millis>,
 }
 
 impl Batch {
@@ -120,32 +126,6 @@ impl Batch {
     }
 }
 
-/// Why a run failed.
-#[derive(Debug, thiserror::Error)]
-pub enum RunError {
-    /// The archive.
-    #[error(transparent)]
-    Archive(#[from] ArchiveError),
-    /// The log.
-    #[error(transparent)]
-    Log(#[from] LogError),
-    /// The ledger.
-    #[error(transparent)]
-    Desk(#[from] DeskError),
-    /// Topics.
-    #[error(transparent)]
-    Sinks(#[from] SinkError),
-    /// A thread could not be started.
-    #[error("a thread cannot be started: {0}; check the limits on processes and memory")]
-    Thread(#[from] std::io::Error),
-    /// What a word is on could not be read.
-    #[error("the archive cannot be read for a word on one of its incidents: {0}")]
-    Revise(#[source] std::io::Error),
-    /// A worker panicked.
-    #[error("a worker failed: {0}; this is a defect of quell: please report it with the message above")]
-    Worker(String),
-}
-
 /// What a run is made from.
 pub struct Settings {
     /// The plan.
@@ -176,6 +156,8 @@ pub struct Settings {
     pub sinks: Option<SinkSettings>,
     /// What it begins with; none where it begins at the beginning.
     pub beginning: Option<Beginning>,
+    /// What an operator sees while it goes on.
+    pub metrics: Metrics,
 }
 
 /// A run under way.
@@ -199,6 +181,7 @@ pub struct Run {
     dir: PathBuf,
     acted: Tick,
     unsettled: Unsettled,
+    metrics: Metrics,
     failed: Option<RunError>,
 }
 
@@ -324,12 +307,14 @@ impl Run {
         let epoch = self.epoch;
         let turn = batch.turn(epoch, self.act, self.acted);
         self.acted = turn.acts;
+        self.metrics.took(epoch, turn.settled, batch.appended, self.late);
         let took = batch.logged(epoch, &self.names);
         let (plan_hash, model_version) = self.stamp;
         let turn_row =
             |part: EpochRow| TurnRow { turn: EpochRow { epoch, ..part }, plan_hash, model_version };
         batch.parts.extend(parts(&[], &batch.refused, batch.settled.max(0)));
         batch.rejects.append(&mut batch.refused);
+        let records = batch.parts.iter().map(|part| part.records).sum::<u64>();
         let rows = [
             Rows::Rejects(batch.rejects),
             Rows::Observed(batch.observed),
@@ -356,7 +341,7 @@ impl Run {
         if let Some(sources) = batch.keeps {
             sent &= self.archive.send(Told::Kept(self.remembered(epoch, sources))).is_ok();
         }
-        self.under_way.push_back(alerts.len() as u64);
+        self.under_way.push_back(records.max(alerts.len() as u64));
         sent && self.workers.feed(turn, alerts, batch.context, batch.approvals, revisions)
     }
 

@@ -6,7 +6,7 @@
 //! State: none.
 
 mod hearer;
-mod judge;
+pub mod judge;
 mod tables;
 
 use std::collections::BTreeMap;

@@ -15,7 +15,9 @@ use timely::communication::{Config, Hooks};
 use timely::dataflow::ProbeHandle;
 use timely::worker::Worker;
 
-use super::dataflow::{Inputs, Output, Span, Wiring, build};
+use super::dataflow::{Handle, Inputs, Output, Span, Wiring, build};
+use super::handing::hand;
+use super::live::reader::Fed;
 use crate::cluster::Peers;
 use crate::correlate::revision::Revised;
 use crate::flow::Turn;
@@ -39,7 +41,7 @@ pub struct Share {
 }
 
 /// Epochs that may lie before a worker that has not begun them: the feed's own bound is tighter.
-const QUEUED_MAX: usize = 64;
+pub const QUEUED_MAX: usize = 64;
 /// How long an idle worker sleeps before it looks for its next share.
 const IDLE: Duration = Duration::from_micros(200);
 
@@ -82,7 +84,7 @@ impl Crew {
                 let (builders, others) = config.try_build()?;
                 (builders, others, None)
             }
-            Crew::Cluster(Peers { process, workers, links, tongues }) => {
+            Crew::Cluster(Peers { process, workers, links, tongues, .. }) => {
                 let hooks = Hooks::default();
                 let own =
                     ProcessBuilder::new_typed_vector(workers, hooks.refill.clone(), hooks.spill.clone());
@@ -144,15 +146,29 @@ impl Workers {
         (Workers { shares: vec![shares], guards: None }, Hand::new(wiring, ranker, queue, outputs.clone()))
     }
 
-    /// Starts those of another process, which get their work from the first, and waits until they end.
-    pub fn serve(peers: Peers, wiring: &Wiring, ranker: RankService) -> Result<(), String> {
-        let wiring = wiring.clone();
+    /// Starts those of another process, which get their work from the first, and waits until they end. What their process
+    /// reads comes through `fed`, one for each, or none where it reads nothing.
+    pub fn serve(
+        peers: Peers,
+        wiring: &Wiring,
+        ranker: RankService,
+        fed: Vec<Receiver<Fed>>,
+    ) -> Result<(), String> {
+        let fed: Vec<_> = fed.into_iter().map(|fed| Mutex::new(Some(fed))).collect();
+        let wiring = Wiring { past: Some(Arc::default()), ..wiring.clone() };
         let guards = Crew::Cluster(peers).start(move |worker| {
             // What leaves the dataflow leaves it elsewhere.
             let (outputs, _) = bounded(0);
+            begin(worker, &wiring);
             let (inputs, probe) = build(worker, &wiring, &ranker, &outputs);
-            // All that is said from now on hangs on the first process alone.
-            drop(inputs);
+            // All else that is said from now on hangs on the first process alone.
+            let Inputs { alerts, turns, context, approvals, revisions } = inputs;
+            drop((turns, context, approvals, revisions));
+            let queue = fed.get(worker.index() % wiring.span.workers());
+            match queue.and_then(|queue| queue.lock().ok()?.take()) {
+                Some(queue) => eat(worker, alerts, &queue),
+                None => drop(alerts),
+            }
             while !probe.done() {
                 worker.step_or_park(Some(IDLE));
             }
@@ -197,6 +213,13 @@ impl Workers {
     }
 }
 
+/// Every process gets what an earlier run kept, if there is anything.
+fn begin(worker: &mut Worker, wiring: &Wiring) {
+    if let Span::Cluster { workers, .. } = wiring.span {
+        hand(worker, &wiring.past.clone().unwrap_or_default(), workers);
+    }
+}
+
 fn work(
     worker: &mut Worker,
     wiring: &Wiring,
@@ -204,6 +227,7 @@ fn work(
     queue: &Receiver<Share>,
     outputs: &Sender<Output>,
 ) {
+    begin(worker, wiring);
     let (mut inputs, probe) = build(worker, wiring, ranker, outputs);
     let mut under_way = UnderWay { turns: VecDeque::new(), first: worker.index() == 0 };
     loop {
@@ -295,19 +319,41 @@ impl Hand {
     }
 }
 
-fn take(inputs: &mut Inputs, share: Share, first: bool) {
+/// Takes what this process read, epoch by epoch, until there is no more.
+fn eat(worker: &mut Worker, mut alerts: Handle<Arc<Alert>>, queue: &Receiver<Fed>) {
+    loop {
+        match queue.try_recv() {
+            Ok((epoch, own)) => {
+                alerts.advance_to(epoch);
+                send(&mut alerts, own);
+                alerts.advance_to(epoch + 1);
+                worker.step();
+            }
+            Err(TryRecvError::Empty) => {
+                worker.step_or_park(Some(IDLE));
+            }
+            Err(TryRecvError::Disconnected) => break,
+        }
+    }
+}
+
+fn send(to: &mut Handle<Arc<Alert>>, alerts: Vec<Arc<Alert>>) {
     const BATCH: usize = 1024;
+    let mut alerts = alerts.into_iter();
+    while alerts.len() > 0 {
+        let mut batch: Vec<Arc<Alert>> = alerts.by_ref().take(BATCH).collect();
+        to.send_batch(&mut batch);
+    }
+}
+
+fn take(inputs: &mut Inputs, share: Share, first: bool) {
     let epoch = share.turn.epoch;
     inputs.alerts.advance_to(epoch);
     inputs.turns.advance_to(epoch);
     inputs.approvals.advance_to(epoch);
     inputs.revisions.advance_to(epoch);
     inputs.context.advance_to(epoch);
-    let mut alerts = share.alerts.into_iter();
-    while alerts.len() > 0 {
-        let mut batch: Vec<Arc<Alert>> = alerts.by_ref().take(BATCH).collect();
-        inputs.alerts.send_batch(&mut batch);
-    }
+    send(&mut inputs.alerts, share.alerts);
     if first {
         inputs.turns.send(share.turn);
     }

@@ -2,7 +2,7 @@
 //!
 //! In: from each operator, at the turns that say so, its items: what it remembers of one key, or for one worker all. Out:
 //! [`Kept`], an operator's items of one worker. Items know nothing of workers: in a run of another layout each worker takes
-//! those whose keys lead to it.
+//! those whose keys lead to it. Between processes they cross in pieces.
 //! State: none.
 
 use std::collections::BTreeMap;
@@ -10,15 +10,18 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use super::Turn;
 use crate::record::pen::{Glossary, of_bytes, reading, to_bytes, writing};
 use crate::record::{Epoch, Names};
 
+/// Bytes of a piece, about, unless an item alone has more.
+const PIECE_BYTES: usize = 64 << 10;
+
 /// An operator's items of one worker.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kept {
     /// The epoch at whose end this was so.
     pub epoch: Epoch,
@@ -44,11 +47,29 @@ impl Past {
     /// Of everything that was kept at one epoch.
     #[must_use]
     pub fn of(kept: Vec<Kept>) -> Past {
-        let mut all: BTreeMap<String, Vec<Kept>> = BTreeMap::new();
-        for kept in kept {
-            all.entry(kept.operator.clone()).or_default().push(kept);
+        let past = Past::default();
+        kept.into_iter().for_each(|kept| past.put(kept));
+        past
+    }
+
+    /// Takes in more, or a piece that follows the one before it.
+    pub fn put(&self, kept: Kept) {
+        let mut all = self.all.write().unwrap_or_else(PoisonError::into_inner);
+        let all = all.entry(kept.operator.clone()).or_default();
+        match all.last_mut().filter(|last| last.worker == kept.worker) {
+            Some(last) => {
+                last.items.extend(kept.items);
+                last.glossary.extend(kept.glossary);
+            }
+            None => all.push(kept),
         }
-        Past { all: RwLock::new(all), done: AtomicUsize::new(0) }
+    }
+
+    /// Gives, in pieces, all that the operators `wanted` kept.
+    pub fn pieces(&self, wanted: impl Fn(&str) -> bool, mut give: impl FnMut(Kept)) {
+        let all = self.all.read().unwrap_or_else(PoisonError::into_inner);
+        let wanted = all.iter().filter(|(operator, _)| wanted(operator));
+        wanted.flat_map(|(_, kept)| kept).flat_map(Kept::pieces).for_each(&mut give);
     }
 
     /// One of so many workers has taken what is its own: after the last nothing is held any more.
@@ -174,5 +195,65 @@ impl Kept {
         let mut items = Items::default();
         let ((), glossary) = writing(names, || tell(&mut items));
         Kept { epoch, operator: operator.to_owned(), worker, items: items.0, glossary }
+    }
+
+    /// The same in pieces, the strings first: what is large is never sent, or held by whoever sends it, at once.
+    pub fn pieces(&self) -> impl Iterator<Item = Kept> {
+        let (mut strings, mut items) = (self.glossary.as_slice(), self.items.as_slice());
+        std::iter::from_fn(move || {
+            let mut room = PIECE_BYTES;
+            let glossary = front(&mut strings, &mut room, |(_, text)| text.len()).to_vec();
+            let items = front(&mut items, &mut room, Vec::len).to_vec();
+            let (epoch, operator, worker) = (self.epoch, self.operator.clone(), self.worker);
+            let is_any = !glossary.is_empty() || !items.is_empty();
+            is_any.then_some(Kept { epoch, operator, worker, items, glossary })
+        })
+    }
+}
+
+/// Takes off the front what there is room for, and one more.
+fn front<'a, T>(all: &mut &'a [T], room: &mut usize, bytes: impl Fn(&T) -> usize) -> &'a [T] {
+    /// What it costs beside its bytes.
+    const EACH: usize = 16;
+    let mut count = 0;
+    while *room > 0
+        && let Some(next) = all.get(count)
+    {
+        *room = room.saturating_sub(bytes(next) + EACH);
+        count += 1;
+    }
+    let (front, rest) = all.split_at(count);
+    *all = rest;
+    front
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_are_small_and_make_the_whole() {
+        let text = |n: u32| "x".repeat(n as usize % 3_000);
+        let kept = |worker| Kept {
+            epoch: 7,
+            operator: "dedup".to_owned(),
+            worker,
+            items: [(0..500).map(|n| vec![1; n]).collect(), vec![vec![2; 3 * PIECE_BYTES], Vec::new()]]
+                .concat(),
+            glossary: (0..200).map(|n| (n, text(n * 40))).collect(),
+        };
+        let nothing = Kept { items: Vec::new(), glossary: Vec::new(), ..kept(1) };
+        assert_eq!(nothing.pieces().count(), 0);
+        let (whole, past) = (Past::of(vec![kept(0), kept(3)]), Past::default());
+        let mut pieces = Vec::new();
+        whole.pieces(|operator| operator == "dedup", |piece| pieces.push(piece));
+        whole.pieces(|operator| operator == "other", |_| unreachable!("nobody wants it"));
+        assert!(pieces.len() > 10);
+        for piece in pieces {
+            let bytes: usize = piece.items.iter().map(Vec::len).sum();
+            assert!(bytes < PIECE_BYTES + 500 || piece.items.iter().any(|item| item.len() > PIECE_BYTES));
+            past.put(piece);
+        }
+        assert_eq!(past.all.into_inner().unwrap()["dedup"], [kept(0), kept(3)]);
     }
 }

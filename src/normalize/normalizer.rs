@@ -157,6 +157,14 @@ impl Normalizer {
         self.observing.take(&plan, self.settings.name, &mut out.observed);
     }
 
+    /// Rejects all records of `chunk`, unread, into `out`, which is cleared first: they ended who read them.
+    pub fn keep_out(&self, chunk: &Chunk, out: &mut Parsed) {
+        out.clear();
+        out.records = chunk.len() as u64;
+        let place = |(position, ordinal, bytes)| Place { position, ordinal, bytes };
+        out.rejects = chunk.records().map(|at| self.reject(&Refusal::Quarantined, place(at))).collect();
+    }
+
     /// Fills the slots.
     fn read<'a>(
         &mut self,

@@ -35,6 +35,11 @@ pub(super) enum Refusal {
     NoProduct,
     #[error("no rule; see the mapping's `rule`")]
     NoRule,
+    #[error(
+        "this record alone ended the process that took it, again and again, and is kept out: a defect of quell, which its report \
+         will mend; what the record says can be sent again in other words"
+    )]
+    Quarantined,
     #[error("no tenant; have the record name one, or the source's settings")]
     NoTenant,
 }
@@ -78,6 +83,7 @@ impl Refusal {
     pub(super) fn stage(&self) -> Stage {
         match self {
             Refusal::NotUtf8 { .. } => Stage::Ingest,
+            Refusal::Quarantined => Stage::Quarantine,
             Refusal::Cut { .. }
             | Refusal::NotJson { .. }
             | Refusal::NotAnObject

@@ -66,7 +66,7 @@ pub struct InputRow {
 }
 
 /// A row of the `epochs` table: what one epoch took from one partition.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EpochRow {
     /// The epoch.
     pub epoch: Epoch,

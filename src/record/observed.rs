@@ -1,12 +1,14 @@
 //! Observed: what records of no concern name. Nobody looks at such records one by one; that an address or a domain was in
 //! them is worth knowing on the day on which it turns out to be bad.
 
+use serde::{Deserialize, Serialize};
+
 use super::entity::EntityKind;
 use super::names::Sym;
 use super::time::{Millis, Tick, tick_of};
 
 /// An entity in records of one source and day that became no alert.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Observed {
     /// Whose.
     pub tenant: Sym,

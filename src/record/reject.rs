@@ -16,6 +16,8 @@ pub enum Stage {
     Normalize,
     /// Its context could not be had.
     Enrich,
+    /// It ended the process that took it, again and again, and is kept out.
+    Quarantine,
 }
 
 impl Stage {
@@ -26,12 +28,13 @@ impl Stage {
             Stage::Ingest => "ingest",
             Stage::Normalize => "normalize",
             Stage::Enrich => "enrich",
+            Stage::Quarantine => "quarantine",
         }
     }
 }
 
 /// A record that could not become an alert.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Reject {
     /// Where it failed.
     pub stage: Stage,

@@ -113,9 +113,8 @@ pub fn enter(tongues: Arc<Tongues>) {
     ABROAD.set(Some(Abroad { tongues, known, places: Vec::new() }));
 }
 
-/// Whether this thread is a worker of a cluster: there, what it computes of numbers means nothing to others.
-#[must_use]
-pub fn is_abroad() -> bool {
+/// Whether this thread is a worker of a cluster.
+fn is_abroad() -> bool {
     ABROAD.with_borrow(Option::is_some)
 }
 

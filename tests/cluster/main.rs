@@ -8,8 +8,13 @@ mod common;
 mod samples;
 
 mod codec;
+mod growing;
+mod kept;
 mod kills;
 mod layout;
 mod links;
+mod networks;
 mod results;
+mod running;
 mod strangers;
+mod topics;

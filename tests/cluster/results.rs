@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
-use super::common::days::{Days, told};
+use super::common::days::{Days, RULES, told};
 use super::common::live::{Live, taken};
 use super::common::{
     acting_plan, agrees, asking_plan, count, digest, edges, replay, root, said, site, summary, summary_of,
@@ -13,24 +13,6 @@ use super::layout::Layout;
 
 /// Processes, and workers of each.
 const LAYOUTS: [(usize, usize); 4] = [(1, 2), (2, 1), (2, 2), (3, 1)];
-
-/// Every kind of rule; what `by number` adds up is no number.
-const RULES: &str = "
-title: users of a host
-correlation: {type: value_count, rules: any, group-by: [host], timespan: 1h, condition: {field: user, gte: 3}}
----
-title: by number
-correlation: {type: value_sum, rules: [R1, R4], group-by: [host], timespan: 1h, condition: {field: user, gte: 3}}
----
-title: hanging together
-correlation: {type: connected, rules: [R3, R9, R10], group-by: [host, user], timespan: 10m, condition: {gte: 3}}
----
-title: one after the other
-correlation: {type: temporal_ordered, rules: [R1, R9], group-by: [user], timespan: 1h, generate: true}
----
-title: again and again
-correlation: {type: event_count, rules: [one after the other], group-by: [user], timespan: 2h, condition: {gte: 2}}
-";
 
 #[test]
 fn generated_sites_are_the_same_in_every_layout() {

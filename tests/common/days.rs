@@ -9,6 +9,24 @@ use tempfile::TempDir;
 
 use super::{acting_plan, agrees, digest, edges, replay, site, summary};
 
+/// Every kind of rule; what `by number` adds up is no number.
+pub const RULES: &str = "
+title: users of a host
+correlation: {type: value_count, rules: any, group-by: [host], timespan: 1h, condition: {field: user, gte: 3}}
+---
+title: by number
+correlation: {type: value_sum, rules: [R1, R4], group-by: [host], timespan: 1h, condition: {field: user, gte: 3}}
+---
+title: hanging together
+correlation: {type: connected, rules: [R3, R9, R10], group-by: [host, user], timespan: 10m, condition: {gte: 3}}
+---
+title: one after the other
+correlation: {type: temporal_ordered, rules: [R1, R9], group-by: [user], timespan: 1h, generate: true}
+---
+title: again and again
+correlation: {type: event_count, rules: [one after the other], group-by: [user], timespan: 2h, condition: {gte: 2}}
+";
+
 /// `quell digest`, by table.
 pub type Digests = BTreeMap<String, String>;
 

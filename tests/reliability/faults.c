@@ -6,6 +6,7 @@
                                         EIO | ENOSPC    the call fails so, this once
                                   CALLS all | sync | write | rename | unlink | truncate | send
                                   N     the call from 1, of those counted
+   QUELL_FAULT_WORD  = TEXT       kill -9 before a write of that text to a file that is not counted: a record that ends its reader
    QUELL_FAULT_UNDER = FOLDER     calls on files are counted under this folder alone
    QUELL_FAULT_COUNT = FILE       how many calls were counted, and of which kind, written when the program ends in order */
 #define _GNU_SOURCE
@@ -29,11 +30,12 @@ enum { NONE, BEFORE, AFTER, TORN, FAIL };
 
 static int kind, which = -1, error;
 static long at;
-static const char *under;
+static const char *under, *word;
 static size_t under_length;
 static atomic_long counted, by_call[CALLS];
 
 __attribute__((constructor)) static void begin(void) {
+  word = getenv("QUELL_FAULT_WORD");
   under = getenv("QUELL_FAULT_UNDER");
   under_length = under ? strlen(under) : 0;
   const char *fault = getenv("QUELL_FAULT");
@@ -110,6 +112,7 @@ static ssize_t half(int now, size_t length) { return now && kind == TORN ? (ssiz
 
 ssize_t write(int fd, const void *bytes, size_t length) {
   NEXT(write);
+  if (word && memmem(bytes, length, word, strlen(word)) && !is_file_under(fd)) die();
   int now = fd > 2 && (is_file_under(fd) ? hit(WRITE) : is_socket(fd) && hit(SEND));
   FAILS(now);
   ssize_t result = next(fd, bytes, half(now, length));

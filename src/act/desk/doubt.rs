@@ -102,6 +102,12 @@ impl Desk {
         Ok(std::mem::take(&mut self.rows))
     }
 
+    /// Actions whose end is awaited, and those in doubt.
+    #[must_use]
+    pub fn unanswered(&self) -> (usize, usize) {
+        (self.awaited.len(), self.in_doubt.len())
+    }
+
     /// Rulings with an action in doubt.
     #[must_use]
     pub fn decisions_in_doubt(&self) -> BTreeSet<DecisionId> {

@@ -9,11 +9,12 @@ use super::{Args, crier};
 use crate::archive::RunStamp;
 use crate::archive::snapshots::{self, Snapshot};
 use crate::cli::{Failure, cluster, outside, setup};
-use crate::cluster::{Cluster, Terms};
+use crate::cluster::{Cluster, Talk, Terms};
 use crate::engine::beginning::Beginning;
 use crate::engine::crier::Criers;
 use crate::engine::live::SourceKept;
 use crate::engine::log::{Log, STATE_FOLDER};
+use crate::engine::metrics::Metrics;
 use crate::engine::run::{Run, Settings};
 use crate::engine::sighter::Question;
 use crate::engine::sinks::delivered;
@@ -22,19 +23,17 @@ use crate::flow::Turn;
 use crate::flow::kept::Past;
 use crate::ingest::live::Bell;
 use crate::plan::catalog::Plan;
+use crate::plan::pipeline::SourceKind;
 use crate::plan::policy::Act;
 use crate::rank::Ranker;
-use crate::record::{Epoch, Millis, Names};
-
-/// How often what is remembered is kept: never by several processes, as yet.
-pub(super) fn snapshot_every_ms(args: &Args, cluster: Option<&Cluster>) -> Millis {
-    if cluster.is_some() { 0 } else { Millis::from(args.snapshot_every_ms) }
-}
+use crate::record::{Epoch, Names};
 
 /// A run that was started.
 pub(super) struct Started {
     pub(super) run: Run,
     pub(super) cluster: Option<Cluster>,
+    /// Talks with those who read topics for this process; empty where nobody does.
+    pub(super) talks: Vec<Option<Talk>>,
     /// Where it begins, and what the sources remembered there; none where it begins at the beginning.
     pub(super) begins: Option<(Turn, Vec<SourceKept>)>,
 }
@@ -43,7 +42,7 @@ pub(super) struct Started {
 pub(super) fn start(
     args: &Args,
     plan: &Arc<Plan>,
-    (names, committed): (&Arc<Names>, Epoch),
+    (names, committed, metrics): (&Arc<Names>, Epoch, &Metrics),
     asks: Option<Sender<Question>>,
     bell: &Bell,
 ) -> Result<Started, Failure> {
@@ -53,14 +52,17 @@ pub(super) fn start(
         names,
         archive: &args.archive,
         model: ranker.version(),
-        terms: Terms { act: plan.policy.act, recalls: false },
+        terms: Terms { act: plan.policy.act, recalls: false, reads: spread(args, plan) },
     };
-    let (crew, cluster) = args.spread.crew(args.workers, &first, Some(bell))?;
-    // What a worker remembers stays in its process: several begin at the beginning.
-    let beginning = match &crew {
-        Crew::Alone(_) => beginning(args, plan, committed, &ranker)?,
-        Crew::Cluster(_) => None,
+    let (mut crew, cluster) = args.spread.crew(args.workers, &first, Some(bell))?;
+    let talks = match &mut crew {
+        Crew::Cluster(peers) if first.terms.reads.is_some() => std::mem::take(&mut peers.talks),
+        Crew::Cluster(_) | Crew::Alone(_) => Vec::new(),
     };
+    if let Some(cluster) = &cluster {
+        metrics.joins(cluster.processes(), cluster.generation, cluster.turned_away());
+    }
+    let beginning = beginning(args, plan, committed, &ranker)?;
     let begins = beginning.as_ref().map(|it| (it.turn, it.sources(names)));
     let settings = Settings {
         beginning,
@@ -80,8 +82,16 @@ pub(super) fn start(
             decisions: crier(args.decisions.as_deref(), names)?,
         },
         sinks: outside::sinks(plan, &args.archive, bell)?,
+        metrics: metrics.clone(),
     };
-    Ok(Started { run: Run::start(settings)?, cluster, begins })
+    Ok(Started { run: Run::start(settings)?, cluster, begins, talks })
+}
+
+/// The longest record, where other processes of a cluster read topics. Where it is acted early, the first process must have
+/// all that is not settled, and so reads by itself.
+fn spread(args: &Args, plan: &Plan) -> Option<usize> {
+    let topics = plan.pipeline.sources.iter().any(|source| matches!(source.kind, SourceKind::Kafka(_)));
+    (topics && plan.policy.act == Act::Settled).then_some(args.record_bytes_max)
 }
 
 /// What an earlier run kept, as far as the archive is published.

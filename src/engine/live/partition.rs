@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
-use super::Taken;
+use super::far::Far;
+use super::{Standing, Taken};
 use crate::engine::journal::Pushed;
 use crate::ingest::kafka::{self, Bounds, Lane};
 use crate::ingest::live::Heard;
 use crate::ingest::{Framed, Framer, Limits, Origin};
 use crate::normalize::{Normalizer, Parsed};
 use crate::plan::topic::OnLost;
-use crate::record::{Epoch, Millis, Reject, Sym, Tick};
+use crate::record::{Epoch, Millis, NOTHING_SETTLED, Reject, Sym, Tick, tick_of};
 use crate::replay::arrival::PartitionClock;
 
 /// Records that may wait to be taken before what gives them is left to wait, and bytes of them.
@@ -33,6 +34,8 @@ pub enum Stream {
     Lane(Box<Lane>, OnLost),
     /// Nothing: batches are pushed.
     Pushed,
+    /// Another process.
+    Far(Far),
 }
 
 /// What a stream that is waited for comes to.
@@ -78,14 +81,22 @@ pub(super) struct Partition {
     pub(super) pushed: (u64, u64),
     /// Pushed batches of which no record is taken yet, each with the records before it.
     pub(super) untold: VecDeque<(u64, Pushed)>,
-    /// Records taken.
+    /// Records that came, and records taken.
+    came: u64,
     taken: u64,
+    /// When what came was appended, or came: each with the records through it.
+    appended: VecDeque<(u64, Millis)>,
+    /// By how much its clock went on with so many records.
+    pace: (Millis, u64),
+    /// What the process that it is read for was told: records that came, whether these are all, and what is behind them.
+    told: (u64, bool, Option<u64>),
 }
 
 impl Partition {
     pub(super) fn new(kind: Kind, limits: Limits, stream: Stream, lateness_s: Tick) -> Partition {
         let number = match &stream {
             Stream::Lane(lane, _) => lane.partition(),
+            Stream::Far(far) => far.partition,
             Stream::Bytes(_) | Stream::Pushed => 0,
         };
         Partition {
@@ -105,16 +116,20 @@ impl Partition {
             quiet_since: 0,
             pushed: (0, 0),
             untold: VecDeque::new(),
+            came: 0,
             taken: 0,
+            appended: VecDeque::new(),
+            pace: (0, 1),
+            told: (0, false, None),
         }
     }
 
     pub(super) fn is_open(&self) -> bool {
-        self.open || !self.ready.is_empty()
+        self.open || self.records() > 0
     }
 
     pub(super) fn is_of_topic(&self) -> bool {
-        matches!(self.stream, Stream::Lane(..))
+        matches!(self.stream, Stream::Lane(..) | Stream::Far(_))
     }
 
     pub(super) fn is_pushed(&self) -> bool {
@@ -123,13 +138,51 @@ impl Partition {
 
     /// Records that wait to be taken.
     pub(super) fn records(&self) -> usize {
-        self.held.0
+        match &self.stream {
+            Stream::Far(far) => usize::try_from(far.read.saturating_sub(self.taken)).unwrap_or(usize::MAX),
+            Stream::Bytes(_) | Stream::Lane(..) | Stream::Pushed => self.held.0,
+        }
+    }
+
+    pub(super) fn is_far(&self) -> bool {
+        matches!(self.stream, Stream::Far(_))
+    }
+
+    /// Where its clock will be, about, when so many records more are taken.
+    pub(super) fn clock_at(&self, records: u64) -> Tick {
+        let (by, of) = self.pace;
+        let ahead = i128::from(by) * i128::from(records) / i128::from(of);
+        self.clock
+            .highest()
+            .map_or(NOTHING_SETTLED, |highest| tick_of(highest + i64::try_from(ahead).unwrap_or(0)))
+    }
+
+    /// So many records were taken since its clock was there.
+    pub(super) fn paced(&mut self, before: Option<Millis>, records: u64) {
+        if let (Some(before), Some(now)) = (before, self.clock.highest()) {
+            self.pace = (now.saturating_sub(before).max(0), records.max(1));
+        }
+    }
+
+    /// Another process took so many records of it, and its clock is there now.
+    pub(super) fn took(&mut self, records: u64, clock: PartitionClock) {
+        let before = self.clock.highest();
+        self.clock = clock;
+        self.taken += records;
+        self.paced(before, records);
+    }
+
+    /// How it stands, where that was not told, or is to be told again.
+    pub(super) fn news(&mut self, again: bool) -> Option<(u64, bool, Option<u64>)> {
+        let Stream::Lane(lane, _) = &self.stream else { return None };
+        let now = (self.came, lane.is_at_end(), lane.behind());
+        (std::mem::replace(&mut self.told, now) != now || again).then_some(now)
     }
 
     pub(super) fn is_full(&self) -> bool {
         let bytes_max = match &self.stream {
             Stream::Lane(lane, _) => lane.ahead().min(READY_BYTES),
-            Stream::Bytes(_) => READY_BYTES,
+            Stream::Bytes(_) | Stream::Far(_) => READY_BYTES,
             // They are in the log, and loaded by their number.
             Stream::Pushed => usize::MAX,
         };
@@ -140,15 +193,17 @@ impl Partition {
     pub(super) fn is_quiet(&self, now: Millis, idle_ms: Millis) -> bool {
         let at_end = match &self.stream {
             Stream::Lane(lane, _) => lane.is_at_end(),
+            Stream::Far(far) => far.is_at_end(now, idle_ms),
             Stream::Bytes(_) | Stream::Pushed => true,
         };
-        at_end && self.ready.is_empty() && now.saturating_sub(self.quiet_since) >= idle_ms
+        at_end && self.records() == 0 && now.saturating_sub(self.quiet_since) >= idle_ms
     }
 
     /// Takes what was read, without waiting; whether anything came, or why the run cannot go on.
-    pub(super) fn pull(&mut self, complaints: &mut Vec<String>) -> Result<bool, String> {
+    pub(super) fn pull(&mut self, now: Millis, complaints: &mut Vec<String>) -> Result<bool, String> {
         let mut came = false;
         while !self.is_full() {
+            let before = self.came;
             match &mut self.stream {
                 Stream::Bytes(stream) => {
                     let Ok(heard) = stream.try_recv() else { break };
@@ -159,15 +214,39 @@ impl Partition {
                     came = true;
                     self.hear_lane(heard, complaints)?;
                 }
-                Stream::Pushed => break,
+                Stream::Pushed | Stream::Far(_) => break,
+            }
+            if self.came > before {
+                self.dated(now);
             }
         }
         Ok(came)
     }
 
+    /// What came last was appended when its topic says so, or now.
+    pub(super) fn dated(&mut self, now: Millis) {
+        let appended = match &self.stream {
+            Stream::Lane(lane, _) => lane.appended(),
+            Stream::Bytes(_) | Stream::Pushed | Stream::Far(_) => None,
+        };
+        self.appended.push_back((self.came, appended.unwrap_or(now)));
+    }
+
+    /// How it stands, for an operator.
+    pub(super) fn standing(&self, source: String) -> Standing {
+        let waiting = self.records();
+        let lag = match &self.stream {
+            Stream::Lane(lane, _) => lane.behind().map(|behind| behind + waiting as u64),
+            Stream::Far(far) => far.lag.map(|lag| lag + waiting as u64),
+            Stream::Bytes(_) | Stream::Pushed => None,
+        };
+        Standing { source, partition: self.number, lag, waiting, clock: self.clock.highest() }
+    }
+
     fn hold(&mut self, framed: impl IntoIterator<Item = Framed>) {
         for framed in framed {
             self.held.0 += length(&framed);
+            self.came += length(&framed) as u64;
             self.held.1 += bytes(&framed);
             self.ready.push_back(framed);
         }
@@ -229,7 +308,7 @@ impl Partition {
                     None if lane.is_at_end() => break,
                     None => {}
                 },
-                Stream::Bytes(_) | Stream::Pushed => break,
+                Stream::Bytes(_) | Stream::Pushed | Stream::Far(_) => break,
             }
         }
         if self.ready.is_empty() && matches!(self.stream, Stream::Bytes(_)) {
@@ -298,17 +377,31 @@ impl Partition {
                 } else {
                     self.ready.push_front(Framed::Chunk(chunk));
                 }
-                normalizer.parse(&now, parsed);
+                if taken.keeps_out {
+                    normalizer.keep_out(&now, parsed);
+                } else {
+                    normalizer.parse(&now, parsed);
+                }
                 self.place(&Framed::Chunk(now), taken);
                 self.take_parsed(floor, parsed, taken);
                 count
             }
         };
         self.taken += count as u64;
+        taken.batch.appended = taken.batch.appended.into_iter().chain(self.oldest()).min();
         while let Some((_, pushed)) = self.untold.pop_front_if(|(before, _)| *before < self.taken) {
             taken.batch.inputs.push(pushed.row());
         }
         count
+    }
+
+    /// When what was taken last was appended, in which what came at once counts as its oldest.
+    fn oldest(&mut self) -> Option<Millis> {
+        let mut oldest = self.appended.front().map(|(_, at)| *at);
+        while let Some((_, at)) = self.appended.pop_front_if(|(through, _)| *through <= self.taken) {
+            oldest = oldest.map(|oldest| oldest.min(at));
+        }
+        oldest
     }
 
     /// Passes by up to `most` records; how many.
@@ -332,6 +425,7 @@ impl Partition {
             }
         };
         self.taken += count as u64;
+        let _ = self.oldest();
         while self.untold.pop_front_if(|(before, _)| *before < self.taken).is_some() {}
         count
     }

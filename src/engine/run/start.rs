@@ -44,15 +44,17 @@ impl Run {
     }
 
     fn start_with(settings: Settings, commit_every: Duration, hand: Option<Choose>) -> Result<Run, RunError> {
-        let Settings { plan, names, archive, crew, ranker, act, journaled, committed, .. } = settings;
+        let Settings { plan, names, archive, crew, ranker, act, journaled, committed, metrics, .. } =
+            settings;
         let (begins, past) = settings.beginning.map(|it| (it.turn, Arc::new(it.past))).unzip();
         let before = Restored::of(past.as_deref(), &names);
         let stamp = RunStamp { plan_hash: plan.hash.clone(), model_version: ranker.version() };
         let (plan_hash, model_version) = (names.intern(&stamp.plan_hash), names.intern(&stamp.model_version));
         let (sinks, topics) =
             settings.sinks.map(|it| Sinks::start(it, &archive, &names)).transpose()?.unzip();
+        metrics.begins((&stamp.plan_hash, &stamp.model_version), &before.counts);
         let writer = Writer::new(&archive, 0, Arc::clone(&names), &stamp, committed);
-        let commits = (committed, commit_every);
+        let commits = (committed, commit_every, metrics.clone());
         let archivist = Archivist::new(&archive, writer, (stamp, before.counts), commits, topics)?;
         let wiring = Wiring { past, ..wiring(&plan, &names, act, crew.span(settings.recall.is_some())) };
         let simulated = matches!(settings.executor, Executor::Simulate(_));
@@ -76,6 +78,7 @@ impl Run {
             logged: if journaled { 0 } else { Epoch::MAX },
             began: begins.map_or(0, |turn| turn.epoch),
             under_way: before.under_way,
+            metrics: metrics.clone(),
         };
         let ranks = |hand: bool| {
             if hand {
@@ -117,6 +120,7 @@ impl Run {
             dir: archive,
             acted: begins.map_or(NOTHING_SETTLED, |turn| turn.acts),
             unsettled,
+            metrics,
             failed: None,
         })
     }

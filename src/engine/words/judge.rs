@@ -16,7 +16,8 @@ const WORD_BYTES_MAX: usize = 64 << 10;
 const NAME_MAX: usize = 200;
 
 /// What the log is told of a message at a place: kind and body.
-pub(super) fn judged(
+#[must_use]
+pub fn judged(
     word: Word,
     payload: Option<&[u8]>,
     said: (&str, Millis),

@@ -2,6 +2,7 @@
 //!
 //! State: the last thing that went wrong, and whether it still does.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,6 +13,7 @@ use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use serde::Deserialize;
 
 use super::{Reader, tls};
 use crate::plan::kafka::Cluster;
@@ -60,6 +62,26 @@ pub(super) struct Hearing {
     /// Whether the brokers do not answer, so that silence says nothing of the topic.
     pub(super) away: AtomicBool,
     last: Mutex<Last>,
+    /// The offset behind the newest record of each partition, as the library last heard.
+    newest: Mutex<BTreeMap<i32, u64>>,
+}
+
+/// What is read of the library's statistics.
+#[derive(Deserialize)]
+struct Statistics {
+    topics: BTreeMap<String, TopicStatistics>,
+}
+
+#[derive(Deserialize)]
+struct TopicStatistics {
+    partitions: BTreeMap<String, PartitionStatistics>,
+}
+
+#[derive(Deserialize)]
+struct PartitionStatistics {
+    partition: i32,
+    /// Behind the newest committed record; below 0 where it is not known.
+    ls_offset: i64,
 }
 
 #[derive(Default)]
@@ -83,9 +105,25 @@ impl ClientContext for Hearing {
             }
         }
     }
+
+    fn stats_raw(&self, statistics: &[u8]) {
+        let Ok(mut said) = serde_json::from_slice::<Statistics>(statistics) else { return };
+        let Some(topic) = said.topics.remove(&self.topic) else { return };
+        let known = topic.partitions.into_values();
+        let known = known.filter_map(|it| Some((it.partition, u64::try_from(it.ls_offset).ok()?)));
+        self.newest.lock().unwrap_or_else(PoisonError::into_inner).extend(known);
+    }
 }
 
 impl ConsumerContext for Hearing {}
+
+impl Hearing {
+    /// The offset behind the newest record of a partition, where the library has heard.
+    pub(super) fn newest(&self, partition: u32) -> Option<u64> {
+        let newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        newest.get(&i32::try_from(partition).ok()?).copied()
+    }
+}
 
 impl Hearing {
     fn last(&self) -> MutexGuard<'_, Last> {
@@ -225,9 +263,16 @@ pub(super) fn client(topic: &Topic, folder: &Path, ahead: usize) -> Result<Reade
         .set("fetch.queue.backoff.ms", "20")
         .set("fetch.wait.max.ms", "100")
         .set("reconnect.backoff.max.ms", "2000")
+        // Of these, how far behind we are is told.
+        .set("statistics.interval.ms", "1000")
         .set("allow.auto.create.topics", "false");
-    let hearing =
-        Hearing { cluster, topic: topic.topic.clone(), away: AtomicBool::new(false), last: Mutex::default() };
+    let hearing = Hearing {
+        cluster,
+        topic: topic.topic.clone(),
+        away: AtomicBool::new(false),
+        last: Mutex::default(),
+        newest: Mutex::default(),
+    };
     config.create_with_context(hearing).map_err(|error| {
         // The library's words of a setting name its value, which may be a secret.
         if let KafkaError::ClientConfig(_, _, name, _) = &error {

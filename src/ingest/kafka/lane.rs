@@ -54,6 +54,8 @@ pub struct Lane {
     /// The offset from which on it goes on.
     next: u64,
     at_end: bool,
+    /// When the oldest record that was given out last was appended.
+    appended: Option<Millis>,
     /// What there is where it should go on and cannot: to be told, and told.
     lost: (Option<Bounds>, bool),
 }
@@ -88,6 +90,7 @@ impl Lane {
             timed: topic.time == TimeOf::Broker,
             next,
             at_end: false,
+            appended: None,
             lost: (None, false),
         }
     }
@@ -116,7 +119,7 @@ impl Lane {
             return None;
         }
         let mut piece = Piece::default();
-        let mut wait = wait;
+        let (mut wait, mut oldest) = (wait, None);
         while piece.bytes < PIECE_BYTES && piece.records < PIECE_RECORDS {
             let Some(come) = self.queue.poll(wait) else { break };
             wait = Duration::ZERO;
@@ -127,6 +130,7 @@ impl Lane {
                     // A fetch begins with a batch, which may begin before what was asked for.
                     if offset >= self.next {
                         self.next = offset + 1;
+                        oldest = oldest.or(message.timestamp().to_millis());
                         self.add(&message, offset, &mut piece);
                     }
                 }
@@ -153,11 +157,26 @@ impl Lane {
         }
         let framed = piece.finish();
         if !framed.is_empty() {
+            self.appended = oldest;
             return Some(Heard::Records(framed));
         }
         let bounds = self.lost.0.take()?;
         self.lost.1 = true;
         Some(Heard::Lost { wanted: self.next, bounds })
+    }
+
+    /// When the oldest of the records that it said last was appended, as far as its topic tells.
+    #[must_use]
+    pub fn appended(&self) -> Option<Millis> {
+        self.appended
+    }
+
+    /// Records that it has not given out, as far as brokers told.
+    #[must_use]
+    pub fn behind(&self) -> Option<u64> {
+        // Offsets at the end may be none of records.
+        let newest = if self.at_end { Some(self.next) } else { self.reader.context().newest(self.partition) };
+        newest.map(|newest| newest.saturating_sub(self.next))
     }
 
     /// Whether the run is to stop.

@@ -1,0 +1,325 @@
+//! Caution: a run that ends again and again at the same place goes on in small steps, and keeps out the record that ends it.
+//!
+//! In: how often a process was begun without the archive getting any further, which the log counts. Out: how the next one goes
+//! on. State: [`Known`], in the log; nothing once a run has ended in order, or has got past the place.
+//!
+//! 1. The fourth process that begins where three have ended commits each epoch before the next begins: so it shows which one
+//!    ends it. A run that was only killed three times goes on like this for a while, slower, and with the same results.
+//! 2. Where that process ends too, the first epoch that is not committed did it. It is let go, with what was taken after it,
+//!    and taken anew in eighths, until it has one record. Nothing of it was published; what it did in the world has the ledger.
+//! 3. One record that ends three processes is quarantined: from then on it is a reject, with its place and bytes. More than
+//!    [`QUARANTINED_MAX`] in a row are none: then it is not the records, and the run says so.
+//!
+//! Only a process that was ended counts: one that said why it cannot go on (a full disk, a topic that is gone) was not ended by
+//! a record.
+
+use serde::{Deserialize, Serialize};
+
+use super::log::{Log, LogError, LoggedEpoch};
+use crate::record::Epoch;
+
+/// Processes that end before it is asked which epoch did it, and at one record before that is kept out.
+const STARTS: u32 = 3;
+const STRIKES: u32 = 3;
+/// An epoch is taken anew in so many.
+const CUT: u64 = 8;
+/// Records in a row that may be kept out.
+const QUARANTINED_MAX: u32 = 8;
+/// Whole epochs after which nothing is feared any more.
+const CALM: u32 = 32;
+
+/// What the log knows of processes that ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Known {
+    /// What was committed when the last one began.
+    committed: Epoch,
+    /// How many have begun there.
+    starts: u32,
+    /// Whether it commits each epoch before the next.
+    careful: bool,
+    /// How often the first epoch that is not committed, of one record, was met.
+    strikes: u32,
+    /// Records kept out since.
+    quarantined: u32,
+}
+
+/// How a process goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// As ever.
+    Boldly,
+    /// Each epoch is committed before the next begins.
+    Carefully,
+    /// So do epochs of so many records at most, after those in the log that are not committed were let go.
+    In(u64),
+    /// What this epoch takes is kept out.
+    Quarantine(Epoch),
+    /// It is not the records.
+    InVain,
+}
+
+impl Known {
+    /// A process begins, behind what is committed and with the first epoch in the log that is not.
+    fn next(self, committed: Epoch, first: Option<&LoggedEpoch>) -> (Known, Step) {
+        let further = committed > self.committed;
+        if !self.careful {
+            let starts = if further { 1 } else { self.starts + 1 };
+            let careful = starts > STARTS;
+            let known = Known { committed, starts, careful, ..Known::default() };
+            return (known, if careful { Step::Carefully } else { Step::Boldly });
+        }
+        let known = Known { committed, strikes: 0, ..self };
+        let Some(first) = first else { return (known, Step::Carefully) };
+        match first.parts.iter().map(|part| part.records).sum::<u64>() {
+            0 => (known, Step::Carefully),
+            1 => {
+                let strikes = if further { 1 } else { self.strikes + 1 };
+                if strikes < STRIKES {
+                    (Known { strikes, ..known }, Step::Carefully)
+                } else if self.quarantined == QUARANTINED_MAX {
+                    (self, Step::InVain)
+                } else {
+                    let known = Known { quarantined: self.quarantined + 1, ..known };
+                    (known, Step::Quarantine(first.epoch))
+                }
+            }
+            many => (known, Step::In((many / CUT).max(1))),
+        }
+    }
+}
+
+/// Why a run does not begin.
+#[derive(Debug, thiserror::Error)]
+pub enum CautionError {
+    /// Records were kept out, and it went on ending.
+    #[error(
+        "the run has ended {STRIKES} times at each of {QUARANTINED_MAX} records in a row, which are rejects now; it is not the \
+         records: see what ended it (memory? the kernel's log?), or report it; `quell doctor` shows the archive, and \
+         removing the line `caution` from the log's `meta` has it tried again"
+    )]
+    InVain,
+    /// The log.
+    #[error(transparent)]
+    Log(#[from] LogError),
+}
+
+/// How this process goes on, and how far that has got.
+#[derive(Clone, Debug)]
+pub struct Caution {
+    /// The archive is published through this epoch.
+    committed: Epoch,
+    /// Epochs are committed one by one.
+    careful: bool,
+    /// Records of an epoch.
+    most: usize,
+    usual: usize,
+    calm: u32,
+    /// What was known before it began.
+    before: Known,
+}
+
+/// Under what the log has it.
+const KEY: &str = "caution";
+
+impl Caution {
+    /// A process begins on a log whose archive is published through `committed`, with epochs of `usual` records. What is out of
+    /// the ordinary is told by `tell`.
+    pub fn begin(
+        log: &mut Log,
+        committed: Epoch,
+        usual: usize,
+        mut tell: impl FnMut(String),
+    ) -> Result<Caution, CautionError> {
+        // What cannot be read was written by another version: it is counted anew.
+        let before = log.meta(KEY)?.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+        let first = log.first_beyond(committed)?;
+        let (known, step) = Known::next(before, committed, first.as_ref());
+        let mut most = usual;
+        match step {
+            Step::Boldly => {}
+            Step::Carefully => tell(format!(
+                "{STARTS} processes and more have ended behind epoch {committed}: each epoch is committed before the next begins"
+            )),
+            Step::In(records) => {
+                tell(format!(
+                    "epoch {} ended the last process: it is taken anew in smaller ones",
+                    committed + 1
+                ));
+                log.let_go(committed)?;
+                most = usize::try_from(records).unwrap_or(usize::MAX).min(usual);
+            }
+            Step::Quarantine(epoch) => {
+                log.quarantine(epoch)?;
+                let place = first.iter().flat_map(|first| &first.parts).next();
+                let place = place.map_or_else(String::new, |part| {
+                    format!("{}, partition {}, position {}", part.source, part.partition, part.first)
+                });
+                tell(format!("a record has ended {STRIKES} processes, and is a reject from now on: {place}"));
+                most = 1;
+            }
+            Step::InVain => return Err(CautionError::InVain),
+        }
+        log.set_meta(KEY, &serde_json::to_string(&known).unwrap_or_default())?;
+        Ok(Caution { committed, careful: known.careful, most, usual, calm: 0, before })
+    }
+
+    /// Whether this epoch is to be committed before the next begins.
+    #[must_use]
+    pub fn fears(&self, epoch: Epoch) -> bool {
+        self.careful && epoch > self.committed
+    }
+
+    /// Records of an epoch, at most.
+    #[must_use]
+    pub fn most(&self) -> usize {
+        self.most
+    }
+
+    /// An epoch more is committed: the next ones may be larger, and in the end all is as ever.
+    pub fn passed(&mut self, log: &Log) -> Result<(), LogError> {
+        self.calm = if self.most == self.usual { self.calm + 1 } else { 0 };
+        self.most = self.most.saturating_mul(2).min(self.usual);
+        if self.careful && self.calm == CALM {
+            self.careful = false;
+            Caution::end(log)?;
+        }
+        Ok(())
+    }
+
+    /// The run has ended in order.
+    pub fn end(log: &Log) -> Result<(), LogError> {
+        log.unset_meta(KEY)
+    }
+
+    /// This process said why it ended: it counts for nothing.
+    pub fn withdraw(&self, log: &Log) -> Result<(), LogError> {
+        log.set_meta(KEY, &serde_json::to_string(&self.before).unwrap_or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::log::LoggedPart;
+    use super::*;
+
+    /// A log of records, some of which end whoever takes them, and what a supervisor sees of it.
+    struct World {
+        poison: Vec<u64>,
+        kept_out: Vec<u64>,
+        /// Bounds of epochs that are committed, and of those in the log that are not.
+        committed: Vec<(u64, u64)>,
+        logged: Vec<(u64, u64)>,
+        known: Known,
+    }
+
+    const USUAL: u64 = 100;
+
+    impl World {
+        fn logged(&self) -> Option<LoggedEpoch> {
+            let &(first, next) = self.logged.first()?;
+            let part = LoggedPart { source: "s".into(), partition: 0, records: next - first, first, next };
+            let epoch = self.committed.len() as u64 + 1;
+            Some(LoggedEpoch { epoch, settled: 0, last: false, parts: vec![part] })
+        }
+
+        /// A process: whether it took all of `records`, and whether it was worth starting.
+        fn process(&mut self, records: u64) -> Option<bool> {
+            let (known, step) = self.known.next(self.committed.len() as u64, self.logged().as_ref());
+            self.known = known;
+            let mut most = USUAL;
+            match step {
+                Step::Boldly | Step::Carefully => {}
+                Step::In(fewer) => {
+                    self.logged.clear();
+                    most = fewer;
+                }
+                Step::Quarantine(_) => self.kept_out.push(self.logged[0].0),
+                Step::InVain => return None,
+            }
+            loop {
+                let at = self.committed.last().map_or(0, |(_, next)| *next);
+                let (first, next) = match self.logged.first() {
+                    Some(first) => *first,
+                    None => (at, (at + most).min(records)),
+                };
+                if first == next {
+                    self.known = Known::default();
+                    return Some(true);
+                }
+                let is_poison = |at: &&u64| (first..next).contains(*at) && !self.kept_out.contains(at);
+                if self.poison.iter().any(|at| is_poison(&at)) {
+                    if self.logged.is_empty() {
+                        self.logged.push((first, next));
+                    }
+                    return Some(false);
+                }
+                if !self.logged.is_empty() {
+                    self.logged.remove(0);
+                }
+                self.committed.push((first, next));
+                most = (most * 2).min(USUAL);
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_ends_it_is_kept_out_and_nothing_else(mut poison in prop::collection::vec(0_u64..700, 0..8)) {
+            poison.sort_unstable();
+            poison.dedup();
+            let (kept_out, committed, logged) = (Vec::new(), Vec::new(), Vec::new());
+            let mut world = World { poison: poison.clone(), kept_out, committed, logged, known: Known::default() };
+            let mut processes = 0;
+            while !world.process(700).expect("few enough") {
+                processes += 1;
+                prop_assert!(processes < 20 * (poison.len() + 1), "it gets no further: {:?}", world.known);
+            }
+            prop_assert_eq!(&world.kept_out, &poison);
+            let taken: u64 = world.committed.iter().map(|(first, next)| next - first).sum();
+            prop_assert_eq!(taken, 700);
+        }
+    }
+
+    #[test]
+    fn where_every_record_ends_it_there_is_no_use_in_going_on() {
+        let mut world = World {
+            poison: (0..700).collect(),
+            kept_out: Vec::new(),
+            committed: Vec::new(),
+            logged: Vec::new(),
+            known: Known::default(),
+        };
+        let mut processes = 0;
+        while world.process(700).is_some() {
+            processes += 1;
+            assert!(processes < 100);
+        }
+        assert_eq!(world.kept_out.len(), QUARANTINED_MAX as usize);
+    }
+
+    #[test]
+    fn what_is_counted_survives_and_what_was_told_does_not_count() {
+        let folder = tempfile::tempdir().unwrap();
+        let begin = |told: &mut u32| {
+            let mut log = Log::open(folder.path()).unwrap();
+            Caution::begin(&mut log, 0, 1_000, |_| *told += 1).map(|it| (it, log)).unwrap()
+        };
+        let mut told = 0;
+        for _ in 0..3 {
+            let (caution, _) = begin(&mut told);
+            assert!(!caution.fears(1));
+        }
+        for _ in 0..5 {
+            let (caution, log) = begin(&mut told);
+            assert!(caution.fears(1));
+            caution.withdraw(&log).unwrap();
+        }
+        assert_eq!(told, 5);
+        let (mut caution, log) = begin(&mut told);
+        (0..CALM).for_each(|_| caution.passed(&log).unwrap());
+        assert!(!caution.fears(1) && !begin(&mut told).0.fears(1));
+    }
+}

@@ -1,0 +1,103 @@
+//! What the log lets go, and what it keeps out: see [`crate::engine::caution`].
+
+use std::collections::BTreeSet;
+
+use rusqlite::{OptionalExtension, params};
+
+use super::{Log, LogError, LoggedEpoch, PARTS_OF, logged_part};
+use crate::record::Epoch;
+
+impl Log {
+    /// The first epoch after `epoch`.
+    pub fn first_beyond(&self, epoch: Epoch) -> Result<Option<LoggedEpoch>, LogError> {
+        let read = || -> rusqlite::Result<Option<LoggedEpoch>> {
+            let said = "select epoch, settled, last from epoch where epoch > ?1 order by epoch limit 1";
+            let row = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)?, row.get(1)?, row.get(2)?));
+            let Some((epoch, settled, last)) =
+                self.db.query_row(said, [epoch.cast_signed()], row).optional()?
+            else {
+                return Ok(None);
+            };
+            let parts =
+                self.db.prepare(PARTS_OF)?.query_map([epoch], logged_part)?.collect::<Result<_, _>>()?;
+            Ok(Some(LoggedEpoch { epoch: epoch.cast_unsigned(), settled, last, parts }))
+        };
+        self.sql(read())
+    }
+
+    /// Lets all epochs after `epoch` go, durably: what they took is taken anew, words again from where they wait.
+    pub fn let_go(&mut self, epoch: Epoch) -> Result<(), LogError> {
+        let path = self.path.clone();
+        let mut write = || -> rusqlite::Result<()> {
+            let work = self.db.transaction()?;
+            let after = params![epoch.cast_signed()];
+            work.execute("delete from epoch where epoch > ?1", after)?;
+            work.execute("delete from part where epoch > ?1", after)?;
+            work.execute("delete from quarantined where epoch > ?1", after)?;
+            // What the run said itself it says again; what it was told has waited, and has a key or a sender who does not.
+            let own = "delete from input where epoch > ?1 and kind in ('tick', 'context', 'sighting') and key is null";
+            work.execute(own, after)?;
+            work.execute("update input set epoch = null where epoch > ?1", after)?;
+            work.execute(
+                "update assigned set since = min(since, ?1), next = coalesce((select max(part.next) from part
+                    where part.source = assigned.source and part.partition = assigned.partition), start)",
+                after,
+            )?;
+            work.commit()
+        };
+        write().map_err(|source| LogError::Sql { path, source })
+    }
+
+    /// Says, durably, that what an epoch takes is kept out.
+    pub fn quarantine(&mut self, epoch: Epoch) -> Result<(), LogError> {
+        let said = "insert or ignore into quarantined values (?1)";
+        self.sql(self.db.execute(said, [epoch.cast_signed()])).map(drop)
+    }
+
+    /// Epochs whose records are kept out.
+    pub fn quarantined(&self) -> Result<BTreeSet<Epoch>, LogError> {
+        let read = || -> rusqlite::Result<BTreeSet<Epoch>> {
+            let mut epochs = self.db.prepare("select epoch from quarantined")?;
+            let rows = epochs.query_map([], |row| row.get::<_, i64>(0).map(i64::cast_unsigned))?;
+            rows.collect()
+        };
+        self.sql(read())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Assigned, Heard, LoggedPart};
+    use super::*;
+
+    #[test]
+    fn what_was_let_go_is_taken_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut log = Log::open(folder.path()).unwrap();
+        let place = Assigned { source: "k".into(), partition: 1, start: 4, next: 4, since: 0 };
+        log.assign_partitions(std::slice::from_ref(&place)).unwrap();
+        log.append("verdict", "{}", None).unwrap();
+        let word = log.inputs(0).unwrap()[0].id;
+        for epoch in 1..=3 {
+            let (first, next) = (4 + 10 * (epoch - 1), 4 + 10 * epoch);
+            let parts = vec![LoggedPart { source: "k".into(), partition: 1, records: 10, first, next }];
+            let logged = LoggedEpoch { epoch, settled: 5, last: false, parts };
+            let said = vec![("tick", "{}".to_owned())];
+            let taken = if epoch == 2 { vec![word] } else { Vec::new() };
+            log.record_with(&[logged], None, &Heard { epoch, said, taken }).unwrap();
+        }
+        log.quarantine(3).unwrap();
+        assert_eq!(log.quarantined().unwrap(), BTreeSet::from([3]));
+        assert_eq!(log.first_beyond(1).unwrap().unwrap().parts[0].first, 14);
+        assert!(log.waiting(0).unwrap().is_empty());
+        log.let_go(1).unwrap();
+        assert_eq!(log.epochs().unwrap().len(), 1);
+        assert_eq!(log.first_beyond(1).unwrap(), None);
+        assert_eq!(log.assigned().unwrap(), [Assigned { next: 14, ..place.clone() }]);
+        assert_eq!(log.waiting(0).unwrap().len(), 1, "the word waits again");
+        assert_eq!(log.taken().unwrap().len(), 1, "one tick is left");
+        assert!(log.quarantined().unwrap().is_empty());
+        log.let_go(0).unwrap();
+        assert_eq!(log.assigned().unwrap(), [place]);
+    }
+}
