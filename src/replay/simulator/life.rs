@@ -25,6 +25,7 @@ use crate::engine::crier::{Crier, Criers};
 use crate::engine::journal::{Effects, Journal, Said};
 use crate::engine::live::{Live, Source, SourceKept, Stream};
 use crate::engine::log::{Entry, Log, STATE_FOLDER};
+use crate::engine::metrics::Metrics;
 use crate::engine::run::{Backstage, Batch, Run, Settings, Step};
 use crate::engine::scribe::Scribe;
 use crate::engine::summary::Summary;
@@ -97,6 +98,7 @@ impl Life {
             criers: Criers { findings: None, decisions: Some(listener(handle, &names)) },
             sinks: None,
             beginning,
+            metrics: Metrics::default(),
         };
         let run = Run::by_hand(settings, stage.commit_every(), chooser(handle)).map_err(stopped)?;
         let (live, files) = live(handle, stage, &names);
@@ -256,7 +258,7 @@ impl Life {
         if let Some(strange) = effects.strange.first() {
             return Err(format!("a word that is not understood: {strange}"));
         }
-        let mut batch = self.live.batch(most, effects, ending);
+        let mut batch = self.live.batch(most, effects, ending)?;
         let last = batch.last;
         let epoch = self.run.epoch() + 1;
         of(&self.handle).note(format!(
