@@ -30,7 +30,7 @@ impl Desk {
             | Event::Silence { .. } => return Ok(false),
         };
         for id in begun {
-            if self.ledger.intended(id)? {
+            if self.ledger.begun(id)? {
                 return Ok(false);
             }
         }

@@ -14,6 +14,7 @@ create table if not exists resolved (
     action_id blob primary key, after integer not null, status text not null, attempts integer not null,
     detail text not null
 ) without rowid;
+create table if not exists joined (action_id blob primary key) without rowid;
 create table if not exists halt (epoch integer primary key, halted integer not null);
 ";
 
@@ -84,6 +85,15 @@ impl Ledger {
             Ok(Resolved { action_id: ActionId(id), after: after.cast_unsigned(), known })
         })
         .collect()
+    }
+
+    /// Whether the action has begun: it was to be called, or joined another.
+    ///
+    /// # Errors
+    /// Where the ledger can't be read.
+    pub fn begun(&self, id: ActionId) -> Result<bool, LedgerError> {
+        let mut query = self.connection.prepare_cached("select 1 from joined where action_id = ?")?;
+        Ok(query.exists([id.0.as_slice()])? || self.intended(id)?)
     }
 
     /// Makes it durable, before an epoch is handled, that from it on nothing begins, or everything does again.
