@@ -426,7 +426,7 @@ impl Desk {
         }
         self.ledger.intend(self.epoch, &pending.intents.iter().collect::<Vec<_>>())?;
         self.ledger.record(&pending.outcomes)?;
-        self.ledger.note_effects(&pending.held, &pending.ended, &pending.joined)?;
+        self.ledger.note_effects(&pending.held, &pending.ended, (self.epoch, &pending.joined))?;
         Ok(())
     }
 

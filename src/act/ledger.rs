@@ -197,7 +197,7 @@ impl Ledger {
         &mut self,
         held: &[(ActionId, ActionId, Order, Tick)],
         ended: &[(ActionId, Tick)],
-        joined: &[ActionId],
+        (epoch, joined): (Epoch, &[ActionId]),
     ) -> Result<(), LedgerError> {
         if held.is_empty() && ended.is_empty() && joined.is_empty() {
             return Ok(());
@@ -219,8 +219,8 @@ impl Ledger {
                 .execute(params![caller.0.as_slice(), holder.0.as_slice(), since])?;
         }
         for id in joined {
-            let said = "insert into joined values (?) on conflict do nothing";
-            transaction.prepare_cached(said)?.execute([id.0.as_slice()])?;
+            let said = "insert into joined values (?, ?) on conflict do nothing";
+            transaction.prepare_cached(said)?.execute(params![id.0.as_slice(), epoch.cast_signed()])?;
         }
         for (caller, tick) in ended {
             transaction
