@@ -170,6 +170,7 @@ struct Pending {
     outcomes: Vec<(ActionId, u32, Known)>,
     held: Vec<(ActionId, ActionId, Order, Tick)>,
     ended: Vec<(ActionId, Tick)>,
+    joined: Vec<ActionId>,
 }
 
 /// The desk.
@@ -425,7 +426,7 @@ impl Desk {
         }
         self.ledger.intend(self.epoch, &pending.intents.iter().collect::<Vec<_>>())?;
         self.ledger.record(&pending.outcomes)?;
-        self.ledger.note_effects(&pending.held, &pending.ended)?;
+        self.ledger.note_effects(&pending.held, &pending.ended, (self.epoch, &pending.joined))?;
         Ok(())
     }
 

@@ -188,7 +188,8 @@ impl Ledger {
         since::commit(transaction, generation)
     }
 
-    /// Notes who holds which caller's effect since when, and which effects ended.
+    /// Notes who holds which caller's effect since when, which effects ended, and who called nothing since another's effect stands
+    /// or is under way.
     ///
     /// # Errors
     /// Where it is not durable.
@@ -196,8 +197,9 @@ impl Ledger {
         &mut self,
         held: &[(ActionId, ActionId, Order, Tick)],
         ended: &[(ActionId, Tick)],
+        (epoch, joined): (Epoch, &[ActionId]),
     ) -> Result<(), LedgerError> {
-        if held.is_empty() && ended.is_empty() {
+        if held.is_empty() && ended.is_empty() && joined.is_empty() {
             return Ok(());
         }
         let generation = self.generation;
@@ -215,6 +217,10 @@ impl Ledger {
             transaction
                 .prepare_cached("insert into holder values (?, ?, ?) on conflict do nothing")?
                 .execute(params![caller.0.as_slice(), holder.0.as_slice(), since])?;
+        }
+        for id in joined {
+            let said = "insert into joined values (?, ?) on conflict do nothing";
+            transaction.prepare_cached(said)?.execute(params![id.0.as_slice(), epoch.cast_signed()])?;
         }
         for (caller, tick) in ended {
             transaction

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::order::Order;
+use super::service::World;
 use crate::kafka::{self, Letter, Patience, ProduceError, Producer};
 use crate::plan::outside::KafkaExecutor;
 use crate::record::Tick;
@@ -18,8 +19,13 @@ const ENDING: Duration = Duration::from_mins(1);
 
 /// See the head of this file.
 pub struct Orders {
-    producer: RefCell<Producer>,
+    door: Door,
     timeout_s: Tick,
+}
+
+enum Door {
+    Topic(RefCell<Producer>),
+    World(Box<dyn World>),
 }
 
 impl Orders {
@@ -33,12 +39,21 @@ impl Orders {
         let config = kafka::config(&executor.cluster(), folder).map_err(ProduceError::Settings)?;
         let patience = Patience { ending, most: ENDING };
         let producer = Producer::new("executor", &config, vec![executor.topic.clone()], patience)?;
-        Ok(Orders { producer: RefCell::new(producer), timeout_s: executor.timeout_s() })
+        Ok(Orders { door: Door::Topic(RefCell::new(producer)), timeout_s: executor.timeout_s() })
+    }
+
+    /// Orders that are given to a simulated world, as a topic has them: what it answers is not heard.
+    #[must_use]
+    pub fn simulated(world: Box<dyn World>, timeout_s: Tick) -> Orders {
+        Orders { door: Door::World(world), timeout_s }
     }
 
     /// Waits until brokers answer, and have the topic.
     pub(super) fn reach(&self) -> Result<(), ProduceError> {
-        self.producer.borrow_mut().partitions().map(drop)
+        match &self.door {
+            Door::Topic(producer) => producer.borrow_mut().partitions().map(drop),
+            Door::World(_) => Ok(()),
+        }
     }
 
     /// How long a receipt may take.
@@ -48,8 +63,16 @@ impl Orders {
 
     /// Gives orders, by target: the topic has all of them when this returns.
     pub(super) fn give(&self, orders: &[Order]) -> Result<(), ProduceError> {
-        let letters: Vec<Letter> = orders.iter().map(letter).collect();
-        self.producer.borrow_mut().deliver(&letters, &mut |_, _, _| {})
+        match &self.door {
+            Door::Topic(producer) => {
+                let letters: Vec<Letter> = orders.iter().map(letter).collect();
+                producer.borrow_mut().deliver(&letters, &mut |_, _, _| {})
+            }
+            Door::World(world) => {
+                orders.iter().for_each(|order| drop(world.post(order)));
+                Ok(())
+            }
+        }
     }
 }
 

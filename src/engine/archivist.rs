@@ -273,6 +273,7 @@ impl Archivist {
             let dir = dir.clone();
             move |source| ArchiveError::Write { dir, source }
         };
+        self.log.held()?;
         let sealed = self.writer.seal(tick).map_err(failed(&self.dir))?;
         let ready = self.epochs.iter().take_while(|logged| logged.epoch <= epoch).count();
         if let Some(place) = self.sinks.as_ref().and_then(Hand::place) {

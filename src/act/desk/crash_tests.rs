@@ -1,7 +1,6 @@
 //! Tests: what a crash at each point around a call leaves behind, and what the next process makes of it. The desk is
 //! dropped where a process would die: what is not in the ledger by then is lost.
 
-use super::tests::desk;
 use super::*;
 use crate::act::server::{Reply, Server};
 use crate::act::webhook::{Webhook, WebhookSettings};
@@ -21,6 +20,11 @@ fn plan(class: ActionClass) -> Plan {
 }
 
 fn open(plan: &Plan, dir: &Path, server: &Server) -> Desk {
+    open_after(plan, dir, server, 0)
+}
+
+/// The same, where an earlier process has published all through an epoch.
+fn open_after(plan: &Plan, dir: &Path, server: &Server, published: Epoch) -> Desk {
     let settings = WebhookSettings {
         url: server.url("/orders"),
         probe_url: Some(server.url("/probe")),
@@ -32,7 +36,8 @@ fn open(plan: &Plan, dir: &Path, server: &Server) -> Desk {
         parallel_max: 4,
     };
     let executor = Executor::Webhook(Webhook::new(settings).unwrap());
-    desk(plan, dir, executor)
+    let (playbooks, policy) = (plan.playbooks.clone().into(), Arc::new(plan.policy.clone()));
+    Desk::open(dir, executor, (playbooks, policy), Arc::clone(&plan.names), published).unwrap()
 }
 
 fn rulings(plan: &Plan) -> Handed {
@@ -149,4 +154,67 @@ fn a_service_that_is_down_leaves_doubt_that_is_resolved_when_it_is_back() {
     assert_eq!(statuses(&rows), ["requested", "requested", "in_doubt", "in_doubt"]);
     let rows = desk.resolve_in_doubt(3000).unwrap();
     assert_eq!(statuses(&rows), ["succeeded", "succeeded", "requested", "succeeded"]);
+}
+
+#[test]
+fn what_a_restart_resolves_is_told_after_what_is_published() {
+    let plan = plan(ActionClass::Idempotent);
+    let server = Server::start(|_, nth| Reply::Status(if nth < 4 { 503 } else { 200 }));
+    let dir = tempfile::tempdir().unwrap();
+    let first = open(&plan, dir.path(), &server).handle(1, rulings(&plan), 2000).unwrap();
+    assert_eq!(statuses(&first), ["requested", "requested", "in_doubt", "in_doubt"]);
+    let (mut posts, mut told) = (None, None);
+    for published in [1, 1, 2, 3] {
+        let mut desk = open_after(&plan, dir.path(), &server, published);
+        assert_eq!(desk.handle(1, rulings(&plan), 2000).unwrap(), first, "as it is in the archive");
+        let second = desk.handle(2, Handed::default(), 2100).unwrap();
+        assert_eq!(statuses(&second), ["succeeded", "succeeded", "requested", "succeeded"]);
+        assert_eq!((told.get_or_insert(second.clone()), desk.divergences()), (&second, 0));
+        assert_eq!(*posts.get_or_insert(server.posts()), server.posts(), "nothing is called twice");
+        assert_eq!(desk.handle(3, Handed::default(), 2200).unwrap(), Rows::default());
+    }
+}
+
+#[test]
+fn a_switch_thrown_between_two_processes_holds_back_only_what_is_new() {
+    let plan = plan(ActionClass::Idempotent);
+    let server = Server::start(|_, _| Reply::Status(200));
+    let dir = tempfile::tempdir().unwrap();
+    let first = open(&plan, dir.path(), &server).handle(1, rulings(&plan), 2000).unwrap();
+    let posts = server.posts();
+    let other = || {
+        let incident = plan.incident("b", 2100, "T1110", "ip:203.0.113.9");
+        Handed { ruled: vec![plan.executed(&incident, "credential-stuffing-block")], ..Handed::default() }
+    };
+    // Whether it was published or not, it had begun.
+    for published in [0, 1] {
+        let mut desk = open_after(&plan, dir.path(), &server, published);
+        desk.halt_in(1, true).unwrap();
+        assert_eq!(desk.handle(1, rulings(&plan), 2000).unwrap(), first);
+        desk.halt_in(2, true).unwrap();
+        assert_eq!((desk.handle(2, other(), 2500).unwrap(), server.posts()), (Rows::default(), posts));
+        assert_eq!(desk.divergences(), 0);
+    }
+    // Lifted by now, it was on when the second was handled.
+    let mut desk = open_after(&plan, dir.path(), &server, 2);
+    for (epoch, handed, settled) in [(1, rulings(&plan), 2000), (2, other(), 2500)] {
+        desk.halt_in(epoch, false).unwrap();
+        let told = desk.handle(epoch, handed, settled).unwrap();
+        assert_eq!(told, if epoch == 1 { first.clone() } else { Rows::default() });
+    }
+    desk.halt_in(3, false).unwrap();
+    assert!(!desk.handle(3, Handed::default(), 2600).unwrap().actions.is_empty());
+}
+
+#[test]
+fn a_process_that_was_thought_dead_calls_nothing_more() {
+    let plan = plan(ActionClass::Opaque);
+    let server = Server::start(|_, _| Reply::Status(200));
+    let dir = tempfile::tempdir().unwrap();
+    let mut dead = open(&plan, dir.path(), &server);
+    let mut next = open(&plan, dir.path(), &server);
+    assert!(matches!(dead.handle(1, rulings(&plan), 2000), Err(DeskError::Ledger(LedgerError::Fenced))));
+    assert_eq!(server.posts(), 0);
+    assert_eq!(statuses(&next.handle(1, rulings(&plan), 2000).unwrap()), ALL_DONE);
+    assert_eq!(server.posts_of_one_max(), 1);
 }

@@ -10,7 +10,7 @@ use crate::record::{ActionId, Epoch};
 
 impl Desk {
     /// Whether an event would begin something that has not begun.
-    pub(super) fn would_begin(&self, event: &Event) -> Result<bool, DeskError> {
+    pub(super) fn would_begin(&mut self, event: &Event) -> Result<bool, DeskError> {
         let begun: Vec<ActionId> = match event {
             Event::Step { decision, step } => {
                 let targets = self.runs.get(decision).and_then(|run| run.targets.get(step));
@@ -29,8 +29,14 @@ impl Desk {
             | Event::Reported(_)
             | Event::Silence { .. } => return Ok(false),
         };
+        // What is published is computed again as it was: what had begun by then had begun.
+        let again = self.closed || self.epoch <= self.published;
         for id in begun {
-            if self.ledger.intended(id)? {
+            let Some(at) = self.ledger.begun_in(id)? else { continue };
+            if at > self.epoch && !again {
+                self.ledger.begins_in(id, self.epoch)?;
+            }
+            if at <= self.epoch || !again {
                 return Ok(false);
             }
         }

@@ -154,7 +154,11 @@ impl Desk {
             return Ok(());
         }
         let Some(live) = self.actions.get(&id) else { return Ok(()) };
-        match self.effects.enter(&live.key, id) {
+        let found = self.effects.enter(&live.key, id);
+        if self.executor.is_outside() && found != Found::Call {
+            self.pending.joined.push(id);
+        }
+        match found {
             Found::Stands => {
                 self.row(id, ActionStatus::Joined, true);
                 self.hold(id);

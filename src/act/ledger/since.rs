@@ -14,6 +14,7 @@ create table if not exists resolved (
     action_id blob primary key, after integer not null, status text not null, attempts integer not null,
     detail text not null
 ) without rowid;
+create table if not exists joined (action_id blob primary key, epoch integer not null) without rowid;
 create table if not exists halt (epoch integer primary key, halted integer not null);
 ";
 
@@ -84,6 +85,33 @@ impl Ledger {
             Ok(Resolved { action_id: ActionId(id), after: after.cast_unsigned(), known })
         })
         .collect()
+    }
+
+    /// The epoch in which an action began: was to be called, or joined another.
+    ///
+    /// # Errors
+    /// Where the ledger can't be read.
+    pub fn begun_in(&self, id: ActionId) -> Result<Option<Epoch>, LedgerError> {
+        let said = "select min(epoch) from (select epoch from intent where action_id = ?1
+            union all select epoch from joined where action_id = ?1)";
+        let mut query = self.connection.prepare_cached(said)?;
+        let epoch: Option<i64> = query.query_row([id.0.as_slice()], |row| row.get(0))?;
+        Ok(epoch.map(i64::cast_unsigned))
+    }
+
+    /// Makes it durable that an action began in an earlier epoch than it did before: epochs that are not published may be made anew
+    /// in other bounds.
+    ///
+    /// # Errors
+    /// Where it is not durable.
+    pub fn begins_in(&mut self, id: ActionId, epoch: Epoch) -> Result<(), LedgerError> {
+        let generation = self.generation;
+        let work = self.connection.transaction()?;
+        for table in ["intent", "joined"] {
+            let said = format!("update {table} set epoch = ?2 where action_id = ?1");
+            work.prepare_cached(&said)?.execute(params![id.0.as_slice(), epoch.cast_signed()])?;
+        }
+        commit(work, generation)
     }
 
     /// Makes it durable, before an epoch is handled, that from it on nothing begins, or everything does again.

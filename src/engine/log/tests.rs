@@ -24,3 +24,20 @@ fn what_was_logged_is_there_after_reopening() {
     log.assign(&[input.id], 2).unwrap();
     assert_eq!(log.inputs(0).unwrap()[0].epoch, Some(2));
 }
+
+#[test]
+fn a_log_has_one_writer() {
+    let folder = tempfile::tempdir().unwrap();
+    let epoch = |epoch| LoggedEpoch { epoch, settled: 5, last: false, parts: Vec::new() };
+    let [mut dead, mut next] = [(); 2].map(|()| {
+        let mut log = Log::open(folder.path()).unwrap();
+        log.claim().unwrap();
+        log
+    });
+    assert!(matches!(dead.record(&[epoch(1)], None), Err(LogError::Fenced)));
+    assert!(matches!(dead.held(), Err(LogError::Fenced)));
+    next.record(&[epoch(2)], None).unwrap();
+    Log::open(folder.path()).unwrap().record(&[epoch(3)], None).unwrap();
+    assert_eq!(next.epochs().unwrap().len(), 2);
+    assert!(dead.append("verdict", "{}", None).unwrap(), "a person's word is nobody's");
+}

@@ -17,7 +17,7 @@ use super::people::Listener;
 use super::sources::PUSHED;
 use super::stage::Stage;
 use super::world::Door;
-use crate::act::{Executor, Webhook};
+use crate::act::{Executor, Orders, Webhook};
 use crate::archive::snapshots::{self, Snapshot};
 use crate::archive::{RunStamp, recover};
 use crate::engine::beginning::Beginning;
@@ -37,7 +37,7 @@ use crate::ingest::live::Heard;
 use crate::normalize::SourceSettings;
 use crate::plan::policy::Act;
 use crate::rank::{PlaybookTraits, Ranker};
-use crate::record::{InputKind, Names};
+use crate::record::{InputKind, Names, Tick};
 
 /// Why a process stopped, in words: of a disk that failed, or of a fault in the program.
 pub(super) type Stopped = String;
@@ -90,7 +90,7 @@ impl Life {
             crew: Crew::Alone(1),
             ranker,
             recall: None,
-            executor: Executor::Webhook(Webhook::simulated(Box::new(Door(Arc::clone(handle))))),
+            executor: executor(handle, stage),
             asks: None,
             act: stage.act,
             journaled: stage.act == Act::Early,
@@ -99,6 +99,7 @@ impl Life {
             sinks: None,
             metrics: Metrics::default(),
             beginning,
+            metrics: Metrics::default(),
         };
         let run = Run::by_hand(settings, stage.commit_every(), chooser(handle)).map_err(stopped)?;
         let (live, files) = live(handle, stage, &names);
@@ -318,6 +319,18 @@ fn ranker(stage: &Stage) -> Ranker {
         PlaybookTraits::of(&playbook.verbs(), &playbook.target_kinds(), &playbook.labels, playbook.impact)
     });
     Ranker::untrained(&traits.collect::<Vec<_>>())
+}
+
+/// Ticks that a receipt may take.
+const RECEIPT_S: Tick = 120;
+
+fn executor(handle: &Handle, stage: &Stage) -> Executor {
+    let world = Box::new(Door(Arc::clone(handle)));
+    if stage.topic {
+        Executor::Orders(Orders::simulated(world, RECEIPT_S))
+    } else {
+        Executor::Webhook(Webhook::simulated(world))
+    }
 }
 
 fn listener(handle: &Handle, names: &Arc<Names>) -> Crier {

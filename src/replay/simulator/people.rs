@@ -38,6 +38,20 @@ impl io::Write for Listener {
     }
 }
 
+/// What came of an order is told, in any order, into the log of the archive at `dir`.
+pub(super) fn report(drawn: &mut Drawn, dir: &Path) -> Result<(), LogError> {
+    let at = drawn.dice.index(drawn.world.receipts.len());
+    if drawn.world.receipts.is_empty() {
+        return Ok(());
+    }
+    let (id, done) = drawn.world.receipts.swap_remove(at);
+    let status = if done { "succeeded" } else { "failed" };
+    let body = json!({"action_id": id.to_string(), "status": status, "time": drawn.now, "tenant": "default"});
+    Log::open(dir)?.append("receipt", &body.to_string(), None)?;
+    drawn.count("receipts");
+    Ok(())
+}
+
 /// Somebody says something, into the log of the archive at `dir`, as another process does.
 pub(super) fn say(drawn: &mut Drawn, dir: &Path) -> Result<(), LogError> {
     let (throw, now) = (drawn.dice.below(10), drawn.now);

@@ -60,6 +60,7 @@ pub fn simulate(plan: &Plan, seed: u64, plant: Plant, folder: &Path) -> Result<T
     let mut drawn = Drawn::new(seed, disk, plant);
     let began = drawn.now;
     let stage = Stage::new(plan, &mut drawn.dice, began);
+    drawn.world.topic = stage.topic;
     let handle: Handle = Arc::new(Mutex::new(drawn));
     let mut play = Play { handle: Arc::clone(&handle), stage, lives: 0, zombies: Vec::new() };
     fate::set(Some(Rc::new(Strikes(Arc::clone(&handle)))));
@@ -248,14 +249,17 @@ impl Play {
             86..90 if self.stage.people => {
                 people::say(&mut of(&self.handle), life.dir()).map_err(|error| error.to_string())
             }
+            92 if self.stage.topic => {
+                people::report(&mut of(&self.handle), life.dir()).map_err(|error| error.to_string())
+            }
             90..92 => life.flush(),
-            92 => {
+            92 | 93 => {
                 let mut drawn = of(&self.handle);
                 drawn.now += drawn.dice.span(1_000, 600_000);
                 drawn.count("jumps of the clock");
                 Ok(())
             }
-            93..95 => {
+            94 => {
                 self.plant();
                 Ok(())
             }

@@ -21,6 +21,8 @@ pub(super) struct Stage {
     pub(super) shows: bool,
     /// Whether people speak.
     pub(super) people: bool,
+    /// Whether orders are given in a topic, rather than by calls.
+    pub(super) topic: bool,
     /// Whether what is pushed follows the clock.
     pub(super) wall: bool,
     /// Records of an epoch.
@@ -51,6 +53,7 @@ impl Stage {
             keeps: dice.chance(500_000),
             shows: dice.chance(250_000),
             people: dice.chance(500_000),
+            topic: dice.chance(300_000),
             wall: dice.chance(300_000),
             most: dice.pick(&[1, 5, 20, 1_000]),
             lives: u32::try_from(dice.between(2, 7)).unwrap_or(2),

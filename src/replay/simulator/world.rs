@@ -29,6 +29,10 @@ pub(super) struct Doings {
     pub(super) by_id: BTreeMap<ActionId, Doing>,
     /// Whether it is as kind as a world can be.
     pub(super) kind: bool,
+    /// Whether it is told by a topic, and tells what came of it in another.
+    pub(super) topic: bool,
+    /// What it will tell: of which action, and whether it is done.
+    pub(super) receipts: Vec<(ActionId, bool)>,
     /// Whether a process that was thought dead may still be calling.
     pub(super) zombies: bool,
 }
@@ -74,11 +78,12 @@ impl Door {
         drawn.count("calls");
         let throw = if drawn.world.kind { 0 } else { drawn.dice.below(100) };
         drawn.now += drawn.dice.span(0, 400);
-        if (90..95).contains(&throw) {
+        let calls = !drawn.world.topic;
+        if calls && (90..95).contains(&throw) {
             drawn.count("calls put off");
             return (Call::Again("HTTP 429".to_owned()), None);
         }
-        if throw >= 95 {
+        if calls && throw >= 95 {
             drawn.count("calls that never arrived, in doubt");
             return (Call::Unknown("timed out".to_owned()), None);
         }
@@ -114,6 +119,11 @@ impl Door {
         let intent = Ledger::look(&state).ok().flatten().and_then(|ledger| ledger.intent(id).ok().flatten());
         if intent.is_none() {
             wrong = Some("called without an intent in the ledger");
+        }
+        if !calls {
+            // It tells of it later, twice, or never.
+            let times = if throw < 80 { 1 } else { usize::from(throw < 90) * 2 };
+            drawn.world.receipts.extend(std::iter::repeat_n((id, !doing.refused), times));
         }
         if (83..90).contains(&throw) {
             drawn.count("calls done, in doubt");
