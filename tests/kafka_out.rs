@@ -8,18 +8,14 @@ mod common;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use common::kafka::Broker;
 use common::live::{Live, taken, until};
-use common::told::{Lying, lying, topics};
+use common::told::{id, in_order, lying, rows, topics};
 use common::{acting_plan, agrees, edges, site};
-use quell::archive::Reader;
-use quell::record::Names;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
-use serde_json::Value;
 
 const TOPICS: [&str; 5] = ["decisions", "actions", "incidents", "rejects", "findings"];
 
@@ -72,7 +68,7 @@ impl Site {
         for topic in TOPICS {
             let told = lying(&self.broker, topic);
             in_order(topic, &told);
-            let mut ids: Vec<(String, u64)> = told.iter().map(|it| (id(topic, it), epoch(it))).collect();
+            let mut ids: Vec<(String, u64)> = told.iter().map(|it| (id(topic, it), it.epoch())).collect();
             ids.sort();
             let twice = ids.windows(2).filter(|pair| pair[0] == pair[1]).count();
             assert_eq!(twice, 0, "{topic}: told twice");
@@ -82,77 +78,6 @@ impl Site {
         }
         counts
     }
-}
-
-fn epoch(message: &Lying) -> u64 {
-    message.header("quell-epoch").parse().expect("an epoch")
-}
-
-/// A message's id, checked against what it says.
-fn id(topic: &str, message: &Lying) -> String {
-    let body: Value = serde_json::from_str(&message.body).expect("JSON");
-    let text = |name: &str| body[name].as_str().unwrap_or_default().to_owned();
-    let (id, key) = match topic {
-        "decisions" => (text("decision_id"), text("incident_id")),
-        "actions" => (format!("{}/{}", text("action_id"), body["seq"]), text("target")),
-        "incidents" => (format!("{}/{}", text("incident_id"), body["version"]), text("incident_id")),
-        "rejects" => {
-            (format!("{}/{}/{}", text("source"), body["partition"], body["position"]), text("source"))
-        }
-        _ => (message.header("quell-id").to_owned(), message.key.clone()),
-    };
-    assert!(message.header("quell-id").starts_with(&id), "{message:?}");
-    assert_eq!(message.key, key);
-    assert_eq!(body["epoch"], epoch(message));
-    message.header("quell-id").to_owned()
-}
-
-fn in_order(topic: &str, lying: &[Lying]) {
-    let mut last: BTreeMap<&str, (i32, u64, u64)> = BTreeMap::new();
-    for message in lying {
-        let place =
-            (message.partition, epoch(message), message.header("quell-seq").parse().expect("a number"));
-        if let Some(before) = last.insert(&message.key, place) {
-            assert!(before < place && before.0 == place.0, "{topic}: {before:?} {place:?}");
-        }
-    }
-}
-
-/// Ids of the archive's rows as the topics have them, with their epochs.
-fn rows(archive: &Path) -> BTreeMap<&'static str, Vec<(String, u64)>> {
-    let names = Arc::new(Names::default());
-    let reader = Reader::open(archive, Arc::clone(&names)).expect("an archive");
-    let decisions = reader.decisions(None).expect("decisions").map(|line| line.expect("a line"));
-    let decisions = decisions.map(|it| {
-        let by = it.superseded_by.map_or(String::new(), |by| format!("/{by}"));
-        (format!("{}{by}", it.decision_id), it.epoch)
-    });
-    let actions = reader.actions(None).expect("actions").map(|line| line.expect("a line"));
-    let actions = actions.map(|it| (format!("{}/{}", it.action_id, it.seq), it.epoch));
-    let incidents = reader.incidents(None).expect("incidents").map(|line| line.expect("a line"));
-    let incidents = incidents.map(|it| (format!("{}/{}", it.incident_id, it.version), it.epoch));
-    let rejects = reader.rejects(None).expect("rejects").map(|line| line.expect("a line"));
-    let rejects =
-        rejects.map(|it| (format!("{}/{}/{}", names.get(it.source), it.partition, it.position), it.epoch));
-    let findings = reader.matches(None).expect("matches").map(|line| line.expect("a line"));
-    let findings = findings.map(|it| {
-        let key = [it.tenant, it.correlation, it.group].map(|name| names.get(name)).join("/");
-        let alerts: Vec<String> = it.alert_ids.iter().map(ToString::to_string).collect();
-        let alerts = Value::from(alerts).to_string();
-        let hash = blake3::hash(format!("{key}/{alerts}").as_bytes()).to_hex();
-        (format!("{}/{:+}", &hash[..32], it.diff), it.epoch)
-    });
-    let mut all: BTreeMap<&'static str, Vec<(String, u64)>> = BTreeMap::from([
-        ("decisions", decisions.collect()),
-        ("actions", actions.collect()),
-        ("incidents", incidents.collect()),
-        ("rejects", rejects.collect()),
-        ("findings", findings.collect()),
-    ]);
-    for ids in all.values_mut() {
-        ids.sort();
-    }
-    all
 }
 
 #[test]

@@ -8,6 +8,7 @@
 //! State: runs under way, actions under way or holding an effect, standing effects: each dies when it is over.
 
 mod doubt;
+mod halt;
 mod kept;
 mod later;
 mod life;
@@ -23,7 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use super::effects::{Effects, Key};
 use super::executor::{Answer, Executor};
-use super::ledger::{Known, Ledger, LedgerError};
+use super::ledger::{Known, Ledger, LedgerError, Resolved};
 use super::order::Order;
 use super::receipt::Receipt;
 use super::stepper::Walk;
@@ -192,6 +193,12 @@ pub struct Desk {
     members: BTreeMap<Tick, Vec<Member>>,
     held_back: Vec<(Place, Event)>,
     halted: bool,
+    /// The epoch through which an earlier process has published: of these it is recorded when nothing was to begin.
+    published: Epoch,
+    /// What was resolved after a crash, and is not heard yet.
+    resolved: Vec<Resolved>,
+    /// The last tick of the turn before.
+    last: Tick,
     /// What is computed again must be in the ledger: nothing new is intended or called.
     closed: bool,
     unexpected: u64,
@@ -207,7 +214,8 @@ pub struct Desk {
 }
 
 impl Desk {
-    /// Opens the desk with its ledger in `state_dir`, and resolves what an earlier process left in doubt.
+    /// Opens the desk with its ledger in `state_dir`, and resolves what an earlier process left in doubt, which has published all
+    /// through the epoch `published`.
     ///
     /// # Errors
     /// Where the ledger can't be used.
@@ -216,9 +224,12 @@ impl Desk {
         executor: Executor,
         (playbooks, policy): (Arc<[Playbook]>, Arc<Policy>),
         names: Arc<Names>,
+        published: Epoch,
     ) -> Result<Desk, DeskError> {
-        let mut desk = Desk::new(state_dir, executor, (playbooks, policy), names)?;
+        let mut desk = Desk { published, ..Desk::new(state_dir, executor, (playbooks, policy), names)? };
+        desk.ledger.forget_halts(published)?;
         desk.recover()?;
+        desk.resolved = desk.ledger.resolved()?;
         Ok(desk)
     }
 
@@ -233,7 +244,9 @@ impl Desk {
         plan: (Arc<[Playbook]>, Arc<Policy>),
         names: Arc<Names>,
     ) -> Result<Desk, DeskError> {
-        Ok(Desk { closed: true, ..Desk::new(state_dir, executor, plan, names)? })
+        let mut desk = Desk { closed: true, ..Desk::new(state_dir, executor, plan, names)? };
+        desk.resolved = desk.ledger.resolved()?;
+        Ok(desk)
     }
 
     /// What is handed over from now on is new.
@@ -265,6 +278,9 @@ impl Desk {
             members: BTreeMap::new(),
             held_back: Vec::new(),
             halted: false,
+            published: 0,
+            resolved: Vec::new(),
+            last: Tick::MIN / 2,
             closed: false,
             unexpected: 0,
             now: Tick::MIN / 2,
@@ -283,6 +299,7 @@ impl Desk {
     /// Where the ledger can't be written: nothing that was not durable has been called.
     pub fn handle(&mut self, epoch: Epoch, handed: Handed, settled: Tick) -> Result<Rows, DeskError> {
         self.epoch = epoch;
+        self.hear_resolved()?;
         self.take_in(handed);
         self.turn(settled.saturating_sub(1), false)?;
         Ok(std::mem::take(&mut self.rows))
@@ -299,15 +316,6 @@ impl Desk {
             self.turn(settled, true)?;
         }
         Ok(std::mem::take(&mut self.rows))
-    }
-
-    /// Holds back everything not yet begun while the kill switch is on; what stands is still undone in time.
-    pub fn halt(&mut self, halted: bool) {
-        self.halted = halted;
-        if !halted {
-            self.leave_held_back();
-            self.queue.extend(std::mem::take(&mut self.held_back));
-        }
     }
 
     /// Recomputed rows that differ from those in the ledger: must be zero.
@@ -370,11 +378,7 @@ impl Desk {
     fn turn(&mut self, last: Tick, drain: bool) -> Result<(), DeskError> {
         loop {
             while let Some((place, event)) = self.next(last, drain) {
-                let begins = matches!(
-                    event,
-                    Event::Begin(_) | Event::Step { .. } | Event::Ground(_) | Event::Answer(_)
-                );
-                if self.halted && begins {
+                if self.halted && self.would_begin(&event)? {
                     self.held_back.push((place, event));
                     continue;
                 }
@@ -388,6 +392,7 @@ impl Desk {
             }
             self.call(last)?;
         }
+        self.last = last;
         if self.now.rem_euclid(86_400) < 3_600 {
             self.effects.advance(self.now);
             self.labels.advance(self.now);

@@ -2,7 +2,11 @@
 //!
 //! Tables: `intent` (an action that was to be called), `outcome` (what came of it, counted per action from 1),
 //! `effect` (what stands because of which caller) and `holder` (who holds it). `quell explain` reads them; the desk
-//! recomputes effects from the log and compares: what differs is counted as a divergence.
+//! recomputes effects from the log and compares: what differs is counted as a divergence. [`since`] has what crashes and people add.
+
+mod since;
+
+pub(super) use since::Resolved;
 
 use std::path::Path;
 
@@ -20,6 +24,9 @@ pub enum LedgerError {
     /// What it holds is not what this version writes.
     #[error("the ledger holds what cannot be read: {0}; keep it and use the version that wrote it")]
     Content(String),
+    /// It has a new owner.
+    #[error("another process has taken the ledger over; this one does nothing more")]
+    Fenced,
 }
 
 /// An outcome as recorded.
@@ -51,6 +58,8 @@ pub struct Ledger {
     connection: Connection,
     /// Recomputed rows that differ from recorded ones.
     pub divergences: u64,
+    /// How often it was opened to be written, this time included: see [`LedgerError::Fenced`].
+    generation: i64,
 }
 
 const SCHEMA: &str = "
@@ -75,9 +84,6 @@ pragma user_version = 1;
 commit;
 ";
 
-/// Orders whose topic has them for certain; ledgers of before have none.
-const GIVEN: &str = "create table if not exists given (action_id blob primary key) without rowid";
-
 impl Ledger {
     /// Opens or makes the ledger `actions.sqlite` in `dir`.
     ///
@@ -95,8 +101,9 @@ impl Ledger {
         if version < 1 {
             connection.execute_batch(SCHEMA)?;
         }
-        connection.execute_batch(GIVEN)?;
-        Ok(Ledger { connection, divergences: 0 })
+        connection.execute_batch(since::SCHEMA)?;
+        let generation = since::take(&connection)?;
+        Ok(Ledger { connection, divergences: 0, generation })
     }
 
     /// The ledger in `dir` as it is, to read; none where there is none.
@@ -110,7 +117,8 @@ impl Ledger {
         }
         let connection = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         connection.busy_timeout(std::time::Duration::from_secs(5))?;
-        Ok(Some(Ledger { connection, divergences: 0 }))
+        // Whoever only reads has it not.
+        Ok(Some(Ledger { connection, divergences: 0, generation: 0 }))
     }
 
     /// Makes the intents durable, in one transaction. One that is there already must be the same but for its epoch.
@@ -121,6 +129,7 @@ impl Ledger {
         if orders.is_empty() {
             return Ok(());
         }
+        let generation = self.generation;
         let transaction = self.connection.transaction()?;
         for order in orders {
             let body =
@@ -144,8 +153,7 @@ impl Ledger {
                 self.divergences += u64::from(recorded != body);
             }
         }
-        transaction.commit()?;
-        Ok(())
+        since::commit(transaction, generation)
     }
 
     /// Makes outcomes durable, in one transaction; `seq` counts them per action from 1.
@@ -156,6 +164,7 @@ impl Ledger {
         if outcomes.is_empty() {
             return Ok(());
         }
+        let generation = self.generation;
         let transaction = self.connection.transaction()?;
         for (id, seq, known) in outcomes {
             let made = transaction
@@ -176,8 +185,7 @@ impl Ledger {
                 self.divergences += u64::from(status != known.status.name() || tick != known.tick);
             }
         }
-        transaction.commit()?;
-        Ok(())
+        since::commit(transaction, generation)
     }
 
     /// Notes who holds which caller's effect since when, and which effects ended.
@@ -192,6 +200,7 @@ impl Ledger {
         if held.is_empty() && ended.is_empty() {
             return Ok(());
         }
+        let generation = self.generation;
         let transaction = self.connection.transaction()?;
         for (caller, holder, order, since) in held {
             transaction
@@ -212,8 +221,7 @@ impl Ledger {
                 .prepare_cached("update effect set ended = ? where caller = ?")?
                 .execute(params![tick, caller.0.as_slice()])?;
         }
-        transaction.commit()?;
-        Ok(())
+        since::commit(transaction, generation)
     }
 
     /// Whether the action was ever to be called.
@@ -239,13 +247,14 @@ impl Ledger {
     /// # Errors
     /// Where it is not durable.
     pub fn note_given(&mut self, ids: impl Iterator<Item = ActionId>) -> Result<(), LedgerError> {
+        let generation = self.generation;
         let transaction = self.connection.transaction()?;
         for id in ids {
             transaction
                 .prepare_cached("insert into given values (?) on conflict do nothing")?
                 .execute([id.0.as_slice()])?;
         }
-        Ok(transaction.commit()?)
+        since::commit(transaction, generation)
     }
 
     /// What was to be called; none where the action never was.
@@ -281,7 +290,7 @@ impl Ledger {
         .collect()
     }
 
-    /// Intents without a final outcome: in doubt. In the order of their ticks.
+    /// Intents without a final outcome, and not resolved: in doubt. In the order of their ticks.
     ///
     /// # Errors
     /// Where the ledger can't be read.
@@ -289,6 +298,7 @@ impl Ledger {
         let mut query = self.connection.prepare_cached(
             "select epoch, body from intent where not exists (select 1 from outcome
                where outcome.action_id = intent.action_id and status in ('succeeded', 'failed'))
+               and not exists (select 1 from resolved where resolved.action_id = intent.action_id)
              order by tick, action_id",
         )?;
         let rows = query.query_map([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))?;
@@ -299,15 +309,6 @@ impl Ledger {
             Ok(Intent { epoch: epoch.cast_unsigned(), order })
         })
         .collect()
-    }
-
-    /// The greatest tick that the ledger knows; none when it is empty.
-    ///
-    /// # Errors
-    /// Where the ledger can't be read.
-    pub fn last_tick(&self) -> Result<Option<Tick>, LedgerError> {
-        let query = "select max(tick) from (select max(tick) as tick from intent union all select max(tick) from outcome)";
-        Ok(self.connection.query_row(query, [], |row| row.get(0)).optional()?.flatten())
     }
 
     /// Effects that stand: tenant, verb, target, and how many hold each.

@@ -14,6 +14,7 @@ mod receipt;
 mod secret;
 #[cfg(test)]
 mod server;
+mod service;
 mod simulate;
 mod stepper;
 mod webhook;
@@ -25,5 +26,6 @@ pub use order::{Order, action_id};
 pub use orders::Orders;
 pub use receipt::{Receipt, Recorded};
 pub use secret::Secret;
+pub use service::{Call, World};
 pub use simulate::{Environment, EnvironmentError, Truth};
 pub use webhook::{Webhook, WebhookError, WebhookSettings};

@@ -7,7 +7,9 @@
 //! look-ups reaches a cloud's metadata service.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use reqwest::dns::{Name, Resolve, Resolving};
@@ -22,8 +24,8 @@ use tokio::task::JoinSet;
 use super::executor::Answer;
 use super::order::Order;
 use super::secret::Secret;
+use super::service::{Call, Service, Tries, World, carry_out};
 use crate::plan::address;
-use crate::record::ActionClass;
 
 /// Where and how orders are sent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -91,8 +93,13 @@ pub enum WebhookError {
 
 /// A webhook, ready to call. It owns a runtime: call it from a plain thread only.
 pub struct Webhook {
-    runtime: Runtime,
-    caller: Arc<Caller>,
+    service: Called,
+}
+
+/// What is called.
+enum Called {
+    Http { runtime: Runtime, caller: Arc<Caller> },
+    World(Box<dyn World>),
 }
 
 struct Caller {
@@ -102,15 +109,6 @@ struct Caller {
     authorization: Option<Secret>,
     settings: WebhookSettings,
     turns: Semaphore,
-}
-
-/// How one call went.
-enum Call {
-    Done,
-    Refused(String),
-    /// It never arrived, or was put off: may be repeated whatever its class.
-    Again(String),
-    Unknown(String),
 }
 
 impl Webhook {
@@ -140,7 +138,13 @@ impl Webhook {
             .map_err(|error| WebhookError::Client(error.into()))?;
         let turns = Semaphore::new(settings.parallel_max.max(1) as usize);
         let caller = Caller { client, url, probe_url, authorization, settings, turns };
-        Ok(Webhook { runtime, caller: Arc::new(caller) })
+        Ok(Webhook { service: Called::Http { runtime, caller: Arc::new(caller) } })
+    }
+
+    /// One that calls a simulated world, order by order.
+    #[must_use]
+    pub fn simulated(world: Box<dyn World>) -> Webhook {
+        Webhook { service: Called::World(world) }
     }
 
     /// Carries orders out, several at a time; answers in the order of `orders`.
@@ -156,24 +160,43 @@ impl Webhook {
     }
 
     fn each(&self, orders: &[Order], in_doubt: bool) -> Vec<Answer> {
-        let mut answers: Vec<Answer> = orders
-            .iter()
-            .map(|_| Answer::Unknown { attempts: 0, what: "the call was broken off".to_owned() })
-            .collect();
-        self.runtime.block_on(async {
-            let mut tasks = JoinSet::new();
-            for (at, order) in orders.iter().cloned().enumerate() {
-                let caller = Arc::clone(&self.caller);
-                tasks.spawn(async move { (at, caller.carry_out(&order, in_doubt).await) });
+        match &self.service {
+            Called::Http { runtime, caller } => runtime.block_on(together(caller, orders, in_doubt)),
+            Called::World(world) => {
+                let tries = Tries { retries_max: retries_max(), backoff_ms: 0 };
+                orders.iter().map(|order| at_once(carry_out(world, order, in_doubt, tries))).collect()
             }
-            while let Some(joined) = tasks.join_next().await {
-                // A call that panicked stays unknown.
-                if let Ok((at, answer)) = joined {
-                    answers[at] = answer;
-                }
-            }
-        });
-        answers
+        }
+    }
+}
+
+/// Several at a time.
+async fn together(caller: &Arc<Caller>, orders: &[Order], in_doubt: bool) -> Vec<Answer> {
+    let mut answers = vec![broken_off(); orders.len()];
+    let mut tasks = JoinSet::new();
+    for (at, order) in orders.iter().cloned().enumerate() {
+        let caller = Arc::clone(caller);
+        tasks.spawn(async move { (at, caller.carry_out(&order, in_doubt).await) });
+    }
+    while let Some(joined) = tasks.join_next().await {
+        // A call that panicked stays unknown.
+        if let Ok((at, answer)) = joined {
+            answers[at] = answer;
+        }
+    }
+    answers
+}
+
+fn broken_off() -> Answer {
+    Answer::Unknown { attempts: 0, what: "the call was broken off".to_owned() }
+}
+
+/// What waits for nothing: a simulated world answers at once.
+fn at_once(answer: impl Future<Output = Answer>) -> Answer {
+    let mut context = Context::from_waker(Waker::noop());
+    match pin!(answer).poll(&mut context) {
+        Poll::Ready(answer) => answer,
+        Poll::Pending => broken_off(),
     }
 }
 
@@ -182,66 +205,8 @@ impl Caller {
         let Ok(_turn) = self.turns.acquire().await else {
             return Answer::Unknown { attempts: 0, what: "shutting down".to_owned() };
         };
-        let mut unknown = in_doubt.then(|| "the process ended during the call".to_owned());
-        if in_doubt && let Some(answer) = self.settled_by_class(order, 0, &mut unknown).await {
-            return answer;
-        }
-        let mut last = String::new();
-        for attempts in 1..=self.settings.retries_max.saturating_add(1) {
-            if attempts > 1 {
-                tokio::time::sleep(self.backoff(order, attempts)).await;
-            }
-            match self.post(order).await {
-                Call::Done => return Answer::Done { attempts },
-                Call::Refused(what) if unknown.is_none() => return Answer::Refused { attempts, what },
-                // An earlier call may have been carried out, so this refusal proves nothing.
-                Call::Refused(what) => return Answer::Unknown { attempts, what },
-                Call::Again(what) => last = what,
-                Call::Unknown(what) => {
-                    unknown = Some(what);
-                    if let Some(answer) = self.settled_by_class(order, attempts, &mut unknown).await {
-                        return answer;
-                    }
-                }
-            }
-        }
-        let attempts = self.settings.retries_max.saturating_add(1);
-        match unknown {
-            Some(what) => Answer::Unknown { attempts, what },
-            None => Answer::Refused { attempts, what: last },
-        }
-    }
-
-    /// After a call that nobody knows the end of: an answer, or none where it may be called (again). A probe that
-    /// finds it never arrived clears the doubt.
-    async fn settled_by_class(
-        &self,
-        order: &Order,
-        attempts: u32,
-        unknown: &mut Option<String>,
-    ) -> Option<Answer> {
-        match order.class {
-            ActionClass::Idempotent | ActionClass::Keyed => None,
-            ActionClass::Opaque => {
-                Some(Answer::Unknown { attempts, what: unknown.clone().unwrap_or_default() })
-            }
-            ActionClass::Probeable => match self.probe(order).await {
-                Some(true) => Some(Answer::Done { attempts }),
-                Some(false) => {
-                    *unknown = None;
-                    None
-                }
-                None => Some(Answer::Unknown { attempts, what: "reading back did not tell".to_owned() }),
-            },
-        }
-    }
-
-    /// Doubles each time, up to 30 s, plus up to half of it by the action's id: retries of many don't march in step.
-    fn backoff(&self, order: &Order, attempts: u32) -> Duration {
-        let base =
-            self.settings.backoff_ms.saturating_mul(1 << attempts.saturating_sub(2).min(16)).min(30_000);
-        let jitter = base / 2 * u64::from(order.action_id.0[0]) / 255;
-        Duration::from_millis(base + jitter)
+        let WebhookSettings { retries_max, backoff_ms, .. } = self.settings;
+        carry_out(self, order, in_doubt, Tries { retries_max, backoff_ms }).await
     }
 
     fn timeout(&self, order: &Order) -> Duration {
@@ -249,6 +214,14 @@ impl Caller {
         Duration::from_millis(order.timeout_ms.map_or(ms, |step| step.min(ms)).max(1))
     }
 
+    fn authorization(&self) -> Option<HeaderValue> {
+        let mut value = HeaderValue::from_str(self.authorization.as_ref()?.reveal()).ok()?;
+        value.set_sensitive(true);
+        Some(value)
+    }
+}
+
+impl Service for Caller {
     async fn post(&self, order: &Order) -> Call {
         let mut request = self
             .client
@@ -266,7 +239,6 @@ impl Caller {
         }
     }
 
-    /// Whether the order was carried out; none where that can't be told.
     async fn probe(&self, order: &Order) -> Option<bool> {
         let mut url = self.probe_url.clone()?;
         url.query_pairs_mut().append_pair("action_id", &order.action_id.to_string());
@@ -281,10 +253,8 @@ impl Caller {
         }
     }
 
-    fn authorization(&self) -> Option<HeaderValue> {
-        let mut value = HeaderValue::from_str(self.authorization.as_ref()?.reveal()).ok()?;
-        value.set_sensitive(true);
-        Some(value)
+    async fn pause(&self, time: Duration) {
+        tokio::time::sleep(time).await;
     }
 }
 

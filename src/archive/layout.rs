@@ -10,6 +10,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::flow::fate::{Deed, is_set, meet};
 use crate::record::time::date_of;
 use crate::record::{Epoch, Tick};
 
@@ -119,25 +120,37 @@ fn entries(folder: &Path) -> io::Result<Vec<(PathBuf, String)>> {
 
 /// Renames and says what failed.
 pub(super) fn rename(from: &Path, to: &Path) -> io::Result<()> {
-    fs::rename(from, to).map_err(|error| about(to, &format!("cannot rename {} to", from.display()), &error))
+    let renamed = meet(Deed::Rename(from, to), || fs::rename(from, to), struck);
+    renamed.map_err(|error| about(to, &format!("cannot rename {} to", from.display()), &error))
+}
+
+/// Makes a file's bytes durable.
+pub(super) fn sync_file(file: &File, path: &Path) -> io::Result<()> {
+    meet(Deed::Contents(path), || file.sync_all(), struck).map_err(|error| about(path, "cannot sync", &error))
+}
+
+fn struck() -> io::Error {
+    io::Error::other("the disk failed")
 }
 
 /// Makes a folder's entries durable.
 pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)
-        .and_then(|opened| opened.sync_all())
-        .map_err(|error| about(folder, "cannot sync", &error))
+    let sync = || File::open(folder).and_then(|opened| opened.sync_all());
+    meet(Deed::Folder(folder), sync, struck).map_err(|error| about(folder, "cannot sync", &error))
 }
+
+/// What waits at the same time.
+const AT_ONCE: usize = 8;
 
 /// Does `work` for each, some at the same time, since what waits for a disk can wait together. Answers in order.
 pub(super) fn together<T: Send, R: Send>(
     items: impl IntoIterator<Item = T>,
     work: impl Fn(T) -> io::Result<R> + Sync,
 ) -> io::Result<Vec<R>> {
-    const AT_ONCE: usize = 8;
+    let at_once = if is_set() { 1 } else { AT_ONCE };
     let mut hands: Vec<Vec<(usize, T)>> = Vec::new();
     for (at, item) in items.into_iter().enumerate() {
-        match hands.get_mut(at % AT_ONCE) {
+        match hands.get_mut(at % at_once) {
             Some(hand) => hand.push((at, item)),
             None => hands.push(vec![(at, item)]),
         }

@@ -21,7 +21,7 @@ use parquet::schema::types::ColumnPath;
 
 use crate::record::{Epoch, Names, Tick};
 
-use super::layout::{self, PartName, about, rename};
+use super::layout::{self, PartName, about, rename, sync_file};
 use super::line::Line;
 use super::writer::RunStamp;
 
@@ -182,7 +182,7 @@ impl Ended {
     /// Makes its bytes durable and gives it the name that tells its epochs. Answers that name and the one to publish it
     /// under.
     pub(super) fn seal(self) -> io::Result<(PathBuf, PathBuf)> {
-        self.file.sync_all().map_err(|error| about(&self.open, "cannot sync", &error))?;
+        sync_file(&self.file, &self.open)?;
         rename(&self.open, &self.sealed)?;
         Ok((self.sealed, self.target))
     }

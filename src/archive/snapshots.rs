@@ -21,7 +21,7 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 use serde::{Deserialize, Serialize};
 
-use super::layout::{about, rename, sync_folder};
+use super::layout::{about, rename, sync_file, sync_folder};
 use super::writer::RunStamp;
 use crate::flow::Turn;
 use crate::flow::kept::Kept;
@@ -94,7 +94,7 @@ pub fn write(state: &Path, turn: Turn, stamp: &RunStamp, kept: &[Kept]) -> io::R
     rename(&open, &data)?;
     let text = dir.join(".manifest.tmp");
     fs::write(&text, serde_json::to_vec_pretty(&said)?)?;
-    File::open(&text)?.sync_all()?;
+    sync_file(&File::open(&text)?, &text)?;
     rename(&text, &manifest)?;
     sync_folder(&dir)?;
     for (old, _) in all(&dir)?.into_iter().rev().skip(KEPT) {

@@ -116,8 +116,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let input = input(args)?;
     let names = setup::names();
     let _lock = setup::lock(&args.archive)?;
-    let committed = prepare(args, &plan, &input)?;
-    let Some((committed, as_of)) = committed else {
+    let Some((committed, as_of)) = prepare(args, &plan, &input)? else {
         return finished(args);
     };
     let executor = executor(&plan, &input, &names)?;

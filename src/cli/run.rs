@@ -374,7 +374,8 @@ fn prepare(args: &Args, plan: &Plan, specs: &[pipeline::Source]) -> Result<Epoch
             anyhow!("{dir} holds something that is not an archive of quell; name another folder").into()
         );
     }
-    let log = Log::open(&args.archive)?;
+    let mut log = Log::open(&args.archive)?;
+    log.claim()?;
     let kind = |spec: &pipeline::Source| match &spec.kind {
         SourceKind::File { .. } => format!("{} (file)", spec.name),
         SourceKind::Stdin => format!("{} (stdin)", spec.name),

@@ -7,6 +7,7 @@
 //! State: open parts; rows of the few epochs under way; epochs not yet recorded; counts for the summary.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -15,7 +16,6 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use super::log::{Log, LogError, LoggedEpoch, STATE_FOLDER};
 use super::metrics::{self, Metrics};
-use super::run::RunError;
 use super::sinks::Hand;
 use super::summary::Counts;
 use crate::archive::{Rows, RunStamp, Writer, snapshots};
@@ -96,21 +96,28 @@ pub struct Archivist {
     kept: Vec<Kept>,
     /// What an operator sees.
     metrics: Metrics,
+    /// What epochs took that are not recorded yet.
+    epochs: Vec<LoggedEpoch>,
+    /// What was said of epochs that are not complete.
+    under_way: BTreeMap<Epoch, Said>,
+    /// The last turn that is written and not seen.
+    unseen: Option<Turn>,
+    /// When the archive was committed last.
+    committed_at: Instant,
 }
 
 impl Archivist {
-    /// Starts the thread, behind `committed`, the epoch through which an earlier process has published: the thread, what it
-    /// is told by, and the tokens.
-    pub fn start(
+    /// One that goes on behind `committed`, the epoch through which an earlier process has published.
+    pub fn new(
         dir: &Path,
         writer: Writer,
         (stamp, counts): (RunStamp, Counts),
         (committed, commit_every, metrics): (Epoch, Duration, Metrics),
         sinks: Option<Hand>,
-    ) -> Result<Started, RunError> {
+    ) -> Result<Archivist, LogError> {
         let log = Log::open(dir)?;
         let sealed_at = log.committed()?.map_or(-1, |(_, tick)| tick);
-        let archivist = Archivist {
+        Ok(Archivist {
             dir: dir.to_owned(),
             writer,
             log,
@@ -122,74 +129,92 @@ impl Archivist {
             counts,
             kept: Vec::new(),
             metrics,
-        };
+            epochs: Vec::new(),
+            under_way: BTreeMap::new(),
+            unseen: None,
+            committed_at: now(),
+        })
+    }
+
+    /// Starts the thread: it, what it is told by, and the tokens.
+    pub fn start(self) -> io::Result<Started> {
         let ((told, inbox), (token, tokens)) = (unbounded(), unbounded());
         let thread = thread::Builder::new().name("archive".into());
-        Ok((thread.spawn(move || archivist.run(&inbox, &token))?, told, tokens))
+        Ok((thread.spawn(move || self.run(&inbox, &token))?, told, tokens))
     }
 
     /// Writes until nobody sends any more; the counts of all rows, published earlier or now.
     pub fn run(mut self, inbox: &Receiver<Told>, done: &Sender<Turn>) -> Result<Counts, ArchiveError> {
-        let mut epochs: Vec<LoggedEpoch> = Vec::new();
-        let mut under_way: BTreeMap<Epoch, Said> = BTreeMap::new();
-        let mut unseen: Option<Turn> = None;
-        let mut committed_at = now();
         for told in inbox {
-            let (mut token, mut waiting) = (None, None);
-            let hurry = match told {
-                Told::Rows(epoch, rows) => {
-                    under_way.entry(epoch).or_default().rows.push(rows);
-                    continue;
-                }
-                Told::Alerts(epoch, many) => {
-                    under_way.entry(epoch).or_default().alerts += many;
-                    continue;
-                }
-                Told::Took(epoch) => {
-                    epochs.push(epoch);
-                    continue;
-                }
-                Told::Kept(kept) => {
-                    self.kept.push(kept);
-                    continue;
-                }
-                Told::Done(turn) => {
-                    let later = under_way.split_off(&(turn.epoch + 1));
-                    let complete = std::mem::replace(&mut under_way, later);
-                    self.write(&complete)?;
-                    self.metrics.done(turn.epoch, complete.values().flat_map(|said| &said.rows));
-                    if !self.hand_over(complete) {
-                        break;
-                    }
-                    token = Some(turn);
-                    unseen = token.filter(|turn| turn.epoch > self.committed);
-                    turn.last
-                        || turn.keeps
-                        || self.writer.wants_seal()
-                        || committed_at.elapsed() >= self.commit_every
-                }
-                Told::Flush(who) => {
-                    waiting = who;
-                    true
-                }
-                Told::End => break,
-            };
-            if let Some(turn) = unseen.take_if(|_| hurry) {
-                self.show(turn, &mut epochs)?;
-                committed_at = now();
-            }
-            if let Some(turn) = token.filter(|turn| turn.keeps) {
-                self.keep(turn);
-            }
-            if let Some(who) = waiting {
-                let _ = who.send(());
-            }
-            if let Some(turn) = token {
-                // The feed may have ended.
-                let _ = done.send(turn);
+            if !self.hear(told, done)? {
+                break;
             }
         }
         Ok(self.counts)
+    }
+
+    /// The counts of all rows, published earlier or now.
+    pub fn into_counts(self) -> Counts {
+        self.counts
+    }
+
+    /// Takes one thing that it is told; false where nothing more is to be written.
+    pub fn hear(&mut self, told: Told, done: &Sender<Turn>) -> Result<bool, ArchiveError> {
+        let (mut token, mut waiting) = (None, None);
+        let hurry = match told {
+            Told::Rows(epoch, rows) => {
+                self.under_way.entry(epoch).or_default().rows.push(rows);
+                return Ok(true);
+            }
+            Told::Alerts(epoch, many) => {
+                self.under_way.entry(epoch).or_default().alerts += many;
+                return Ok(true);
+            }
+            Told::Took(epoch) => {
+                self.epochs.push(epoch);
+                return Ok(true);
+            }
+            Told::Kept(kept) => {
+                self.kept.push(kept);
+                return Ok(true);
+            }
+            Told::Done(turn) => {
+                self.log.held()?;
+                let later = self.under_way.split_off(&(turn.epoch + 1));
+                let complete = std::mem::replace(&mut self.under_way, later);
+                self.write(&complete)?;
+                self.metrics.done(turn.epoch, complete.values().flat_map(|said| &said.rows));
+                if !self.hand_over(complete) {
+                    return Ok(false);
+                }
+                token = Some(turn);
+                self.unseen = token.filter(|turn| turn.epoch > self.committed);
+                turn.last
+                    || turn.keeps
+                    || self.writer.wants_seal()
+                    || self.committed_at.elapsed() >= self.commit_every
+            }
+            Told::Flush(who) => {
+                waiting = who;
+                true
+            }
+            Told::End => return Ok(false),
+        };
+        if let Some(turn) = self.unseen.take_if(|_| hurry) {
+            self.show(turn)?;
+            self.committed_at = now();
+        }
+        if let Some(turn) = token.filter(|turn| turn.keeps) {
+            self.keep(turn);
+        }
+        if let Some(who) = waiting {
+            let _ = who.send(());
+        }
+        if let Some(turn) = token {
+            // The feed may have ended.
+            let _ = done.send(turn);
+        }
+        Ok(true)
     }
 
     /// Writes what was remembered at an epoch's end. Where that fails, the run goes on, and the next one begins further back.
@@ -230,36 +255,31 @@ impl Archivist {
     }
 
     /// Has all that is complete seen.
-    fn show(&mut self, turn: Turn, epochs: &mut Vec<LoggedEpoch>) -> Result<(), ArchiveError> {
+    fn show(&mut self, turn: Turn) -> Result<(), ArchiveError> {
         if turn.last {
             let shown = self.writer.show_empty_tables(turn.epoch, turn.settled.max(0));
             shown.map_err(|source| ArchiveError::Write { dir: self.dir.clone(), source })?;
         }
         // A turn may settle no further than the one before: its parts need a name of their own.
         let tick = turn.settled.max(self.sealed_at + 1);
-        self.commit(turn.epoch, tick, epochs)?;
+        self.commit(turn.epoch, tick)?;
         (self.sealed_at, self.committed) = (tick, turn.epoch);
         self.metrics.shows(turn.epoch, &self.counts);
         Ok(())
     }
 
-    fn commit(
-        &mut self,
-        epoch: Epoch,
-        tick: Tick,
-        epochs: &mut Vec<LoggedEpoch>,
-    ) -> Result<(), ArchiveError> {
+    fn commit(&mut self, epoch: Epoch, tick: Tick) -> Result<(), ArchiveError> {
         let failed = |dir: &PathBuf| {
             let dir = dir.clone();
             move |source| ArchiveError::Write { dir, source }
         };
         let sealed = self.writer.seal(tick).map_err(failed(&self.dir))?;
-        let ready = epochs.iter().take_while(|logged| logged.epoch <= epoch).count();
+        let ready = self.epochs.iter().take_while(|logged| logged.epoch <= epoch).count();
         if let Some(place) = self.sinks.as_ref().and_then(Hand::place) {
             place.keep(&self.log)?;
         }
-        self.log.record(&epochs[..ready], Some((epoch, tick)))?;
-        epochs.drain(..ready);
+        self.log.record(&self.epochs[..ready], Some((epoch, tick)))?;
+        self.epochs.drain(..ready);
         sealed.publish().map_err(failed(&self.dir))?;
         Ok(self.log.tidy()?)
     }

@@ -105,8 +105,14 @@ impl Clerk {
         for output in inbox {
             self.hear(output)?;
         }
+        Ok(self.report())
+    }
+
+    /// What it knows when all is done.
+    #[must_use]
+    pub fn report(&self) -> Report {
         let in_doubt = self.desk.decisions_in_doubt().len() as u64;
-        Ok(Report { divergences: self.desk.divergences(), in_doubt })
+        Report { divergences: self.desk.divergences(), in_doubt }
     }
 
     /// Takes one thing that left the dataflow.
@@ -201,7 +207,7 @@ impl Clerk {
             tick: *tick,
         });
         self.tell(turn.epoch, Rows::Verdicts(said.collect()));
-        self.desk.halt(self.kill.exists());
+        self.desk.halt_in(turn.epoch, self.kill.exists())?;
         self.desk.undo_before = if turn.settled < turn.acts { turn.settled } else { Tick::MAX };
         let done = self.desk.handle(turn.epoch, handed, turn.acts)?;
         self.tell_done(turn.epoch, done);
@@ -288,7 +294,7 @@ mod tests {
         let plan = shipped();
         let dir = tempfile::tempdir().unwrap();
         let (playbooks, policy) = (plan.playbooks.clone().into(), Arc::new(plan.policy.clone()));
-        let desk = Desk::open(dir.path(), Executor::DryRun, (playbooks, policy), Arc::clone(&plan.names));
+        let desk = Desk::open(dir.path(), Executor::DryRun, (playbooks, policy), Arc::clone(&plan.names), 0);
         let mut clerk = Clerk {
             desk: desk.unwrap(),
             archive: crossbeam_channel::unbounded().0,

@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OptionalExtension, params};
 
+use fence::{end, generation};
+
 use crate::record::{Epoch, Tick};
 
 /// The folder beside the tables; hive readers pass over names that begin with an underscore.
@@ -33,6 +35,9 @@ pub enum LogError {
     /// Its thread cannot be started.
     #[error("a thread cannot be started: {0}; check the limits on processes and memory")]
     Thread(#[source] std::io::Error),
+    /// It has a new writer.
+    #[error("another process has taken the log over; this one writes nothing more")]
+    Fenced,
     /// Its thread has ended, and said why.
     #[error("the thread that writes the log has ended; restart quell, and it goes on from there")]
     Gone,
@@ -51,6 +56,8 @@ pub enum LogError {
 pub struct Log {
     path: PathBuf,
     db: Connection,
+    /// How often it had been claimed when it was opened: see [`fence`].
+    generation: i64,
 }
 
 /// What one epoch took.
@@ -182,7 +189,8 @@ impl Log {
         let mut db = Connection::open(&path).map_err(sql)?;
         db.busy_handler(Some(wait)).map_err(sql)?;
         db.execute_batch(SCHEMA).map_err(sql)?;
-        Ok(Log { path, db })
+        let generation = generation(&db).map_err(sql)?;
+        Ok(Log { path, db, generation })
     }
 
     /// The same, for who must not wait for what was written to be moved to its place: [`Log::tidy`] does that.
@@ -233,7 +241,7 @@ impl Log {
         commit: Option<(Epoch, Tick)>,
         heard: &Heard,
     ) -> Result<(), LogError> {
-        let path = self.path.clone();
+        let (path, own) = (self.path.clone(), self.generation);
         let mut write = || -> rusqlite::Result<()> {
             let work = self.db.transaction()?;
             put_epochs(&work, epochs)?;
@@ -243,14 +251,14 @@ impl Log {
                     on conflict (one) do update set epoch = ?1, tick = ?2";
                 work.execute(said, params![epoch.cast_signed(), tick])?;
             }
-            work.commit()
+            end(work, own)
         };
-        write().map_err(|source| LogError::Sql { path, source })
+        write().map_err(|source| LogError::of(path, source))
     }
 
     /// Writes entries, durably: all of them, or nothing. Whether each is new.
     pub fn write(&mut self, entries: &[Entry]) -> Result<Vec<bool>, LogError> {
-        let path = self.path.clone();
+        let (path, own) = (self.path.clone(), self.generation);
         let mut write = || -> rusqlite::Result<Vec<bool>> {
             let work = self.db.transaction()?;
             let put = |entry: &Entry| match entry {
@@ -262,10 +270,10 @@ impl Log {
                 }
             };
             let new = entries.iter().map(put).collect::<rusqlite::Result<_>>()?;
-            work.commit()?;
+            end(work, own)?;
             Ok(new)
         };
-        write().map_err(|source| LogError::Sql { path, source })
+        write().map_err(|source| LogError::of(path, source))
     }
 
     /// Moves what was written to its place, while others go on writing; where that left much behind, they wait a moment.
@@ -298,7 +306,7 @@ impl Log {
 
     /// Says, durably, where partitions of topics are read from on, before they are: all of it, or nothing.
     pub fn assign_partitions(&mut self, places: &[Assigned]) -> Result<(), LogError> {
-        let path = self.path.clone();
+        let (path, own) = (self.path.clone(), self.generation);
         let mut write = || -> rusqlite::Result<()> {
             let work = self.db.transaction()?;
             for Assigned { source, partition, start, next, since } in places {
@@ -306,9 +314,9 @@ impl Log {
                 let [start, next, since] = [start, next, since].map(|number| number.cast_signed());
                 work.execute(said, params![source, partition, start, next, since])?;
             }
-            work.commit()
+            end(work, own)
         };
-        write().map_err(|source| LogError::Sql { path, source })
+        write().map_err(|source| LogError::of(path, source))
     }
 
     /// Where partitions of topics are read, in the order of sources and partitions.
@@ -483,6 +491,8 @@ fn put_input(work: &Connection, kind: &str, body: &str, key: Option<&str>) -> ru
     let said = "insert into input (kind, body, key) values (?1, ?2, ?3) on conflict (key) do nothing";
     work.prepare_cached(said)?.execute(params![kind, body, key]).map(|rows| rows == 1)
 }
+
+mod fence;
 
 #[cfg(test)]
 mod tests;

@@ -1,21 +1,19 @@
 //! A run: the threads around the dataflow, started, fed epoch by epoch, and ended in order.
 //!
 //! feed -> workers -> clerk (desk) -> archivist (-> sinks) -> tokens back to the feed, so that no more than a few epochs are under way.
+//! A run by hand ([`Backstage`]) has no threads: whoever feeds it says whose turn it is.
 
 mod error;
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread;
-use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
 pub use self::error::RunError;
-use super::archivist::{ArchiveError, Archivist, COMMIT_EVERY, Told};
-use super::beginning::{Beginning, Remembered, Restored};
-use super::clerk::{Clerk, Report};
+use super::archivist::Told;
+use super::beginning::{Beginning, Remembered};
 use super::crier::Criers;
 use super::dataflow::{Output, Span, Wiring};
 use super::live::SourceKept;
@@ -27,8 +25,8 @@ use super::sinks::{SinkSettings, Sinks};
 use super::summary::{Counts, Summary};
 use super::unsettled::Unsettled;
 use super::workers::{Crew, Workers};
-use crate::act::{Desk, DeskError, Executor};
-use crate::archive::{Reader, Rows, RunStamp, TurnRow, Writer};
+use crate::act::Executor;
+use crate::archive::{Reader, Rows, TurnRow};
 use crate::correlate::group::Compiled;
 use crate::correlate::revision::{Listed, Revised};
 use crate::flow::Turn;
@@ -36,7 +34,7 @@ use crate::flow::kept::Kept;
 use crate::plan::catalog::Plan;
 use crate::plan::policy::Act;
 use crate::rank::judge::Proposing;
-use crate::rank::{RankService, Ranker, Recall};
+use crate::rank::{Ranker, Recall};
 use crate::record::input::{Approval, Reported};
 use crate::record::{
     Alert, ContextRow, Diff, Entity, Epoch, EpochRow, InputRow, Millis, NOTHING_SETTLED, Names, Observed,
@@ -168,8 +166,7 @@ pub struct Run {
     outputs: Sender<Output>,
     archive: Sender<Told>,
     tokens: Receiver<Turn>,
-    clerk: thread::JoinHandle<Result<Report, DeskError>>,
-    archivist: thread::JoinHandle<Result<Counts, ArchiveError>>,
+    behind: Behind,
     sinks: Option<Sinks>,
     names: Arc<Names>,
     stamp: (Sym, Sym),
@@ -189,76 +186,6 @@ pub struct Run {
 }
 
 impl Run {
-    /// Starts all threads.
-    pub fn start(settings: Settings) -> Result<Run, RunError> {
-        Run::start_committing(settings, COMMIT_EVERY)
-    }
-
-    /// As `start`, where what is written shows after `commit_every` at the latest.
-    pub fn start_committing(settings: Settings, commit_every: Duration) -> Result<Run, RunError> {
-        let Settings { plan, names, archive, crew, ranker, act, journaled, committed, metrics, .. } =
-            settings;
-        let (begins, past) = settings.beginning.map(|it| (it.turn, Arc::new(it.past))).unzip();
-        let before = Restored::of(past.as_deref(), &names);
-        let stamp = RunStamp { plan_hash: plan.hash.clone(), model_version: ranker.version() };
-        let (plan_hash, model_version) = (names.intern(&stamp.plan_hash), names.intern(&stamp.model_version));
-        let (sinks, hand) = settings.sinks.map(|it| Sinks::start(it, &archive, &names)).transpose()?.unzip();
-        metrics.begins((&stamp.plan_hash, &stamp.model_version), &before.counts);
-        let writer = Writer::new(&archive, 0, Arc::clone(&names), &stamp, committed);
-        let commits = (committed, commit_every, metrics.clone());
-        let (archivist, to_archive, tokens) =
-            Archivist::start(&archive, writer, (stamp, before.counts), commits, hand)?;
-        let wiring = Wiring { past, ..wiring(&plan, &names, act, crew.span(settings.recall.is_some())) };
-        let simulated = matches!(settings.executor, Executor::Simulate(_));
-        let ruled_by = (Arc::clone(&wiring.proposing.playbooks), Arc::clone(&wiring.proposing.policy));
-        let mut desk =
-            Desk::open(&archive.join(STATE_FOLDER), settings.executor, ruled_by, Arc::clone(&names))?;
-        before.desk.into_iter().for_each(|kept| desk.begin_with(kept));
-        let clerk = Clerk {
-            desk,
-            archive: to_archive.clone(),
-            plan_hash,
-            simulated,
-            kill: kill_switch(&archive),
-            criers: settings.criers,
-            asks: settings.asks,
-            logged: if journaled { 0 } else { Epoch::MAX },
-            began: begins.map_or(0, |turn| turn.epoch),
-            under_way: before.under_way,
-            metrics: metrics.clone(),
-        };
-        let (clerk, outputs) = clerk.start()?;
-        let ranks = RankService::start(ranker, model_version, settings.recall)?;
-        let workers = Workers::start(crew, &wiring, ranks, &outputs).map_err(RunError::Worker)?;
-        for (rule, so_far) in wiring.correlations.iter().zip(before.run.without_number) {
-            rule.add_without_number(so_far.cast_signed());
-        }
-        let mut unsettled = Unsettled::new(act);
-        unsettled.take(before.run.unsettled, begins.map_or(NOTHING_SETTLED, |turn| turn.settled));
-        Ok(Run {
-            workers,
-            outputs,
-            archive: to_archive,
-            tokens,
-            clerk,
-            archivist,
-            sinks,
-            names,
-            stamp: (plan_hash, model_version),
-            epoch: begins.map_or(0, |turn| turn.epoch),
-            under_way: VecDeque::new(),
-            late: before.run.late,
-            correlations: wiring.correlations,
-            act,
-            journaled,
-            dir: archive,
-            acted: begins.map_or(NOTHING_SETTLED, |turn| turn.acts),
-            unsettled,
-            metrics,
-            failed: None,
-        })
-    }
-
     /// Begins where an earlier run kept what it remembered, at the end of `turn`'s epoch: the context as it was then goes to
     /// the operators, which have the rest. False where the run has failed.
     #[must_use]
@@ -293,8 +220,7 @@ impl Run {
     #[must_use]
     pub fn has_failed(&self) -> bool {
         // None of its threads ends before it is finished.
-        let ended = self.archivist.is_finished() || self.clerk.is_finished();
-        ended || self.sinks.as_ref().is_some_and(Sinks::has_failed)
+        self.behind.has_ended() || self.sinks.as_ref().is_some_and(Sinks::has_failed)
     }
 
     /// The last epoch begun.
@@ -316,7 +242,7 @@ impl Run {
             self.under_way.pop_front();
         }
         while self.is_full() {
-            if self.tokens.recv().is_err() {
+            if self.behind.wait_for(&self.tokens).is_none() {
                 return false;
             }
             self.under_way.pop_front();
@@ -328,7 +254,7 @@ impl Run {
     #[must_use]
     pub fn drain(&mut self) -> bool {
         while !self.under_way.is_empty() {
-            if self.tokens.recv().is_err() {
+            if self.behind.wait_for(&self.tokens).is_none() {
                 return false;
             }
             self.under_way.pop_front();
@@ -351,7 +277,9 @@ impl Run {
     #[must_use]
     pub fn show(&mut self) -> bool {
         let (who, seen) = unbounded();
-        self.drain() && self.archive.send(Told::Flush(Some(who))).is_ok() && seen.recv().is_ok()
+        self.drain()
+            && self.archive.send(Told::Flush(Some(who))).is_ok()
+            && self.behind.wait_for(&seen).is_some()
     }
 
     /// What is taken apart, as it was written in the epochs before; none where the run has failed.
@@ -431,17 +359,8 @@ impl Run {
     /// Lets everything end in order; the summary, or the first thing that went wrong.
     pub fn finish(self) -> Result<(Summary, Counts), RunError> {
         let worked = self.workers.finish();
-        drop(self.outputs);
-        let report = self.clerk.join();
-        drop(self.archive);
-        let counts = match self.archivist.join() {
-            Ok(counts) => counts?,
-            Err(_) => return Err(RunError::Worker("the archive's thread panicked".to_owned())),
-        };
-        let report = match report {
-            Ok(report) => report?,
-            Err(_) => return Err(RunError::Worker("the executors' thread panicked".to_owned())),
-        };
+        drop((self.outputs, self.archive));
+        let (report, counts) = self.behind.finish()?;
         let unlike = self.sinks.map_or(Ok(0), Sinks::finish)?;
         worked.map_err(RunError::Worker)?;
         if let Some(failed) = self.failed {
@@ -456,6 +375,11 @@ impl Run {
         Ok((summary, counts))
     }
 }
+
+mod start;
+
+use start::Behind;
+pub use start::{Backstage, Choose, Step};
 
 /// What the dataflow is made from: the same in every process of a cluster.
 #[must_use]

@@ -4,6 +4,7 @@
 //! the disk was waited for is written together. State: none. The thread ends when all who might write are gone.
 
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
@@ -16,7 +17,14 @@ const TOGETHER_MAX: usize = 256;
 /// A door to the thread.
 #[derive(Clone)]
 pub struct Scribe {
-    requests: Sender<Request>,
+    door: Door,
+}
+
+#[derive(Clone)]
+enum Door {
+    Thread(Sender<Request>),
+    /// The log itself, and what is to be written before what comes next.
+    Hand(Arc<Mutex<(Log, Vec<Entry>)>>),
 }
 
 struct Request {
@@ -32,20 +40,45 @@ impl Scribe {
         let (requests, inbox) = unbounded();
         let thread = thread::Builder::new().name("log".to_owned()).spawn(move || serve(log, &inbox));
         thread.map_err(LogError::Thread)?;
-        Ok(Scribe { requests })
+        Ok(Scribe { door: Door::Thread(requests) })
+    }
+
+    /// One without a thread: whoever has something written writes it. What is to be written later is when something else is.
+    pub fn by_hand(archive: &Path) -> Result<Scribe, LogError> {
+        let log = Log::open_to_write(archive)?;
+        Ok(Scribe { door: Door::Hand(Arc::new(Mutex::new((log, Vec::new())))) })
     }
 
     /// Writes an entry; it is durable when this returns. Whether it is new.
     pub fn write(&self, entry: Entry) -> Result<bool, LogError> {
+        let requests = match &self.door {
+            Door::Thread(requests) => requests,
+            Door::Hand(hand) => {
+                let mut hand = hand.lock().map_err(|_| LogError::Gone)?;
+                let mut entries = std::mem::take(&mut hand.1);
+                entries.push(entry);
+                let written = hand.0.write(&entries);
+                if written.is_err() {
+                    entries.pop();
+                    hand.1 = entries;
+                }
+                return Ok(written?.last().is_some_and(|new| *new));
+            }
+        };
         let (done, told) = bounded(1);
-        let sent = self.requests.send(Request { entry, done: Some(done) });
+        let sent = requests.send(Request { entry, done: Some(done) });
         let told = sent.ok().and_then(|()| told.recv().ok());
         told.unwrap_or(Err(LogError::Gone))
     }
 
     /// Has an entry written before those that come after it. Where it cannot be, who writes an epoch next is told.
     pub fn write_later(&self, entry: Entry) -> Result<(), LogError> {
-        self.requests.send(Request { entry, done: None }).map_err(|_| LogError::Gone)
+        match &self.door {
+            Door::Thread(requests) => {
+                requests.send(Request { entry, done: None }).map_err(|_| LogError::Gone)
+            }
+            Door::Hand(hand) => hand.lock().map(|mut hand| hand.1.push(entry)).map_err(|_| LogError::Gone),
+        }
     }
 }
 

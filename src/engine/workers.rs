@@ -5,12 +5,14 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
+use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded, unbounded};
 use timely::WorkerConfig;
 use timely::communication::WorkerGuards;
+use timely::communication::allocator::thread::Thread;
 use timely::communication::allocator::zero_copy::initialize::initialize_networking_from_sockets;
-use timely::communication::allocator::{AllocatorBuilder, ProcessBuilder};
+use timely::communication::allocator::{Allocator, AllocatorBuilder, ProcessBuilder};
 use timely::communication::{Config, Hooks};
+use timely::dataflow::ProbeHandle;
 use timely::worker::Worker;
 
 use super::dataflow::{Handle, Inputs, Output, Span, Wiring, build};
@@ -22,7 +24,7 @@ use crate::flow::Turn;
 use crate::rank::RankService;
 use crate::record::input::Approval;
 use crate::record::wire;
-use crate::record::{Alert, ContextRow, Diff, Entity};
+use crate::record::{Alert, ContextRow, Diff, Entity, Epoch};
 
 /// What one worker takes of one epoch.
 pub struct Share {
@@ -46,7 +48,8 @@ const IDLE: Duration = Duration::from_micros(200);
 /// Running workers.
 pub struct Workers {
     shares: Vec<Sender<Share>>,
-    guards: WorkerGuards<()>,
+    /// Their threads; none where the one worker is stepped by hand.
+    guards: Option<WorkerGuards<()>>,
 }
 
 /// Who works at the dataflow.
@@ -134,7 +137,13 @@ impl Workers {
             let (Some(queue), Some(outputs)) = (queue, outputs) else { return };
             work(worker, &wiring, &ranker, &queue, &outputs);
         })?;
-        Ok(Workers { shares, guards })
+        Ok(Workers { shares, guards: Some(guards) })
+    }
+
+    /// One worker without a thread, and itself: see [`Hand`].
+    pub fn by_hand(wiring: &Wiring, ranker: &RankService, outputs: &Sender<Output>) -> (Workers, Hand) {
+        let (shares, queue) = unbounded();
+        (Workers { shares: vec![shares], guards: None }, Hand::new(wiring, ranker, queue, outputs.clone()))
     }
 
     /// Starts those of another process, which get their work from the first, and waits until they end. What their process
@@ -199,10 +208,8 @@ impl Workers {
     /// Lets the workers end, and waits for it; the message of one that panicked.
     pub fn finish(self) -> Result<(), String> {
         drop(self.shares);
-        for result in self.guards.join() {
-            result?;
-        }
-        Ok(())
+        let Some(guards) = self.guards else { return Ok(()) };
+        guards.join().into_iter().collect()
     }
 }
 
@@ -222,23 +229,11 @@ fn work(
 ) {
     begin(worker, wiring);
     let (mut inputs, probe) = build(worker, wiring, ranker, outputs);
-    let mut under_way: VecDeque<Turn> = VecDeque::new();
-    let first = worker.index() == 0;
-    let tell = |under_way: &mut VecDeque<Turn>| {
-        while let Some(turn) = under_way.front().filter(|turn| !probe.less_equal(&turn.epoch)) {
-            // Nobody listens where the run has failed.
-            // What other workers sent of this epoch lies in the channel already: their progress came after it.
-            let _ = outputs.send(Output::Done(*turn));
-            under_way.pop_front();
-        }
-    };
+    let mut under_way = UnderWay { turns: VecDeque::new(), first: worker.index() == 0 };
     loop {
         match queue.try_recv() {
             Ok(share) => {
-                if first {
-                    under_way.push_back(share.turn);
-                }
-                take(&mut inputs, share, first);
+                under_way.take(&mut inputs, share);
                 worker.step();
             }
             Err(TryRecvError::Empty) => {
@@ -246,14 +241,82 @@ fn work(
             }
             Err(TryRecvError::Disconnected) => break,
         }
-        tell(&mut under_way);
+        under_way.tell(&probe, outputs);
     }
     drop(inputs);
     while !probe.done() {
         worker.step_or_park(Some(IDLE));
-        tell(&mut under_way);
+        under_way.tell(&probe, outputs);
     }
-    tell(&mut under_way);
+    under_way.tell(&probe, outputs);
+}
+
+/// Turns that a worker has begun.
+struct UnderWay {
+    turns: VecDeque<Turn>,
+    /// Whether this is the worker that gets them, and says when they are done.
+    first: bool,
+}
+
+impl UnderWay {
+    fn take(&mut self, inputs: &mut Inputs, share: Share) {
+        if self.first {
+            self.turns.push_back(share.turn);
+        }
+        take(inputs, share, self.first);
+    }
+
+    fn tell(&mut self, probe: &ProbeHandle<Epoch>, outputs: &Sender<Output>) {
+        while let Some(turn) = self.turns.pop_front_if(|turn| !probe.less_equal(&turn.epoch)) {
+            // Nobody listens where the run has failed.
+            // What other workers sent of this epoch lies in the channel already: their progress came after it.
+            let _ = outputs.send(Output::Done(turn));
+        }
+    }
+}
+
+/// One worker that has no thread: whoever holds it does its work, a step at a time.
+pub struct Hand {
+    worker: Worker,
+    inputs: Option<Inputs>,
+    probe: ProbeHandle<Epoch>,
+    queue: Receiver<Share>,
+    outputs: Sender<Output>,
+    under_way: UnderWay,
+}
+
+impl Hand {
+    fn new(wiring: &Wiring, ranker: &RankService, queue: Receiver<Share>, outputs: Sender<Output>) -> Hand {
+        let mut worker = Worker::new(WorkerConfig::default(), Allocator::Thread(Thread::default()), None);
+        let (inputs, probe) = build(&mut worker, wiring, ranker, &outputs);
+        let under_way = UnderWay { turns: VecDeque::new(), first: true };
+        Hand { worker, inputs: Some(inputs), probe, queue, outputs, under_way }
+    }
+
+    /// Whether a step would do anything.
+    pub fn has_work(&self) -> bool {
+        !self.queue.is_empty() || !self.under_way.turns.is_empty()
+    }
+
+    /// Takes a share, where one lies ready, and steps once.
+    pub fn step(&mut self) {
+        match (self.queue.try_recv(), &mut self.inputs) {
+            (Ok(share), Some(inputs)) => self.under_way.take(inputs, share),
+            (Err(TryRecvError::Disconnected), inputs) => *inputs = None,
+            (Ok(_) | Err(TryRecvError::Empty), _) => {}
+        }
+        self.worker.step();
+        self.under_way.tell(&self.probe, &self.outputs);
+    }
+
+    /// Steps until all is done: nobody gives it work any more.
+    pub fn finish(mut self) {
+        self.inputs = None;
+        while !self.probe.done() {
+            self.step();
+        }
+        self.under_way.tell(&self.probe, &self.outputs);
+    }
 }
 
 /// Takes what this process read, epoch by epoch, until there is no more.

@@ -2,6 +2,7 @@
 //! (state machines that replay what late records disturb).
 
 pub mod decade;
+pub mod fate;
 pub mod meet;
 pub mod kept;
 pub mod store;

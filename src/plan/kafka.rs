@@ -111,6 +111,8 @@ impl Cluster {
             ("bootstrap.servers", self.brokers.clone()),
             ("security.protocol", protocol.name().to_owned()),
             ("client.id", "quell".to_owned()),
+            // A broker that is back is found within a second; the library alone would pause for ten.
+            ("reconnect.backoff.max.ms", "1000".to_owned()),
         ];
         let files =
             [("ssl.ca.location", ca), ("ssl.certificate.location", certificate), ("ssl.key.location", key)];

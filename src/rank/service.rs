@@ -4,7 +4,7 @@
 //! the order of its requests; its `wake` is called after each. What waits is judged together, up to [`BATCH`] cases at a time.
 //! State: the ranker, and in a replay of a log what was said then. The thread ends when the service and all of its clients are gone.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
@@ -21,12 +21,36 @@ pub type Wake = Arc<dyn Fn() + Send + Sync>;
 
 /// A handle from which clients are made and by which the model is replaced.
 pub struct RankService {
-    messages: Sender<Message>,
+    door: Door,
+}
+
+/// To who answers.
+#[derive(Clone)]
+enum Door {
+    Thread(Sender<Message>),
+    /// Whoever asks has it answered at once.
+    Hand(Arc<Mutex<Bench>>),
+}
+
+impl Door {
+    fn send(&self, message: Message) -> Result<(), Gone> {
+        match self {
+            Door::Thread(messages) => messages.send(message).map_err(|_| Gone),
+            Door::Hand(bench) => {
+                let mut bench = bench.lock().map_err(|_| Gone)?;
+                match message {
+                    Message::Ask(request) => answer(&mut bench, &mut vec![request]),
+                    Message::Promote(ranker, model) => (bench.ranker, bench.model) = (*ranker, model),
+                }
+                Ok(())
+            }
+        }
+    }
 }
 
 /// One worker's door to the ranker.
 pub struct RankClient {
-    messages: Sender<Message>,
+    door: Door,
     answers: Receiver<Answer>,
     reply: Sender<Answer>,
     wake: Wake,
@@ -64,28 +88,34 @@ impl RankService {
         let (messages, inbox) = unbounded();
         let bench = Bench { ranker, model, recall };
         thread::Builder::new().name("rank".to_owned()).spawn(move || serve(bench, &inbox))?;
-        Ok(RankService { messages })
+        Ok(RankService { door: Door::Thread(messages) })
+    }
+
+    /// One without a thread: what is asked is answered before `ask` returns.
+    #[must_use]
+    pub fn by_hand(ranker: Ranker, model: Sym, recall: Option<Recall>) -> RankService {
+        RankService { door: Door::Hand(Arc::new(Mutex::new(Bench { ranker, model, recall }))) }
     }
 
     /// A client whose answers `wake` announces.
     #[must_use]
     pub fn client(&self, wake: Box<dyn Fn() + Send + Sync>) -> RankClient {
         let (reply, answers) = unbounded();
-        RankClient { messages: self.messages.clone(), answers, reply, wake: Arc::from(wake) }
+        RankClient { door: self.door.clone(), answers, reply, wake: Arc::from(wake) }
     }
 
     /// Replaces the model: requests sent from now on are judged by `ranker`, those sent before by the old one.
     pub fn promote(&self, ranker: Ranker, model: Sym) -> Result<(), Gone> {
-        self.messages.send(Message::Promote(Box::new(ranker), model)).map_err(|_| Gone)
+        self.door.send(Message::Promote(Box::new(ranker), model))
     }
 }
 
 impl RankClient {
-    /// Asks, each case with whose it is; returns at once. What is under way is bounded by the caller's epochs, so the channel
+    /// Asks, each case with whose it is; returns at once, but for one by hand. What is under way is bounded by the caller's epochs, so the channel
     /// is not.
     pub fn ask(&self, id: u64, cases: Vec<(IncidentId, Case)>) -> Result<(), Gone> {
         let request = Request { id, cases, reply: self.reply.clone(), wake: Arc::clone(&self.wake) };
-        self.messages.send(Message::Ask(request)).map_err(|_| Gone)
+        self.door.send(Message::Ask(request))
     }
 
     /// An answer if one lies ready.

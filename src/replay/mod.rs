@@ -9,3 +9,4 @@ pub mod again;
 pub mod epochs;
 pub mod diff;
 pub mod generate;
+pub mod simulator;

@@ -9,21 +9,13 @@ use quell::archive::Reader;
 use quell::engine::log::Log;
 use quell::record::{ActionStatus, Names};
 
-use super::common::live::{Live, taken, until};
+use super::common::live::{Live, processes, taken, until};
 use super::common::world::{calling, world};
 use super::common::{
     acting_plan, agrees, digest_log, early, edges, quell, replay, root, said, site, summary, summary_of,
 };
 use super::layout::Layout;
 use super::results::append;
-
-/// The ids of the processes of a supervised run's last start.
-fn processes(live: &Live, n: usize) -> Vec<String> {
-    let told = live.told();
-    let ids = told.lines().rev().filter_map(|line| line.strip_prefix("quell: process ")?.split_once(" is "));
-    let ids: Vec<String> = ids.map(|(_, id)| id.to_owned()).filter(|id| id.parse::<u32>().is_ok()).collect();
-    ids.into_iter().take(n).rev().collect()
-}
 
 /// Waits until a supervised run has been started so many times, and is where it was.
 fn started(live: &Live, times: usize) {

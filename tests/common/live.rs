@@ -194,6 +194,14 @@ pub fn heard(archive: &Path, kind: &str) -> usize {
     })
 }
 
+/// The ids of the processes of a supervised run's last start.
+pub fn processes(live: &Live, n: usize) -> Vec<String> {
+    let told = live.told();
+    let ids = told.lines().rev().filter_map(|line| line.strip_prefix("quell: process ")?.split_once(" is "));
+    let ids: Vec<String> = ids.map(|(_, id)| id.to_owned()).filter(|id| id.parse::<u32>().is_ok()).collect();
+    ids.into_iter().take(n).rev().collect()
+}
+
 /// Posts, and gives the status and the body; no status where the connection broke.
 pub fn post(address: &str, path: &str, headers: &[(&str, &str)], body: &str) -> (u16, String) {
     let (status, _, body) = posted(address, path, headers, body);

@@ -200,8 +200,13 @@ pub fn site(folder: &Path, alerts: u64, seed: u64) {
 /// A second source, written by hand: three tenants, copies hours apart and next to each other, alerts up to ten minutes
 /// late (so later than allowed), lines that are no alerts.
 pub fn edges(records: u64) -> String {
+    edges_of(0..records, |_| true)
+}
+
+/// Those of them that are wanted, of a range of their numbers.
+pub fn edges_of(range: std::ops::Range<u64>, wanted: impl Fn(u64) -> bool) -> String {
     let mut text = String::new();
-    for n in 0..records {
+    for n in range.filter(|n| wanted(*n)) {
         if n % 97 == 13 {
             writeln!(text, "{{\"broken\": {n}").expect("memory");
             continue;

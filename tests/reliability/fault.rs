@@ -8,6 +8,9 @@ use std::process::Command;
 /// The calls by which state leaves the process, as `faults.c` names them.
 pub const CALLS: [&str; 6] = ["sync", "write", "rename", "unlink", "truncate", "send"];
 
+/// Who is killed beside the command that is made.
+const ROLES: [&str; 4] = ["process 0", "process 1", "supervisor", "broker"];
+
 /// Numbers that a seed makes: the same everywhere.
 pub struct Dice(u64);
 
@@ -39,6 +42,8 @@ impl Dice {
 pub enum Fault {
     /// SIGKILL so many milliseconds after its start.
     Time(u64),
+    /// SIGKILL of whoever plays a role beside it, so many milliseconds after its start.
+    Role(&'static str, u64),
     /// At a call: how, which, and its number from 1.
     Call(String, &'static str, u64),
 }
@@ -47,6 +52,7 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Fault::Time(ms) => write!(f, "time:{ms}"),
+            Fault::Role(role, ms) => write!(f, "{role}:{ms}"),
             Fault::Call(how, call, at) => write!(f, "{how}:{call}:{at}"),
         }
     }
@@ -56,10 +62,17 @@ impl Fault {
     /// As it was told.
     pub fn parse(text: &str) -> Fault {
         let mut parts = text.split(':');
-        let mut part = || parts.next().unwrap_or_default();
-        match part() {
-            "time" => Fault::Time(part().parse().expect("milliseconds")),
+        let ms = |parts: &mut std::str::Split<'_, char>| {
+            parts.next().and_then(|ms| ms.parse().ok()).expect("milliseconds")
+        };
+        match parts.next().unwrap_or_default() {
+            "time" => Fault::Time(ms(&mut parts)),
+            role if ROLES.contains(&role) => {
+                let role = ROLES.into_iter().find(|known| *known == role).expect("a role");
+                Fault::Role(role, ms(&mut parts))
+            }
             how => {
+                let mut part = || parts.next().unwrap_or_default();
                 let call = part();
                 let call = CALLS.into_iter().find(|known| *known == call).expect("a call");
                 Fault::Call(how.to_owned(), call, part().parse().expect("a number"))

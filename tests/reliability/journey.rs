@@ -22,13 +22,18 @@ pub trait Journey {
     /// Makes it once, with the faults one after the other, each met by the process that goes on after the one before.
     fn disturbed(&self, faults: &[Fault]) -> Try;
 
+    /// A fault that it can meet.
+    fn fault(&self, dice: &mut Dice) -> Fault {
+        let (calls, usual_ms) = self.usual();
+        Fault::any(dice, &calls, usual_ms)
+    }
+
     /// How many of each call it makes when it is left in peace, and how long it takes, in milliseconds.
     fn usual(&self) -> (Vec<(&'static str, u64)>, u64);
 }
 
 /// Makes a journey `many` times.
 pub fn campaign(name: &str, journey: &impl Journey, dice: &mut Dice, many: u64) -> Outcome {
-    let (calls, usual_ms) = journey.usual();
     let mut outcome = Outcome::new(name);
     if let Ok(told) = std::env::var("QUELL_RELIABILITY_FAULT") {
         let faults: Vec<Fault> = told.split(',').map(Fault::parse).collect();
@@ -39,7 +44,7 @@ pub fn campaign(name: &str, journey: &impl Journey, dice: &mut Dice, many: u64) 
     for _ in 0..many {
         // Every third is met again while it makes up, every ninth once more.
         let times = 1 + u64::from(dice.below(3) == 0) + u64::from(dice.below(9) == 0);
-        let faults: Vec<Fault> = (0..times).map(|_| Fault::any(dice, &calls, usual_ms)).collect();
+        let faults: Vec<Fault> = (0..times).map(|_| journey.fault(dice)).collect();
         outcome.add(&faults, &journey.disturbed(&faults));
     }
     outcome.took = began.elapsed();

@@ -16,6 +16,8 @@ mod outcome;
 mod poison;
 mod replaying;
 mod running;
+mod soak;
+mod way;
 
 use std::path::PathBuf;
 
@@ -23,6 +25,7 @@ use fault::{Dice, Shim};
 use outcome::{Outcome, write};
 use replaying::Replaying;
 use running::Running;
+use way::Way;
 
 /// A number of the environment.
 fn asked(name: &str, default: u64) -> u64 {
@@ -38,10 +41,16 @@ fn what_is_killed_or_fails_says_the_same_in_the_end() {
     let mut all: Vec<Outcome> = Vec::new();
     let replaying = Replaying::new(&folder.path().join("replaying"), &shim);
     all.push(journey::campaign("replay", &replaying, &mut Dice::new(seed), many));
-    let running = Running::new(&folder.path().join("running"), "0", &shim);
+    let running = Running::new(&folder.path().join("running"), Way::Alone("0"), &shim);
     all.push(journey::campaign("run", &running, &mut Dice::new(seed + 1), many));
-    let keeping = Running::new(&folder.path().join("keeping"), "5", &shim);
+    let keeping = Running::new(&folder.path().join("keeping"), Way::Alone("5"), &shim);
     all.push(journey::campaign("run, with snapshots", &keeping, &mut Dice::new(seed + 2), many));
+    // These are longer journeys.
+    let cluster = Running::new(&folder.path().join("cluster"), Way::Supervised, &shim);
+    all.push(journey::campaign("cluster", &cluster, &mut Dice::new(seed + 3), many.div_ceil(6)));
+    let topics = Way::topics(&folder.path().join("broker"));
+    let topics = Running::new(&folder.path().join("topics"), topics, &shim);
+    all.push(journey::campaign("from topic to topics", &topics, &mut Dice::new(seed + 4), many.div_ceil(6)));
     for outcome in &all {
         println!("{outcome}");
     }

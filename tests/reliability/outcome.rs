@@ -52,6 +52,7 @@ impl Outcome {
             *(if fault.kills() { &mut self.kills } else { &mut self.failed_calls }) += 1;
             let point = match fault {
                 Fault::Time(_) => "at a random time".to_owned(),
+                Fault::Role(role, _) => format!("the {role}, at a random time"),
                 Fault::Call(how, call, _) => format!("{how} {call}"),
             };
             *self.by_point.entry(point).or_default() += 1;

@@ -12,8 +12,9 @@ use quell::record::{ActionStatus, Names};
 use super::common::live::{Live, PATIENCE, shown};
 use super::common::world::{Done, calling, world};
 use super::common::{acting_plan, count, digest, edges, held, quell, site, summary_of};
-use super::fault::{Fault, Shim};
+use super::fault::{Dice, Fault, Shim};
 use super::journey::{Journey, Try};
+use super::way::Way;
 
 /// Records of the run.
 const RECORDS: u64 = 240;
@@ -33,8 +34,9 @@ const SETTLED: [&str; 9] = [
 /// Its plan, the world that it acts on, and what comes of it.
 pub struct Running<'a> {
     flow: PathBuf,
-    /// How often it keeps what it remembers, in milliseconds.
-    snapshot_every_ms: &'static str,
+    /// The plan of one that reads a file.
+    plan: String,
+    way: Way,
     folder: PathBuf,
     shim: &'a Shim,
     world: Done,
@@ -53,7 +55,7 @@ struct Expected {
 
 impl<'a> Running<'a> {
     /// Makes the plan, and runs it in peace.
-    pub fn new(folder: &Path, snapshot_every_ms: &'static str, shim: &'a Shim) -> Running<'a> {
+    pub fn new(folder: &Path, way: Way, shim: &'a Shim) -> Running<'a> {
         let (days, plan) = (folder.join("days"), folder.join("plan"));
         site(&days, 100, 5);
         let flow = acting_plan(&plan, &days, &["edges.jsonl"]);
@@ -61,8 +63,9 @@ impl<'a> Running<'a> {
         let (address, world) = world();
         calling(&flow, address);
         let mut running = Running {
+            plan: std::fs::read_to_string(&flow).expect("the plan"),
             flow,
-            snapshot_every_ms,
+            way,
             folder: folder.to_owned(),
             shim,
             world,
@@ -71,11 +74,14 @@ impl<'a> Running<'a> {
             usual_ms: 0,
         };
         let archive = running.folder.join("peace");
+        running.begin();
         let began = Instant::now();
         let met = running.process(&archive, None);
-        assert!(matches!(met, Met::Ended), "left in peace, it ends in order: {met:?}");
-        running.usual_ms = u64::try_from(began.elapsed().as_millis()).expect("not so long");
-        running.calls = shim.counted();
+        assert!(matches!(met, Met::Ended(None)), "left in peace, it ends in order: {met:?}");
+        running.usual_ms = millis(began.elapsed());
+        if running.way.has_calls() {
+            running.calls = shim.counted();
+        }
         running.expected = running.looked(&archive).expect("what is left in peace is in order").0;
         assert!(running.expected.orders.len() > 20, "{:?}", running.expected);
         running
@@ -85,24 +91,48 @@ impl<'a> Running<'a> {
 /// What became of one process.
 #[derive(Debug)]
 enum Met {
-    /// It took everything, and ended when it was told to.
-    Ended,
+    /// It took everything, and ended when it was told to; so many milliseconds after somebody beside it was killed.
+    Ended(Option<u64>),
     /// It was killed, or a call failed and it ended; with what it said, and its code.
     Fell(Option<i32>, String),
 }
 
 impl Running<'_> {
+    /// Nothing was made yet: the world has no orders, and topics are new.
+    fn begin(&self) {
+        self.world.lock().expect("no panic").clear();
+        std::fs::write(&self.flow, self.way.plan(&self.plan, RECORDS)).expect("room");
+    }
+
     /// One process, from its start to its end.
     fn process(&self, archive: &Path, fault: Option<&Fault>) -> Met {
         let mut command = quell();
         command.arg("run").arg("--flow").arg(&self.flow).arg("--archive").arg(archive);
-        command.args(["--output", "json", "--batch", "20", "--snapshot-every-ms", self.snapshot_every_ms]);
-        self.shim.meet(&mut command, archive, fault);
+        command.args(["--output", "json", "--batch", "20"]);
+        self.way.tell(&mut command);
+        if self.way.has_calls() {
+            self.shim.meet(&mut command, archive, fault);
+        }
         let mut live = Live::of(&mut command);
-        let (began, mut stopping) = (Instant::now(), false);
+        let (began, mut stopping, mut struck) = (Instant::now(), false, None);
         loop {
             if let Some(status) = live.ended() {
-                return if status.success() { Met::Ended } else { Met::Fell(status.code(), live.told()) };
+                let since = struck.map(|at: Instant| millis(at.elapsed()));
+                return if status.success() {
+                    Met::Ended(since)
+                } else {
+                    Met::Fell(status.code(), live.told())
+                };
+            }
+            if let Some(Fault::Role(role, ms)) = fault
+                && struck.is_none()
+                && began.elapsed() >= Duration::from_millis(*ms)
+            {
+                struck = Some(Instant::now());
+                if self.way.strike(role, &live) {
+                    live.kill();
+                    return Met::Fell(None, String::new());
+                }
             }
             if let Some(Fault::Time(ms)) = fault
                 && began.elapsed() >= Duration::from_millis(*ms)
@@ -151,7 +181,7 @@ impl Running<'_> {
         let (is, in_doubt) = self.looked(archive)?;
         let tables = self.expected.tables.iter();
         let differs: Vec<&String> = tables
-            .filter(|(table, was)| is.tables.get(*table) != Some(was))
+            .filter(|(table, was)| is.tables.get(*table) != Some(was) && self.way.says_again(table))
             .map(|(table, _)| table)
             .collect();
         if !differs.is_empty() {
@@ -174,19 +204,29 @@ impl Running<'_> {
         if count(&summary_of(&output), "divergences") > 0 || !same {
             return Err("its log tells it otherwise".to_owned());
         }
+        self.way.compared(archive)?;
         Ok(in_doubt)
     }
+}
+
+/// Whole milliseconds.
+pub fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).expect("not so long")
 }
 
 impl Journey for Running<'_> {
     fn disturbed(&self, faults: &[Fault]) -> Try {
         let archive = self.folder.join("cut");
-        self.world.lock().expect("no panic").clear();
+        self.begin();
         let mut tried = Try { met: Vec::new(), recovered_ms: Vec::new(), in_doubt: 0, wrong: Vec::new() };
         let mut over = false;
         for fault in faults {
             match self.process(&archive, Some(fault)) {
-                Met::Ended => over = true,
+                Met::Ended(since) => {
+                    over = true;
+                    tried.met.extend(since.map(|_| fault.clone()));
+                    tried.recovered_ms.extend(since);
+                }
                 Met::Fell(code, said) => {
                     tried.met.push(fault.clone());
                     let is_told = code == Some(1) && !said.contains("panicked");
@@ -204,7 +244,7 @@ impl Journey for Running<'_> {
             if let Met::Fell(code, said) = self.process(&archive, None) {
                 tried.wrong.push(format!("cannot go on: {code:?}, {said}"));
             }
-            tried.recovered_ms.push(u64::try_from(began.elapsed().as_millis()).expect("not so long"));
+            tried.recovered_ms.push(millis(began.elapsed()));
         }
         match self.compared(&archive) {
             Ok(in_doubt) => tried.in_doubt = in_doubt,
@@ -212,6 +252,10 @@ impl Journey for Running<'_> {
         }
         std::fs::remove_dir_all(&archive).expect("it can be removed");
         tried
+    }
+
+    fn fault(&self, dice: &mut Dice) -> Fault {
+        self.way.fault(dice, &self.calls, self.usual_ms)
     }
 
     fn usual(&self) -> (Vec<(&'static str, u64)>, u64) {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Desk, DeskError, Heard, Rows, known_of};
+use super::{Desk, DeskError, Heard, Resolved, Rows, answer_of, known_of};
 use crate::act::executor::{Answer, Executor};
 use crate::act::ledger::Intent;
 use crate::act::order::{Order, undo_id};
@@ -24,18 +24,44 @@ impl Desk {
                 orders.push(order);
             }
         }
-        let tick = self.ledger.last_tick()?.unwrap_or(0);
         let answers = self.executor.resolve(&orders);
-        let mut outcomes = Vec::new();
-        for (order, answer) in orders.iter().zip(answers) {
-            let before = u32::try_from(self.ledger.known(order.action_id)?.len()).unwrap_or(u32::MAX);
-            let known = known_of(&answer, tick);
-            if known.status != ActionStatus::InDoubt {
-                outcomes.push((order.action_id, before + 1, known));
+        let known = orders.iter().zip(answers).map(|(order, answer)| (order.action_id, known_of(&answer, 0)));
+        let known: Vec<_> = known.filter(|(_, known)| known.status != ActionStatus::InDoubt).collect();
+        Ok(self.ledger.resolve(self.published, &known)?)
+    }
+
+    /// What was resolved is heard in the first epoch that was not published then: rows of an earlier one are in the archive
+    /// already, and would be passed over. What was heard once is heard at the same tick again.
+    pub(super) fn hear_resolved(&mut self) -> Result<(), DeskError> {
+        let due = |it: &mut Resolved| {
+            let undoing = self.undos.get(&it.action_id).is_some_and(|undo| undo.in_doubt);
+            it.after < self.epoch && (undoing || self.in_doubt.contains(&it.action_id))
+        };
+        let due: Vec<Resolved> = self.resolved.extract_if(.., due).collect();
+        for Resolved { action_id, known, .. } in due {
+            let before = self.ledger.known(action_id)?;
+            let heard = before.into_iter().find(|known| known.status != ActionStatus::InDoubt);
+            match heard {
+                Some(known) => self.hear_again(action_id, known),
+                None => {
+                    let tick = self.now.max(self.last.saturating_add(1));
+                    self.hear_later(action_id, Heard::Answer(answer_of(known)), tick);
+                }
             }
         }
-        self.ledger.record(&outcomes)?;
         Ok(())
+    }
+
+    /// What came of an action that was intended and of which no outcome was recorded: what was resolved, or nobody knows.
+    pub(super) fn resolution(&mut self, id: ActionId) -> Answer {
+        let resolved = self.resolved.extract_if(.., |it| it.action_id == id).next();
+        resolved.map_or_else(
+            || {
+                let what = "an earlier process ended during the call".to_owned();
+                Answer::Unknown { attempts: 1, what }
+            },
+            |it| answer_of(it.known),
+        )
     }
 
     /// Asks again after actions in doubt that may be repeated or read back.

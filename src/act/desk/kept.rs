@@ -34,6 +34,8 @@ pub struct Remembered {
     now: Tick,
     epoch: Epoch,
     simulated: Counts,
+    halted: bool,
+    last: Tick,
 }
 
 impl Desk {
@@ -74,6 +76,8 @@ impl Desk {
             now: self.now,
             epoch: self.epoch,
             simulated,
+            halted: self.halted,
+            last: self.last,
         }
     }
 
@@ -84,6 +88,7 @@ impl Desk {
         (self.undos, self.grounds, self.in_doubt, self.awaited) = (undos, grounds, in_doubt, awaited);
         let Remembered { queue, members, held_back, unexpected, dropped, now, epoch, simulated, .. } =
             remembered;
+        (self.halted, self.last) = (remembered.halted, remembered.last);
         (self.queue, self.members, self.held_back) = (queue, members, held_back);
         (self.unexpected, self.dropped, self.now, self.epoch) = (unexpected, dropped, now, epoch);
         if let Executor::Simulate(environment) = &mut self.executor {

@@ -100,7 +100,7 @@ impl Desk {
         Ok(())
     }
 
-    fn live(&self, decision: DecisionId, step: usize, target: Target) -> Option<Live> {
+    pub(super) fn live(&self, decision: DecisionId, step: usize, target: Target) -> Option<Live> {
         let run = self.runs.get(&decision)?;
         let playbook = &self.playbooks[run.playbook];
         let at = playbook.steps.get(step)?;
@@ -210,10 +210,13 @@ impl Desk {
                     self.pending.intents.push(order.clone());
                     self.calls.push(order);
                 } else if known.is_empty() {
-                    let what = "an earlier process ended during the call".to_owned();
-                    self.hear_later(id, Heard::Answer(Answer::Unknown { attempts: 1, what }), self.now);
+                    let answer = self.resolution(id);
+                    self.hear_later(id, Heard::Answer(answer), self.now);
                 }
                 for known in known {
+                    if known.status != ActionStatus::InDoubt {
+                        self.resolved.retain(|it| it.action_id != id);
+                    }
                     self.hear_again(id, known);
                 }
             }

@@ -36,6 +36,7 @@ pub(super) fn desk(plan: &Plan, dir: &Path, executor: Executor) -> Desk {
         executor,
         (plan.playbooks.clone().into(), Arc::new(plan.policy.clone())),
         Arc::clone(&plan.names),
+        0,
     )
     .unwrap()
 }

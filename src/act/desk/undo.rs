@@ -262,6 +262,17 @@ impl Desk {
         Some(caller.order.undo(self.undo_verb(caller)?, self.now))
     }
 
+    /// What a decision holds on ground that has changed.
+    pub(super) fn held_on(&self, ground: &Ground) -> BTreeSet<ActionId> {
+        self.holding(ground.decision.id, &self.texts(ground))
+    }
+
+    /// What people are asked about, where it is undoing.
+    pub(super) fn asked_of(&self, approval: &Approval) -> BTreeSet<ActionId> {
+        let question = self.grounds.questions.get(&approval.decision_id);
+        question.map_or_else(BTreeSet::new, |question| question.actions.clone())
+    }
+
     /// A person's answer, where it is on undoing.
     pub(super) fn answered(&mut self, approval: &Approval) -> Result<(), DeskError> {
         let by = approval.by.trim().to_lowercase();

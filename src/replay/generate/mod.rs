@@ -11,7 +11,7 @@
 //!  episodes -> script ----+
 //! ```
 
-mod dice;
+pub(super) mod dice;
 mod detections;
 mod site;
 mod event;

@@ -1,0 +1,188 @@
+//! Check: what must hold, whatever befell.
+//!
+//! After each process: nothing is published beyond what the log has committed. At the end: every record is an alert, a duplicate or
+//! a reject, once; every action's last row is what the ledger says of it; and a run of the same log that is left in peace says
+//! the same of alerts, findings, incidents and decisions, row by row.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::drawn::{Handle, of};
+use super::life::{Life, Stopped};
+use super::sources::PUSHED;
+use super::stage::Stage;
+use crate::act::Ledger;
+use crate::archive::{ActionLine, Reader, TABLES, digest};
+use crate::engine::log::{Heard, Log, STATE_FOLDER};
+use crate::engine::summary::Summary;
+use crate::record::{ActionId, ActionStatus, InputKind, Names};
+
+/// Tables that hang on the log alone: others tell when the world answered.
+const OF_LOG: [&str; 8] =
+    ["alerts", "duplicates", "rejects", "matches", "members", "links", "incidents", "candidates"];
+
+fn said(error: impl ToString) -> Stopped {
+    error.to_string()
+}
+
+/// Nothing is seen that the log has not committed.
+pub(super) fn published(dir: &Path) -> Result<(), Stopped> {
+    if !Log::path_of(dir).is_file() {
+        return Ok(());
+    }
+    let committed = Log::open(dir).and_then(|log| log.committed()).map_err(said)?;
+    let through = committed.map_or(i64::MIN, |(_, tick)| tick);
+    for table in TABLES {
+        let Ok(dates) = std::fs::read_dir(dir.join(table)) else { continue };
+        for file in dates.filter_map(|date| std::fs::read_dir(date.ok()?.path()).ok()).flatten() {
+            let name = file.map_err(said)?.file_name().to_string_lossy().into_owned();
+            let Some(tick) = name.strip_prefix("part-").and_then(|rest| rest.rsplit_once('-')) else {
+                continue;
+            };
+            if tick.0.parse::<i64>().map_err(said)? > through {
+                return Err(format!(
+                    "{table}/{name} is published, and the log has committed through {through}"
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// All that must hold at the end.
+pub(super) fn all(handle: &Handle, stage: &Stage, summary: &Summary) -> Result<(), Stopped> {
+    if summary.unaccounted() != 0 {
+        return Err(format!("{} records are unaccounted for", summary.unaccounted()));
+    }
+    let dir = of(handle).disk.dir();
+    records(&dir, stage)?;
+    actions(handle, &dir)?;
+    again(handle, &dir, stage)
+}
+
+/// Every record is in the archive once.
+fn records(dir: &Path, stage: &Stage) -> Result<(), Stopped> {
+    let names = Arc::new(Names::default());
+    let reader = Reader::open(dir, Arc::clone(&names)).map_err(said)?;
+    let mut places = BTreeMap::new();
+    let mut put = |source, position, what: &'static str| {
+        let place = (names.get(source), position);
+        match places.insert(place, what) {
+            None => Ok(()),
+            Some(other) => Err(format!("{} {position} is {other} and {what}", names.get(source))),
+        }
+    };
+    for line in reader.alerts(None).map_err(said)? {
+        let line = line.map_err(said)?;
+        put(line.source, line.position, "an alert")?;
+    }
+    for line in reader.duplicates(None).map_err(said)? {
+        let line = line.map_err(said)?;
+        put(line.source, line.position, "a duplicate")?;
+    }
+    for line in reader.rejects(None).map_err(said)? {
+        let line = line.map_err(said)?;
+        put(line.source, line.position, "a reject")?;
+    }
+    let mut sources: Vec<(&str, u64)> =
+        stage.sources.files.iter().map(|file| (file.name.as_str(), file.records)).collect();
+    sources.push((PUSHED, stage.sources.pushed));
+    for (source, records) in sources {
+        let found = places.keys().filter(|(name, _)| name == source).count() as u64;
+        if found != records {
+            return Err(format!("{source} had {records} records, and the archive has {found}"));
+        }
+    }
+    Ok(())
+}
+
+/// The last row of each action says what the ledger says, and nothing succeeds twice or is left hanging.
+fn actions(handle: &Handle, dir: &Path) -> Result<(), Stopped> {
+    let reader = Reader::open(dir, Arc::new(Names::default())).map_err(said)?;
+    let ledger = Ledger::look(&dir.join(STATE_FOLDER)).map_err(said)?.ok_or("there is no ledger")?;
+    let mut rows: BTreeMap<ActionId, Vec<ActionLine>> = BTreeMap::new();
+    for line in reader.actions(None).map_err(said)? {
+        let line = line.map_err(said)?;
+        rows.entry(line.action_id).or_default().push(line);
+    }
+    for (id, rows) in &mut rows {
+        rows.sort_by_key(|row| row.seq);
+        let told: Vec<_> = rows.iter().map(|row| (row.seq, row.status.name())).collect();
+        if rows.iter().zip(0..).any(|(row, seq)| row.seq != seq) {
+            return Err(format!("action {id} is told with gaps: {told:?}"));
+        }
+        let Some(last) = rows.last().map(|row| row.status) else { continue };
+        let known = ledger.known(*id).map_err(said)?.last().map(|known| known.status);
+        let fits = match (known, last) {
+            // Nothing was called.
+            (None, ActionStatus::Requested) => false,
+            (None, _) | (Some(_), ActionStatus::Undone | ActionStatus::InDoubt) => true,
+            (Some(known), last) => known == last,
+        };
+        let undoing = || rows.iter().any(|row| row.status == ActionStatus::Succeeded);
+        let doubt = last == ActionStatus::InDoubt && known != Some(ActionStatus::InDoubt) && !undoing();
+        if !fits || doubt {
+            return Err(format!("action {id} is told as {told:?}, and the ledger says {known:?}"));
+        }
+    }
+    let drawn = of(handle);
+    for (id, doing) in &drawn.world.by_id {
+        let told = rows.contains_key(id)
+            || ledger.intent(*id).map_err(said)?.is_some_and(|it| it.order.undo_of.is_some());
+        if !told {
+            return Err(format!("action {id} was called {} times, and is not in the archive", doing.arrived));
+        }
+    }
+    Ok(())
+}
+
+/// A run of the same log in peace says the same.
+fn again(handle: &Handle, dir: &Path, stage: &Stage) -> Result<(), Stopped> {
+    let beside = of(handle).disk.beside("peace");
+    std::fs::create_dir_all(&beside).map_err(said)?;
+    {
+        let (from, mut to) = (Log::open(dir).map_err(said)?, Log::open(&beside).map_err(said)?);
+        for push in from.pushes(0, u32::MAX).map_err(said)? {
+            to.append(&push.kind, &push.body, push.key.as_deref()).map_err(said)?;
+        }
+        let taken = from.taken().map_err(said)?;
+        for epoch in from.epochs().map_err(said)? {
+            let own = taken.iter().filter(|input| input.epoch == Some(epoch.epoch));
+            let own = own.filter_map(|input| Some((kind(&input.kind)?, input.body.clone()))).collect();
+            let heard = Heard { epoch: epoch.epoch, said: own, taken: Vec::new() };
+            to.record_with(&[epoch], None, &heard).map_err(said)?;
+        }
+    }
+    {
+        let mut drawn = of(handle);
+        (drawn.quiet, drawn.world.kind) = (true, true);
+        drawn.world.by_id.clear();
+        drawn.disk.turn_to(&beside);
+    }
+    let mut life = Life::begin(handle, stage, &beside)?;
+    life.again()?;
+    let summary = life.finish()?;
+    if summary.divergences > 0 {
+        return Err(format!("in peace, there are {} divergences", summary.divergences));
+    }
+    let [cut, whole] = [dir, &beside].map(|dir| digest(dir, true).map_err(said));
+    for (cut, whole) in cut?.iter().zip(whole?) {
+        if OF_LOG.contains(&cut.table) && *cut != whole {
+            return Err(format!("in peace, it is otherwise: {cut} became {whole}"));
+        }
+    }
+    Ok(())
+}
+
+fn kind(name: &str) -> Option<&'static str> {
+    let all = [
+        InputKind::Tick,
+        InputKind::Approval,
+        InputKind::Verdict,
+        InputKind::Receipt,
+        InputKind::Context,
+        InputKind::Sighting,
+    ];
+    all.into_iter().map(InputKind::name).find(|kind| *kind == name)
+}

@@ -1,0 +1,176 @@
+//! Drawn: what one seed decides, what has happened so far, and the fate that strikes.
+
+use std::collections::BTreeMap;
+use std::panic::resume_unwind;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::disk::Disk;
+use super::people::Ear;
+use super::play::Plant;
+use super::world::Doings;
+use crate::flow::fate::{Deed, Fate, Strike};
+use crate::record::Millis;
+use crate::replay::generate::dice::Dice;
+
+/// What befell, by kind.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Steps of worker, clerk and archivist, and deeds that were to be made durable.
+    pub steps: u64,
+    /// Everything else, by its name.
+    pub kinds: BTreeMap<&'static str, u64>,
+}
+
+impl Tally {
+    /// Adds another one.
+    pub fn add(&mut self, other: &Tally) {
+        self.steps += other.steps;
+        for (kind, count) in &other.kinds {
+            *self.kinds.entry(kind).or_default() += count;
+        }
+    }
+}
+
+/// The unwinding of a process that is crashed.
+pub(super) struct Crashed;
+
+/// Lines of the trace that are kept.
+const TRACE_MAX: usize = 200;
+
+/// All that one seed's play shares.
+pub(super) struct Drawn {
+    pub(super) dice: Dice,
+    pub(super) disk: Disk,
+    pub(super) world: Doings,
+    pub(super) ear: Ear,
+    pub(super) plant: Plant,
+    /// The machine's clock.
+    pub(super) now: Millis,
+    /// No fault strikes any more.
+    pub(super) quiet: bool,
+    /// Of a million deeds, so many strike.
+    pub(super) rate: u64,
+    pub(super) tally: Tally,
+    trace: Vec<String>,
+    whole: bool,
+    /// What must not have happened.
+    pub(super) wrong: Option<String>,
+}
+
+/// A handle on it.
+pub(super) type Handle = Arc<Mutex<Drawn>>;
+
+/// A process that was unwound while it held the lock has left what is in it whole: nothing is changed by halves.
+pub(super) fn of(handle: &Handle) -> MutexGuard<'_, Drawn> {
+    handle.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Drawn {
+    pub(super) fn new(seed: u64, disk: Disk, plant: Plant) -> Drawn {
+        let mut dice = Dice::of(&[0x5157_454c, seed]);
+        let rate = dice.pick(&[2_000, 10_000, 30_000]);
+        Drawn {
+            dice,
+            disk,
+            world: Doings::default(),
+            ear: Ear::default(),
+            plant,
+            now: 1_767_700_000_000,
+            quiet: false,
+            rate,
+            tally: Tally::default(),
+            trace: Vec::new(),
+            whole: std::env::var_os("QUELL_SIMULATE_TRACE").is_some(),
+            wrong: None,
+        }
+    }
+
+    /// Notes a step.
+    pub(super) fn note(&mut self, what: impl Into<String>) {
+        let line = format!("{:>7} {}", self.tally.steps, what.into());
+        if self.whole {
+            println!("{line}");
+        }
+        if self.trace.len() >= TRACE_MAX {
+            self.trace.drain(..TRACE_MAX / 2);
+        }
+        self.trace.push(line);
+    }
+
+    /// The last steps, a line each.
+    pub(super) fn trace(&self) -> String {
+        self.trace.join("\n")
+    }
+
+    /// Counts and notes something by its kind.
+    pub(super) fn count(&mut self, kind: &'static str) {
+        *self.tally.kinds.entry(kind).or_default() += 1;
+        self.note(kind);
+    }
+
+    /// Something happened that must not.
+    pub(super) fn accuse(&mut self, what: String) {
+        self.note(format!("WRONG: {what}"));
+        self.wrong.get_or_insert(what);
+    }
+
+    /// Whether a fault strikes here, at so many times the usual rate; 0 is seldom.
+    pub(super) fn strikes(&mut self, times: u64) -> bool {
+        self.tally.steps += 1;
+        !self.quiet && self.dice.chance(if times == 0 { self.rate / 64 } else { self.rate * times })
+    }
+
+    /// What the process leaves, if it ends here.
+    fn fall(&mut self) {
+        self.count("crashes");
+        self.disk.copy();
+    }
+}
+
+/// Ends the process here, if the dice say so.
+pub(super) fn may_crash(handle: &Handle, times: u64) {
+    let mut drawn = of(handle);
+    if drawn.strikes(times) {
+        drawn.fall();
+        drop(drawn);
+        resume_unwind(Box::new(Crashed));
+    }
+}
+
+/// The fate of whoever does something durable on this thread.
+pub(super) struct Strikes(pub(super) Handle);
+
+impl Fate for Strikes {
+    fn before(&self, deed: Deed<'_>) -> Strike {
+        may_crash(&self.0, 1);
+        let mut drawn = of(&self.0);
+        let name = match deed {
+            Deed::Log => "log",
+            Deed::Ledger => "ledger",
+            Deed::Contents(_) => "sync",
+            Deed::Rename(..) => "rename",
+            Deed::Folder(_) => "folder",
+        };
+        drawn.note(name);
+        if !drawn.strikes(1) {
+            return Strike::Spared;
+        }
+        if drawn.dice.chance(500_000) {
+            drawn.count("failed writes");
+            return Strike::Failed;
+        }
+        drawn.count("writes done and said to have failed");
+        Strike::DoneAndFailed
+    }
+
+    fn after(&self, deed: Deed<'_>) {
+        let mut drawn = of(&self.0);
+        match deed {
+            Deed::Rename(from, to) => drawn.disk.renamed(from, to),
+            Deed::Folder(folder) => drawn.disk.synced(folder),
+            Deed::Log | Deed::Ledger | Deed::Contents(_) => {}
+        }
+        drop(drawn);
+        may_crash(&self.0, 1);
+    }
+}

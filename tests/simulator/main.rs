@@ -1,0 +1,115 @@
+//! The fault simulator plays some hundreds of seeds, and finds what is planted.
+//!
+//! `QUELL_SIMULATE_SEEDS` says how many, `QUELL_SIMULATE_SEED` from which on; `QUELL_SIMULATE_TRACE` prints every step,
+//! and `QUELL_SIMULATE_KEEP` names a folder in which the disks of seeds that fail are kept. A seed that
+//! fails says so: the same seed plays the same again.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Instant;
+
+use quell::plan::catalog::Plan;
+use quell::replay::simulator::{Failed, Plant, Tally, simulate};
+use tempfile::TempDir;
+
+/// A folder in memory, where the machine has one.
+fn memory() -> TempDir {
+    let shared = Path::new("/dev/shm");
+    let folder = if shared.is_dir() { tempfile::tempdir_in(shared) } else { tempfile::tempdir() };
+    folder.expect("a folder")
+}
+
+/// The project's plan, with the one mapping that the records need.
+fn plan(folder: &Path) -> Plan {
+    let flow = common::asking_plan(folder);
+    let remove = |path: PathBuf| std::fs::remove_file(path).expect("a file of the plan");
+    for file in std::fs::read_dir(folder.join("mappings")).expect("mappings") {
+        let path = file.expect("a mapping").path();
+        if path.file_stem().is_some_and(|name| name != "generated") {
+            remove(path);
+        }
+    }
+    std::fs::remove_dir_all(folder.join("rules")).expect("rules");
+    Plan::load(&flow).expect("a plan")
+}
+
+fn number(name: &str, otherwise: u64) -> u64 {
+    std::env::var(name).ok().map_or(otherwise, |text| text.parse().expect("a number"))
+}
+
+/// Plays seeds, as many at a time as there are processors; all that befell, and those that failed.
+fn play(seeds: std::ops::Range<u64>, plant: Plant, enough: usize) -> (Tally, Vec<Failed>) {
+    let folder = memory();
+    let plan = plan(&folder.path().join("plan"));
+    let next = AtomicU64::new(seeds.start);
+    let all = Mutex::new((Tally::default(), Vec::new()));
+    let one = || {
+        loop {
+            let seed = next.fetch_add(1, Ordering::SeqCst);
+            if seed >= seeds.end || all.lock().expect("no panic").1.len() >= enough {
+                break;
+            }
+            let played = simulate(&plan, seed, plant, folder.path());
+            let mut all = all.lock().expect("no panic");
+            match played {
+                Ok(tally) => all.0.add(&tally),
+                Err(failed) => all.1.push(*failed),
+            }
+        }
+    };
+    let hands = thread::available_parallelism().map_or(1, usize::from);
+    thread::scope(|scope| {
+        for _ in 0..hands {
+            scope.spawn(one);
+        }
+    });
+    let (tally, mut failed) = all.into_inner().expect("no panic");
+    failed.sort_by_key(|failed| failed.seed);
+    (tally, failed)
+}
+
+#[test]
+fn no_fault_makes_it_lose_or_double_anything() {
+    let first = number("QUELL_SIMULATE_SEED", 1);
+    let single = std::env::var_os("QUELL_SIMULATE_SEED").is_some();
+    let seeds = number("QUELL_SIMULATE_SEEDS", if single { 1 } else { 500 });
+    let began = Instant::now();
+    let (tally, failed) = play(first..first + seeds, Plant::Nothing, 5);
+    println!("{seeds} seeds from {first}: {} steps in {:.1} s", tally.steps, began.elapsed().as_secs_f64());
+    for (kind, count) in &tally.kinds {
+        println!("{count:>10} {kind}");
+    }
+    let told: Vec<String> =
+        failed.iter().map(|failed| format!("seed {}: {}", failed.seed, failed.what)).collect();
+    if let Some(first) = failed.first() {
+        panic!(
+            "{first}\n\n{}\nplay one again: QUELL_SIMULATE_SEED={} cargo test --release --test simulator",
+            told.join("\n"),
+            first.seed
+        );
+    }
+}
+
+#[test]
+fn the_same_seed_plays_the_same() {
+    let played = || play(3..6, Plant::Nothing, 9);
+    let (one, other) = (played(), played());
+    assert_eq!(one.0, other.0);
+    assert_eq!(one.1.len(), other.1.len());
+}
+
+#[test]
+fn what_is_planted_is_found() {
+    for plant in
+        [Plant::LedgerLost, Plant::LogLost, Plant::WorldDoesTwice, Plant::OtherKeys, Plant::SplitBrain]
+    {
+        let (_, failed) = play(1..400, plant, 1);
+        let first = failed.first().unwrap_or_else(|| panic!("{plant:?} is not found in 400 seeds"));
+        println!("{plant:?}: seed {}: {}", first.seed, first.what);
+    }
+}
