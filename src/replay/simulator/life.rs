@@ -256,7 +256,7 @@ impl Life {
         if let Some(strange) = effects.strange.first() {
             return Err(format!("a word that is not understood: {strange}"));
         }
-        let mut batch = self.live.batch(most, effects, ending);
+        let mut batch = self.live.batch(most, effects, ending)?;
         let last = batch.last;
         let epoch = self.run.epoch() + 1;
         of(&self.handle).note(format!(
