@@ -25,6 +25,7 @@ use crate::engine::crier::{Crier, Criers};
 use crate::engine::journal::{Effects, Journal, Said};
 use crate::engine::live::{Live, Source, SourceKept, Stream};
 use crate::engine::log::{Entry, Log, STATE_FOLDER};
+use crate::engine::metrics::Metrics;
 use crate::engine::run::{Backstage, Batch, Run, Settings, Step};
 use crate::engine::scribe::Scribe;
 use crate::engine::summary::Summary;
@@ -96,6 +97,7 @@ impl Life {
             committed,
             criers: Criers { findings: None, decisions: Some(listener(handle, &names)) },
             sinks: None,
+            metrics: Metrics::default(),
             beginning,
         };
         let run = Run::by_hand(settings, stage.commit_every(), chooser(handle)).map_err(stopped)?;
