@@ -1,5 +1,6 @@
 //! Kafka in, Kafka out, with the broker on the same machine: how many alerts a second, beside a bare consumer and producer over the
-//! same topics, which is the ceiling; and who uses the processors meanwhile. `cargo bench --bench kafka -- [ALERTS]`.
+//! same topics, which is the ceiling; and who uses the processors meanwhile, with one worker, two, and two processes of one.
+//! `cargo bench --bench kafka -- [ALERTS]`.
 //!
 //! Timed from the moment that sources are read to that at which the run, told to stop, has ended: all is settled, written and
 //! delivered then.
@@ -121,27 +122,49 @@ fn main() {
     let share = (used(broker.pid()) - before) / took;
     println!("bare consumer and producer: {:.0} alerts/s; the broker uses {share:.2} cores", rate(took));
     for ends_at in ["findings", "actions"] {
-        let name = format!("{ends_at}-live");
         let flow = plan(&folder.path().join(ends_at), &broker, ends_at);
-        let archive = folder.path().join(name);
-        let before = used(broker.pid());
-        let live = Live::start(&flow, &archive, &["--batch", "2000", "--snapshot-every-ms", "0"]);
-        until("it begins", || live.told().contains("Ctrl-C").then_some(()));
-        let (began, pid) = (Instant::now(), live.id());
-        until("all is taken", || {
-            let epochs = Log::open(&archive).ok()?.epochs().ok()?;
-            let taken: u64 = epochs.iter().flat_map(|epoch| &epoch.parts).map(|part| part.records).sum();
-            (taken >= many).then_some(())
-        });
-        let taking = began.elapsed().as_secs_f64();
-        let (own, brokers) = (used(pid) / taking, (used(broker.pid()) - before) / taking);
-        let said = live.stop();
-        let took = began.elapsed().as_secs_f64();
-        println!(
-            "quell, ends at {ends_at}: {:.0} alerts/s, {own:.2} cores, the broker {brokers:.2}; {} MB; {} incidents",
-            rate(took),
-            count(&said, "peak_rss_bytes") / 1_000_000,
-            count(&said, "incidents")
-        );
+        for (name, layout) in LAYOUTS {
+            let archive = folder.path().join(format!("{ends_at}-{name}"));
+            quell(&flow, &archive, (&broker, many), (&format!("{ends_at}, {name}"), layout));
+        }
     }
+}
+
+/// Processes, and workers of each.
+const LAYOUTS: [(&str, [&str; 2]); 3] =
+    [("1x1", ["--workers", "1"]), ("1x2", ["--workers", "2"]), ("2x1", ["--supervise", "2"])];
+
+/// A run until it has taken all, and its end.
+fn quell(flow: &Path, archive: &Path, (broker, many): (&Broker, u64), (name, layout): (&str, [&str; 2])) {
+    let before = used(broker.pid());
+    let args = [&["--batch", "2000", "--snapshot-every-ms", "0"][..], &layout].concat();
+    let live = Live::start(flow, archive, &args);
+    until("it begins", || live.told().contains("Ctrl-C").then_some(()));
+    let began = Instant::now();
+    until("all is taken", || {
+        let epochs = Log::open(archive).ok()?.epochs().ok()?;
+        let taken: u64 = epochs.iter().flat_map(|epoch| &epoch.parts).map(|part| part.records).sum();
+        (taken >= many).then_some(())
+    });
+    let taking = began.elapsed().as_secs_f64();
+    // A supervisor says which its processes are.
+    let told = live.told();
+    let of_process = |line: &str| line.strip_prefix("quell: process ")?.split_once(" is ")?.1.parse().ok();
+    let mut pids: Vec<u32> = told.lines().filter_map(of_process).collect();
+    if pids.is_empty() {
+        pids.push(live.id());
+    }
+    let own: Vec<String> = pids.iter().map(|pid| format!("{:.2}", used(*pid) * 1e5 / many as f64)).collect();
+    let brokers = (used(broker.pid()) - before) / taking;
+    let said = live.stop();
+    let took = began.elapsed().as_secs_f64();
+    println!(
+        "quell, ends at {name}: {:.0} alerts/s ({:.0} taken); {} s of processor for 100,000 by process; the broker {brokers:.2} \
+         cores; {} MB; {} incidents",
+        many as f64 / took,
+        many as f64 / taking,
+        own.join(" and "),
+        count(&said, "peak_rss_bytes") / 1_000_000,
+        count(&said, "incidents")
+    );
 }

@@ -28,8 +28,8 @@ pub(crate) struct Args {
     /// Be a process of the cluster that this file describes (`quell schema cluster`).
     #[arg(long, value_name = "FILE", requires = "process", conflicts_with = "workers")]
     cluster: Option<PathBuf>,
-    /// Which of its processes. The first, 0, reads the sources and keeps the archive; the others only need the plan and
-    /// the model.
+    /// Which of its processes. The first, 0, keeps the archive; the others need the plan, the model and, where topics are
+    /// read, what its secrets are taken from.
     #[arg(long, value_name = "N", requires = "cluster")]
     process: Option<usize>,
     /// It is a supervisor's child: what comes on standard input is the supervisor's.

@@ -47,7 +47,10 @@ pub(super) fn start(
     };
     thread::Builder::new().name("read".into()).spawn(move || {
         let _alarm = Alarm;
-        reader.run()
+        if let Err(error) = reader.run() {
+            eprintln!("quell: topics cannot be read here: {error}; check the limits on processes and memory");
+            std::process::exit(1);
+        }
     })?;
     Ok(fed)
 }

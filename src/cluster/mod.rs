@@ -1,11 +1,13 @@
 //! Cluster: one run as several processes, which trust nobody but one another.
 //!
-//! The first process (index 0) alone reads sources, keeps the log, the ledger and the archive, calls executors and listens
-//! for people; the others run workers of the dataflow, and keep nothing. So a cluster is one archive, and its state is what
-//! the log says, in whatever layout it goes on: processes and workers show in no result.
+//! The first process (index 0) decides what an epoch takes, keeps the log, the ledger, the snapshots and the archive, calls
+//! executors and listens for people; the others run workers of the dataflow, read and parse their share of the topics'
+//! partitions (`engine/live/far.rs`), and keep nothing. So a cluster is one archive, and its state is what the log says, in
+//! whatever layout it goes on: processes and workers show in no result. Files, standard input and what is pushed are the first
+//! one's, and all is where policy acts early.
 //!
 //! ```text
-//!  process 0: sources, log, archive        process 1
+//!  process 0: log, archive, partitions 0, 2..      process 1: partitions 1, 3..
 //!  workers <--> timely <--> link  <==== TLS 1.3, both sides known ====>  link <--> timely <--> workers
 //! ```
 //!

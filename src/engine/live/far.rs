@@ -464,3 +464,6 @@ pub(super) fn add(batch: &mut Batch, far: Vec<Took>) {
         batch.parts.extend(took.rows.into_iter().map(|row| EpochRow { tick: batch.settled, ..row }));
     }
 }
+
+#[cfg(test)]
+mod tests;
