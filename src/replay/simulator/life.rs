@@ -99,7 +99,6 @@ impl Life {
             sinks: None,
             metrics: Metrics::default(),
             beginning,
-            metrics: Metrics::default(),
         };
         let run = Run::by_hand(settings, stage.commit_every(), chooser(handle)).map_err(stopped)?;
         let (live, files) = live(handle, stage, &names);

@@ -44,7 +44,8 @@ fn a_word_means_the_same_in_another_process() {
     let (tenant, source) = (here.intern("north"), here.intern("edges"));
     let (stage, reason, raw) = (Stage::Ingest, "no value".to_owned(), "x".to_owned());
     let reject = Reject { stage, reason, tick: 3, tenant, source, position: 9, raw };
-    let took = Took { clocks: vec![PartitionClock::new(5)], rejects: vec![reject], late: 2, ..Took::default() };
+    let took =
+        Took { clocks: vec![PartitionClock::new(5)], rejects: vec![reject], late: 2, ..Took::default() };
     let Ok(Word::Took(back)) = heard(&told(&Word::Took(Box::new(took)), &here), &there) else {
         panic!("it is what was said")
     };
