@@ -411,7 +411,7 @@ impl Desk {
         }
     }
 
-    /// Intents before calls, outcomes before the next intents.
+    /// Intents before calls, outcomes before the next intents: what is intended follows from them.
     fn commit(&mut self) -> Result<(), DeskError> {
         let mut pending = std::mem::take(&mut self.pending);
         if self.closed {
@@ -424,10 +424,9 @@ impl Desk {
             }
             pending.intents = known;
         }
-        self.ledger.intend(self.epoch, &pending.intents.iter().collect::<Vec<_>>())?;
         self.ledger.record(&pending.outcomes)?;
         self.ledger.note_effects(&pending.held, &pending.ended, (self.epoch, &pending.joined))?;
-        Ok(())
+        Ok(self.ledger.intend(self.epoch, &pending.intents.iter().collect::<Vec<_>>())?)
     }
 
     /// Carries out what is durable. Answers are heard at the last settled tick, or when they were due if that is later.

@@ -17,6 +17,9 @@ use quell::plan::catalog::Plan;
 use quell::replay::simulator::{Failed, Plant, Tally, simulate};
 use tempfile::TempDir;
 
+/// Seeds that are played where nothing else is said: some 30 s of two processors.
+const SEEDS: u64 = 150;
+
 /// A folder in memory, where the machine has one.
 fn memory() -> TempDir {
     let shared = Path::new("/dev/shm");
@@ -77,7 +80,7 @@ fn play(seeds: std::ops::Range<u64>, plant: Plant, enough: usize) -> (Tally, Vec
 fn no_fault_makes_it_lose_or_double_anything() {
     let first = number("QUELL_SIMULATE_SEED", 1);
     let single = std::env::var_os("QUELL_SIMULATE_SEED").is_some();
-    let seeds = number("QUELL_SIMULATE_SEEDS", if single { 1 } else { 500 });
+    let seeds = number("QUELL_SIMULATE_SEEDS", if single { 1 } else { SEEDS });
     let began = Instant::now();
     let (tally, failed) = play(first..first + seeds, Plant::Nothing, 5);
     println!("{seeds} seeds from {first}: {} steps in {:.1} s", tally.steps, began.elapsed().as_secs_f64());

@@ -1,10 +1,13 @@
 //! Tests: what a crash at each point around a call leaves behind, and what the next process makes of it. The desk is
 //! dropped where a process would die: what is not in the ledger by then is lost.
 
+use std::rc::Rc;
+
 use super::*;
 use crate::act::server::{Reply, Server};
 use crate::act::webhook::{Webhook, WebhookSettings};
 use crate::decide::fixture::{Plan, shipped};
+use crate::flow::fate::{self, Deed, Fate, Strike};
 use crate::plan::playbook::StepKind;
 use crate::record::ActionClass;
 
@@ -204,6 +207,44 @@ fn a_switch_thrown_between_two_processes_holds_back_only_what_is_new() {
     }
     desk.halt_in(3, false).unwrap();
     assert!(!desk.handle(3, Handed::default(), 2600).unwrap().actions.is_empty());
+}
+
+/// A ledger whose nth transaction fails.
+struct Fails(std::cell::Cell<u32>);
+
+impl Fate for Fails {
+    fn before(&self, deed: Deed<'_>) -> Strike {
+        assert_eq!(deed, Deed::Ledger);
+        let left = self.0.get();
+        self.0.set(left.wrapping_sub(1));
+        if left == 0 { Strike::Failed } else { Strike::Spared }
+    }
+
+    fn after(&self, _: Deed<'_>) {}
+}
+
+#[test]
+fn whichever_write_of_the_ledger_fails_nothing_is_called_that_is_not_told() {
+    for nth in 0..8 {
+        let mut plan = plan(ActionClass::Opaque);
+        for step in plan.playbooks.iter_mut().flat_map(|playbook| &mut playbook.steps) {
+            if let StepKind::Action(action) = &mut step.kind
+                && action.parameters.verb == crate::record::Verb::Notify
+            {
+                action.parameters.class = ActionClass::Idempotent;
+            }
+        }
+        let server = Server::start(|_, _| Reply::Status(200));
+        let dir = tempfile::tempdir().unwrap();
+        let mut desk = open(&plan, dir.path(), &server);
+        fate::set(Some(Rc::new(Fails(nth.into()))));
+        let failed = desk.handle(1, rulings(&plan), 2000).is_err();
+        fate::set(None);
+        drop(desk);
+        let rows = open(&plan, dir.path(), &server).handle(1, rulings(&plan), 2000).unwrap();
+        let begun = statuses(&rows).iter().filter(|status| **status == "requested").count();
+        assert!(server.posts() <= begun, "write {nth} ({failed}): {:?}", statuses(&rows));
+    }
 }
 
 #[test]
