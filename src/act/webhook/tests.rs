@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::act::server::{Reply, Server};
-use crate::record::{ActionId, DecisionId, IncidentId, Verb};
+use crate::record::{ActionClass, ActionId, DecisionId, IncidentId, Verb};
 
 fn order(name: &str, class: ActionClass) -> Order {
     Order {
