@@ -74,8 +74,11 @@ pub struct Between {
     /// Called where it breaks.
     pub broken: Broken,
     /// Words to be sent, and where those go that come.
-    pub words: (UnboundedReceiver<Vec<u8>>, Sender<Vec<u8>>),
+    pub words: Words,
 }
+
+/// Words that are to be sent, and where those go that come.
+pub type Words = (UnboundedReceiver<Vec<u8>>, Sender<Vec<u8>>);
 
 /// Words with another process; whoever talks bounds them.
 pub struct Talk {
@@ -86,7 +89,7 @@ pub struct Talk {
 }
 
 /// Both ends of a talk: of those who talk, and of the link.
-pub(super) fn talk() -> (Talk, (UnboundedReceiver<Vec<u8>>, Sender<Vec<u8>>)) {
+pub(super) fn talk() -> (Talk, Words) {
     let ((to, sent), (came, from)) = (unbounded_channel(), unbounded());
     (Talk { to, from }, (sent, came))
 }

@@ -53,7 +53,9 @@ pub(super) fn gather<'scope>(
                 let (now, later) = unsent.take().into_iter().partition(|kept| kept.epoch == epoch);
                 unsent.replace(later);
                 let now: Vec<Kept> = now;
-                now.iter().for_each(|kept| output.session(&may).give_iterator(kept.pieces()));
+                for kept in &now {
+                    output.session(&may).give_iterator(kept.pieces());
+                }
             }
         }
     })
@@ -68,7 +70,7 @@ pub(super) fn hand(worker: &mut Worker, past: &Arc<Past>, workers: usize) {
         let taken =
             input.to_stream(scope).unary::<CapacityContainerBuilder<Vec<()>>, _, _, _>(to, "hand", |_, _| {
                 move |input, _| {
-                    input.for_each(|_, pieces| pieces.drain(..).for_each(|(_, piece)| own.put(piece)))
+                    input.for_each(|_, pieces| pieces.drain(..).for_each(|(_, piece)| own.put(piece)));
                 }
             });
         let probe = ProbeHandle::new();

@@ -48,7 +48,9 @@ impl Past {
     #[must_use]
     pub fn of(kept: Vec<Kept>) -> Past {
         let past = Past::default();
-        kept.into_iter().for_each(|kept| past.put(kept));
+        for kept in kept {
+            past.put(kept);
+        }
         past
     }
 

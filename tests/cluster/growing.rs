@@ -26,7 +26,9 @@ impl Growing {
         std::fs::write(flow.with_file_name("correlations").join("all.yml"), RULES).expect("room for rules");
         let inputs = ["alerts.jsonl", "edges.jsonl"].map(|name| at("plan").join(name));
         let days = std::fs::read_to_string(at("days").join("alerts.jsonl")).expect("days");
-        inputs.iter().for_each(|input| std::fs::write(input, "").expect("room"));
+        for input in &inputs {
+            std::fs::write(input, "").expect("room");
+        }
         Growing { flow, inputs, whole: [days, edges(alerts / 3)], given: 0, folder }
     }
 
