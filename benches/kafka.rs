@@ -1,6 +1,7 @@
 //! Kafka in, Kafka out, with the broker on the same machine: how many alerts a second, beside a bare consumer and producer over the
 //! same topics, which is the ceiling; and who uses the processors meanwhile, with one worker, two, and two processes of one.
 //! `cargo bench --bench kafka -- [ALERTS]`.
+//! `cargo bench --bench kafka -- latency [SECONDS]`: how long a decision takes, see [`latency`].
 //!
 //! Timed from the moment that sources are read to that at which the run, told to stop, has ended: all is settled, written and
 //! delivered then.
@@ -9,6 +10,8 @@
 
 #[path = "../tests/common/mod.rs"]
 mod common;
+#[path = "kafka/latency.rs"]
+mod latency;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -103,7 +106,24 @@ fn plan(folder: &Path, broker: &Broker, ends_at: &str) -> PathBuf {
 
 fn main() {
     let asked = std::env::args().skip(1).find_map(|text| text.parse().ok());
-    let many: u64 = asked.unwrap_or(300_000);
+    if std::env::args().any(|text| text == "latency") {
+        latencies(asked.unwrap_or(60));
+    } else {
+        throughput(asked.unwrap_or(300_000));
+    }
+}
+
+fn latencies(seconds: u64) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let broker = Broker::start(&folder.path().join("broker"));
+    for rate in [5_000, 20_000] {
+        for act in ["early", "settled"] {
+            latency::Course { folder: folder.path(), rate, seconds, act }.run(&broker);
+        }
+    }
+}
+
+fn throughput(many: u64) {
     let folder = tempfile::tempdir().expect("a folder");
     let broker = Broker::start(&folder.path().join("broker"));
     broker.topic("in", PARTITIONS);

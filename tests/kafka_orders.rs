@@ -49,6 +49,8 @@ fn answer(broker: &Broker, stop: &AtomicBool) -> BTreeMap<String, usize> {
         for order in lying(broker, "orders") {
             let body: Value = serde_json::from_str(&order.body).expect("JSON");
             assert_eq!(body["action_id"], order.header("quell-id"));
+            let trace = format!("00-{}-", body["incident_id"].as_str().expect("an incident"));
+            assert!(order.header("traceparent").starts_with(&trace), "{order:?}");
             assert_eq!(body["target"], order.key.as_str());
             *given.entry(order.header("quell-id").to_owned()).or_default() += 1;
         }

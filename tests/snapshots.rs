@@ -11,6 +11,7 @@ use common::kafka::Broker;
 use common::live::{Live, NDJSON, post, taken, until};
 use common::world::{calling, world};
 use common::{acting_plan, agrees, count, digest, edges, replay, site, summary};
+use quell::engine::log::Log;
 
 /// Lines as they are written to a file that grows.
 fn grow(file: &Path, lines: &[&str]) {
@@ -74,6 +75,12 @@ fn goes_on(act: &str, alerts: u64, pieces: usize) {
     }
     assert_eq!(digest(&at("live")), digest(&at("again")));
     assert!(count(&said, "actions") > 10, "{said}");
+    // Of what nobody begins before any more, the log has a row where something changed.
+    let log = Log::open(&at("live")).expect("a log");
+    let (folded, all) = (log.folded().expect("epochs"), log.epochs().expect("epochs"));
+    assert!(folded > all.len() as u64 / 2, "{folded} of {}", all.len());
+    let left = log.epochs_after(folded).expect("epochs").len() as u64;
+    assert_eq!(folded + left, all.len() as u64);
     // One that was stopped goes on from its end.
     let live = Live::start(&flow, &at("live"), &settings(0));
     assert!(begun(&live) > began.last().copied());

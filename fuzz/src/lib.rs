@@ -169,7 +169,7 @@ pub fn snapshot(data: &[u8]) {
         let turn = Turn { epoch: 3, settled: 5, acts: 6, last: false, keeps: true };
         let kept =
             Kept { epoch: 3, operator: "o".to_owned(), worker: 0, items: vec![vec![1]], glossary: vec![] };
-        snapshots::write(&state, turn, &stamp, &[kept]).expect("room");
+        snapshots::write(&state, (turn, turn.epoch), &stamp, &[kept]).expect("room");
         let text = fs::read_to_string(&manifest).expect("a manifest");
         let hash = blake3::hash(&fs::read(state.join("snapshots/3.parquet")).expect("rows")).to_hex();
         text.replace(hash.as_str(), "HASH")

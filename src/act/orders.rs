@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::order::Order;
 use super::service::World;
-use crate::kafka::{self, Letter, Patience, ProduceError, Producer};
+use crate::kafka::{self, Letter, Patience, ProduceError, Producer, TRACEPARENT, traceparent};
 use crate::plan::outside::KafkaExecutor;
 use crate::record::Tick;
 
@@ -79,8 +79,10 @@ impl Orders {
 fn letter(order: &Order) -> Letter {
     let action = order.action_id.to_string();
     let trace = format!("{}/{action}", order.incident_id);
+    let parent = traceparent(&trace, &action);
+    let class = order.class.name().to_owned();
     let headers =
-        vec![("quell-id", action), ("quell-trace", trace), ("quell-class", order.class.name().to_owned())];
+        vec![("quell-id", action), ("quell-trace", trace), ("quell-class", class), (TRACEPARENT, parent)];
     // What was read from a plan of text and numbers can be written again.
     let body = serde_json::to_vec(order).unwrap_or_default();
     Letter { topic: 0, key: order.target.clone(), headers, body }

@@ -71,11 +71,12 @@ fn schema() -> SchemaRef {
     ]))
 }
 
-/// Writes what was kept into an archive's state folder, durably; its bytes.
+/// Writes what was kept into an archive's state folder, durably; its bytes. Of the older ones those go that are not among the
+/// last two, nor the last one at or before `safe`: with a later one nobody may begin yet.
 ///
 /// # Errors
 /// The disk's.
-pub fn write(state: &Path, turn: Turn, stamp: &RunStamp, kept: &[Kept]) -> io::Result<u64> {
+pub fn write(state: &Path, (turn, safe): (Turn, Epoch), stamp: &RunStamp, kept: &[Kept]) -> io::Result<u64> {
     let dir = folder(state);
     fs::create_dir_all(&dir).map_err(|error| about(&dir, "cannot make", &error))?;
     let (data, manifest) = names(&dir, turn.epoch);
@@ -97,12 +98,25 @@ pub fn write(state: &Path, turn: Turn, stamp: &RunStamp, kept: &[Kept]) -> io::R
     sync_file(&File::open(&text)?, &text)?;
     rename(&text, &manifest)?;
     sync_folder(&dir)?;
-    for (old, _) in all(&dir)?.into_iter().rev().skip(KEPT) {
+    let all: Vec<Epoch> = all(&dir)?.into_iter().map(|(epoch, _)| epoch).collect();
+    let begin = all.iter().copied().filter(|epoch| *epoch <= safe).max();
+    for old in all.into_iter().rev().skip(KEPT).filter(|old| Some(*old) != begin) {
         let (data, manifest) = names(&dir, old);
         fs::remove_file(manifest)?;
         fs::remove_file(data)?;
     }
     Ok(bytes)
+}
+
+/// The epoch before which nobody begins any more: that of the oldest snapshot, where there are enough of them, and it is at or
+/// before `safe`.
+///
+/// # Errors
+/// The disk's.
+pub fn oldest(state: &Path, safe: Epoch) -> io::Result<Option<Epoch>> {
+    let all = all(&folder(state))?;
+    let oldest = all.first().filter(|_| all.len() >= KEPT).map(|(epoch, _)| *epoch);
+    Ok(oldest.filter(|oldest| *oldest <= safe))
 }
 
 fn names(dir: &Path, epoch: Epoch) -> (PathBuf, PathBuf) {
@@ -295,8 +309,9 @@ mod tests {
         };
         assert_eq!(read(9, "p"), (None, Vec::new()));
         for epoch in [3, 5, 8] {
-            assert!(write(dir.path(), turn(epoch), &stamp("p"), &kept(epoch)).unwrap() > 0);
+            assert!(write(dir.path(), (turn(epoch), epoch), &stamp("p"), &kept(epoch)).unwrap() > 0);
         }
+        assert_eq!([4, 5, 9].map(|safe| oldest(dir.path(), safe).unwrap()), [None, Some(5), Some(5)]);
         assert_eq!(read(9, "p"), (Some((8, kept(8))), Vec::new()));
         assert_eq!(read(7, "p").0, Some((5, kept(5))));
         assert_eq!(read(4, "p").0, None, "two are kept");
@@ -311,5 +326,17 @@ mod tests {
         let (found, why) = read(9, "p");
         assert_eq!(found, Some((5, kept(5))));
         assert!(why[0].contains("not what was written"), "{why:?}");
+    }
+
+    #[test]
+    fn one_that_a_run_may_begin_with_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        for epoch in [2, 3, 5, 8, 9] {
+            write(dir.path(), (turn(epoch), 4), &stamp("p"), &kept(epoch)).unwrap();
+        }
+        let left: Vec<Epoch> =
+            all(&folder(dir.path())).unwrap().into_iter().map(|(epoch, _)| epoch).collect();
+        assert_eq!(left, [3, 8, 9], "what came after 4 may have to be said again");
+        assert_eq!(oldest(dir.path(), 4).unwrap(), Some(3));
     }
 }

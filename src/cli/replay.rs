@@ -160,9 +160,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let mut run = Run::start_committing(settings, Duration::from_millis(args.commit_every_ms))?;
     let fed = feed(args, &plan, input, as_of, tables.as_ref(), &mut run);
     let (summary, counts) = run.finish()?;
-    if let Some(cluster) = cluster {
-        cluster::part(cluster);
-    }
+    cluster.into_iter().for_each(cluster::part);
     fed?;
     report(args, &measured(summary, &counts, &watch), &counts, &names)
 }

@@ -404,7 +404,7 @@ fn prepare(args: &Args, plan: &Plan, specs: &[pipeline::Source]) -> Result<Epoch
     log.set_meta(LIVE, "true")?;
     log.unset_meta("finished")?;
     let committed = log.committed()?;
-    let begun = log.epochs()?.iter().any(|epoch| !epoch.parts.is_empty());
+    let begun = log.parts_through(Epoch::MAX)?.iter().any(|part| part.records > 0);
     if begun && specs.iter().any(|spec| spec.kind == SourceKind::Stdin) {
         let through = committed.map_or(0, |(epoch, _)| epoch);
         return Err(anyhow!(

@@ -108,7 +108,7 @@ impl Topics {
         }
         // A partition that came while nobody looked is read from its beginning, as it would have been.
         let start = if known.is_empty() { followed.topic.start } else { Start::Earliest };
-        let since = log.epochs()?.last().map_or(0, |last| last.epoch);
+        let since = log.last_epoch()?;
         let is_new = |partition: &u32| known.iter().all(|place| place.partition != *partition);
         let new = (0..followed.partitions).filter(is_new);
         let new =

@@ -19,6 +19,7 @@ use super::watch::Watch;
 use crate::engine::caution::Caution;
 use crate::engine::journal::{Effects, Journal, Said};
 use crate::engine::live::{Live, SourceKept};
+use crate::engine::log::{LoggedEpoch, LoggedPart};
 use crate::engine::metrics::Metrics;
 use crate::engine::run::{Batch, Run};
 use crate::engine::words::Words;
@@ -37,6 +38,8 @@ const AS_OF_MS: Millis = 60_000;
 /// Silence after which what is written is shown, at most every `SHOWN_MS`.
 const QUIET_MS: Millis = 300;
 const SHOWN_MS: Millis = 5_000;
+/// Records that are passed by at a time.
+const PASSED: u64 = 10_000;
 /// Pushed batches read from the log at a time.
 const PUSHES: u32 = 64;
 
@@ -101,13 +104,33 @@ impl Keeping {
     }
 }
 
+/// What a run that begins with what was kept comes to.
+enum Begun {
+    /// It goes on from there.
+    Goes,
+    /// It is to stop.
+    Stopped,
+    /// It has failed, and says why when it is finished.
+    Failed,
+}
+
+fn lost(epoch: Epoch, why: &str) -> anyhow::Error {
+    anyhow!("epoch {epoch} of the log cannot be read again: {why}; name a new --archive")
+}
+
 impl Turning {
     /// Recomputes what the log has; false where the run was stopped on the way.
     pub(crate) fn again(&mut self) -> Result<bool, Failure> {
-        let epochs = self.journal.log().epochs()?;
-        let begins = self.begins.take();
-        let mut before = Batch::default();
-        let mut taken = self.journal.log().taken()?.into_iter().peekable();
+        let mut through = self.journal.log().folded()?;
+        if let Some((turn, sources)) = self.begins.take() {
+            match self.begin(turn, &sources)? {
+                Begun::Goes => through = turn.epoch,
+                Begun::Stopped => return Ok(false),
+                Begun::Failed => return Ok(true),
+            }
+        }
+        let epochs = self.journal.log().epochs_after(through)?;
+        let mut taken = self.journal.log().taken_between(through + 1, Epoch::MAX)?.into_iter().peekable();
         for logged in &epochs {
             if self.bell.stopped() {
                 return Ok(false);
@@ -118,29 +141,7 @@ impl Turning {
             }
             while self.live.lacks(logged) && self.load()? > 0 {}
             let effects = self.effects(&said);
-            let lost = |why| {
-                anyhow!("epoch {} of the log cannot be read again: {why}; name a new --archive", logged.epoch)
-            };
-            if let Some((turn, sources)) = begins.as_ref().filter(|(turn, _)| logged.epoch <= turn.epoch) {
-                if !self.live.pass(logged, &effects).map_err(lost)? {
-                    return Ok(false);
-                }
-                let mut passed = Batch::default();
-                effects.fill(&mut passed);
-                self.watch.know(&passed.context);
-                self.sightings.know(&passed.context);
-                before.context.append(&mut passed.context);
-                if logged.epoch == turn.epoch {
-                    eprintln!("quell: beginning with what was kept at epoch {}", turn.epoch);
-                    self.live.begin_at(turn.settled, sources);
-                    self.live.feed();
-                    if !self.run.begin_at(*turn, std::mem::take(&mut before)) {
-                        return Ok(true);
-                    }
-                }
-                continue;
-            }
-            let batch = self.live.again(logged, effects).map_err(lost)?;
+            let batch = self.live.again(logged, effects).map_err(|why| lost(logged.epoch, &why))?;
             let Some(batch) = batch else { return Ok(false) };
             self.watch.know(&batch.context);
             self.sightings.know(&batch.context);
@@ -153,6 +154,37 @@ impl Turning {
             }
         }
         Ok(true)
+    }
+
+    /// Begins with what was kept at a turn: what was taken through it is passed by, and what else was said is known.
+    fn begin(&mut self, turn: Turn, sources: &[SourceKept]) -> Result<Begun, Failure> {
+        let said = self.journal.log().taken_between(1, turn.epoch)?;
+        let said: Vec<Said> = said.into_iter().filter_map(Said::logged).collect();
+        let effects = self.effects(&said);
+        self.live.pass_far(turn.epoch, &effects).map_err(|why| lost(turn.epoch, &why))?;
+        for part in self.journal.log().parts_through(turn.epoch)? {
+            let mut left = part.records;
+            while left > 0 {
+                if self.bell.stopped() {
+                    return Ok(Begun::Stopped);
+                }
+                let parts = vec![LoggedPart { records: left.min(PASSED), ..part.clone() }];
+                let some = LoggedEpoch { epoch: turn.epoch, settled: turn.settled, last: false, parts };
+                while self.live.lacks(&some) && self.load()? > 0 {}
+                if !self.live.pass(&some).map_err(|why| lost(turn.epoch, &why))? {
+                    return Ok(Begun::Stopped);
+                }
+                left -= some.parts[0].records;
+            }
+        }
+        let mut before = Batch::default();
+        effects.fill(&mut before);
+        self.watch.know(&before.context);
+        self.sightings.know(&before.context);
+        eprintln!("quell: beginning with what was kept at epoch {}", turn.epoch);
+        self.live.begin_at(turn.settled, sources);
+        self.live.feed();
+        Ok(if self.run.begin_at(turn, before) { Begun::Goes } else { Begun::Failed })
     }
 
     /// Turns until stopped or at the end; then ends in order. A run that has failed says why when it is finished.

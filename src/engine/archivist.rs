@@ -16,7 +16,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use super::log::{Log, LogError, LoggedEpoch, STATE_FOLDER};
 use super::metrics::{self, Metrics};
-use super::sinks::Hand;
+use super::sinks::{Hand, delivered};
 use super::summary::Counts;
 use crate::archive::{Rows, RunStamp, Writer, snapshots};
 use crate::flow::Turn;
@@ -72,6 +72,9 @@ pub type Started = (JoinHandle<Result<Counts, ArchiveError>>, Sender<Told>, Rece
 /// How long what is written stays unseen, where nothing else is asked for.
 pub const COMMIT_EVERY: Duration = Duration::from_secs(5);
 
+/// Epochs folded with a commit, which are many more than come between two.
+const FOLDED_AT_ONCE: u64 = 5_000;
+
 /// The thread's work.
 pub struct Archivist {
     /// The archive.
@@ -94,6 +97,9 @@ pub struct Archivist {
     counts: Counts,
     /// What is remembered at the end of an epoch that is not complete.
     kept: Vec<Kept>,
+    /// The epoch through which the log may be folded; none where it stays as it is, as a run by hand's does, which is computed
+    /// again as a whole.
+    folds: Option<Epoch>,
     /// What an operator sees.
     metrics: Metrics,
     /// What epochs took that are not recorded yet.
@@ -128,6 +134,7 @@ impl Archivist {
             stamp,
             counts,
             kept: Vec::new(),
+            folds: None,
             metrics,
             epochs: Vec::new(),
             under_way: BTreeMap::new(),
@@ -137,7 +144,8 @@ impl Archivist {
     }
 
     /// Starts the thread: it, what it is told by, and the tokens.
-    pub fn start(self) -> io::Result<Started> {
+    pub fn start(mut self) -> io::Result<Started> {
+        self.folds = Some(0);
         let ((told, inbox), (token, tokens)) = (unbounded(), unbounded());
         let thread = thread::Builder::new().name("archive".into());
         Ok((thread.spawn(move || self.run(&inbox, &token))?, told, tokens))
@@ -182,8 +190,7 @@ impl Archivist {
                 self.log.held()?;
                 let later = self.under_way.split_off(&(turn.epoch + 1));
                 let complete = std::mem::replace(&mut self.under_way, later);
-                self.write(&complete)?;
-                self.metrics.done(turn.epoch, complete.values().flat_map(|said| &said.rows));
+                self.write(turn.epoch, &complete)?;
                 if !self.hand_over(complete) {
                     return Ok(false);
                 }
@@ -227,14 +234,28 @@ impl Archivist {
         kept.sort_by(|a, b| (&a.operator, a.worker).cmp(&(&b.operator, b.worker)));
         let (names, since) = (self.writer.names(), metrics::now());
         kept.push(Kept::of("counts", (turn.epoch, 0), names, |items| items.put(&self.counts)));
-        let written = snapshots::write(&self.dir.join(STATE_FOLDER), turn, &self.stamp, &kept);
+        let (state, safe) = (self.dir.join(STATE_FOLDER), self.safe(turn.epoch));
+        let written = snapshots::write(&state, (turn, safe), &self.stamp, &kept);
         self.metrics.kept(turn, since, written.is_ok());
-        if let Err(error) = written {
-            eprintln!("quell: no snapshot of epoch {} is kept, and the run goes on: {error}", turn.epoch);
+        match written.and_then(|_| snapshots::oldest(&state, safe)) {
+            Ok(oldest) => self.folds = self.folds.map(|before| oldest.unwrap_or(before)),
+            Err(error) => {
+                eprintln!("quell: no snapshot of epoch {} is kept, and the run goes on: {error}", turn.epoch);
+            }
         }
     }
 
-    fn write(&mut self, done: &BTreeMap<Epoch, Said>) -> Result<(), ArchiveError> {
+    /// The last epoch at or before this one through which topics were told everything, as the log has it: what they were not
+    /// told of is said by computing it again.
+    fn safe(&self, epoch: Epoch) -> Epoch {
+        match &self.sinks {
+            Some(_) => delivered(&self.log).unwrap_or(0).min(epoch),
+            None => epoch,
+        }
+    }
+
+    fn write(&mut self, through: Epoch, done: &BTreeMap<Epoch, Said>) -> Result<(), ArchiveError> {
+        self.metrics.done(through, done.values().flat_map(|said| &said.rows));
         self.counts.alerts(done.values().map(|said| said.alerts).sum());
         let all = done.iter().flat_map(|(epoch, said)| said.rows.iter().map(move |rows| (*epoch, rows)));
         for (epoch, rows) in all {
@@ -282,6 +303,10 @@ impl Archivist {
         self.log.record(&self.epochs[..ready], Some((epoch, tick)))?;
         self.epochs.drain(..ready);
         sealed.publish().map_err(failed(&self.dir))?;
+        if let Some(through) = self.folds {
+            // A little at a time: others write the log, too.
+            self.log.fold(through, FOLDED_AT_ONCE)?;
+        }
         Ok(self.log.tidy()?)
     }
 }

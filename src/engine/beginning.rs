@@ -8,6 +8,7 @@ use super::clerk::UnderWay;
 use super::live::SourceKept;
 use super::summary::Counts;
 use crate::act::Remembered as Desk;
+use crate::correlate::group::Compiled;
 use crate::flow::Turn;
 use crate::flow::kept::Past;
 use crate::record::{Alert, Decision, Names};
@@ -24,6 +25,15 @@ pub(super) struct Remembered {
     /// Of each correlation rule, how many alerts and findings lacked its number, about: those of the next few epochs may be
     /// among them.
     pub(super) without_number: Vec<u64>,
+}
+
+impl Remembered {
+    /// Correlation rules go on counting what lacked their number.
+    pub(super) fn count(&self, rules: &[Compiled]) {
+        for (rule, so_far) in rules.iter().zip(&self.without_number) {
+            rule.add_without_number(so_far.cast_signed());
+        }
+    }
 }
 
 /// What a run begins with, where an earlier one kept it.

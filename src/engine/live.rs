@@ -330,14 +330,18 @@ impl Live {
         }
     }
 
-    /// Passes by what an epoch of the log took, unread; false where the run is to stop; why not, where a source no longer
-    /// gives what it gave then. A topic is read from behind it on.
-    pub fn pass(&mut self, logged: &LoggedEpoch, effects: &Effects) -> Result<bool, String> {
+    /// What was said through an epoch has its effect on sources, also where other processes read them.
+    pub fn pass_far(&mut self, epoch: Epoch, effects: &Effects) -> Result<(), String> {
         self.apply(effects);
         if let Some(others) = &mut self.others {
-            others.epoch = logged.epoch;
+            others.epoch = epoch;
         }
-        self.take_all(&Wanted::new(), effects.as_of, &mut Taken::default())?;
+        self.take_all(&Wanted::new(), effects.as_of, &mut Taken::default()).map(drop)
+    }
+
+    /// Passes by what epochs of the log took, unread; false where the run is to stop; why not, where a source no longer
+    /// gives what it gave then. A topic is read from behind it on.
+    pub fn pass(&mut self, logged: &LoggedEpoch) -> Result<bool, String> {
         for part in &logged.parts {
             let at = self.of(part)?;
             let mut left = usize::try_from(part.records).unwrap_or(usize::MAX);

@@ -5,6 +5,7 @@
 //! pushed batches: durable before they are answered, given their epoch when taken), `commit` (how far the archive is published).
 
 mod caution;
+mod fold;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -189,6 +190,7 @@ impl Log {
         let mut db = Connection::open(&path).map_err(sql)?;
         db.busy_handler(Some(wait)).map_err(sql)?;
         db.execute_batch(SCHEMA).map_err(sql)?;
+        db.execute_batch(fold::SCHEMA).map_err(sql)?;
         let generation = generation(&db).map_err(sql)?;
         Ok(Log { path, db, generation })
     }
@@ -288,22 +290,6 @@ impl Log {
         Ok(())
     }
 
-    /// The epochs that were recorded, in order.
-    pub fn epochs(&self) -> Result<Vec<LoggedEpoch>, LogError> {
-        let read = || -> rusqlite::Result<Vec<LoggedEpoch>> {
-            let mut parts = self.db.prepare(PARTS_OF)?;
-            let mut epochs = self.db.prepare("select epoch, settled, last from epoch order by epoch")?;
-            let rows = epochs.query_map([], |row| Ok((row.get::<_, i64>(0)?, row.get(1)?, row.get(2)?)))?;
-            rows.map(|row| {
-                let (epoch, settled, last): (i64, Tick, bool) = row?;
-                let parts = parts.query_map([epoch], logged_part)?.collect::<rusqlite::Result<_>>()?;
-                Ok(LoggedEpoch { epoch: epoch.cast_unsigned(), settled, last, parts })
-            })
-            .collect()
-        };
-        self.sql(read())
-    }
-
     /// Says, durably, where partitions of topics are read from on, before they are: all of it, or nothing.
     pub fn assign_partitions(&mut self, places: &[Assigned]) -> Result<(), LogError> {
         let (path, own) = (self.path.clone(), self.generation);
@@ -336,20 +322,11 @@ impl Log {
 
     /// Where a partition goes on after what epochs through this one took; none where they took nothing of it.
     pub fn passed(&self, source: &str, partition: u32, through: Epoch) -> Result<Option<u64>, LogError> {
-        let said = "select max(next) from part where source = ?1 and partition = ?2 and epoch <= ?3";
+        let said = "select max(next) from (select next from part where source = ?1 and partition = ?2 and epoch <= ?3
+            union all select next from passed where source = ?1 and partition = ?2)";
         let of = params![source, partition, through.cast_signed()];
         let next = self.db.query_row(said, of, |row| row.get::<_, Option<i64>>(0));
         Ok(self.sql(next)?.map(i64::cast_unsigned))
-    }
-
-    /// The published epochs at which the input ended, each with its settled tick: a run's end, and each word said after it.
-    pub fn ends(&self) -> Result<Vec<(Epoch, Tick)>, LogError> {
-        let read = || -> rusqlite::Result<Vec<(Epoch, Tick)>> {
-            let said = "select epoch, settled from epoch where last and epoch <= (select epoch from committed) order by epoch";
-            let row = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)?.cast_unsigned(), row.get(1)?));
-            self.db.prepare(said)?.query_map([], row)?.collect()
-        };
-        self.sql(read())
     }
 
     /// Epochs after `epoch`, each with its settled tick: in the log, and not published yet.
@@ -364,8 +341,10 @@ impl Log {
 
     /// The tick below which all was settled at an epoch's end; none where the log has no such epoch.
     pub fn settled(&self, epoch: Epoch) -> Result<Option<Tick>, LogError> {
-        let said = "select settled from epoch where epoch = ?1";
-        self.sql(self.db.query_row(said, [epoch.cast_signed()], |row| row.get(0)).optional())
+        let table =
+            if epoch <= self.folded()? { "folded where epoch <= ?1" } else { "epoch where epoch = ?1" };
+        let said = format!("select settled from {table} order by epoch desc limit 1");
+        self.sql(self.db.query_row(&said, [epoch.cast_signed()], |row| row.get(0)).optional())
     }
 
     /// Appends an input, durably. With a key, the same key again changes nothing; tells whether it is new.
@@ -407,7 +386,13 @@ impl Log {
 
     /// What epochs took beside records, by epoch.
     pub fn taken(&self) -> Result<Vec<LoggedInput>, LogError> {
-        self.inputs_where("epoch is not null order by epoch, id", params![])
+        self.taken_between(1, Epoch::MAX)
+    }
+
+    /// The same of these epochs, both included.
+    pub fn taken_between(&self, from: Epoch, to: Epoch) -> Result<Vec<LoggedInput>, LogError> {
+        let [from, to] = [from, to.min(i64::MAX.cast_unsigned())].map(Epoch::cast_signed);
+        self.inputs_where("epoch between ?1 and ?2 order by epoch, id", params![from, to])
     }
 
     /// Pushed batches after `after`, `most` at most, in order.

@@ -150,7 +150,9 @@ impl Metrics {
             state.done = state.done.max(epoch);
             for rows in rows {
                 if let Rows::Actions(rows) = rows {
-                    rows.iter().for_each(|row| *state.statuses.entry(row.status.name()).or_default() += 1);
+                    for row in rows {
+                        *state.statuses.entry(row.status.name()).or_default() += 1;
+                    }
                 }
             }
         });
@@ -169,12 +171,12 @@ impl Metrics {
 
     /// What is remembered at a turn was kept, or could not be.
     pub(super) fn kept(&self, turn: Turn, since: Instant, kept: bool) {
-        self.note(|state| match kept {
-            true => {
-                let snapshot = Snapshot { epoch: turn.epoch, at: wall_ms(), took: since.elapsed() };
-                state.snapshot = Some(snapshot);
+        self.note(|state| {
+            if kept {
+                state.snapshot = Some(Snapshot { epoch: turn.epoch, at: wall_ms(), took: since.elapsed() });
+            } else {
+                state.snapshots_failed += 1;
             }
-            false => state.snapshots_failed += 1,
         });
     }
 

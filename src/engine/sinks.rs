@@ -89,6 +89,9 @@ pub struct Hand {
     place: Arc<Mutex<Place>>,
     /// The last epoch that was handed over, whether there was anything to say of it or not.
     through: Arc<AtomicU64>,
+    /// The last epoch of which it was told that all through it is delivered: it is not taken back, though nothing may have been
+    /// sent of it.
+    told: AtomicU64,
 }
 
 type Handed = (Epoch, Vec<Rows>);
@@ -131,6 +134,7 @@ impl Sinks {
             gate: Arc::clone(&gate),
             place: Arc::clone(&shared),
             through: Arc::clone(&through),
+            told: AtomicU64::new(0),
         };
         let (log, names, place) = (Log::open(archive)?, Arc::clone(names), Place::default());
         let worker =
@@ -167,7 +171,9 @@ impl Hand {
         // Asked before the place is: nothing that was handed over waits, so all of it is in the place.
         let through = self.gate.is_empty().then(|| self.through.load(Ordering::SeqCst));
         let place = self.place.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Some(place).filter(|place| *place != Place::default()).map(|place| place.through(through))
+        let place = Some(place).filter(|place| *place != Place::default())?.through(through);
+        let told = self.told.fetch_max(place.epoch, Ordering::SeqCst);
+        Some(place.through(Some(told)))
     }
 }
 

@@ -56,6 +56,20 @@ pub enum ProduceError {
     },
 }
 
+/// The header of W3C's Trace Context.
+pub const TRACEPARENT: &str = "traceparent";
+
+/// What W3C's Trace Context (<https://www.w3.org/TR/trace-context/>) calls a parent: the trace is the incident, the span the
+/// message, so that all that is said of an incident is one trace, whoever computes it and however often. None of what is about
+/// no incident.
+#[must_use]
+pub fn traceparent(trace: &str, id: &str) -> String {
+    let incident = trace.split('/').next().unwrap_or_default();
+    let is_trace = incident.len() == 32 && incident.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let span = &blake3::hash(id.as_bytes()).to_hex()[..16];
+    if is_trace { format!("00-{incident}-{span}-01") } else { String::new() }
+}
+
 /// A client's settings for a cluster; relative paths are from `folder`.
 pub fn config(cluster: &Cluster, folder: &std::path::Path) -> Result<ClientConfig, String> {
     let mut config = ClientConfig::new();
@@ -63,4 +77,21 @@ pub fn config(cluster: &Cluster, folder: &std::path::Path) -> Result<ClientConfi
         config.set(key, value);
     }
     Ok(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_of_an_incident_is_one_trace() {
+        let incident = "0123456789abcdef0123456789abcdef";
+        let [one, two] = ["a/0", "a/1"].map(|id| traceparent(&format!("{incident}/action"), id));
+        assert!(
+            one.starts_with(&format!("00-{incident}-")) && one.len() == 55 && one.ends_with("-01"),
+            "{one}"
+        );
+        assert!(two[..36] == one[..36] && two != one);
+        assert_eq!(traceparent("", "edge/0/7"), "");
+    }
 }

@@ -167,8 +167,7 @@ pub fn taken(archive: &Path, records: u64) {
 pub fn shown(archive: &Path) -> Option<u64> {
     let log = Log::open(archive).ok()?;
     let through = log.committed().ok()??.0;
-    let epochs = log.epochs().ok()?.into_iter().filter(|epoch| epoch.epoch <= through);
-    let records = epochs.flat_map(|epoch| epoch.parts).map(|part| part.records).sum();
+    let records = log.parts_through(through).ok()?.iter().map(|part| part.records).sum();
     // What the log has committed is renamed after it: a reader that comes between sees what was committed before.
     (!waits(archive, through)).then_some(records)
 }

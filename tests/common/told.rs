@@ -67,7 +67,11 @@ pub fn id(topic: &str, message: &Lying) -> String {
     let body: Value = serde_json::from_str(&message.body).expect("JSON");
     let text = |name: &str| body[name].as_str().unwrap_or_default().to_owned();
     let (id, key) = match topic {
-        "decisions" => (text("decision_id"), text("incident_id")),
+        "decisions" => {
+            let trace = format!("00-{}-", text("incident_id"));
+            assert!(message.header("traceparent").starts_with(&trace), "{message:?}");
+            (text("decision_id"), text("incident_id"))
+        }
         "actions" => (format!("{}/{}", text("action_id"), body["seq"]), text("target")),
         "incidents" => (format!("{}/{}", text("incident_id"), body["version"]), text("incident_id")),
         "rejects" => {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use crossbeam_channel::Sender;
 
 use super::{Args, crier};
@@ -112,5 +112,14 @@ fn beginning(
     let found = snapshots::latest(&args.archive.join(STATE_FOLDER), committed, &stamp, complain);
     let found =
         found.with_context(|| format!("the snapshots of {} cannot be read", args.archive.display()))?;
+    let folded = Log::open(&args.archive)?.folded()?;
+    if found.as_ref().map_or(0, |found| found.turn.epoch) < folded {
+        return Err(anyhow!(
+            "{} cannot be gone on with: epochs through {folded} are in its snapshots alone, and this program can begin with \
+             none of them; go on with the version that wrote them, name a new archive, or set this one aside with --fresh",
+            args.archive.display()
+        )
+        .into());
+    }
     Ok(found.map(|Snapshot { turn, kept }| Beginning { turn, past: Past::of(kept) }))
 }

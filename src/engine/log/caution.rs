@@ -40,7 +40,8 @@ impl Log {
             work.execute("update input set epoch = null where epoch > ?1", after)?;
             work.execute(
                 "update assigned set since = min(since, ?1), next = coalesce((select max(part.next) from part
-                    where part.source = assigned.source and part.partition = assigned.partition), start)",
+                    where part.source = assigned.source and part.partition = assigned.partition), (select passed.next from passed
+                    where passed.source = assigned.source and passed.partition = assigned.partition), start)",
                 after,
             )?;
             work.commit()

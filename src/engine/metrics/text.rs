@@ -62,7 +62,7 @@ fn sums(out: &mut Out, state: &State) {
     ];
     out.gauges("quell_decisions_standing", "Decisions that no later one replaced", standing);
     let all = state.divergences.0 + state.divergences.1;
-    out.counter("quell_divergences_total", "What was computed again and came out otherwise: must be 0", all)
+    out.counter("quell_divergences_total", "What was computed again and came out otherwise: must be 0", all);
 }
 
 fn actions(out: &mut Out, state: &State) {
@@ -75,7 +75,7 @@ fn actions(out: &mut Out, state: &State) {
         "quell_actions_in_doubt",
         "Actions of which nobody knows whether they were done",
         in_doubt as u64,
-    )
+    );
 }
 
 fn sources(out: &mut Out, state: &State) {
@@ -113,7 +113,7 @@ fn epochs(out: &mut Out, state: &State) {
     let help = "The last epoch that was taken in, that is worked off, and that the archive shows";
     out.gauges("quell_epoch", help, stages);
     let under_way = state.taken.saturating_sub(state.done);
-    out.gauge("quell_epochs_under_way", "Epochs that are taken and not worked off", under_way)
+    out.gauge("quell_epochs_under_way", "Epochs that are taken and not worked off", under_way);
 }
 
 fn snapshots(out: &mut Out, state: &State) {
@@ -124,7 +124,7 @@ fn snapshots(out: &mut Out, state: &State) {
         let help = "How long writing the last snapshot took";
         out.gauge("quell_snapshot_duration_seconds", help, snapshot.took.as_secs_f64());
     }
-    out.counter("quell_snapshots_failed_total", "Snapshots that could not be kept", state.snapshots_failed)
+    out.counter("quell_snapshots_failed_total", "Snapshots that could not be kept", state.snapshots_failed);
 }
 
 fn cluster(out: &mut Out, state: &State) {
@@ -139,7 +139,7 @@ fn cluster(out: &mut Out, state: &State) {
     out.gauge("quell_cluster_generation", "How often the cluster was started", member.generation);
     let counts = member.turned_away.counts();
     let counts = counts.into_iter().map(|(why, count)| (vec![("reason", why.to_owned())], count));
-    out.counters("quell_cluster_turned_away_total", "Connections that were turned away", counts)
+    out.counters("quell_cluster_turned_away_total", "Connections that were turned away", counts);
 }
 
 /// Named as Prometheus' own clients do, so that dashboards of processes show it.

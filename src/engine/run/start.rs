@@ -97,9 +97,7 @@ impl Run {
                 (workers, outputs, to_archive, tokens, Behind::Threads { clerk, archivist })
             }
         };
-        for (rule, so_far) in wiring.correlations.iter().zip(before.run.without_number) {
-            rule.add_without_number(so_far.cast_signed());
-        }
+        before.run.count(&wiring.correlations);
         let mut unsettled = Unsettled::new(act);
         unsettled.take(before.run.unsettled, begins.map_or(NOTHING_SETTLED, |turn| turn.settled));
         Ok(Run {

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::ends::{EPOCH, ID, RUN, SEQ, TRACE};
 use crate::archive::Rows;
-use crate::kafka::Letter;
+use crate::kafka::{Letter, TRACEPARENT, traceparent};
 use crate::plan::outside::Stream;
 use crate::record::{Epoch, Names};
 
@@ -33,8 +33,15 @@ impl Message {
     /// How it goes out, where the run has that name.
     pub(super) fn letter(self, run: &str) -> Letter {
         let (epoch, seq) = (self.epoch.to_string(), self.seq.to_string());
-        let headers =
-            vec![(ID, self.id), (EPOCH, epoch), (SEQ, seq), (TRACE, self.trace), (RUN, run.to_owned())];
+        let parent = traceparent(&self.trace, &self.id);
+        let headers = vec![
+            (ID, self.id),
+            (EPOCH, epoch),
+            (SEQ, seq),
+            (TRACE, self.trace),
+            (RUN, run.to_owned()),
+            (TRACEPARENT, parent),
+        ];
         Letter { topic: self.topic, key: self.key, headers, body: self.body }
     }
 }

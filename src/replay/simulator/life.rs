@@ -24,7 +24,7 @@ use crate::engine::beginning::Beginning;
 use crate::engine::crier::{Crier, Criers};
 use crate::engine::journal::{Effects, Journal, Said};
 use crate::engine::live::{Live, Source, SourceKept, Stream};
-use crate::engine::log::{Entry, Log, STATE_FOLDER};
+use crate::engine::log::{Entry, Log, LoggedEpoch, STATE_FOLDER};
 use crate::engine::metrics::Metrics;
 use crate::engine::run::{Backstage, Batch, Run, Settings, Step};
 use crate::engine::scribe::Scribe;
@@ -37,7 +37,7 @@ use crate::ingest::live::Heard;
 use crate::normalize::SourceSettings;
 use crate::plan::policy::Act;
 use crate::rank::{PlaybookTraits, Ranker};
-use crate::record::{InputKind, Names, Tick};
+use crate::record::{Epoch, InputKind, Names, Tick};
 
 /// Why a process stopped, in words: of a disk that failed, or of a fault in the program.
 pub(super) type Stopped = String;
@@ -128,11 +128,11 @@ impl Life {
 
     /// Takes what the log has once more.
     pub(super) fn again(&mut self) -> Result<(), Stopped> {
-        let epochs = self.journal.log().epochs().map_err(stopped)?;
+        let through = self.begin_with()?;
+        let epochs = self.journal.log().epochs_after(through).map_err(stopped)?;
         of(&self.handle).note(format!("again: {} epochs", epochs.len()));
-        let begins = self.begins.take();
-        let mut before = Batch::default();
-        let mut taken = self.journal.log().taken().map_err(stopped)?.into_iter().peekable();
+        let taken = self.journal.log().taken_between(through + 1, Epoch::MAX).map_err(stopped)?;
+        let mut taken = taken.into_iter().peekable();
         for logged in &epochs {
             let mut said = Vec::new();
             while let Some(input) = taken.next_if(|input| input.epoch.is_some_and(|at| at <= logged.epoch)) {
@@ -140,24 +140,31 @@ impl Life {
             }
             while self.live.lacks(logged) && self.load()? > 0 {}
             let effects = Effects::of(&said, &self.names);
-            if let Some((turn, sources)) = begins.as_ref().filter(|(turn, _)| logged.epoch <= turn.epoch) {
-                self.live.pass(logged, &effects)?;
-                let mut passed = Batch::default();
-                effects.fill(&mut passed);
-                before.context.append(&mut passed.context);
-                if logged.epoch == turn.epoch {
-                    of(&self.handle).count("beginnings with what was kept");
-                    self.live.begin_at(turn.settled, sources);
-                    let begun = self.run.begin_at(*turn, std::mem::take(&mut before));
-                    self.goes(begun)?;
-                }
-                continue;
-            }
             let batch = self.live.again(logged, effects)?.ok_or("a source stopped")?;
             let taken = self.run.take(batch) && self.run.logged(logged.epoch);
             self.goes(taken)?;
         }
         Ok(())
+    }
+
+    /// Begins with what was kept, where something was: the epoch at whose end.
+    fn begin_with(&mut self) -> Result<Epoch, Stopped> {
+        let Some((turn, sources)) = self.begins.take() else { return Ok(0) };
+        let said = self.journal.log().taken_between(1, turn.epoch).map_err(stopped)?;
+        let said: Vec<Said> = said.into_iter().filter_map(Said::logged).collect();
+        let effects = Effects::of(&said, &self.names);
+        self.live.pass_far(turn.epoch, &effects)?;
+        let parts = self.journal.log().parts_through(turn.epoch).map_err(stopped)?;
+        let passed = LoggedEpoch { epoch: turn.epoch, settled: turn.settled, last: false, parts };
+        while self.live.lacks(&passed) && self.load()? > 0 {}
+        self.live.pass(&passed)?;
+        let mut before = Batch::default();
+        effects.fill(&mut before);
+        of(&self.handle).count("beginnings with what was kept");
+        self.live.begin_at(turn.settled, &sources);
+        let begun = self.run.begin_at(turn, before);
+        self.goes(begun)?;
+        Ok(turn.epoch)
     }
 
     /// Goes on from there.
