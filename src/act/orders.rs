@@ -69,7 +69,9 @@ impl Orders {
                 producer.borrow_mut().deliver(&letters, &mut |_, _, _| {})
             }
             Door::World(world) => {
-                orders.iter().for_each(|order| drop(world.post(order)));
+                for order in orders {
+                    world.post(order);
+                }
                 Ok(())
             }
         }

@@ -14,8 +14,7 @@ impl Desk {
         let begun: Vec<ActionId> = match event {
             Event::Step { decision, step } => {
                 let targets = self.runs.get(decision).and_then(|run| run.targets.get(step));
-                let live =
-                    targets.into_iter().flatten().filter_map(|it| self.live(*decision, *step, it.clone()));
+                let live = targets.into_iter().flatten().filter_map(|it| self.live(*decision, *step, *it));
                 live.map(|live| live.order.action_id).collect()
             }
             Event::Ground(ground) => self.undone_by(&self.held_on(ground)),

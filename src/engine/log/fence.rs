@@ -35,10 +35,10 @@ pub(super) fn generation(db: &Connection) -> rusqlite::Result<i64> {
 impl LogError {
     /// Why a transaction failed. No statement of the log asks for one row where there are several: that stands for a fence.
     pub(super) fn of(path: PathBuf, source: rusqlite::Error) -> LogError {
-        match source {
-            rusqlite::Error::QueryReturnedMoreThanOneRow => LogError::Fenced,
-            source => LogError::Sql { path, source },
+        if source == rusqlite::Error::QueryReturnedMoreThanOneRow {
+            return LogError::Fenced;
         }
+        LogError::Sql { path, source }
     }
 }
 

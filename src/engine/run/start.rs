@@ -19,13 +19,13 @@ use super::super::log::STATE_FOLDER;
 use super::super::sinks::Sinks;
 use super::super::summary::Counts;
 use super::super::unsettled::Unsettled;
-use super::super::workers::{Hand, Workers};
+use super::super::workers::{Crew, Hand, Workers};
 use super::{Run, RunError, Settings, kill_switch, wiring};
 use crate::act::{Desk, DeskError, Executor};
 use crate::archive::{RunStamp, Writer};
 use crate::flow::Turn;
-use crate::rank::RankService;
-use crate::record::{Epoch, NOTHING_SETTLED};
+use crate::rank::{RankService, Ranker, Recall};
+use crate::record::{Epoch, NOTHING_SETTLED, Sym};
 
 impl Run {
     /// Starts all threads.
@@ -59,13 +59,8 @@ impl Run {
         let wiring = Wiring { past, ..wiring(&plan, &names, act, crew.span(settings.recall.is_some())) };
         let simulated = matches!(settings.executor, Executor::Simulate(_));
         let ruled_by = (Arc::clone(&wiring.proposing.playbooks), Arc::clone(&wiring.proposing.policy));
-        let mut desk = Desk::open(
-            &archive.join(STATE_FOLDER),
-            settings.executor,
-            ruled_by,
-            Arc::clone(&names),
-            committed,
-        )?;
+        let state = archive.join(STATE_FOLDER);
+        let mut desk = Desk::open(&state, settings.executor, ruled_by, Arc::clone(&names), committed)?;
         before.desk.into_iter().for_each(|kept| desk.begin_with(kept));
         let clerk = |to_archive: Sender<Told>| Clerk {
             desk,
@@ -80,23 +75,9 @@ impl Run {
             under_way: before.under_way,
             metrics: metrics.clone(),
         };
-        let ranks = |hand: bool| {
-            if hand {
-                Ok(RankService::by_hand(ranker, model_version, settings.recall))
-            } else {
-                RankService::start(ranker, model_version, settings.recall)
-            }
-        };
-        let (workers, outputs, archive_door, tokens, behind) = match hand {
-            Some(choose) => by_hand(archivist, clerk, &wiring, &ranks(true)?, choose),
-            None => {
-                let (archivist, to_archive, tokens) = archivist.start()?;
-                let (clerk, outputs) = clerk(to_archive.clone()).start()?;
-                let workers =
-                    Workers::start(crew, &wiring, ranks(false)?, &outputs).map_err(RunError::Worker)?;
-                (workers, outputs, to_archive, tokens, Behind::Threads { clerk, archivist })
-            }
-        };
+        let ranks = (ranker, model_version, settings.recall);
+        let (workers, outputs, archive_door, tokens, behind) =
+            work(archivist, clerk, (crew, &wiring), ranks, hand)?;
         before.run.count(&wiring.correlations);
         let mut unsettled = Unsettled::new(act);
         unsettled.take(before.run.unsettled, begins.map_or(NOTHING_SETTLED, |turn| turn.settled));
@@ -212,6 +193,25 @@ pub struct Backstage {
 }
 
 type Parts = (Workers, Sender<Output>, Sender<Told>, Receiver<Turn>, Behind);
+
+/// Has everybody begin.
+fn work(
+    archivist: Archivist,
+    clerk: impl FnOnce(Sender<Told>) -> Clerk,
+    (crew, wiring): (Crew, &Wiring),
+    (ranker, model, recall): (Ranker, Sym, Option<Recall>),
+    hand: Option<Choose>,
+) -> Result<Parts, RunError> {
+    if let Some(choose) = hand {
+        let ranks = RankService::by_hand(ranker, model, recall);
+        return Ok(by_hand(archivist, clerk, wiring, &ranks, choose));
+    }
+    let (archivist, to_archive, tokens) = archivist.start()?;
+    let (clerk, outputs) = clerk(to_archive.clone()).start()?;
+    let ranks = RankService::start(ranker, model, recall)?;
+    let workers = Workers::start(crew, wiring, ranks, &outputs).map_err(RunError::Worker)?;
+    Ok((workers, outputs, to_archive, tokens, Behind::Threads { clerk, archivist }))
+}
 
 fn by_hand(
     archivist: Archivist,

@@ -24,6 +24,7 @@ use crate::record::{ActionId, ActionStatus, InputKind, Names};
 const OF_LOG: [&str; 8] =
     ["alerts", "duplicates", "rejects", "matches", "members", "links", "incidents", "candidates"];
 
+#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` hands over")]
 fn said(error: impl ToString) -> Stopped {
     error.to_string()
 }

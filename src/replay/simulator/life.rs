@@ -26,7 +26,7 @@ use crate::engine::journal::{Effects, Journal, Said};
 use crate::engine::live::{Live, Source, SourceKept, Stream};
 use crate::engine::log::{Entry, Log, LoggedEpoch, STATE_FOLDER};
 use crate::engine::metrics::Metrics;
-use crate::engine::run::{Backstage, Batch, Run, Settings, Step};
+use crate::engine::run::{Backstage, Batch, Choose, Run, Settings};
 use crate::engine::scribe::Scribe;
 use crate::engine::summary::Summary;
 use crate::engine::workers::Crew;
@@ -42,6 +42,7 @@ use crate::record::{Epoch, InputKind, Names, Tick};
 /// Why a process stopped, in words: of a disk that failed, or of a fault in the program.
 pub(super) type Stopped = String;
 
+#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` hands over")]
 fn stopped(error: impl ToString) -> Stopped {
     error.to_string()
 }
@@ -343,7 +344,7 @@ fn listener(handle: &Handle, names: &Arc<Names>) -> Crier {
     Crier::new(Box::new(Listener(Arc::clone(handle))), Arc::clone(names))
 }
 
-fn chooser(handle: &Handle) -> Box<dyn FnMut(&[Step]) -> Step> {
+fn chooser(handle: &Handle) -> Choose {
     let handle = Arc::clone(handle);
     Box::new(move |ready| {
         may_crash(&handle, 0);
