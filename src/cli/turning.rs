@@ -146,6 +146,9 @@ impl Turning {
             self.watch.know(&batch.context);
             self.sightings.know(&batch.context);
             self.live.feed();
+            if self.caution.fears(logged.epoch) {
+                self.caution.begins(self.journal.log(), logged.epoch)?;
+            }
             if !self.run.take(batch)
                 || !self.run.logged(logged.epoch)
                 || !self.careful(logged.epoch, !logged.parts.is_empty())?
@@ -337,6 +340,7 @@ impl Turning {
         if self.caution.fears(epoch) {
             // Should it end the process, the log tells the next one what it took.
             self.journal.sync()?;
+            self.caution.begins(self.journal.log(), epoch)?;
         }
         self.live.feed();
         let taken = self.run.take(batch);

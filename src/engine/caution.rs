@@ -5,8 +5,9 @@
 //!
 //! 1. The fourth process that begins where three have ended commits each epoch before the next begins: so it shows which one
 //!    ends it. A run that was only killed three times goes on like this for a while, slower, and with the same results.
-//! 2. Where that process ends too, the first epoch that is not committed did it. It is let go, with what was taken after it,
-//!    and taken anew in eighths, until it has one record. Nothing of it was published; what it did in the world has the ledger.
+//! 2. An epoch that three such processes have begun, and none has committed, did it: who is killed at any moment is not killed
+//!    three times in the same. It is let go, with what was taken after it, and taken anew in eighths, until it has one record.
+//!    Nothing of it was published; what it did in the world has the ledger.
 //! 3. One record that ends three processes is quarantined: from then on it is a reject, with its place and bytes. More than
 //!    [`QUARANTINED_MAX`] in a row are none: then it is not the records, and the run says so.
 //!
@@ -18,8 +19,9 @@ use serde::{Deserialize, Serialize};
 use super::log::{Log, LogError, LoggedEpoch};
 use crate::record::Epoch;
 
-/// Processes that end before it is asked which epoch did it, and at one record before that is kept out.
+/// Processes that end before it is asked which epoch did it.
 const STARTS: u32 = 3;
+/// Processes that end in one epoch before it is taken anew, or its only record is kept out.
 const STRIKES: u32 = 3;
 /// An epoch is taken anew in so many.
 const CUT: u64 = 8;
@@ -38,7 +40,9 @@ struct Known {
     starts: u32,
     /// Whether it commits each epoch before the next.
     careful: bool,
-    /// How often the first epoch that is not committed, of one record, was met.
+    /// The last epoch that was begun where each is committed before the next.
+    begun: Epoch,
+    /// How many processes have ended in the first epoch that is not committed.
     strikes: u32,
     /// Records kept out since.
     quarantined: u32,
@@ -69,21 +73,21 @@ impl Known {
             let known = Known { committed, starts, careful, ..Known::default() };
             return (known, if careful { Step::Carefully } else { Step::Boldly });
         }
-        let known = Known { committed, strikes: 0, ..self };
-        let Some(first) = first else { return (known, Step::Carefully) };
+        let before = if further { 0 } else { self.strikes };
+        let known = Known { committed, strikes: before, ..self };
+        // It may have been ended where it had not come so far, or where it waited for more.
+        let Some(first) = first.filter(|first| first.epoch == self.begun) else {
+            return (known, Step::Carefully);
+        };
+        let known = Known { strikes: before + 1, begun: 0, ..known };
+        if known.strikes < STRIKES {
+            return (known, Step::Carefully);
+        }
+        let known = Known { strikes: 0, ..known };
         match first.parts.iter().map(|part| part.records).sum::<u64>() {
             0 => (known, Step::Carefully),
-            1 => {
-                let strikes = if further { 1 } else { self.strikes + 1 };
-                if strikes < STRIKES {
-                    (Known { strikes, ..known }, Step::Carefully)
-                } else if self.quarantined == QUARANTINED_MAX {
-                    (self, Step::InVain)
-                } else {
-                    let known = Known { quarantined: self.quarantined + 1, ..known };
-                    (known, Step::Quarantine(first.epoch))
-                }
-            }
+            1 if self.quarantined == QUARANTINED_MAX => (self, Step::InVain),
+            1 => (Known { quarantined: self.quarantined + 1, ..known }, Step::Quarantine(first.epoch)),
             many => (known, Step::In((many / CUT).max(1))),
         }
     }
@@ -115,8 +119,9 @@ pub struct Caution {
     most: usize,
     usual: usize,
     calm: u32,
-    /// What was known before it began.
+    /// What was known before it began, and is now.
     before: Known,
+    known: Known,
 }
 
 /// Under what the log has it.
@@ -139,11 +144,11 @@ impl Caution {
         match step {
             Step::Boldly => {}
             Step::Carefully => tell(format!(
-                "{STARTS} processes and more have ended behind epoch {committed}: each epoch is committed before the next begins"
+                "{STARTS} processes or more have ended behind epoch {committed}: each epoch is committed before the next begins"
             )),
             Step::In(records) => {
                 tell(format!(
-                    "epoch {} ended the last process: it is taken anew in smaller ones",
+                    "epoch {} ended {STRIKES} processes: it is taken anew in smaller ones",
                     committed + 1
                 ));
                 log.let_go(committed)?;
@@ -161,7 +166,7 @@ impl Caution {
             Step::InVain => return Err(CautionError::InVain),
         }
         log.set_meta(KEY, &serde_json::to_string(&known).unwrap_or_default())?;
-        Ok(Caution { committed, careful: known.careful, most, usual, calm: 0, before })
+        Ok(Caution { committed, careful: known.careful, most, usual, calm: 0, before, known })
     }
 
     /// Whether this epoch is to be committed before the next begins.
@@ -174,6 +179,12 @@ impl Caution {
     #[must_use]
     pub fn most(&self) -> usize {
         self.most
+    }
+
+    /// An epoch is begun that is feared; the log has it, and has this, durably, when this returns.
+    pub fn begins(&mut self, log: &Log, epoch: Epoch) -> Result<(), LogError> {
+        self.known.begun = epoch;
+        log.set_meta(KEY, &serde_json::to_string(&self.known).unwrap_or_default())
     }
 
     /// An epoch more is committed: the next ones may be larger, and in the end all is as ever.
@@ -226,7 +237,7 @@ mod tests {
         }
 
         /// A process: whether it took all of `records`, and whether it was worth starting.
-        fn process(&mut self, records: u64) -> Option<bool> {
+        fn process(&mut self, records: u64, killed: bool) -> Option<bool> {
             let (known, step) = self.known.next(self.committed.len() as u64, self.logged().as_ref());
             self.known = known;
             let mut most = USUAL;
@@ -238,6 +249,9 @@ mod tests {
                 }
                 Step::Quarantine(_) => self.kept_out.push(self.logged[0].0),
                 Step::InVain => return None,
+            }
+            if killed {
+                return Some(false);
             }
             loop {
                 let at = self.committed.last().map_or(0, |(_, next)| *next);
@@ -254,6 +268,9 @@ mod tests {
                     if self.logged.is_empty() {
                         self.logged.push((first, next));
                     }
+                    if self.known.careful {
+                        self.known.begun = self.committed.len() as u64 + 1;
+                    }
                     return Some(false);
                 }
                 if !self.logged.is_empty() {
@@ -267,15 +284,18 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_ends_it_is_kept_out_and_nothing_else(mut poison in prop::collection::vec(0_u64..700, 0..8)) {
+        fn what_ends_it_is_kept_out_and_nothing_else(
+            mut poison in prop::collection::vec(0_u64..700, 0..8),
+            killed in prop::collection::vec(any::<bool>(), 40),
+        ) {
             poison.sort_unstable();
             poison.dedup();
             let (kept_out, committed, logged) = (Vec::new(), Vec::new(), Vec::new());
             let mut world = World { poison: poison.clone(), kept_out, committed, logged, known: Known::default() };
             let mut processes = 0;
-            while !world.process(700).expect("few enough") {
+            while !world.process(700, killed.get(processes).copied().unwrap_or(false)).expect("few enough") {
                 processes += 1;
-                prop_assert!(processes < 20 * (poison.len() + 1), "it gets no further: {:?}", world.known);
+                prop_assert!(processes < 40 * (poison.len() + 2), "it gets no further: {:?}", world.known);
             }
             prop_assert_eq!(&world.kept_out, &poison);
             let taken: u64 = world.committed.iter().map(|(first, next)| next - first).sum();
@@ -293,9 +313,9 @@ mod tests {
             known: Known::default(),
         };
         let mut processes = 0;
-        while world.process(700).is_some() {
+        while world.process(700, false).is_some() {
             processes += 1;
-            assert!(processes < 100);
+            assert!(processes < 200);
         }
         assert_eq!(world.kept_out.len(), QUARANTINED_MAX as usize);
     }

@@ -16,8 +16,8 @@ use super::fault::Shim;
 const RECORDS: u64 = 2_000;
 const POISON: [u64; 2] = [1_100, 1_740];
 const WORD: &str = "mallory-the-last";
-/// Processes that it may take: some ten for each.
-const PROCESSES: usize = 30;
+/// Processes that it may take: some twenty for each.
+const PROCESSES: usize = 70;
 
 fn lines(poison: &[u64]) -> String {
     let mut text = String::new();
