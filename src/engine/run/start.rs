@@ -24,8 +24,9 @@ use super::{Run, RunError, Settings, kill_switch, wiring};
 use crate::act::{Desk, DeskError, Executor};
 use crate::archive::{RunStamp, Writer};
 use crate::flow::Turn;
+use crate::plan::policy::Act;
 use crate::rank::{RankService, Ranker, Recall};
-use crate::record::{Epoch, NOTHING_SETTLED, Sym};
+use crate::record::{Alert, Epoch, NOTHING_SETTLED, Sym};
 
 impl Run {
     /// Starts all threads.
@@ -79,8 +80,7 @@ impl Run {
         let (workers, outputs, archive_door, tokens, behind) =
             work(archivist, clerk, (crew, &wiring), ranks, hand)?;
         before.run.count(&wiring.correlations);
-        let mut unsettled = Unsettled::new(act);
-        unsettled.take(before.run.unsettled, begins.map_or(NOTHING_SETTLED, |turn| turn.settled));
+        let unsettled = unsettled(act, begins, before.run.unsettled);
         Ok(Run {
             workers,
             outputs,
@@ -193,6 +193,13 @@ pub struct Backstage {
 }
 
 type Parts = (Workers, Sender<Output>, Sender<Told>, Receiver<Turn>, Behind);
+
+/// What was acted on at the beginning, and not settled yet.
+fn unsettled(act: Act, begins: Option<Turn>, before: Vec<Arc<Alert>>) -> Unsettled {
+    let mut unsettled = Unsettled::new(act);
+    unsettled.take(before, begins.map_or(NOTHING_SETTLED, |turn| turn.settled));
+    unsettled
+}
 
 /// Has everybody begin.
 fn work(
