@@ -105,15 +105,7 @@ pub fn plans(data: &[u8]) {
 /// Context tables.
 pub fn context(data: &[u8]) {
     let Some((table, data)) = data.split_first() else { return };
-    let tables = [
-        ContextTable::Assets,
-        ContextTable::Identities,
-        ContextTable::Indicators,
-        ContextTable::Zones,
-        ContextTable::Vulnerabilities,
-        ContextTable::NeverLink,
-    ];
-    let table = tables[usize::from(*table) % tables.len()];
+    let table = ContextTable::ALL[usize::from(*table) % ContextTable::ALL.len()];
     let names = Names::default();
     if let Err(faults) = tables::read(table, &file("table", data), &names) {
         assert!(!faults.is_empty());

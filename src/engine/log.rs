@@ -10,7 +10,7 @@ mod fold;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
 use fence::{end, generation};
 
@@ -189,6 +189,8 @@ impl Log {
         let sql = |source| LogError::Sql { path: path.clone(), source };
         let mut db = Connection::open(&path).map_err(sql)?;
         db.busy_handler(Some(wait)).map_err(sql)?;
+        // One that reads before it writes would not be waited for.
+        db.set_transaction_behavior(TransactionBehavior::Immediate);
         db.execute_batch(SCHEMA).map_err(sql)?;
         db.execute_batch(fold::SCHEMA).map_err(sql)?;
         let generation = generation(&db).map_err(sql)?;
@@ -446,7 +448,9 @@ fn put_epochs(work: &Connection, epochs: &[LoggedEpoch]) -> rusqlite::Result<()>
     let mut part_row = work.prepare_cached("insert or replace into part values (?1, ?2, ?3, ?4, ?5, ?6)")?;
     let said = "update assigned set next = ?3 where source = ?1 and partition = ?2";
     let mut place_row = work.prepare_cached(said)?;
-    for epoch in epochs {
+    // Who feeds the run notes epochs in its own time: some may be written, shown and folded before.
+    let folded = fold::through(work)?;
+    for epoch in epochs.iter().filter(|epoch| epoch.epoch > folded) {
         let number = epoch.epoch.cast_signed();
         epoch_row.execute(params![number, epoch.settled, epoch.last])?;
         for part in &epoch.parts {

@@ -2,7 +2,7 @@
 //! and lag stay flat, and in the end everything is there once.
 //!
 //! `QUELL_SOAK_SECONDS` says how long, `QUELL_SOAK_RATE` how many records a second; each brings nine seconds of event time, so that
-//! all windows are full after some hundred seconds.
+//! all windows are full after some hundred seconds; `QUELL_SOAK_AWAY_MS`, how long a killed broker is away.
 
 use std::fmt::Write as _;
 use std::io::{Read, Write};
@@ -126,7 +126,7 @@ impl Soak {
         }
         let mut broker = self.broker.lock().expect("no panic");
         broker.kill();
-        thread::sleep(Duration::from_millis(500));
+        thread::sleep(Duration::from_millis(asked("QUELL_SOAK_AWAY_MS", 500)));
         broker.restart();
         live
     }

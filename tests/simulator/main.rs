@@ -1,8 +1,8 @@
 //! The fault simulator plays some hundreds of seeds, and finds what is planted.
 //!
 //! `QUELL_SIMULATE_SEEDS` says how many, `QUELL_SIMULATE_SEED` from which on; `QUELL_SIMULATE_TRACE` prints every step,
-//! and `QUELL_SIMULATE_KEEP` names a folder in which the disks of seeds that fail are kept. A seed that
-//! fails says so: the same seed plays the same again.
+//! `QUELL_SIMULATE_REPORT` names a file for what came of it, and `QUELL_SIMULATE_KEEP` a folder in which the disks of seeds that fail
+//! are kept. A seed that fails says so: the same seed plays the same again.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -87,6 +87,9 @@ fn no_fault_makes_it_lose_or_double_anything() {
     for (kind, count) in &tally.kinds {
         println!("{count:>10} {kind}");
     }
+    if let Some(report) = std::env::var_os("QUELL_SIMULATE_REPORT") {
+        std::fs::write(report, written((first, seeds), &tally, &failed)).expect("room");
+    }
     let told: Vec<String> =
         failed.iter().map(|failed| format!("seed {}: {}", failed.seed, failed.what)).collect();
     if let Some(first) = failed.first() {
@@ -96,6 +99,22 @@ fn no_fault_makes_it_lose_or_double_anything() {
             first.seed
         );
     }
+}
+
+/// What RELIABILITY.md says of it.
+fn written((first, seeds): (u64, u64), tally: &Tally, failed: &[Failed]) -> String {
+    let mut text = format!(
+        "{seeds} seeds from {first}, {} steps: {} that lost, doubled or told otherwise.\n\n| what befell | times |\n|---|--:|\n",
+        tally.steps,
+        failed.len()
+    );
+    for (kind, count) in &tally.kinds {
+        text += &format!("| {kind} | {count} |\n");
+    }
+    for failed in failed {
+        text += &format!("\nNot as it should be: seed {}: {}\n", failed.seed, failed.what);
+    }
+    text
 }
 
 #[test]

@@ -5,7 +5,7 @@
 //!
 //! State: `folded`, a row for each run of epochs that are alike; `passed`, a row a partition; in `meta`, through which epoch.
 
-use rusqlite::{Connection, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::fence::end;
 use super::{Log, LogError, LoggedEpoch, LoggedPart, PARTS_OF, logged_part};
@@ -34,10 +34,17 @@ const TICKS: &str =
 /// An epoch as it ends: what was settled then, and whether the input ended.
 type End = (i64, Tick, bool);
 
+/// The epoch through which a log is folded; 0 where it is not.
+pub(super) fn through(db: &Connection) -> rusqlite::Result<Epoch> {
+    let said = "select cast(value as integer) from meta where key = ?1";
+    let through: Option<i64> = db.prepare_cached(said)?.query_row([FOLDED], |row| row.get(0)).optional()?;
+    Ok(through.unwrap_or(0).cast_unsigned())
+}
+
 impl Log {
     /// The epoch through which it is folded; 0 where it is not.
     pub fn folded(&self) -> Result<Epoch, LogError> {
-        Ok(self.meta(FOLDED)?.and_then(|text| text.parse().ok()).unwrap_or(0))
+        self.sql(through(&self.db))
     }
 
     /// Folds epochs through `through`, `most` of them at most, all at once or not at all; whether there are more.
@@ -49,8 +56,7 @@ impl Log {
         }
         let (path, own) = (self.path.clone(), self.generation);
         let mut write = || -> rusqlite::Result<bool> {
-            // It reads before it writes: nobody may write between, or it would not be waited for.
-            let work = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let work = self.db.transaction()?;
             let ends = ends_of(&work, from, last)?;
             // Runs of epochs are told by their first: none may be missing between.
             if ends.len() as u64 != last - from + 1 {
@@ -128,7 +134,8 @@ impl Log {
             (select source, partition, records, next from passed
              union all select source, partition, records, next from part where epoch <= ?1)
             group by source, partition order by source, partition";
-        let read = || self.db.prepare(said)?.query_map([epoch.cast_signed()], logged_part)?.collect();
+        let through = epoch.min(i64::MAX.cast_unsigned()).cast_signed();
+        let read = || self.db.prepare(said)?.query_map([through], logged_part)?.collect();
         self.sql(read())
     }
 
