@@ -42,7 +42,7 @@ fn scrape(address: &str) -> BTreeMap<String, f64> {
     let mut helped = String::new();
     for line in text.lines() {
         if let Some(help) = line.strip_prefix("# HELP ") {
-            helped = help.split(' ').next().unwrap_or_default().to_owned();
+            help.split(' ').next().unwrap_or_default().clone_into(&mut helped);
         } else if let Some(said) = line.strip_prefix("# TYPE ") {
             let (name, of) = said.split_once(' ').expect("a type");
             assert!(name == helped && name.starts_with("quell_") != name.starts_with("process_"), "{line}");

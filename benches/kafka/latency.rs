@@ -29,20 +29,20 @@ const ENDING_MS: i64 = 3_000;
 const LATENESS_S: u64 = 1;
 
 /// One measurement.
-pub struct Course<'a> {
+pub(super) struct Course<'a> {
     /// Where files may lie.
-    pub folder: &'a Path,
+    pub(super) folder: &'a Path,
     /// Alerts a second.
-    pub rate: u64,
+    pub(super) rate: u64,
     /// For how long.
-    pub seconds: u64,
+    pub(super) seconds: u64,
     /// `settled` or `early`.
-    pub act: &'a str,
+    pub(super) act: &'a str,
 }
 
 impl Course<'_> {
     /// Runs it, and tells what it came to.
-    pub fn run(&self, broker: &Broker) {
+    pub(super) fn run(&self, broker: &Broker) {
         let Course { folder, rate, seconds, act } = self;
         let name = format!("{act}-{rate}");
         let topics = ["in", "decisions", "incidents"].map(|topic| format!("{topic}-{name}"));
@@ -66,6 +66,7 @@ impl Course<'_> {
         let waits = appended.iter().filter(|(_, at)| (first..=last).contains(*at));
         let mut waits: Vec<i64> = waits.filter_map(|(host, at)| Some(decided.get(host)? - at)).collect();
         waits.sort_unstable();
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a place in a list")]
         let at = |share: f64| waits.get((waits.len() as f64 * share) as usize).or(waits.last()).copied();
         println!(
             "act: {act}, {:.0} alerts/s asked, {:.0} sent: p50 {:?} ms, p99 {:?} ms, max {:?} ms of {} decisions; \
@@ -105,11 +106,12 @@ fn send(broker: &Broker, topic: &str, rate: u64, seconds: u64) -> u64 {
     config.set("linger.ms", "1").set("queue.buffering.max.messages", "1000000");
     let producer: ThreadedProducer<_> = config.create().expect("a producer");
     let began = Instant::now();
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a number of alerts")]
     let due = || (began.elapsed().as_secs_f64().min(seconds as f64) * rate as f64) as u64;
     let mut sent = 0;
     while sent < rate * seconds {
         while sent < due() {
-            let partition = i32::try_from(sent % PARTITIONS.unsigned_abs() as u64).unwrap_or(0);
+            let partition = i32::try_from(sent % u64::from(PARTITIONS.unsigned_abs())).unwrap_or(0);
             let text = alert(sent, sent.is_multiple_of(rate / PROBES));
             let record: BaseRecord<'_, (), str> = BaseRecord::to(topic).partition(partition).payload(&text);
             let _ = producer.send(record);

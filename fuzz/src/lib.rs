@@ -153,9 +153,9 @@ pub fn wire(data: &[u8]) {
 
 /// A snapshot whose manifest is right and whose rows are anything: it is taken or passed over.
 pub fn snapshot(data: &[u8]) {
+    static TEMPLATE: OnceLock<String> = OnceLock::new();
     let stamp = RunStamp { plan_hash: "p".to_owned(), model_version: "m".to_owned() };
     let state = folder().join("state");
-    static TEMPLATE: OnceLock<String> = OnceLock::new();
     let manifest = state.join("snapshots/3.json");
     let template = TEMPLATE.get_or_init(|| {
         let turn = Turn { epoch: 3, settled: 5, acts: 6, last: false, keeps: true };
@@ -182,8 +182,11 @@ fn framed(bytes: &[u8], piece: usize) -> Vec<Framed> {
     out
 }
 
+/// A record or a reject: position, ordinal, framing, and what it says.
+type Flat = (u64, Option<u64>, Option<Framing>, Vec<u8>);
+
 /// Records and rejects one by one: where chunks end is nobody's business.
-fn flat(all: &[Framed]) -> Vec<(u64, Option<u64>, Option<Framing>, Vec<u8>)> {
+fn flat(all: &[Framed]) -> Vec<Flat> {
     let mut flat = Vec::new();
     for framed in all {
         match framed {
@@ -255,9 +258,9 @@ fn conserved(all: &[Framed]) {
     thread_local!(static WORLD: RefCell<Option<World>> = const { RefCell::new(None) });
     static SHIPPED: OnceLock<Vec<Mapping>> = OnceLock::new();
     let shipped = SHIPPED.get_or_init(|| {
-        let flow =
+        let mut flow =
             Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().map(|it| it.join("dataflows/pipeline.yml"));
-        Plan::load(&flow.filter(|it| it.is_file()).next().expect("the shipped plan"))
+        Plan::load(&flow.find(|it| it.is_file()).expect("the shipped plan"))
             .expect("it has no faults")
             .mappings
     });

@@ -147,9 +147,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let done = attended(args, begun, (&bell, rings), &mut doors);
     match &done {
         Ok(Ended::InOrder) | Err(Failure::Diverged(_)) => Caution::end(&log)?,
-        Ok(Ended::Early) => caution.withdraw(&log)?,
         Err(Failure::Failed(error)) if is_defect(error) => {}
-        Err(_) => caution.withdraw(&log)?,
+        Ok(Ended::Early) | Err(_) => caution.withdraw(&log)?,
     }
     done.map(drop)
 }

@@ -62,7 +62,9 @@ fn feed(
             // A broker that is away is fed later, by whoever holds it now.
             let broker = broker.lock().expect("no panic");
             for partition in 0..PARTITIONS {
-                let lines = edges_of(at..due, |n| n % PARTITIONS as u64 == partition as u64);
+                let lines = edges_of(at..due, |n| {
+                    n % u64::from(PARTITIONS.unsigned_abs()) == u64::from(partition.unsigned_abs())
+                });
                 broker.produce("alerts-1", Some(partition), lines.lines());
             }
             at = due;

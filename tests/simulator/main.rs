@@ -4,9 +4,12 @@
 //! `QUELL_SIMULATE_REPORT` names a file for what came of it, and `QUELL_SIMULATE_KEEP` a folder in which the disks of seeds that fail
 //! are kept. A seed that fails says so: the same seed plays the same again.
 
+#![allow(clippy::disallowed_methods, reason = "how long the play takes is told")]
+
 #[path = "../common/mod.rs"]
 mod common;
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -109,10 +112,10 @@ fn written((first, seeds): (u64, u64), tally: &Tally, failed: &[Failed]) -> Stri
         failed.len()
     );
     for (kind, count) in &tally.kinds {
-        text += &format!("| {kind} | {count} |\n");
+        writeln!(text, "| {kind} | {count} |").expect("memory");
     }
     for failed in failed {
-        text += &format!("\nNot as it should be: seed {}: {}\n", failed.seed, failed.what);
+        writeln!(text, "\nNot as it should be: seed {}: {}", failed.seed, failed.what).expect("memory");
     }
     text
 }

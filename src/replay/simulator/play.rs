@@ -209,14 +209,14 @@ impl Play {
     fn rise(&mut self) {
         let Some(zombie) = self.zombies.last_mut() else { return };
         let steps = of(&self.handle).dice.between(1, 60);
-        let turned = if steps % 3 == 0 { zombie.turn() } else { Ok(()) };
+        let turned = if steps.is_multiple_of(3) { zombie.turn() } else { Ok(()) };
         let gone_on = turned.and_then(|()| {
             for _ in 0..steps {
                 if !zombie.step()? {
                     break;
                 }
             }
-            if steps % 7 == 0 { zombie.flush() } else { Ok(()) }
+            if steps.is_multiple_of(7) { zombie.flush() } else { Ok(()) }
         });
         if let Err(why) = gone_on {
             let mut drawn = of(&self.handle);
@@ -235,7 +235,10 @@ impl Play {
             drawn.dice.below(100)
         };
         match throw {
-            0..25 => self.deliver(life),
+            0..25 => {
+                self.deliver(life);
+                Ok(())
+            }
             25..55 => life.turn(),
             55..86 => {
                 let steps = of(&self.handle).dice.between(1, 60);
@@ -281,7 +284,7 @@ impl Play {
     }
 
     /// A file grows, or a batch is pushed.
-    fn deliver(&mut self, life: &mut Life) -> Result<(), Stopped> {
+    fn deliver(&mut self, life: &mut Life) {
         let mut drawn = of(&self.handle);
         let files = self.stage.sources.files.len();
         let at = drawn.dice.index(files + 1);
@@ -289,12 +292,12 @@ impl Play {
             let bytes = self.stage.sources.files[at].grow(&mut drawn.dice);
             drop(drawn);
             life.grown(at, bytes);
-            return Ok(());
+            return;
         }
-        let Some(at) = self.stage.sources.next_batch(&mut drawn.dice) else { return Ok(()) };
+        let Some(at) = self.stage.sources.next_batch(&mut drawn.dice) else { return };
         if !drawn.quiet && drawn.dice.chance(100_000) {
             drawn.count("batches lost on their way");
-            return Ok(());
+            return;
         }
         let (plant, batch) = (drawn.plant, self.stage.sources.batches[at].clone());
         drop(drawn);
@@ -310,6 +313,5 @@ impl Play {
         } else {
             self.stage.sources.batches[at].acknowledged = true;
         }
-        Ok(())
     }
 }

@@ -11,6 +11,7 @@ use crate::record::{ActionClass, Millis, Score};
 use crate::replay::generate::dice::Dice;
 
 /// See the head of this file.
+#[expect(clippy::struct_excessive_bools, reason = "each is drawn by itself")]
 pub(super) struct Stage {
     pub(super) plan: Arc<Plan>,
     pub(super) sources: Sources,
