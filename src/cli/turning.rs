@@ -146,9 +146,7 @@ impl Turning {
             self.watch.know(&batch.context);
             self.sightings.know(&batch.context);
             self.live.feed();
-            if self.caution.fears(logged.epoch) {
-                self.caution.begins(self.journal.log(), logged.epoch)?;
-            }
+            self.fear(logged.epoch)?;
             if !self.run.take(batch)
                 || !self.run.logged(logged.epoch)
                 || !self.careful(logged.epoch, !logged.parts.is_empty())?
@@ -337,11 +335,7 @@ impl Turning {
         }
         let records = !batch.parts.is_empty();
         self.journal.note(epoch, &batch, said)?;
-        if self.caution.fears(epoch) {
-            // Should it end the process, the log tells the next one what it took.
-            self.journal.sync()?;
-            self.caution.begins(self.journal.log(), epoch)?;
-        }
+        self.fear(epoch)?;
         self.live.feed();
         let taken = self.run.take(batch);
         if self.run.is_journaled() {
@@ -350,6 +344,15 @@ impl Turning {
             return Ok(taken && self.run.logged(epoch) && self.careful(epoch, records)?);
         }
         Ok(taken && self.careful(epoch, records)?)
+    }
+
+    /// Before an epoch that may end the process: the log has it, and tells the next process which it was.
+    fn fear(&mut self, epoch: Epoch) -> Result<(), Failure> {
+        if self.caution.fears(epoch) {
+            self.journal.sync()?;
+            self.caution.begins(self.journal.log(), epoch)?;
+        }
+        Ok(())
     }
 
     /// After an epoch, where each is to be committed before the next begins; false where the run has failed.

@@ -64,6 +64,12 @@ enum Step {
 }
 
 impl Known {
+    /// Has it in the log, durably.
+    fn note(&self, log: &Log) -> Result<(), LogError> {
+        // Numbers can always be written.
+        log.set_meta(KEY, &serde_json::to_string(self).unwrap_or_default())
+    }
+
     /// A process begins, behind what is committed and with the first epoch in the log that is not.
     fn next(self, committed: Epoch, first: Option<&LoggedEpoch>) -> (Known, Step) {
         let further = committed > self.committed;
@@ -165,7 +171,7 @@ impl Caution {
             }
             Step::InVain => return Err(CautionError::InVain),
         }
-        log.set_meta(KEY, &serde_json::to_string(&known).unwrap_or_default())?;
+        known.note(log)?;
         Ok(Caution { committed, careful: known.careful, most, usual, calm: 0, before, known })
     }
 
@@ -184,7 +190,7 @@ impl Caution {
     /// An epoch is begun that is feared; the log has it, and has this, durably, when this returns.
     pub fn begins(&mut self, log: &Log, epoch: Epoch) -> Result<(), LogError> {
         self.known.begun = epoch;
-        log.set_meta(KEY, &serde_json::to_string(&self.known).unwrap_or_default())
+        self.known.note(log)
     }
 
     /// An epoch more is committed: the next ones may be larger, and in the end all is as ever.
@@ -205,7 +211,7 @@ impl Caution {
 
     /// This process said why it ended: it counts for nothing.
     pub fn withdraw(&self, log: &Log) -> Result<(), LogError> {
-        log.set_meta(KEY, &serde_json::to_string(&self.before).unwrap_or_default())
+        self.before.note(log)
     }
 }
 

@@ -2,27 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use rusqlite::{OptionalExtension, params};
+use rusqlite::params;
 
-use super::{Log, LogError, LoggedEpoch, PARTS_OF, logged_part};
+use super::{Log, LogError, LoggedEpoch};
 use crate::record::Epoch;
 
 impl Log {
-    /// The first epoch after `epoch`.
+    /// The first epoch after `epoch`, which must not be before what is folded.
     pub fn first_beyond(&self, epoch: Epoch) -> Result<Option<LoggedEpoch>, LogError> {
-        let read = || -> rusqlite::Result<Option<LoggedEpoch>> {
-            let said = "select epoch, settled, last from epoch where epoch > ?1 order by epoch limit 1";
-            let row = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)?, row.get(1)?, row.get(2)?));
-            let Some((epoch, settled, last)) =
-                self.db.query_row(said, [epoch.cast_signed()], row).optional()?
-            else {
-                return Ok(None);
-            };
-            let parts =
-                self.db.prepare(PARTS_OF)?.query_map([epoch], logged_part)?.collect::<Result<_, _>>()?;
-            Ok(Some(LoggedEpoch { epoch: epoch.cast_unsigned(), settled, last, parts }))
-        };
-        self.sql(read())
+        Ok(self.epochs_after(epoch)?.into_iter().next())
     }
 
     /// Lets all epochs after `epoch` go, durably: what they took is taken anew, words again from where they wait.
