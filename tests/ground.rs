@@ -236,6 +236,10 @@ fn a_listed_entity_parts_what_only_it_joined_until_it_is_taken_off() {
     let killed = listed(&world, "killed", &[], true);
     assert_eq!(tables(&killed), first);
     world.says_the_same(&killed, "killed again");
+    // What the log has of its tables is how they stand.
+    let kept = listed(&world, "kept", &["--snapshot-every-ms", "1"], true);
+    assert_eq!(tables(&kept), first);
+    world.says_the_same(&kept, "kept again");
 }
 
 /// Two addresses, of which one alone may be blocked: the indicator.

@@ -149,8 +149,10 @@ fn a_broker_that_is_killed_is_waited_for() {
     taken(&archive, 500);
     broker.kill();
     until("it says so", || live.told().contains("does not answer").then_some(()));
-    // Long enough that silent clocks would have moved, were they not known to be unheard.
-    thread::sleep(Duration::from_secs(4));
+    // Long enough that silent clocks would have moved, were they not known to be unheard; `QUELL_BROKER_AWAY_S` says how long.
+    let away = std::env::var("QUELL_BROKER_AWAY_S").map_or(10, |text| text.parse().expect("seconds"));
+    thread::sleep(Duration::from_secs(away));
+    assert_eq!(live.told().matches("does not answer").count(), 1, "it says so once: {}", live.told());
     broker.restart();
     until("it says so", || live.told().contains("answer again").then_some(()));
     produce(&broker, "edges", &all, 2, (500, 1_000));
@@ -248,6 +250,29 @@ fn what_was_removed_before_it_was_read_is_an_error_or_a_reject() {
         let lost = rejects.find(|reject| reject.position == 0).expect("what is lost");
         assert!(lost.reason.contains("offsets 0 to 119 of partition 0"), "{}", lost.reason);
     }
+}
+
+#[test]
+fn retention_that_overtakes_a_run_under_way_ends_it_with_a_clear_word() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (folder, broker) = (folder.path(), Broker::shared());
+    broker.topic("overtaken", 1);
+    let flow = plan(&folder.join("plan"), &source("overtaken", &broker, ""));
+    let (archive, all) = (folder.join("live"), edges(400));
+    let lines: Vec<&str> = all.lines().collect();
+    broker.produce("overtaken", Some(0), lines[..100].iter().copied());
+    let live = Live::start(&flow, &archive, &[]);
+    taken(&archive, 100);
+    // It falls behind; what it has not read is removed meanwhile.
+    let signal = |name: &str| Command::new("kill").args([name, &live.id().to_string()]).status();
+    assert!(signal("-STOP").expect("kill").success());
+    broker.produce("overtaken", Some(0), lines[100..].iter().copied());
+    broker.delete_before("overtaken", 0, 250);
+    assert!(signal("-CONT").expect("kill").success());
+    let told = live.failed();
+    let what = "partition 0 of topic overtaken is to be read from offset 100 on, but begins at 250 by now: 150 offsets";
+    assert!(told.contains(what) && told.contains("on_lost: skip"), "{told}");
+    assert_eq!(count_of(&archive), 100);
 }
 
 #[test]

@@ -73,6 +73,15 @@ fn answer(broker: &Broker, stop: &AtomicBool) -> BTreeMap<String, usize> {
     }
 }
 
+/// Tells the other to stop, also where a test fails: else it would be waited for.
+struct Stopping<'a>(&'a AtomicBool);
+
+impl Drop for Stopping<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
 /// `quell digest --log`.
 fn whole(archive: &Path) -> String {
     String::from_utf8(done(quell().arg("digest").arg(archive).arg("--log")).stdout).expect("text")
@@ -86,11 +95,11 @@ fn orders_are_given_once_and_their_receipts_heard_through_kills() {
     topics(&broker, &["orders", "receipts"], 2);
     site(&at("days"), 300, 5);
     let flow = plan(&at("plan"), &at("days"), &broker);
-    let (archive, all) = (at("live"), edges(600));
+    let (archive, all, stop) = (at("live"), edges(600), AtomicBool::new(false));
     let lines: Vec<&str> = all.split_inclusive('\n').collect();
-    let stop = AtomicBool::new(false);
     let given = std::thread::scope(|scope| {
         let answers = scope.spawn(|| answer(&broker, &stop));
+        let stopping = Stopping(&stop);
         let mut live = Live::start(&flow, &archive, &["--batch", "7"]);
         for (n, piece) in lines.chunks(100).enumerate() {
             feed(&flow, piece);
@@ -115,7 +124,7 @@ fn orders_are_given_once_and_their_receipts_heard_through_kills() {
         };
         until("receipts are heard", || (pending() == 0).then_some(()));
         agrees(&live.stop(), &archive);
-        stop.store(true, Ordering::SeqCst);
+        drop(stopping);
         answers.join().expect("it answers")
     });
     let reader = Reader::open(&archive, Arc::new(Names::default())).expect("an archive");

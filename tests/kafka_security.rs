@@ -119,7 +119,7 @@ fn who_may_not_read_is_told_why_and_who_may_reads() {
     let folder = tempfile::tempdir().expect("a folder");
     let folder = folder.path();
     let broker = broker(folder);
-    broker.topic("alerts", 1);
+    broker.topic("alerts", 2);
     let cases = cases(folder, &broker);
     thread::scope(|scope| {
         for (n, (source, wanted)) in cases.iter().enumerate() {
@@ -144,9 +144,18 @@ fn who_may_not_read_is_told_why_and_who_may_reads() {
         "brokers: '{good}', topic: alerts, security: {{{SASL}, ca: {ca}, password_env: QUELL_TEST_PASSWORD}}"
     );
     let (flow, archive) = (plan(&folder.join("plan"), &right), folder.join("live"));
-    let live = Live::of(&mut run(&flow, &archive));
-    broker.produce("alerts", Some(0), edges(200).lines());
+    // Each process of several shows who it is, and reads.
+    let live = Live::of(run(&flow, &archive).args(["--supervise", "2"]));
+    for partition in [0_i32, 1] {
+        let own = |(n, _): &(usize, &str)| n % 2 == partition.unsigned_abs() as usize;
+        broker.produce(
+            "alerts",
+            Some(partition),
+            edges(200).lines().enumerate().filter(own).map(|(_, line)| line),
+        );
+    }
     taken(&archive, 200);
+    until("another one reads", || live.told().contains("reading partition 1").then_some(()));
     until("it has said where it reads", || live.told().contains("reading topic alerts").then_some(()));
     assert!(!live.told().contains(PASSWORD), "{}", live.told());
     agrees(&live.stop(), &archive);

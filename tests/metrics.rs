@@ -12,14 +12,19 @@ use std::process::{Child, Command, Stdio};
 
 use common::kafka::Broker;
 use common::live::{Live, until};
-use common::{acting_plan, agrees, count, edges, site};
+use common::{acting_plan, agrees, asking_plan, count, digest, edges, replay, site, summary};
 use serde_json::Value;
 
 /// Where a run shows its metrics.
 fn address(live: &Live) -> String {
+    address_of(live, "")
+}
+
+/// Where a process of a run does.
+fn address_of(live: &Live, whose: &str) -> String {
     until("it shows metrics", || {
         let told = live.told();
-        let (_, rest) = told.split_once("quell: metrics at http://")?;
+        let (_, rest) = told.split_once(&format!("quell: metrics{whose} at http://"))?;
         rest.split_once("/metrics\n").map(|(address, _)| address.to_owned())
     })
 }
@@ -140,6 +145,48 @@ fn what_is_shown_is_what_the_run_comes_to() {
     assert!(count(&said, "actions") > 0, "{said}");
 }
 
+#[test]
+fn each_process_of_several_shows_what_it_reads() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| folder.path().join(name);
+    let broker = Broker::start(&at("broker"));
+    broker.topic("edges", 2);
+    let flow = plan(folder.path(), &broker);
+    let live = Live::start(&flow, &at("live"), &["--supervise", "2", "--metrics", "0"]);
+    let shown = ["", " of process 1"].map(|whose| address_of(&live, whose));
+    let all = edges(600);
+    let lines: Vec<&str> = all.lines().collect();
+    for partition in [0_i32, 1] {
+        let own = lines.iter().skip(partition.unsigned_abs() as usize).step_by(2).copied();
+        broker.produce("edges", Some(partition), own);
+    }
+    let of = |name: &str, partition: usize| format!("{name}{{source=\"edges\",partition=\"{partition}\"}}");
+    let is = |value: Option<&f64>, wanted: f64| value.is_some_and(|value| (value - wanted).abs() < 0.5);
+    let both = until("all is shown", || {
+        let both = shown.each_ref().map(|address| scrape(address));
+        let own = |n: usize| {
+            is(both[n].get(&of("quell_read_records_total", n)), 300.0)
+                && is(both[n].get(&of("quell_read_lag_records", n)), 0.0)
+        };
+        let done = both[1]["quell_epoch{stage=\"done\"}"] >= both[0]["quell_epoch{stage=\"shown\"}"];
+        (own(0) && own(1) && done && is(both[0].get("quell_records_total"), 600.0)).then_some(both)
+    });
+    for (n, own) in both.iter().enumerate() {
+        assert!(
+            is(own.get("quell_cluster_process"), n as f64) && is(own.get("quell_cluster_generation"), 1.0)
+        );
+        assert!(own["quell_cluster_since_timestamp_seconds"] >= own["process_start_time_seconds"]);
+        assert!(own["process_resident_memory_bytes"] > 1e6);
+        assert!(own["quell_cluster_sent_bytes_total{of=\"records\"}"] > 1.0);
+        assert!(is(own.get(&of("quell_read_waiting_bytes", n)), 0.0));
+        assert_eq!(own.get(&of("quell_read_records_total", 1 - n)), None, "that is the other's");
+        // The run's view is the first one's.
+        assert_eq!(own.contains_key(&of("quell_source_lag_records", 1)), n == 0);
+        assert_eq!(own.contains_key("quell_records_total"), n == 0);
+    }
+    agrees(&live.stop(), &at("live"));
+}
+
 /// A process that is ended with the test.
 struct Ending(Child);
 
@@ -191,4 +238,51 @@ fn body(address: std::net::SocketAddr, path: &str) -> String {
         let _ = stream.read_to_string(&mut answer);
     }
     answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default()
+}
+
+/// Alerts of new hosts with long names, over four weeks that lie three months behind those before.
+fn strangers(of: i64, many: u64) -> String {
+    let alert = |n: u64| {
+        let second = 1_600_000_000 + of * 90 * 86_400 + n.cast_signed() * 2_400;
+        let (time, long) = (jiff::Timestamp::from_second(second).expect("a time"), "x".repeat(400));
+        format!(
+            "{{\"id\":\"{of}-{n}\",\"tenant\":\"default\",\"time\":\"{time}\",\"product\":\"edr\",\"rule_id\":\"R{}\",\
+             \"rule_name\":\"A rule\",\"severity\":\"medium\",\"host\":\"{long}-{of}-{n}\",\"user\":\"u{}\"}}\n",
+            n % 7,
+            n % 11
+        )
+    };
+    (0..many).map(alert).collect()
+}
+
+#[test]
+fn names_that_nobody_needs_are_forgotten() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| folder.path().join(name);
+    let flow = asking_plan(&at("plan"));
+    let input = at("days.jsonl");
+    std::fs::write(&input, "").expect("room");
+    let path = input.to_str().expect("a path");
+    let more = ["--input", path, "--names-max", "1", "--metrics", "0", "--on-stop", "keep"];
+    let live = Live::start(&flow, &at("live"), &more);
+    let shown = address(&live);
+    let mut file = std::fs::File::options().append(true).open(&input).expect("it");
+    for part in 0..12 {
+        file.write_all(strangers(part, 1_000).as_bytes()).expect("room");
+        until("it is shown", || {
+            (scrape(&shown)["quell_records_total"] >= part as f64 * 1_000.0).then_some(())
+        });
+    }
+    // All of them would take 5 MB. What is swept now and then is needed until it is, and what is needed may double.
+    until("names are forgotten", || {
+        let now = scrape(&shown);
+        (now["quell_renewals_total"] > 1.0 && now["quell_names_bytes"] < 3_500_000.0).then_some(())
+    });
+    let said = live.stop();
+    assert_eq!(count(&said, "divergences"), 0, "{said}");
+    let live = Live::start(&flow, &at("live"), &["--input", path]);
+    until("it goes on", || live.told().contains("Ctrl-C").then_some(()));
+    agrees(&live.stop(), &at("live"));
+    agrees(&summary(&mut replay(&flow, &[&input], &at("again"), &["--arrival"])), &at("again"));
+    assert_eq!(digest(&at("live")), digest(&at("again")));
 }

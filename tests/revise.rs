@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use common::live::{Live, heard, taken, until};
-use common::{asking_plan, count, digest, done, held, quell, replay, said};
+use common::{asking_plan, count, digest, done, held, quell, replay, said, summary};
 use quell::archive::{DecisionLine, IncidentLine, Only, Reader};
-use quell::record::{AlertId, IncidentId, IncidentState, Names, Ruling};
+use quell::engine::log::Log;
+use quell::record::{AlertId, IncidentId, IncidentState, InputKind, Names, Ruling};
 use tempfile::TempDir;
 
 const BEGIN: i64 = 1_767_700_000;
@@ -238,6 +239,31 @@ fn an_alert_that_is_not_related_parts_two_hosts() {
     assert_eq!(digest(&world.live("two", &["--workers", "2", "--batch", "3"], false, by_alert)), first);
     assert_eq!(digest(&world.live("killed", &[], true, by_alert)), first);
     world.says_the_same(&world.path("again"), "and again");
+}
+
+#[test]
+fn a_word_that_the_log_has_forgotten_was_said_all_the_same() {
+    let world = World::new();
+    let archive = world.live("kept", &["--snapshot-every-ms", "1"], true, by_alert);
+    let log = Log::open(&archive).expect("a log");
+    assert!(log.folded().expect("epochs") > 0);
+    assert!(log.words(InputKind::Verdict).expect("words").is_empty(), "the archive has it");
+    let id = home(&archive, "web-1 scan 0");
+    let what = by_alert(&archive);
+    let (code, text) = world.unlink(&archive, id, &what.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!((code, text.contains("said before")), (Some(0), true), "{text}");
+    world.says_the_same(&archive, "again");
+    let (again, other) = (world.path("other"), archive.display().to_string());
+    let told = summary(&mut replay(&world.flow, &[&archive], &again, &["--diff", &other]));
+    assert_eq!(told["diff"]["equal"], true, "{told}");
+    let explained = done(quell().args(["explain", &id.to_string(), "--archive"]).arg(&archive));
+    assert!(said(&explained).contains("web-1"), "{}", said(&explained));
+    // It goes on, too: what it took is not taken again.
+    let live = Live::start(&world.flow, &archive, &["--snapshot-every-ms", "1"]);
+    until("it goes on", || live.told().contains("Ctrl-C").then_some(()));
+    assert_eq!(count(&live.stop(), "divergences"), 0);
+    held(&archive);
+    world.says_the_same(&archive, "and again");
 }
 
 #[test]

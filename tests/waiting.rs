@@ -8,8 +8,9 @@ use std::sync::Arc;
 use common::live::{Live, NDJSON, post, taken, until};
 use common::{acting_plan, agrees, asking_plan, edges, site};
 use quell::archive::Reader;
-use quell::engine::log::Log;
-use quell::record::{Names, Ruling};
+use quell::engine::log::{Log, LoggedEpoch, LoggedPart};
+use quell::engine::pushed;
+use quell::record::{NOTHING_SETTLED, Names, Ruling};
 
 fn text(path: &Path) -> String {
     std::fs::read_to_string(path).expect("a file of the test")
@@ -88,4 +89,36 @@ fn an_idle_clock_of_the_wall_follows_the_others_and_then_the_wall() {
     until("it goes on", || live.told().contains("Ctrl-C").then_some(()));
     let summary = live.stop();
     agrees(&summary, &archive);
+}
+
+#[test]
+fn an_epoch_that_took_more_than_waits_at_a_time_is_taken_again() {
+    const BATCHES: u64 = 66;
+    const RECORDS: u64 = 400;
+    let folder = tempfile::tempdir().expect("a folder");
+    let (plans, archive) = (folder.path().join("plan"), folder.path().join("live"));
+    // Of another source nothing comes, and so nothing is settled.
+    let http = |name: &str| format!("  - {{name: {name}, type: http, listen: '127.0.0.1:0'}}\n");
+    let sources = format!("tenant: default\nsources:\n{}{}", http("edge"), http("other"));
+    let flow = asking_plan(&plans);
+    std::fs::write(&flow, text(&flow).replace("tenant: default\n", &sources)).expect("room for the plan");
+    // As a process leaves it that had some batches when more came, and ended with all of them in one epoch.
+    let batch = "{\n".repeat(usize::try_from(RECORDS).expect("few"));
+    let all = BATCHES * RECORDS;
+    let mut log = Log::open(&archive).expect("a log");
+    let batches: Vec<_> =
+        (0..BATCHES).map(|_| pushed::entry("edge", &batch, None, 1_767_700_000_000)).collect();
+    log.write(&batches).expect("room");
+    let part = LoggedPart { source: "edge".into(), partition: 0, records: all, first: 1, next: all + 1 };
+    let epoch = LoggedEpoch { epoch: 1, settled: NOTHING_SETTLED, last: false, parts: vec![part] };
+    log.record(&[epoch], None).expect("room");
+    let live = Live::start(&flow, &archive, &["--batch", "1000000"]);
+    taken(&archive, all);
+    let summary = live.stop();
+    agrees(&summary, &archive);
+    assert_eq!(
+        (summary["records"].as_u64(), summary["rejects"].as_u64()),
+        (Some(all), Some(all)),
+        "{summary}"
+    );
 }

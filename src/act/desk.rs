@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use super::effects::{Effects, Key};
 use super::executor::{Answer, Executor};
-use super::ledger::{Known, Ledger, LedgerError, Resolved};
+use super::ledger::{Known, Lease, Ledger, LedgerError, Resolved};
 use super::order::Order;
 use super::receipt::Receipt;
 use super::stepper::Walk;
@@ -179,6 +179,7 @@ pub struct Desk {
     playbooks: Arc<[Playbook]>,
     names: Arc<Names>,
     ledger: Ledger,
+    lease: Arc<Lease>,
     labels: Labels,
     effects: Effects,
     runs: BTreeMap<DecisionId, Run>,
@@ -261,11 +262,14 @@ impl Desk {
         (playbooks, policy): (Arc<[Playbook]>, Arc<Policy>),
         names: Arc<Names>,
     ) -> Result<Desk, DeskError> {
+        let ledger = Ledger::open(state_dir)?;
+        let lease = Arc::new(ledger.lease()?);
         Ok(Desk {
             executor,
             playbooks,
             names,
-            ledger: Ledger::open(state_dir)?,
+            ledger,
+            lease,
             labels: Labels::default(),
             effects: Effects::default(),
             runs: BTreeMap::new(),
@@ -424,6 +428,7 @@ impl Desk {
             }
             pending.intents = known;
         }
+        self.lease.awake(self.executor.now());
         self.ledger.record(&pending.outcomes)?;
         self.ledger.note_effects(&pending.held, &pending.ended, (self.epoch, &pending.joined))?;
         Ok(self.ledger.intend(self.epoch, &pending.intents.iter().collect::<Vec<_>>())?)
@@ -437,7 +442,7 @@ impl Desk {
             Executor::Orders(_) => return self.give(&calls),
             Executor::DryRun | Executor::Simulate(_) | Executor::Recorded(_) => return Ok(()),
         };
-        let answers = webhook.call(&calls);
+        let answers = webhook.call(&calls, &self.lease);
         for (order, answer) in calls.iter().zip(answers) {
             self.hear_later(order.action_id, Heard::Answer(answer), last.max(order.requested));
         }

@@ -1,7 +1,10 @@
 //! Executors: what carries orders out. A closed set; a new one is a variant here.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
+use super::ledger::{Lease, Moment};
 use super::order::Order;
 use super::orders::Orders;
 use super::receipt::Recorded;
@@ -68,12 +71,21 @@ impl Executor {
         }
     }
 
+    /// The time, where it is told how long a process stood still before a call.
+    pub(super) fn now(&self) -> Moment {
+        match self {
+            Executor::Webhook(webhook) => webhook.now(),
+            Executor::Orders(topic) => topic.now(),
+            Executor::DryRun | Executor::Simulate(_) | Executor::Recorded(_) => Moment::default(),
+        }
+    }
+
     /// Resolves an order that was intended and has no outcome, by its class: an idempotent or keyed one is repeated,
     /// a probeable one is read back first, an opaque one is left to a person.
     #[must_use]
-    pub fn resolve(&self, orders: &[Order]) -> Vec<Answer> {
+    pub(super) fn resolve(&self, orders: &[Order], lease: &Arc<Lease>) -> Vec<Answer> {
         match self {
-            Executor::Webhook(webhook) => webhook.resolve(orders),
+            Executor::Webhook(webhook) => webhook.resolve(orders, lease),
             // Nothing leaves the process, or its receipt will come: recomputation says what came of it.
             Executor::DryRun | Executor::Simulate(_) | Executor::Orders(_) | Executor::Recorded(_) => orders
                 .iter()

@@ -2,10 +2,14 @@
 //!
 //! Tables: `intent` (an action that was to be called), `outcome` (what came of it, counted per action from 1),
 //! `effect` (what stands because of which caller) and `holder` (who holds it). `quell explain` reads them; the desk
-//! recomputes effects from the log and compares: what differs is counted as a divergence. [`since`] has what crashes and people add.
+//! recomputes effects from the log and compares: what differs is counted as a divergence. [`since`] has what crashes and people add,
+//! [`lease`] who may call.
 
+mod lease;
 mod since;
 
+pub use lease::Moment;
+pub(super) use lease::{Grant, Lease, Leave};
 pub(super) use since::Resolved;
 
 use std::path::Path;

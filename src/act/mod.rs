@@ -4,6 +4,7 @@
 //! State: runs under way, standing effects, the ledger on disk. What is done to the world is done by an
 //! [`Executor`]; every call is preceded by a durable intent and followed by a durable outcome.
 
+mod clock;
 mod desk;
 mod effects;
 mod executor;
@@ -21,7 +22,7 @@ mod webhook;
 
 pub use desk::{Desk, DeskError, Handed, Remembered, Rows};
 pub use executor::{Answer, Executor};
-pub use ledger::{Intent, Known, Ledger, LedgerError};
+pub use ledger::{Intent, Known, Ledger, LedgerError, Moment};
 pub use order::{Order, action_id};
 pub use orders::Orders;
 pub use receipt::{Receipt, Recorded};

@@ -8,6 +8,8 @@ use std::cell::RefCell;
 use std::path::Path;
 use std::time::Duration;
 
+use super::clock;
+use super::ledger::Moment;
 use super::order::Order;
 use super::service::World;
 use crate::kafka::{self, Letter, Patience, ProduceError, Producer, TRACEPARENT, traceparent};
@@ -53,6 +55,14 @@ impl Orders {
         match &self.door {
             Door::Topic(producer) => producer.borrow_mut().partitions().map(drop),
             Door::World(_) => Ok(()),
+        }
+    }
+
+    /// The time.
+    pub(super) fn now(&self) -> Moment {
+        match &self.door {
+            Door::Topic(_) => clock::now(),
+            Door::World(world) => world.now(),
         }
     }
 

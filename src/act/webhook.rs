@@ -21,10 +21,12 @@ use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use super::clock;
 use super::executor::Answer;
+use super::ledger::{Grant, Lease, Moment};
 use super::order::Order;
 use super::secret::Secret;
-use super::service::{Call, Service, Tries, World, carry_out};
+use super::service::{Call, STILL_MS, Service, Tries, World, carry_out};
 use crate::plan::address;
 
 /// Where and how orders are sent.
@@ -149,34 +151,45 @@ impl Webhook {
 
     /// Carries orders out, several at a time; answers in the order of `orders`.
     #[must_use]
-    pub fn call(&self, orders: &[Order]) -> Vec<Answer> {
-        self.each(orders, false)
+    pub(super) fn call(&self, orders: &[Order], lease: &Arc<Lease>) -> Vec<Answer> {
+        self.each(orders, lease, false)
     }
 
     /// Resolves orders in doubt: see [`super::Executor::resolve`].
     #[must_use]
-    pub fn resolve(&self, orders: &[Order]) -> Vec<Answer> {
-        self.each(orders, true)
+    pub(super) fn resolve(&self, orders: &[Order], lease: &Arc<Lease>) -> Vec<Answer> {
+        self.each(orders, lease, true)
     }
 
-    fn each(&self, orders: &[Order], in_doubt: bool) -> Vec<Answer> {
+    /// The time.
+    pub(super) fn now(&self) -> Moment {
         match &self.service {
-            Called::Http { runtime, caller } => runtime.block_on(together(caller, orders, in_doubt)),
+            Called::Http { .. } => clock::now(),
+            Called::World(world) => world.now(),
+        }
+    }
+
+    fn each(&self, orders: &[Order], lease: &Arc<Lease>, in_doubt: bool) -> Vec<Answer> {
+        // Before the first of them: where it turns out that the process stood still, it is so for all.
+        let grant = lease.grant();
+        match &self.service {
+            Called::Http { runtime, caller } => runtime.block_on(together(caller, orders, &grant, in_doubt)),
             Called::World(world) => {
-                let tries = Tries { retries_max: retries_max(), backoff_ms: 0 };
-                orders.iter().map(|order| at_once(carry_out(world, order, in_doubt, tries))).collect()
+                let tries = Tries { retries_max: retries_max(), backoff_ms: 0, still_ms: STILL_MS };
+                let one = |order| at_once(carry_out((world, grant.clone()), order, in_doubt, tries));
+                orders.iter().map(one).collect()
             }
         }
     }
 }
 
 /// Several at a time.
-async fn together(caller: &Arc<Caller>, orders: &[Order], in_doubt: bool) -> Vec<Answer> {
+async fn together(caller: &Arc<Caller>, orders: &[Order], grant: &Grant, in_doubt: bool) -> Vec<Answer> {
     let mut answers = vec![broken_off(); orders.len()];
     let mut tasks = JoinSet::new();
     for (at, order) in orders.iter().cloned().enumerate() {
-        let caller = Arc::clone(caller);
-        tasks.spawn(async move { (at, caller.carry_out(&order, in_doubt).await) });
+        let (caller, grant) = (Arc::clone(caller), grant.clone());
+        tasks.spawn(async move { (at, caller.carry_out(&order, grant, in_doubt).await) });
     }
     while let Some(joined) = tasks.join_next().await {
         // A call that panicked stays unknown.
@@ -201,12 +214,14 @@ fn at_once(answer: impl Future<Output = Answer>) -> Answer {
 }
 
 impl Caller {
-    async fn carry_out(&self, order: &Order, in_doubt: bool) -> Answer {
+    async fn carry_out(&self, order: &Order, grant: Grant, in_doubt: bool) -> Answer {
         let Ok(_turn) = self.turns.acquire().await else {
             return Answer::Unknown { attempts: 0, what: "shutting down".to_owned() };
         };
-        let WebhookSettings { retries_max, backoff_ms, .. } = self.settings;
-        carry_out(self, order, in_doubt, Tries { retries_max, backoff_ms }).await
+        let WebhookSettings { retries_max, backoff_ms, timeout_ms, .. } = self.settings;
+        // A call, and reading back.
+        let still_ms = STILL_MS.saturating_add_unsigned(timeout_ms.saturating_mul(2));
+        carry_out((self, grant), order, in_doubt, Tries { retries_max, backoff_ms, still_ms }).await
     }
 
     fn timeout(&self, order: &Order) -> Duration {
@@ -255,6 +270,10 @@ impl Service for Caller {
 
     async fn pause(&self, time: Duration) {
         tokio::time::sleep(time).await;
+    }
+
+    fn now(&self) -> Moment {
+        clock::now()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Once};
@@ -15,6 +16,7 @@ use crate::cluster::{Cluster, ClusterError, ClusterFile, Means, Peers, Role, Ter
 use crate::engine::dataflow::Span;
 use crate::engine::lock::Lock;
 use crate::engine::log::{Log, STATE_FOLDER};
+use crate::engine::metrics::Metrics;
 use crate::engine::run::wiring;
 use crate::engine::workers::{Crew, Workers};
 use crate::ingest::live::Bell;
@@ -81,7 +83,7 @@ impl Args {
         let ends = bell.cloned();
         let asked = move || match &ends {
             Some(bell) if bell.stop() => {}
-            Some(_) => eprintln!("quell: another process was told to stop; what was read is settled first"),
+            Some(_) => eprintln!("quell: another process was told to stop; ending in order"),
             None => {
                 eprintln!("quell: another process was told to stop; --resume goes on from what is committed");
                 std::process::exit(1);
@@ -157,8 +159,8 @@ pub(crate) fn part(cluster: Cluster) {
 pub(crate) fn serve(
     spread: &Args,
     (path, process): (&Path, usize),
-    flow: &Path,
-    model: Option<&str>,
+    (flow, model): (&Path, Option<&str>),
+    shown: Option<SocketAddr>,
 ) -> Result<(), Failure> {
     let file = ClusterFile::read(path).map_err(Failure::Plan)?;
     if process >= file.processes.len() {
@@ -169,8 +171,9 @@ pub(crate) fn serve(
         )));
     }
     let (bell, rings) = Bell::new();
-    let _doors = Doors::start(&bell)?;
+    let doors = Doors::start(&bell)?;
     spread.obey(&bell)?;
+    let metrics = doors.show(shown, &format!(" of process {process}"), Metrics::of_another)?;
     let (plan, names) = (Arc::new(setup::plan(flow)?), setup::names());
     let ranker: Ranker = setup::ranker(&plan, model)?;
     let version = names.intern(&ranker.version());
@@ -180,6 +183,7 @@ pub(crate) fn serve(
         Err(Failure::Failed(error)) if error.is::<ClusterError>() && bell.stopped() => return Ok(()),
         formed => formed?,
     };
+    metrics.joins(&cluster);
     let stop = cluster.stop();
     thread::Builder::new().name("stop".into()).spawn(move || {
         // It rings for nothing else here.
@@ -190,23 +194,25 @@ pub(crate) fn serve(
     let wiring = wiring(&plan, &names, cluster.terms.act, span);
     let service = RankService::start(ranker, version, None)?;
     let fed = match cluster.terms.reads {
-        Some(record_bytes) => reading::start(&plan, &names, &mut peers, record_bytes)?,
+        Some(record_bytes) => reading::start(&plan, &names, &mut peers, (record_bytes, &metrics))?,
         None => Vec::new(),
     };
-    Workers::serve(peers, &wiring, service, fed)
+    Workers::serve(peers, &wiring, service, (fed, &metrics))
         .map_err(|error| anyhow::anyhow!("a worker failed: {error}"))?;
     part(cluster);
     eprintln!("quell: the run has ended, and process {process} with it");
     Ok(())
 }
 
-/// Runs this very command as `processes` processes of `workers` workers each; the exit code of the first.
+/// Runs this very command as `processes` processes of `workers` workers each; the exit code of the first. Each shows its
+/// metrics at an address of its own, the first where it was asked to.
 pub(crate) fn supervise(
-    processes: u16,
-    workers: u16,
+    (processes, workers): (u16, u16),
     restarts_max: u16,
     archive: &Path,
+    shown: Option<SocketAddr>,
 ) -> Result<(), Failure> {
+    let shown: Vec<String> = (0..processes).map_while(|process| of_process(shown?, process)).collect();
     let (bell, _rings) = Bell::new();
     let _doors = Doors::start(&bell)?;
     free(archive)?;
@@ -215,6 +221,7 @@ pub(crate) fn supervise(
         let mut command = Command::new(&program);
         command.args(&args).arg("--cluster").arg(file);
         command.args(["--process", &process.to_string(), "--supervised"]);
+        command.args(shown.get(process).iter().flat_map(|address| ["--metrics", address.as_str()]));
         command
     };
     let (processes, folder) = (usize::from(processes), archive.join(STATE_FOLDER).join("cluster"));
@@ -226,6 +233,13 @@ pub(crate) fn supervise(
         0 => Ok(()),
         code => std::process::exit(code),
     }
+}
+
+/// Where a process shows its metrics where the first does there; none where there are no more ports.
+fn of_process(first: SocketAddr, process: u16) -> Option<String> {
+    // The system chooses another one for each.
+    let port = if first.port() == 0 { 0 } else { first.port().checked_add(process)? };
+    Some(SocketAddr::new(first.ip(), port).to_string())
 }
 
 /// Makes sure that the archive is there to be written; processes of a supervisor that is gone may just be ending.
@@ -240,7 +254,7 @@ fn free(archive: &Path) -> Result<(), Failure> {
 
 /// A child's command line: the supervisor's, without what is the supervisor's own.
 fn child_args(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
-    let valued = ["--supervise", "--workers", "--restarts-max"].map(OsStr::new);
+    let valued = ["--supervise", "--workers", "--restarts-max", "--metrics"].map(OsStr::new);
     let mut kept = Vec::new();
     let mut args = args.peekable();
     while let Some(arg) = args.next() {
@@ -265,8 +279,19 @@ mod tests {
 
     #[test]
     fn a_child_is_told_all_but_what_is_the_supervisors() {
-        let args = ["run", "--supervise", "3", "--fresh", "--workers=2", "--input", "a=b", "--flow", "x"];
-        let kept = child_args(args.into_iter().map(OsString::from));
+        let args =
+            ["--supervise", "3", "--fresh", "--workers=2", "--metrics=9", "--input", "a=b", "--flow", "x"];
+        let args = ["run"].into_iter().chain(args);
+        let kept = child_args(args.map(OsString::from));
         assert_eq!(kept, ["run", "--input", "a=b", "--flow", "x"]);
+    }
+
+    #[test]
+    fn each_process_shows_its_metrics_at_its_own_port() {
+        let of = |text: &str, process| of_process(text.parse().expect("an address"), process);
+        assert_eq!(of("127.0.0.1:9464", 2).as_deref(), Some("127.0.0.1:9466"));
+        assert_eq!(of("127.0.0.1:0", 2).as_deref(), Some("127.0.0.1:0"));
+        assert_eq!(of("[::1]:65535", 0).as_deref(), Some("[::1]:65535"));
+        assert_eq!(of("[::1]:65535", 1), None);
     }
 }

@@ -3,22 +3,21 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use super::{Failure, scrape};
-use crate::engine::log::Entry;
+use super::{Failure, scrape, setup};
 use crate::engine::metrics::Metrics;
+use crate::engine::pushed;
 use crate::engine::scribe::Scribe;
 use crate::ingest::live::Bell;
 use crate::ingest::push::{Door, Sink, router};
-use crate::record::InputKind;
 
 /// How long requests under way may take when the run ends.
 const ENDING: Duration = Duration::from_secs(5);
@@ -53,7 +52,7 @@ impl Doors {
                     eprintln!("quell: ended at once; the next run on this archive goes on from its log");
                     std::process::exit(1);
                 }
-                eprintln!("quell: ending; what was read is settled first");
+                eprintln!("quell: ending in order");
             }
         });
         Ok(Doors { runtime, closing, serving: Vec::new(), waiting: Arc::default() })
@@ -66,6 +65,8 @@ impl Doors {
         scribe: &Scribe,
         bell: &Bell,
     ) -> Result<Vec<(SocketAddr, Vec<String>)>, Failure> {
+        // It may have been closed to go on with new names.
+        let _ = self.closing.send(false);
         let sink = sink(scribe.clone(), bell.clone());
         let mut at = Vec::new();
         for (address, sources) in addresses {
@@ -82,19 +83,32 @@ impl Doors {
         Ok(at)
     }
 
-    /// Shows metrics there, until the process ends; where it listens.
-    pub(crate) fn show(&self, address: SocketAddr, metrics: &Metrics) -> Result<SocketAddr, Failure> {
+    /// Shows metrics, until the process ends, where somebody named an address; `whose` says of which process they are.
+    pub(crate) fn show(
+        &self,
+        address: Option<SocketAddr>,
+        whose: &str,
+        metrics: impl FnOnce() -> Metrics,
+    ) -> Result<Metrics, Failure> {
+        let Some(address) = address else { return Ok(Metrics::default()) };
         let listener = self.listen(address)?;
-        let at = listener.local_addr()?;
+        let (at, metrics) = (listener.local_addr()?, metrics());
         let router = scrape::router(metrics.clone());
         self.runtime.spawn(async move { axum::serve(listener, router).await });
-        Ok(at)
+        eprintln!("quell: metrics{whose} at http://{at}/metrics");
+        open_to_all(at);
+        Ok(metrics)
     }
 
     fn listen(&self, address: SocketAddr) -> Result<TcpListener, Failure> {
         let listener = self.runtime.block_on(TcpListener::bind(address));
         let why = || format!("cannot listen at {address}; is the port taken, or not ours to use?");
         Ok(listener.with_context(why)?)
+    }
+
+    /// Bytes of pushed batches that wait to be taken.
+    pub(crate) fn waiting(&self) -> u64 {
+        self.waiting.load(Ordering::SeqCst)
     }
 
     /// Takes nothing more; what was answered is in the log when this returns.
@@ -112,27 +126,19 @@ impl Doors {
     }
 }
 
-/// The log as a sink: a batch is durable when it is answered.
+/// What asks nobody who they are is told to be open, where it is.
+pub(crate) fn open_to_all(at: SocketAddr) {
+    if !at.ip().is_loopback() {
+        eprintln!("quell: {at} is open to the network, and asks nobody who they are: guard it");
+    }
+}
+
+/// The log as a sink: a batch is durable when it is answered. When it came is in the log, too.
 fn sink(scribe: Scribe, bell: Bell) -> Sink {
     Arc::new(move |source, text, key| {
-        let body = serde_json::json!({ "source": source, "text": text }).to_string();
-        let key = key.map(|key| push_key(source, key));
-        let entry = Entry::Input { kind: InputKind::Push.name(), body, key };
+        let entry = pushed::entry(source, text, key, setup::now());
         let new = scribe.write(entry).map_err(|error| error.to_string())?;
         bell.ring();
         Ok(new)
     })
-}
-
-/// An `Idempotency-Key` as the log has it: each source has its own.
-pub(crate) fn push_key(source: &str, key: &str) -> String {
-    format!("push/{source}/{key}")
-}
-
-/// A pushed batch as the log has it: its source and text.
-pub(crate) fn pushed(body: &str) -> Result<(String, String), Failure> {
-    let value: serde_json::Value = serde_json::from_str(body)?;
-    let field = |name: &str| value.get(name).and_then(|text| text.as_str()).map(str::to_owned);
-    let both = field("source").zip(field("text"));
-    Ok(both.ok_or_else(|| anyhow!("the log holds a pushed batch that this program did not write"))?)
 }

@@ -14,6 +14,7 @@ mod turning;
 mod watch;
 
 mod check;
+mod clock;
 mod completions;
 mod digest;
 mod doctor;
@@ -21,6 +22,7 @@ mod evaluate;
 mod explain;
 mod generate;
 mod model;
+mod renewal;
 mod replay;
 mod run;
 mod schema;

@@ -6,13 +6,14 @@ use std::thread;
 use anyhow::anyhow;
 use crossbeam_channel::{Receiver, bounded};
 
+use super::clock::Clock;
 use super::topics::Topics;
-use super::turning::Clock;
 use super::{Failure, setup};
 use crate::cluster::Peers;
 use crate::engine::live::far::Place;
 use crate::engine::live::reader::{Fed, Reader};
 use crate::engine::live::{Live, Source, Stream};
+use crate::engine::metrics::Metrics;
 use crate::engine::workers::QUEUED_MAX;
 use crate::ingest::live::Bell;
 use crate::ingest::{Limits, Origin};
@@ -25,7 +26,7 @@ pub(super) fn start(
     plan: &Arc<Plan>,
     names: &Arc<Names>,
     peers: &mut Peers,
-    record_bytes: usize,
+    (record_bytes, metrics): (usize, &Metrics),
 ) -> Result<Vec<Receiver<Fed>>, Failure> {
     let talk = peers.talks.first_mut().and_then(Option::take);
     let talk = talk.ok_or_else(|| anyhow!("there is no link to the first process"))?;
@@ -44,6 +45,7 @@ pub(super) fn start(
         bell,
         rings,
         names: Arc::clone(names),
+        metrics: metrics.clone(),
     };
     thread::Builder::new().name("read".into()).spawn(move || {
         let _alarm = Alarm;

@@ -107,7 +107,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     if let Some(other) = args.spread.other() {
-        return cluster::serve(&args.spread, other, &args.flow, args.model.as_deref());
+        return cluster::serve(&args.spread, other, (&args.flow, args.model.as_deref()), None);
     }
     let watch = Stopwatch::start();
     let mut plan = setup::plan(&args.flow)?;

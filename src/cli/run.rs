@@ -10,17 +10,20 @@ use std::sync::Arc;
 use anyhow::{Context, anyhow};
 use crossbeam_channel::Receiver;
 
-use super::doors::Doors;
+use super::clock::Clock;
+use super::doors::{Doors, open_to_all};
+use super::renewal::{Ended, Renewal};
 use super::report::{Stopwatch, measured, tell};
 use super::sightings::Sightings;
 use super::topics::Topics;
-use super::turning::{Clock, Keeping, Turning};
+use super::turning::Turning;
 use super::watch::Watch;
 use super::{Failure, Output, cluster, outside, setup};
 use crate::archive::recover;
 use crate::engine::answers::LIVE;
 use crate::engine::caution::Caution;
 use crate::engine::crier::Crier;
+use crate::engine::feed::{Feed, Keeping, Parts};
 use crate::engine::journal::Journal;
 use crate::engine::live::far::Others;
 use crate::engine::live::{Live, Source, Stream};
@@ -37,75 +40,11 @@ use crate::plan::pipeline::{self, SourceKind};
 use crate::record::{Epoch, Names};
 use crate::replay::inputs::files;
 
-/// Run live, from the sources in the pipeline file, until stopped (Ctrl-C, SIGTERM).
-///
-/// A run that was cut, or stopped, goes on from its archive's log: what was acknowledged is neither lost nor doubled.
-/// While a file `KILL` lies in the archive's `_quell` folder, nothing is executed.
-///
-/// Example: quell run --input alerts.jsonl --listen 8080 --archive archive/
-#[derive(clap::Args)]
-pub(crate) struct Args {
-    /// The plan.
-    #[arg(long, default_value = setup::FLOW)]
-    flow: PathBuf,
-    /// Where the archive is written.
-    #[arg(long, default_value = setup::ARCHIVE)]
-    archive: PathBuf,
-    /// Follow these files too, as sources of their names.
-    #[arg(long, num_args = 1..)]
-    input: Vec<PathBuf>,
-    /// Read standard input too, as the source `stdin`.
-    #[arg(long)]
-    stdin: bool,
-    /// Listen here too, for all sources of the plan that are pushed to, or for one named `push`; a port alone is one of
-    /// loopback.
-    #[arg(long, value_parser = address)]
-    listen: Vec<SocketAddr>,
-    /// Dataflow workers; results do not depend on it.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
-    workers: u16,
-    #[command(flatten)]
-    spread: cluster::Args,
-    /// Run as so many processes on this machine, of `--workers` each, and start all of them again when one is lost.
-    #[arg(long, value_name = "N", conflicts_with_all = ["cluster", "stdin"], value_parser = clap::value_parser!(u16).range(1..=64))]
-    supervise: Option<u16>,
-    /// So many restarts within a minute are enough.
-    #[arg(long, value_name = "N", requires = "supervise", default_value_t = 5)]
-    restarts_max: u16,
-    /// Records of an epoch, at most; results do not depend on it.
-    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    batch: u32,
-    /// What is remembered is kept so often, in milliseconds, that a run which is cut need not be computed again from its
-    /// beginning; 0 keeps nothing.
-    #[arg(long, default_value_t = 300_000, value_name = "MS")]
-    snapshot_every_ms: u32,
-    /// Begin anew: an archive that stands there is set aside under another name.
-    #[arg(long)]
-    fresh: bool,
-    /// A version of the model other than the promoted one.
-    #[arg(long)]
-    model: Option<String>,
-    /// The longest record, in bytes; a longer one is a reject.
-    #[arg(long, default_value_t = 16 << 20)]
-    record_bytes_max: usize,
-    /// Say findings, and their withdrawals, the moment that they are known, as JSON lines at the end of this file; `-` is
-    /// standard output.
-    #[arg(long, value_name = "FILE")]
-    findings: Option<PathBuf>,
-    /// Say decisions the moment that they are made, as JSON lines at the end of this file; `-` is standard output.
-    #[arg(long, value_name = "FILE")]
-    decisions: Option<PathBuf>,
-    /// Show here how it goes on, to Prometheus at `/metrics`; a port alone is one of loopback. Of several processes, the
-    /// first one does.
-    #[arg(long, value_name = "ADDRESS", value_parser = address)]
-    metrics: Option<SocketAddr>,
-    /// How to report.
-    #[arg(long, value_enum, default_value_t)]
-    output: Output,
-}
-
+mod args;
 mod start;
 
+pub(crate) use args::Args;
+use args::OnStop;
 use start::{Started, start};
 
 /// The name of what comes in through `--listen` where the plan has no source of its own for it.
@@ -114,13 +53,14 @@ const PUSH: &str = "push";
 /// What this process does where the run is another's.
 fn elsewhere(args: &Args) -> Option<Result<(), Failure>> {
     if let Some(other) = args.spread.other() {
-        return Some(cluster::serve(&args.spread, other, &args.flow, args.model.as_deref()));
+        let made = (&*args.flow, args.model.as_deref());
+        return Some(cluster::serve(&args.spread, other, made, args.metrics));
     }
     args.supervise.map(|processes| {
         if args.fresh {
             set_aside(&args.archive)?;
         }
-        cluster::supervise(processes, args.workers, args.restarts_max, &args.archive)
+        cluster::supervise((processes, args.workers), args.restarts_max, &args.archive, args.metrics)
     })
 }
 
@@ -129,46 +69,55 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         return done;
     }
     let watch = Stopwatch::start();
-    let (bell, rings) = Bell::new();
-    let mut doors = Doors::start(&bell)?;
-    args.spread.obey(&bell)?;
+    let mut heard = Bell::new();
+    let mut doors = Doors::start(&heard.0)?;
+    args.spread.obey(&heard.0)?;
     let plan = Arc::new(setup::plan(&args.flow)?);
     let specs = specs(args, &plan)?;
-    let topics = Topics::find(&specs, &plan, &bell)?;
+    // Where topics cannot be read, nothing is begun.
+    let mut topics = Topics::find(&specs, &plan, &heard.0)?;
     if args.fresh {
         set_aside(&args.archive)?;
     }
     let _lock = setup::lock(&args.archive)?;
-    let committed = prepare(args, &plan, &specs)?;
-    let mut log = Log::open(&args.archive)?;
-    let tell = |what: String| eprintln!("quell: {what}");
-    let caution = Caution::begin(&mut log, committed, args.batch as usize, tell)?;
-    let begun = Begun { watch, plan, specs, topics, committed, caution: caution.clone() };
-    let done = attended(args, begun, (&bell, rings), &mut doors);
-    match &done {
-        Ok(Ended::InOrder) | Err(Failure::Diverged(_)) => Caution::end(&log)?,
-        Err(Failure::Failed(error)) if is_defect(error) => {}
-        Ok(Ended::Early) | Err(_) => caution.withdraw(&log)?,
+    let metrics = doors.show(args.metrics, "", || Metrics::of(&args.archive))?;
+    let job = Job { args, watch, plan, specs, metrics };
+    while let Ended::Anew = once(&job, topics, &heard, &mut doors)? {
+        eprintln!("quell: {} MB of names were met; going on with those that are needed", args.names_max);
+        heard = heard.0.anew();
+        topics = Topics::find(&job.specs, &job.plan, &heard.0)?;
     }
-    done.map(drop)
+    Ok(())
 }
 
-/// What is known before a run begins.
-struct Begun {
+/// What stays the same when a run goes on with new names.
+struct Job<'a> {
+    args: &'a Args,
     watch: Stopwatch,
     plan: Arc<Plan>,
     specs: Vec<pipeline::Source>,
-    topics: Topics,
-    committed: Epoch,
-    caution: Caution,
+    metrics: Metrics,
 }
 
-/// How a run ended that did not fail.
-enum Ended {
-    /// All that it took is settled.
-    InOrder,
-    /// Before it was where it had been.
-    Early,
+/// From the archive as it stands to an end.
+fn once(
+    job: &Job<'_>,
+    topics: Topics,
+    heard: &(Bell, Receiver<()>),
+    doors: &mut Doors,
+) -> Result<Ended, Failure> {
+    let args = job.args;
+    let (mut log, committed) = prepare(args, &job.plan, &job.specs)?;
+    let tell = |what: String| eprintln!("quell: {what}");
+    let epochs = (args.batch as usize, job.plan.policy.act);
+    let caution = Caution::begin(&mut log, committed, epochs, tell)?;
+    let done = attended(job, (topics, committed, caution.clone()), (heard, &log), doors);
+    match &done {
+        Ok(Ended::InOrder | Ended::Left | Ended::Anew) | Err(Failure::Diverged(_)) => Caution::end(&log)?,
+        Err(Failure::Failed(error)) if is_defect(error) => {}
+        Ok(Ended::Early) | Err(_) => caution.withdraw(&log)?,
+    }
+    done
 }
 
 /// Whether this is how it would end again, whoever starts it.
@@ -177,85 +126,110 @@ fn is_defect(error: &anyhow::Error) -> bool {
 }
 
 fn attended(
-    args: &Args,
-    begun: Begun,
-    (bell, rings): (&Bell, Receiver<()>),
+    job: &Job<'_>,
+    (mut topics, committed, caution): (Topics, Epoch, Caution),
+    ((bell, rings), own): (&(Bell, Receiver<()>), &Log),
     doors: &mut Doors,
 ) -> Result<Ended, Failure> {
-    let Begun { watch, plan, specs, mut topics, committed, caution } = begun;
+    let Job { args, plan, specs, metrics, .. } = job;
     let names = setup::names();
-    let sightings = Sightings::start(&plan, &args.archive, &names)?;
-    let metrics = shown(args, doors, committed)?;
-    let known = (&names, committed, &metrics);
-    let Started { run, cluster, begins, talks } = start(args, &plan, known, sightings.asks(), bell)?;
+    let sightings = Sightings::start(plan, &args.archive, &names)?;
+    metrics.goes_on(committed);
+    let known = (&names, committed, metrics);
+    let Started { run, cluster, begins, talks } = start(args, plan, known, sightings.asks(), bell)?;
     topics.spread(talks.len());
     let mut log = Log::open(&args.archive)?;
     let through = begins.as_ref().map_or(0, |(turn, _)| turn.epoch);
-    let mut live = live(args, &plan, &specs, &names, (bell, &mut topics, (&mut log, through)))?;
+    let mut live = live(args, plan, specs, &names, (bell, &mut topics, (&mut log, through)))?;
     live.quarantined = log.quarantined()?;
     if !talks.is_empty() {
-        live.spread(Others::new(talks, bell)?);
+        live.spread(Others::new(talks, bell, plan.policy.act)?);
     }
     topics.listen()?;
     let scribe = Scribe::start(&args.archive)?;
-    let mut turning = Turning {
+    let clock = Clock::start();
+    let feed = Feed::new(Parts {
         run,
         live,
         journal: Journal::new(log, scribe.clone(), Arc::clone(&names)),
-        watch: Watch::new(&plan, &names, outside::tables(&plan, &names, (&scribe, bell))?),
+        caution,
+        begins,
+        keeping: Keeping::every(args.snapshot_every_ms.into()),
+        bell: bell.clone(),
+        pushed_bytes: Arc::clone(&doors.waiting),
+        clock: Box::new(move || clock.now()),
+        tell: Box::new(|what| eprintln!("quell: {what}")),
+    });
+    let mut turning = Turning {
+        feed,
+        watch: Watch::new(plan, &names, outside::tables(plan, &names, (&scribe, bell))?),
         sightings,
         topics,
-        words: outside::words(&plan, &args.archive, (&scribe, bell))?,
-        names: Arc::clone(&names),
+        words: outside::words(plan, &args.archive, (&scribe, bell))?,
         bell: bell.clone(),
-        rings,
-        clock: Clock::start(),
-        at: (0, 0),
-        looked: [0; 3],
-        begins,
-        keeping: Keeping { every: args.snapshot_every_ms.into(), last: (0, 0) },
-        caution,
-        metrics,
-        pushed_bytes: Arc::clone(&doors.waiting),
+        rings: rings.clone(),
+        looked: 0,
+        renewal: Renewal::at(names_max(args, specs)),
+        leaves: args.on_stop == OnStop::Keep,
+        metrics: metrics.clone(),
     };
-    let gone_on = go(args, &specs, &mut turning, doors, (&scribe, bell));
+    let gone_on = go((args, specs, own), &mut turning, doors, (&scribe, bell));
     doors.close();
-    let divergences = turning.live.divergences;
-    turning.live.part();
-    let (mut summary, counts) = turning.run.finish()?;
+    let (summary, counts) = turning.feed.finish()?;
+    let several = cluster.is_some();
     if let Some(cluster) = cluster {
         cluster::part(cluster);
     }
-    if !gone_on? {
-        eprintln!("quell: stopped while the log was read again; the next run goes on with it");
-        return Ok(Ended::Early);
-    }
-    summary.divergences += divergences;
-    ended(args, &measured(summary, &counts, &watch), &counts, &names).map(|()| Ended::InOrder)
+    let gone_on = gone_on?;
+    told(job, &gone_on, (&summary, &counts, &names), several)?;
+    Ok(gone_on)
 }
 
-/// Where an operator sees how it goes on, if one wants to.
-fn shown(args: &Args, doors: &Doors, committed: Epoch) -> Result<Metrics, Failure> {
-    let Some(address) = args.metrics else { return Ok(Metrics::default()) };
-    let metrics = Metrics::of(&args.archive, committed);
-    let at = doors.show(address, &metrics)?;
-    eprintln!("quell: metrics at http://{at}/metrics");
-    open_to_all(at);
-    Ok(metrics)
+/// Tells how it ended; why it failed, where it was to go on and cannot.
+fn told(
+    job: &Job<'_>,
+    ended: &Ended,
+    (summary, counts, names): (&Summary, &Counts, &Arc<Names>),
+    several: bool,
+) -> Result<(), Failure> {
+    let args = job.args;
+    match ended {
+        Ended::Early => {
+            eprintln!("quell: stopped while the log was read again; the next run goes on with it");
+        }
+        Ended::InOrder => {
+            Log::open(&args.archive)?.set_meta("finished", "true")?;
+            report(job, summary, counts, names)?;
+        }
+        Ended::Left => {
+            eprintln!("quell: left as it stands; the next run goes on as though this one had not ended");
+            report(job, summary, counts, names)?;
+        }
+        Ended::Anew if summary.divergences > 0 => return Err(Failure::Diverged(summary.divergences)),
+        Ended::Anew if several => {
+            return Err(anyhow!(
+                "{} MB of names were met; what is remembered is kept: start all processes again, and they go on with \
+                 the names that are needed",
+                args.names_max
+            )
+            .into());
+        }
+        Ended::Anew => {}
+    }
+    Ok(())
 }
 
-fn open_to_all(at: SocketAddr) {
-    if !at.ip().is_loopback() {
-        eprintln!("quell: {at} is open to the network, and asks nobody who they are: guard it");
-    }
+/// Bytes of names that are enough; 0 where it could not go on with others.
+fn names_max(args: &Args, specs: &[pipeline::Source]) -> usize {
+    let again = args.snapshot_every_ms > 0 && specs.iter().all(|spec| spec.kind != SourceKind::Stdin);
+    if again { args.names_max as usize * 1_000_000 } else { 0 }
 }
 
 /// Tells how it went.
-fn ended(args: &Args, summary: &Summary, counts: &Counts, names: &Arc<Names>) -> Result<(), Failure> {
-    let log = Log::open(&args.archive)?;
+fn report(job: &Job<'_>, summary: &Summary, counts: &Counts, names: &Arc<Names>) -> Result<(), Failure> {
+    let (args, summary) = (job.args, &measured(summary.clone(), counts, &job.watch));
     let line = serde_json::to_string(summary)?;
-    log.set_meta("finished", "true")?;
-    log.set_meta("summary", &line)?;
+    Log::open(&args.archive)?.set_meta("summary", &line)?;
     match args.output {
         Output::Text => tell(summary, counts, &args.archive, names),
         Output::Json => println!("{line}"),
@@ -277,19 +251,21 @@ fn crier(path: Option<&Path>, names: &Arc<Names>) -> Result<Option<Crier>, Failu
     Ok(Some(Crier::new(out, Arc::clone(names))))
 }
 
-/// Reads the log again, listens, and turns; false where the run was stopped before it was where it had been.
+/// Reads the log again, listens, and turns.
 fn go(
-    args: &Args,
-    specs: &[pipeline::Source],
+    (args, specs, own): (&Args, &[pipeline::Source], &Log),
     turning: &mut Turning,
     doors: &mut Doors,
     (scribe, bell): (&Scribe, &Bell),
-) -> Result<bool, Failure> {
+) -> Result<Ended, Failure> {
+    // Whoever took the log over meanwhile has it: what was opened since would write in its name.
+    own.held()?;
     if !turning.again()? {
-        return Ok(false);
+        return Ok(Ended::Early);
     }
-    if turning.run.epoch() > 0 {
-        eprintln!("quell: going on after epoch {}", turning.run.epoch());
+    bell.hear();
+    if let epoch @ 1.. = turning.feed.run().epoch() {
+        eprintln!("quell: going on after epoch {epoch}");
     }
     let listening = doors.open(addresses(args, specs)?, scribe, bell)?;
     for spec in specs {
@@ -309,8 +285,7 @@ fn go(
         open_to_all(at);
     }
     eprintln!("quell: archive {}; Ctrl-C ends the run in order", args.archive.display());
-    turning.turn(doors)?;
-    Ok(true)
+    turning.turn(doors)
 }
 
 /// The plan's sources, and those of the command line.
@@ -365,8 +340,8 @@ fn specs(args: &Args, plan: &Plan) -> Result<Vec<pipeline::Source>, Failure> {
     Ok(specs)
 }
 
-/// Looks at what stands in the archive; the epoch through which it is published.
-fn prepare(args: &Args, plan: &Plan, specs: &[pipeline::Source]) -> Result<Epoch, Failure> {
+/// Looks at what stands in the archive, and takes its log over; the epoch through which it is published.
+fn prepare(args: &Args, plan: &Plan, specs: &[pipeline::Source]) -> Result<(Log, Epoch), Failure> {
     let dir = args.archive.display();
     if !has_log(&args.archive) && setup::is_used(&args.archive) {
         return Err(
@@ -413,7 +388,7 @@ fn prepare(args: &Args, plan: &Plan, specs: &[pipeline::Source]) -> Result<Epoch
         .into());
     }
     recover(&args.archive, committed)?;
-    Ok(committed.map_or(0, |(epoch, _)| epoch))
+    Ok((log, committed.map_or(0, |(epoch, _)| epoch)))
 }
 
 /// Renames an archive that stands there.

@@ -12,7 +12,7 @@ use anyhow::anyhow;
 use crossbeam_channel::{Receiver, unbounded};
 
 use super::Failure;
-use super::turning::Clock;
+use super::clock::Clock;
 use crate::engine::journal::Journal;
 use crate::engine::live::far::Far;
 use crate::engine::live::{Live, Stream};
@@ -158,8 +158,7 @@ impl Topics {
     /// New partitions are read from after `epoch` on; groups are told how far the log has it.
     pub(crate) fn look(
         &mut self,
-        live: &mut Live,
-        journal: &mut Journal,
+        (live, journal): (&mut Live, &mut Journal),
         (epoch, now): (Epoch, Millis),
     ) -> Result<(), Failure> {
         for followed in &mut self.all {

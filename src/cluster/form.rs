@@ -75,6 +75,7 @@ pub struct Cluster {
     stop: watch::Sender<bool>,
     turned_away: Arc<TurnedAway>,
     traffic: Arc<Traffic>,
+    process: usize,
     processes: usize,
     /// The generation.
     pub generation: u64,
@@ -130,7 +131,18 @@ impl Cluster {
         };
         let peers =
             Peers { process: own, workers: usize::from(means.file.workers), links: near, tongues, talks };
-        Ok((Cluster { runtime, links, stop, turned_away, traffic, processes, generation, terms }, peers))
+        let cluster = Cluster {
+            runtime,
+            links,
+            stop,
+            turned_away,
+            traffic,
+            process: own,
+            processes,
+            generation,
+            terms,
+        };
+        Ok((cluster, peers))
     }
 
     /// Asks the first process to end the run.
@@ -139,6 +151,18 @@ impl Cluster {
         move || {
             stop.send_replace(true);
         }
+    }
+
+    /// Which of its processes this is.
+    #[must_use]
+    pub fn process(&self) -> usize {
+        self.process
+    }
+
+    /// What this process has sent, so far.
+    #[must_use]
+    pub fn traffic(&self) -> Arc<Traffic> {
+        Arc::clone(&self.traffic)
     }
 
     /// Processes of it.
@@ -222,10 +246,15 @@ impl Forming<'_> {
             let mut missing: Vec<usize> = (self.own + 1..self.means.file.processes.len()).collect();
             while !missing.is_empty() {
                 waited.is_for(&missing);
-                let Some((process, link)) = links.recv().await else { break };
-                missing.retain(|other| *other != process);
-                // One that was started again before all were there is linked again.
-                secure.insert(process, link);
+                match timeout(PAUSE, links.recv()).await {
+                    Ok(Some((process, link))) => {
+                        missing.retain(|other| *other != process);
+                        // One that was started again before all were there is linked again.
+                        secure.insert(process, link);
+                    }
+                    Ok(None) => break,
+                    Err(_) => self.all_below_are_there(&secure).await?,
+                }
             }
             Ok::<(), ClusterError>(())
         };
@@ -235,6 +264,21 @@ impl Forming<'_> {
         }
         complete.store(true, Ordering::SeqCst);
         Ok((hello, secure))
+    }
+
+    /// One that this process called, and that ended before all were there, does not call back: its next start is another
+    /// generation, to which this process comes by its own next start.
+    async fn all_below_are_there(&self, secure: &BTreeMap<usize, Secure>) -> Result<(), ClusterError> {
+        for (&process, link) in secure.range(..self.own) {
+            // Nobody reads of a link before all are made: what has come stays there.
+            let came = timeout(Duration::ZERO, link.get_ref().0.peek(&mut [0])).await;
+            if matches!(came, Ok(Ok(0) | Err(_))) {
+                let address = self.means.file.processes[process].address.clone();
+                let why = "it ended before all were there; start this process again too".to_owned();
+                return Err(ClusterError::Peer { process, address, why });
+            }
+        }
+        Ok(())
     }
 
     /// Listens; links come as they are made.

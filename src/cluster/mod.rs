@@ -4,7 +4,7 @@
 //! executors and listens for people; the others run workers of the dataflow, read and parse their share of the topics'
 //! partitions (`engine/live/far.rs`), and keep nothing. So a cluster is one archive, and its state is what the log says, in
 //! whatever layout it goes on: processes and workers show in no result. Files, standard input and what is pushed are the first
-//! one's, and all is where policy acts early.
+//! one's.
 //!
 //! ```text
 //!  process 0: log, archive, partitions 0, 2..      process 1: partitions 1, 3..
@@ -15,14 +15,14 @@
 //!   A pair of processes has one connection, which the one of the higher index opens. After the handshake each says what it
 //!   is ([`hello`]): index, generation, plan, model, layout and version; a difference is told at both ends. Timely's
 //!   own ports are not used: it gets one end of a pair of sockets within the process ([`link`]).
-//! - **Generations.** The first process counts its starts in the log, durably; the others learn the number from it, and all turn
-//!   away who has an older one.
+//! - **Generations.** The first process counts its starts in the log, durably; the others learn the number from it when they
+//!   join, and all turn away who has an older one. So nobody else has to agree on it, and each process can have a supervisor of
+//!   its own that knows of no other.
 //! - **One fate.** Where a link breaks, falls silent or says what it should not, the process ends with exit code 1 and says
-//!   why; so do the others. What is committed is safe. A supervisor starts all of them again: `quell run --supervise N` on
-//!   one machine ([`supervise`]); with systemd a unit a process with `Restart=always` and `RestartSec=1`; with Kubernetes a
-//!   `StatefulSet` (`podManagementPolicy: Parallel`, a headless service; the pod's ordinal is the index). All must be
-//!   restarted, and all are: those that are left end by themselves. In order the cluster ends when any of its processes is
-//!   told to (SIGTERM).
+//!   why; so do the others, also where one ends before all are there. What is committed is safe. Supervisors start all of them
+//!   again: `quell run --supervise N` on one machine ([`supervise`]); systemd, by a unit a process (`deploy/systemd`);
+//!   Kubernetes, by a `StatefulSet` whose pods' ordinals are the indices (`deploy/kubernetes`). All must be restarted, and all
+//!   are: those that are left end by themselves. In order the cluster ends when any of its processes is told to (SIGTERM).
 //! - **Strangers.** What comes without a certificate of the authority, in another's name, with an older generation or slowly
 //!   is turned away, counted and told in a bounded way ([`door`]); only so many handshakes are under way at a time, and the
 //!   one that has taken longest makes room, so that strangers keep no process out.

@@ -306,6 +306,7 @@ impl Archivist {
         if let Some(through) = self.folds {
             // A little at a time: others write the log, too.
             self.log.fold(through, FOLDED_AT_ONCE)?;
+            self.log.forget_pushed()?;
         }
         Ok(self.log.tidy()?)
     }

@@ -7,16 +7,19 @@
 //!    ends it. A run that was only killed three times goes on like this for a while, slower, and with the same results.
 //! 2. An epoch that three such processes have begun, and none has committed, did it: who is killed at any moment is not killed
 //!    three times in the same. It is let go, with what was taken after it, and taken anew in eighths, until it has one record.
-//!    Nothing of it was published; what it did in the world has the ledger.
-//! 3. One record that ends three processes is quarantined: from then on it is a reject, with its place and bytes. More than
-//!    [`QUARANTINED_MAX`] in a row are none: then it is not the records, and the run says so.
+//!    Nothing of it was published. Where it is acted early, what is done hangs on where epochs end: one in which something was
+//!    called is not let go. It came through all that works on records, so it was not they that ended it there.
+//! 3. One record that ends three processes is quarantined: from then on it is a reject, with its place and bytes, and what was taken
+//!    after it is taken anew. More than [`QUARANTINED_MAX`] in a row are none: then it is not the records, and the run says so.
 //!
 //! Only a process that was ended counts: one that said why it cannot go on (a full disk, a topic that is gone) was not ended by
-//! a record.
+//! a record. All is written as the log's writer: a process that was thought dead, and goes on, changes nothing of it.
 
 use serde::{Deserialize, Serialize};
 
 use super::log::{Log, LogError, LoggedEpoch};
+use crate::act::{Ledger, LedgerError};
+use crate::plan::policy::Act;
 use crate::record::Epoch;
 
 /// Processes that end before it is asked which epoch did it.
@@ -67,10 +70,10 @@ impl Known {
     /// Has it in the log, durably.
     fn note(&self, log: &Log) -> Result<(), LogError> {
         // Numbers can always be written.
-        log.set_meta(KEY, &serde_json::to_string(self).unwrap_or_default())
+        log.know(KEY, Some(&serde_json::to_string(self).unwrap_or_default()))
     }
 
-    /// A process begins, behind what is committed and with the first epoch in the log that is not.
+    /// A process begins, behind what is committed and with the first epoch in the log that is not and may be let go.
     fn next(self, committed: Epoch, first: Option<&LoggedEpoch>) -> (Known, Step) {
         let further = committed > self.committed;
         if !self.careful {
@@ -112,6 +115,9 @@ pub enum CautionError {
     /// The log.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// The ledger.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
 }
 
 /// How this process goes on, and how far that has got.
@@ -130,22 +136,29 @@ pub struct Caution {
     known: Known,
 }
 
+/// Whether something was called in an epoch after that one.
+fn called_after(log: &Log, epoch: Epoch) -> Result<bool, LedgerError> {
+    let ledger = Ledger::look(log.folder())?;
+    Ok(ledger.map(|ledger| ledger.last_epoch()).transpose()?.flatten().is_some_and(|last| last > epoch))
+}
+
 /// Under what the log has it.
 const KEY: &str = "caution";
 
 impl Caution {
-    /// A process begins on a log whose archive is published through `committed`, with epochs of `usual` records. What is out of
-    /// the ordinary is told by `tell`.
+    /// A process begins on a log whose archive is published through `committed`, with epochs of `usual` records, which are acted on
+    /// when `act` says. What is out of the ordinary is told by `tell`.
     pub fn begin(
         log: &mut Log,
         committed: Epoch,
-        usual: usize,
+        (usual, act): (usize, Act),
         mut tell: impl FnMut(String),
     ) -> Result<Caution, CautionError> {
         // What cannot be read was written by another version: it is counted anew.
         let before = log.meta(KEY)?.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
         let first = log.first_beyond(committed)?;
-        let (known, step) = Known::next(before, committed, first.as_ref());
+        let stays = act == Act::Early && called_after(log, committed)?;
+        let (known, step) = Known::next(before, committed, first.as_ref().filter(|_| !stays));
         let mut most = usual;
         match step {
             Step::Boldly => {}
@@ -161,6 +174,8 @@ impl Caution {
                 most = usize::try_from(records).unwrap_or(usize::MAX).min(usual);
             }
             Step::Quarantine(epoch) => {
+                // What was taken after it was settled by a clock that it had moved.
+                log.let_go(epoch)?;
                 log.quarantine(epoch)?;
                 let place = first.iter().flat_map(|first| &first.parts).next();
                 let place = place.map_or_else(String::new, |part| {
@@ -206,7 +221,7 @@ impl Caution {
 
     /// The run has ended in order.
     pub fn end(log: &Log) -> Result<(), LogError> {
-        log.unset_meta(KEY)
+        log.know(KEY, None)
     }
 
     /// This process said why it ended: it counts for nothing.
@@ -221,6 +236,7 @@ mod tests {
 
     use super::super::log::LoggedPart;
     use super::*;
+    use crate::act::Order;
 
     /// A log of records, some of which end whoever takes them, and what a supervisor sees of it.
     struct World {
@@ -327,11 +343,89 @@ mod tests {
     }
 
     #[test]
+    fn a_process_that_was_thought_dead_changes_nothing_of_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let begin = || {
+            let mut log = Log::open(folder.path()).unwrap();
+            log.claim().unwrap();
+            Caution::begin(&mut log, 0, (1_000, Act::Settled), |_| ()).map(|it| (it, log)).unwrap()
+        };
+        let (mut zombie, mut log) = begin();
+        let others: Vec<_> = (0..STARTS).map(|_| begin()).collect();
+        let known = || Log::open(folder.path()).unwrap().meta(KEY).unwrap();
+        let before = known();
+        assert!(others.last().unwrap().0.fears(1));
+        for said in [
+            zombie.begins(&log, 7),
+            zombie.withdraw(&log),
+            Caution::end(&log),
+            log.let_go(0),
+            log.quarantine(1),
+        ] {
+            assert!(matches!(said, Err(LogError::Fenced)), "{said:?}");
+        }
+        assert_eq!(known(), before);
+    }
+
+    #[test]
+    fn where_it_is_acted_early_what_was_called_stays_in_its_epoch() {
+        let order: Order = serde_json::from_value(serde_json::json!({
+            "action_id": "0".repeat(32), "tenant": "t", "decision_id": "0".repeat(32), "incident_id": "0".repeat(32),
+            "playbook": "p", "use_case": "u", "step": "s", "agent": "a", "verb": "deny", "target": "ip:192.0.2.1",
+            "parameters": {}, "class": "keyed", "ttl_s": null, "requested": 0
+        }))
+        .unwrap();
+        for (act, left) in [(Act::Settled, 0), (Act::Early, 1)] {
+            let folder = tempfile::tempdir().unwrap();
+            let begin = || {
+                let mut log = Log::open(folder.path()).unwrap();
+                Caution::begin(&mut log, 0, (1_000, act), |_| ()).map(|it| (it, log)).unwrap()
+            };
+            let (_, mut log) = begin();
+            let part = LoggedPart { source: "s".into(), partition: 0, records: 9, first: 1, next: 10 };
+            let logged = LoggedEpoch { epoch: 1, settled: 0, last: false, parts: vec![part] };
+            log.record(&[logged], None).unwrap();
+            Ledger::open(log.folder()).unwrap().intend(1, &[&order]).unwrap();
+            (1..STARTS).for_each(|_| drop(begin()));
+            for _ in 0..=STRIKES {
+                let (mut caution, log) = begin();
+                caution.begins(&log, 1).unwrap();
+            }
+            assert_eq!(log.epochs().unwrap().len(), left, "{act:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_taken_after_a_record_that_is_kept_out_is_taken_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let begin = || {
+            let mut log = Log::open(folder.path()).unwrap();
+            Caution::begin(&mut log, 0, (1_000, Act::Settled), |_| ()).map(|it| (it, log)).unwrap()
+        };
+        let (_, mut log) = begin();
+        for epoch in 1..=3 {
+            let part =
+                LoggedPart { source: "s".into(), partition: 0, records: 1, first: epoch, next: epoch + 1 };
+            let logged = LoggedEpoch { epoch, settled: 0, last: false, parts: vec![part] };
+            log.record(&[logged], None).unwrap();
+        }
+        (1..STARTS).for_each(|_| drop(begin()));
+        for _ in 0..STRIKES {
+            let (mut caution, log) = begin();
+            caution.begins(&log, 1).unwrap();
+        }
+        assert!(log.quarantined().unwrap().is_empty());
+        drop(begin());
+        let left: Vec<Epoch> = log.epochs().unwrap().iter().map(|logged| logged.epoch).collect();
+        assert_eq!((left, log.quarantined().unwrap()), (vec![1], [1].into()));
+    }
+
+    #[test]
     fn what_is_counted_survives_and_what_was_told_does_not_count() {
         let folder = tempfile::tempdir().unwrap();
         let begin = |told: &mut u32| {
             let mut log = Log::open(folder.path()).unwrap();
-            Caution::begin(&mut log, 0, 1_000, |_| *told += 1).map(|it| (it, log)).unwrap()
+            Caution::begin(&mut log, 0, (1_000, Act::Settled), |_| *told += 1).map(|it| (it, log)).unwrap()
         };
         let mut told = 0;
         for _ in 0..3 {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::log::{Assigned, Entry, Heard, Log, LogError, LoggedEpoch, LoggedInput};
+use super::log::{Assigned, Entry, Heard, Log, LogError, LoggedEpoch, LoggedInput, Through};
 use super::run::Batch;
 use super::scribe::Scribe;
 use crate::act::{Receipt, Recorded};
@@ -396,6 +396,14 @@ impl Journal {
         Ok(())
     }
 
+    /// Notes which pushed batches epochs through this one took, with these epochs: behind them a run begins that begins at its end.
+    pub fn note_pushed(&mut self, epoch: Epoch, through: Option<Through>) -> Result<(), LogError> {
+        let Some(through) = through else { return Ok(()) };
+        // Whoever asks for the epochs next must not be told that there are none to wait for.
+        self.sync()?;
+        self.scribe.write_later(Entry::Pushed(epoch, through))
+    }
+
     /// Notes an epoch before the run takes it. With what was said it is durable, and all epochs before it, when this
     /// returns: without their bounds nobody could tell again where it was said.
     pub fn note(&mut self, epoch: Epoch, batch: &Batch, said: &[Said]) -> Result<(), LogError> {
@@ -422,6 +430,17 @@ impl Journal {
 mod tests {
     use super::*;
     use crate::record::{IncidentId, Triage};
+
+    #[test]
+    fn an_epoch_whose_pushed_batches_are_noted_is_in_the_log_when_that_is_asked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let (log, scribe) = (Log::open(folder.path()).unwrap(), Scribe::by_hand(folder.path()).unwrap());
+        let mut journal = Journal::new(log, scribe, Arc::default());
+        journal.note(1, &Batch::default(), &[]).unwrap();
+        journal.note_pushed(1, Some(Through::default())).unwrap();
+        journal.sync().unwrap();
+        assert_eq!(journal.log().last_epoch().unwrap(), 1);
+    }
 
     #[test]
     fn what_is_said_has_its_effect() {

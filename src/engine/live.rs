@@ -5,6 +5,7 @@
 
 pub mod far;
 mod partition;
+mod pushed;
 pub mod reader;
 
 use std::collections::BTreeSet;
@@ -15,8 +16,9 @@ use serde::{Deserialize, Serialize};
 use self::far::{Others, Took, Wanted, add};
 use self::partition::{Kind, Partition, Waited};
 pub use self::partition::{Stream, lost};
+use self::pushed::Loaded;
 
-use super::journal::{Effects, Move, Pushed};
+use super::journal::{Effects, Move};
 use super::log::{LoggedEpoch, LoggedPart};
 use super::run::Batch;
 use crate::ingest::{Limits, Origin};
@@ -64,11 +66,24 @@ pub struct Standing {
     pub waiting: usize,
     /// Its greatest event time; none where it has shown nothing.
     pub clock: Option<Millis>,
+    /// What was read of it; none where another process reads it.
+    pub read: Option<Read>,
+}
+
+/// What this process has read of a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Read {
+    /// Records, since the process began.
+    pub records: u64,
+    /// Bytes that are not taken yet.
+    pub bytes: usize,
 }
 
 /// All sources of a run.
 pub struct Live {
     partitions: Vec<Partition>,
+    /// Pushed batches that are not taken as a whole.
+    loaded: Loaded,
     /// A source's name, its normalizer, and what new partitions of it are like.
     sources: Vec<(Normalizer, Kind)>,
     parsed: Parsed,
@@ -104,6 +119,7 @@ impl Live {
     ) -> Live {
         let mut live = Live {
             partitions: Vec::new(),
+            loaded: Loaded::default(),
             sources: Vec::new(),
             parsed: Parsed::default(),
             names: Arc::clone(names),
@@ -151,19 +167,6 @@ impl Live {
             }
         }
         Ok(came)
-    }
-
-    /// A batch was pushed to a source, and is durable; nothing where the plan has no such source any more.
-    pub fn push(&mut self, source: &str, text: &str, key: Option<&str>, now: Millis) {
-        let name = self.names.intern(source);
-        if let Some(partition) = self.partitions.iter_mut().find(|partition| partition.name == name) {
-            let before = partition.pushed.1;
-            let records = partition.push(text);
-            partition.dated(now);
-            let (source, key) = (source.to_owned(), key.map(str::to_owned));
-            partition.untold.push_back((before, Pushed { source, key, records }));
-            partition.quiet_since = now;
-        }
     }
 
     /// How the partitions stand.

@@ -3,16 +3,21 @@
 //!
 //! State: `_quell/log.db`: `meta` (what the run is), `epoch` and `part` (what each epoch took), `input` (verdicts, approvals,
 //! pushed batches: durable before they are answered, given their epoch when taken), `commit` (how far the archive is published).
+//! Where a run keeps what it remembers, what lies before is made small: [`fold`], [`forget`].
 
 mod caution;
 mod fold;
+mod forget;
+mod said;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
 use fence::{end, generation};
+use said::{put_heard, put_input};
+
+pub use forget::Through;
 
 use crate::record::{Epoch, Tick};
 
@@ -133,6 +138,8 @@ pub enum Entry {
     },
     /// Epochs, and what the last of them takes beside records.
     Epochs(Vec<LoggedEpoch>, Heard),
+    /// Which pushed batches epochs through this one took; nothing is said of an epoch that the log does not have.
+    Pushed(Epoch, Through),
 }
 
 /// What an epoch takes beside records.
@@ -193,6 +200,7 @@ impl Log {
         db.set_transaction_behavior(TransactionBehavior::Immediate);
         db.execute_batch(SCHEMA).map_err(sql)?;
         db.execute_batch(fold::SCHEMA).map_err(sql)?;
+        db.execute_batch(forget::SCHEMA).map_err(sql)?;
         let generation = generation(&db).map_err(sql)?;
         Ok(Log { path, db, generation })
     }
@@ -203,6 +211,12 @@ impl Log {
         let set = log.db.pragma_update(None, "wal_autocheckpoint", 0);
         log.sql(set)?;
         Ok(log)
+    }
+
+    /// The folder that it lies in.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.path.parent().unwrap_or(&self.path)
     }
 
     fn sql<T>(&self, result: rusqlite::Result<T>) -> Result<T, LogError> {
@@ -272,6 +286,7 @@ impl Log {
                     put_heard(&work, heard)?;
                     Ok(true)
                 }
+                Entry::Pushed(epoch, through) => forget::put(&work, *epoch, through).map(|()| true),
             };
             let new = entries.iter().map(put).collect::<rusqlite::Result<_>>()?;
             end(work, own)?;
@@ -348,90 +363,6 @@ impl Log {
         let said = format!("select settled from {table} order by epoch desc limit 1");
         self.sql(self.db.query_row(&said, [epoch.cast_signed()], |row| row.get(0)).optional())
     }
-
-    /// Appends an input, durably. With a key, the same key again changes nothing; tells whether it is new.
-    pub fn append(&self, kind: &str, body: &str, key: Option<&str>) -> Result<bool, LogError> {
-        self.sql(put_input(&self.db, kind, body, key))
-    }
-
-    /// Inputs after `after`, in order.
-    pub fn inputs(&self, after: i64) -> Result<Vec<LoggedInput>, LogError> {
-        self.inputs_where("id > ?1 order by id", params![after])
-    }
-
-    /// What was said after `after` by people, by executors, and in tables that cannot be understood, and no epoch has taken, in
-    /// order.
-    pub fn waiting(&self, after: i64) -> Result<Vec<LoggedInput>, LogError> {
-        self.inputs_where(
-            "id > ?1 and kind in ('verdict', 'approval', 'receipt', 'context') and epoch is null order by id",
-            params![after],
-        )
-    }
-
-    /// The last offset of each partition of a topic of words that the log has.
-    pub fn offsets(&self, topic: &str) -> Result<BTreeMap<i32, i64>, LogError> {
-        // A key is `kafka/TOPIC/PARTITION/OFFSET`, and `0` comes next after `/`.
-        let said = "select key from input where key >= ?1 || '/' and key < ?1 || '0'";
-        let prefix = format!("kafka/{topic}");
-        let read = || -> rusqlite::Result<Vec<String>> {
-            self.db.prepare(said)?.query_map([&prefix], |row| row.get(0))?.collect()
-        };
-        let mut offsets = BTreeMap::new();
-        for key in self.sql(read())? {
-            let place = key[prefix.len() + 1..].split_once('/').map(|(p, o)| (p.parse(), o.parse::<i64>()));
-            if let Some((Ok(partition), Ok(offset))) = place {
-                offsets.entry(partition).and_modify(|last| *last = offset.max(*last)).or_insert(offset);
-            }
-        }
-        Ok(offsets)
-    }
-
-    /// What epochs took beside records, by epoch.
-    pub fn taken(&self) -> Result<Vec<LoggedInput>, LogError> {
-        self.taken_between(1, Epoch::MAX)
-    }
-
-    /// The same of these epochs, both included.
-    pub fn taken_between(&self, from: Epoch, to: Epoch) -> Result<Vec<LoggedInput>, LogError> {
-        let [from, to] = [from, to.min(i64::MAX.cast_unsigned())].map(Epoch::cast_signed);
-        self.inputs_where("epoch between ?1 and ?2 order by epoch, id", params![from, to])
-    }
-
-    /// Pushed batches after `after`, `most` at most, in order.
-    pub fn pushes(&self, after: i64, most: u32) -> Result<Vec<LoggedInput>, LogError> {
-        self.inputs_where("kind = 'push' and id > ?1 order by id limit ?2", params![after, most])
-    }
-
-    /// Bytes of pushed batches after `after`.
-    pub fn pushed_bytes(&self, after: i64) -> Result<u64, LogError> {
-        let said = "select coalesce(sum(length(body)), 0) from input where kind = 'push' and id > ?1";
-        self.sql(self.db.query_row(said, [after], |row| row.get::<_, i64>(0))).map(i64::cast_unsigned)
-    }
-
-    fn inputs_where(&self, which: &str, with: &[&dyn rusqlite::ToSql]) -> Result<Vec<LoggedInput>, LogError> {
-        let read = || -> rusqlite::Result<Vec<LoggedInput>> {
-            let mut rows = self
-                .db
-                .prepare_cached(&format!("select id, kind, body, epoch, key from input where {which}"))?;
-            let input = |row: &rusqlite::Row<'_>| {
-                let epoch: Option<i64> = row.get(3)?;
-                let epoch = epoch.map(i64::cast_unsigned);
-                let (id, kind, body) = (row.get(0)?, row.get(1)?, row.get(2)?);
-                Ok(LoggedInput { id, kind, body, key: row.get(4)?, epoch })
-            };
-            rows.query_map(with, input)?.collect()
-        };
-        self.sql(read())
-    }
-
-    /// Gives inputs their epoch.
-    pub fn assign(&self, ids: &[i64], epoch: Epoch) -> Result<(), LogError> {
-        for id in ids {
-            let said = "update input set epoch = ?2 where id = ?1 and epoch is null";
-            self.sql(self.db.execute(said, params![id, epoch.cast_signed()]))?;
-        }
-        Ok(())
-    }
 }
 
 const PARTS_OF: &str =
@@ -461,24 +392,6 @@ fn put_epochs(work: &Connection, epochs: &[LoggedEpoch]) -> rusqlite::Result<()>
         }
     }
     Ok(())
-}
-
-fn put_heard(work: &Connection, heard: &Heard) -> rusqlite::Result<()> {
-    let at = heard.epoch.cast_signed();
-    for (kind, body) in &heard.said {
-        let said = "insert into input (kind, body, epoch) values (?1, ?2, ?3)";
-        work.execute(said, params![kind, body, at])?;
-    }
-    for id in &heard.taken {
-        let said = "update input set epoch = ?2 where id = ?1 and epoch is null";
-        work.execute(said, params![id, at])?;
-    }
-    Ok(())
-}
-
-fn put_input(work: &Connection, kind: &str, body: &str, key: Option<&str>) -> rusqlite::Result<bool> {
-    let said = "insert into input (kind, body, key) values (?1, ?2, ?3) on conflict (key) do nothing";
-    work.prepare_cached(said)?.execute(params![kind, body, key]).map(|rows| rows == 1)
 }
 
 mod fence;

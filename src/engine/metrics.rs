@@ -1,6 +1,8 @@
 //! Metrics: what an operator sees of a run while it goes on: sums of what the archive shows, how far sources are taken, how
-//! long things take.
+//! long things take; and of each process what it reads, how far its workers are, and how it stands in its cluster.
 //!
+//! What is named `quell_read_` is each process's own, and adds up over processes; all else of sources is the whole run's, and the
+//! first process's to tell.
 //! In: what the run's threads notice. Out: Prometheus' text, made when somebody asks. State: the last of each; the time of each
 //! epoch that the archive does not show. Nobody but a scraper reads it, so no result can depend on it; where nobody may ask,
 //! nothing is noted. A label's value is a name of the plan, a number, or a word of a closed set: none that an alert chose.
@@ -17,7 +19,8 @@ use self::exposition::Histogram;
 use super::live::Standing;
 use super::summary::{Counts, Summary};
 use crate::archive::Rows;
-use crate::cluster::TurnedAway;
+use crate::cluster::link::Traffic;
+use crate::cluster::{Cluster, TurnedAway};
 use crate::flow::Turn;
 use crate::record::{ActionStatus, Epoch, Millis, NOTHING_SETTLED, Tick};
 
@@ -28,7 +31,8 @@ pub struct Metrics(Option<Arc<Noted>>);
 /// What was noted.
 #[derive(Debug)]
 struct Noted {
-    archive: PathBuf,
+    /// None where another process keeps it.
+    archive: Option<PathBuf>,
     state: Mutex<State>,
 }
 
@@ -43,6 +47,8 @@ struct Times {
 
 #[derive(Debug, Default)]
 struct State {
+    /// When this process began.
+    began: Millis,
     times: Times,
     plan_hash: String,
     model_version: String,
@@ -66,6 +72,9 @@ struct State {
     divergences: (u64, u64),
     snapshot: Option<Snapshot>,
     snapshots_failed: u64,
+    /// Bytes of names, and how often it began with new ones.
+    names: usize,
+    beginnings: u64,
     cluster: Option<Member>,
 }
 
@@ -77,20 +86,43 @@ struct Snapshot {
     took: Duration,
 }
 
-/// What a run of several processes is.
+/// A process's place in a run of several.
 #[derive(Debug)]
 struct Member {
+    process: usize,
     processes: usize,
     generation: u64,
+    /// When all of them were there.
+    since: Millis,
     turned_away: Arc<TurnedAway>,
+    traffic: Arc<Traffic>,
 }
 
 impl Metrics {
-    /// Of a run on that archive, which shows epochs through `shown` already.
+    /// Of a run on that archive.
     #[must_use]
-    pub fn of(archive: &Path, shown: Epoch) -> Metrics {
-        let state = State { shown, settled: NOTHING_SETTLED, statuses: all_statuses(), ..State::default() };
-        Metrics(Some(Arc::new(Noted { archive: archive.to_owned(), state: Mutex::new(state) })))
+    pub fn of(archive: &Path) -> Metrics {
+        Metrics::new(Some(archive), State { statuses: all_statuses(), ..State::default() })
+    }
+
+    /// Of a process that reads and works for the first one.
+    #[must_use]
+    pub fn of_another() -> Metrics {
+        Metrics::new(None, State::default())
+    }
+
+    fn new(archive: Option<&Path>, state: State) -> Metrics {
+        let state = State { began: wall_ms(), settled: NOTHING_SETTLED, ..state };
+        Metrics(Some(Arc::new(Noted { archive: archive.map(Path::to_owned), state: Mutex::new(state) })))
+    }
+
+    /// It goes on with an archive that shows epochs through `shown`: at its beginning, and each time that it has new names.
+    pub fn goes_on(&self, shown: Epoch) {
+        self.note(|state| {
+            state.shown = shown;
+            state.under_way.clear();
+            state.beginnings += 1;
+        });
     }
 
     /// All that was noted, as Prometheus reads it; nothing where nobody may ask.
@@ -114,9 +146,27 @@ impl Metrics {
         });
     }
 
-    /// It is one of several processes.
-    pub fn joins(&self, processes: usize, generation: u64, turned_away: Arc<TurnedAway>) {
-        self.note(|state| state.cluster = Some(Member { processes, generation, turned_away }));
+    /// It is one of several processes, which are all there.
+    pub fn joins(&self, cluster: &Cluster) {
+        let member = Member {
+            process: cluster.process(),
+            processes: cluster.processes(),
+            generation: cluster.generation,
+            since: wall_ms(),
+            turned_away: cluster.turned_away(),
+            traffic: cluster.traffic(),
+        };
+        self.note(|state| state.cluster = Some(member));
+    }
+
+    /// What this process read of an epoch went to its workers, where another one decides epochs.
+    pub(super) fn fed(&self, epoch: Epoch) {
+        self.note(|state| state.taken = epoch);
+    }
+
+    /// Epochs through this one are worked off, where another process hears of what they led to.
+    pub(super) fn worked(&self, epoch: Epoch) {
+        self.note(|state| state.done = epoch);
     }
 
     /// An epoch is taken, whose oldest record was appended then; so many alerts were late so far.
@@ -186,10 +236,12 @@ impl Metrics {
         self.0.is_some()
     }
 
-    /// How the sources stand, how many bytes of pushed batches wait, and what was read again and came out otherwise.
-    pub fn stand(&self, sources: Vec<Standing>, pushed_bytes: u64, divergences: u64) {
+    /// How the sources stand, how many bytes of pushed batches wait, and what was read again and came out otherwise; and the
+    /// bytes that names take.
+    pub fn stand(&self, sources: Vec<Standing>, (pushed_bytes, divergences): (u64, u64), names: usize) {
         self.note(|state| {
             (state.sources, state.pushed_bytes, state.divergences.0) = (sources, pushed_bytes, divergences);
+            state.names = names;
         });
     }
 }

@@ -54,6 +54,8 @@ const UNDER_WAY_MAX: usize = 1_024;
 pub struct Batch {
     /// Alerts, with their ticks.
     pub alerts: Vec<Alert>,
+    /// Alerts that other processes of a cluster have read, and have, where the policy acts early.
+    pub elsewhere: Vec<Alert>,
     /// What could not become one.
     pub rejects: Vec<Reject>,
     /// Words that cannot be understood: no records of a source, and counted as ones of their topic.
@@ -108,7 +110,7 @@ impl Batch {
         let acts = match act {
             Act::Settled => self.settled,
             Act::Early => {
-                let came = self.alerts.iter().map(|alert| alert.tick + 1);
+                let came = self.alerts.iter().chain(&self.elsewhere).map(|alert| alert.tick + 1);
                 came.fold(acted.max(self.settled), Tick::max)
             }
         };
@@ -182,6 +184,8 @@ pub struct Run {
     acted: Tick,
     unsettled: Unsettled,
     metrics: Metrics,
+    /// Whether the last epoch of all was taken.
+    ended: bool,
     failed: Option<RunError>,
 }
 
@@ -305,6 +309,7 @@ impl Run {
         let Some(revisions) = self.revisions(&mut batch) else { return false };
         self.late += batch.late;
         let epoch = self.epoch;
+        self.ended = batch.last;
         let turn = batch.turn(epoch, self.act, self.acted);
         self.acted = turn.acts;
         self.metrics.took(epoch, turn.settled, batch.appended, self.late);
@@ -335,9 +340,11 @@ impl Run {
         if !batch.approvals.is_empty() {
             sent &= self.outputs.send(Output::Approvals(epoch, batch.approvals.clone())).is_ok();
         }
-        let alerts = batch.alerts.into_iter().map(Arc::new).collect();
+        let [alerts, elsewhere] =
+            [batch.alerts, batch.elsewhere].map(|alerts| alerts.into_iter().map(Arc::new).collect());
         // From here on an alert is shared, not copied: stages and archive read the same one.
         let alerts = self.unsettled.take(alerts, turn.settled);
+        drop(self.unsettled.take(elsewhere, turn.settled));
         if let Some(sources) = batch.keeps {
             sent &= self.archive.send(Told::Kept(self.remembered(epoch, sources))).is_ok();
         }
@@ -368,6 +375,9 @@ impl Run {
         }
         let mut summary = Summary::of(&counts, self.late, report.divergences + unlike);
         summary.without_number = self.correlations.iter().map(Compiled::without_number).sum();
+        if !self.ended {
+            summary.unsettled = summary.unaccounted().max(0).cast_unsigned();
+        }
         if summary.unaccounted() != 0 {
             // A record that is neither alert, duplicate, reject nor ignored is a divergence like any other.
             summary.divergences += summary.unaccounted().unsigned_abs();

@@ -149,6 +149,8 @@ pub struct Summary {
     pub ignored: u64,
     /// Alerts and duplicates beyond the first of their record.
     pub further: u64,
+    /// Records that were taken and are none of these yet, where the run was left as it stood.
+    pub unsettled: u64,
     /// Alerts whose tick was clamped.
     pub late: u64,
     /// Alerts, once for each correlation that adds up a number which they lack.
@@ -195,10 +197,10 @@ impl Summary {
         }
     }
 
-    /// `records = alerts + duplicates - further + rejects + ignored`: what is missing, if anything.
+    /// `records = alerts + duplicates - further + rejects + ignored + unsettled`: what is missing, if anything.
     #[must_use]
     pub fn unaccounted(&self) -> i64 {
-        let sum = self.alerts + self.duplicates + self.rejects + self.ignored;
+        let sum = self.alerts + self.duplicates + self.rejects + self.ignored + self.unsettled;
         self.records.cast_signed() + self.further.cast_signed() - sum.cast_signed()
     }
 }

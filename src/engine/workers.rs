@@ -18,9 +18,10 @@ use timely::worker::Worker;
 use super::dataflow::{Handle, Inputs, Output, Span, Wiring, build};
 use super::handing::hand;
 use super::live::reader::Fed;
+use super::metrics::Metrics;
 use crate::cluster::Peers;
 use crate::correlate::revision::Revised;
-use crate::flow::Turn;
+use crate::flow::{Turn, fate};
 use crate::rank::RankService;
 use crate::record::input::Approval;
 use crate::record::wire;
@@ -147,15 +148,16 @@ impl Workers {
     }
 
     /// Starts those of another process, which get their work from the first, and waits until they end. What their process
-    /// reads comes through `fed`, one for each, or none where it reads nothing.
+    /// reads comes through `fed`, one for each, or none where it reads nothing; how far they are is noted.
     pub fn serve(
         peers: Peers,
         wiring: &Wiring,
         ranker: RankService,
-        fed: Vec<Receiver<Fed>>,
+        (fed, metrics): (Vec<Receiver<Fed>>, &Metrics),
     ) -> Result<(), String> {
         let fed: Vec<_> = fed.into_iter().map(|fed| Mutex::new(Some(fed))).collect();
         let wiring = Wiring { past: Some(Arc::default()), ..wiring.clone() };
+        let metrics = metrics.clone();
         let guards = Crew::Cluster(peers).start(move |worker| {
             // What leaves the dataflow leaves it elsewhere.
             let (outputs, _) = bounded(0);
@@ -164,13 +166,16 @@ impl Workers {
             // All else that is said from now on hangs on the first process alone.
             let Inputs { alerts, turns, context, approvals, revisions } = inputs;
             drop((turns, context, approvals, revisions));
-            let queue = fed.get(worker.index() % wiring.span.workers());
-            match queue.and_then(|queue| queue.lock().ok()?.take()) {
-                Some(queue) => eat(worker, alerts, &queue),
+            let own = worker.index() % wiring.span.workers();
+            let metrics = if own == 0 { metrics.clone() } else { Metrics::default() };
+            let mut progress = Progress { metrics, probe, noted: 0 };
+            match fed.get(own).and_then(|queue| queue.lock().ok()?.take()) {
+                Some(queue) => eat(worker, alerts, &queue, &mut progress),
                 None => drop(alerts),
             }
-            while !probe.done() {
+            while !progress.probe.done() {
                 worker.step_or_park(Some(IDLE));
+                progress.note();
             }
         })?;
         guards.join().into_iter().collect()
@@ -301,7 +306,10 @@ impl Hand {
     /// Takes a share, where one lies ready, and steps once.
     pub fn step(&mut self) {
         match (self.queue.try_recv(), &mut self.inputs) {
-            (Ok(share), Some(inputs)) => self.under_way.take(inputs, share),
+            (Ok(share), Some(inputs)) => {
+                fate::works_on(&share.alerts);
+                self.under_way.take(inputs, share);
+            }
             (Err(TryRecvError::Disconnected), inputs) => *inputs = None,
             (Ok(_) | Err(TryRecvError::Empty), _) => {}
         }
@@ -319,9 +327,28 @@ impl Hand {
     }
 }
 
+/// How far another process than the first is.
+struct Progress {
+    metrics: Metrics,
+    probe: ProbeHandle<Epoch>,
+    /// The last epoch of which it was told that it is worked off.
+    noted: Epoch,
+}
+
+impl Progress {
+    fn note(&mut self) {
+        let next = self.probe.with_frontier(|frontier| frontier.first().copied());
+        if let Some(done) = next.map(|next| next.saturating_sub(1)).filter(|done| *done > self.noted) {
+            self.noted = done;
+            self.metrics.worked(done);
+        }
+    }
+}
+
 /// Takes what this process read, epoch by epoch, until there is no more.
-fn eat(worker: &mut Worker, mut alerts: Handle<Arc<Alert>>, queue: &Receiver<Fed>) {
+fn eat(worker: &mut Worker, mut alerts: Handle<Arc<Alert>>, queue: &Receiver<Fed>, progress: &mut Progress) {
     loop {
+        progress.note();
         match queue.try_recv() {
             Ok((epoch, own)) => {
                 alerts.advance_to(epoch);

@@ -6,6 +6,9 @@
 use std::cell::RefCell;
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::record::Alert;
 
 /// What is about to be made durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +42,8 @@ pub trait Fate {
     fn before(&self, deed: Deed<'_>) -> Strike;
     /// Told after a deed that was done.
     fn after(&self, deed: Deed<'_>);
+    /// Told before a worker works on alerts: one of them may be what ends it.
+    fn works_on(&self, _alerts: &[Arc<Alert>]) {}
 }
 
 thread_local! {
@@ -53,6 +58,13 @@ pub fn set(fate: Option<Rc<dyn Fate>>) {
 /// Whether this thread has one: then nothing may be done on another.
 pub fn is_set() -> bool {
     FATE.with_borrow(Option::is_some)
+}
+
+/// Tells this thread's fate, if there is one, what a worker works on.
+pub fn works_on(alerts: &[Arc<Alert>]) {
+    if let Some(fate) = FATE.with_borrow(Clone::clone) {
+        fate.works_on(alerts);
+    }
 }
 
 /// Does a deed, unless it is struck: then it fails as `error` says.

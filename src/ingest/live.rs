@@ -50,7 +50,12 @@ pub enum Heard {
 #[derive(Clone, Debug)]
 pub struct Bell {
     ring: Sender<()>,
+    /// Who is in charge wants an end.
     stop: Arc<AtomicBool>,
+    /// These readers are to end, though the run may go on with others.
+    rest: Arc<AtomicBool>,
+    /// These readers do not end yet, whoever wants it.
+    deaf: Arc<AtomicBool>,
 }
 
 impl Bell {
@@ -58,7 +63,27 @@ impl Bell {
     #[must_use]
     pub fn new() -> (Bell, Receiver<()>) {
         let (ring, heard) = bounded(1);
-        (Bell { ring, stop: Arc::new(AtomicBool::new(false)) }, heard)
+        (Bell { ring, stop: Arc::default(), rest: Arc::default(), deaf: Arc::default() }, heard)
+    }
+
+    /// The bell of readers that come after those who share this one. Who wants an end wants it of both, but these heed it only
+    /// once they [`Bell::hear`].
+    #[must_use]
+    pub fn anew(&self) -> (Bell, Receiver<()>) {
+        let (ring, heard) = bounded(1);
+        let (stop, deaf) = (Arc::clone(&self.stop), Arc::new(AtomicBool::new(true)));
+        (Bell { ring, stop, rest: Arc::default(), deaf }, heard)
+    }
+
+    /// From now on these readers heed who wants an end.
+    pub fn hear(&self) {
+        self.deaf.store(false, Ordering::SeqCst);
+    }
+
+    /// These readers are to stop; nobody wants the run to end.
+    pub fn rest(&self) {
+        self.rest.store(true, Ordering::SeqCst);
+        self.ring();
     }
 
     /// Something came: whoever feeds the run looks.
@@ -78,7 +103,8 @@ impl Bell {
     /// Whether readers are to stop.
     #[must_use]
     pub fn stopped(&self) -> bool {
-        self.stop.load(Ordering::SeqCst)
+        let told = self.stop.load(Ordering::SeqCst) && !self.deaf.load(Ordering::SeqCst);
+        told || self.rest.load(Ordering::SeqCst)
     }
 }
 

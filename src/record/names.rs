@@ -3,7 +3,8 @@
 //! Interned numbers follow the order of arrival, which differs from run to run: never order by them, hash
 //! them into a result or write them. Compare and write what `Names::get` answers.
 //!
-//! State: one entry per distinct string, for the life of the process.
+//! State: one entry per distinct string, for as long as these names are kept: a live run that has met too many goes on with new ones
+//! (see `cli/renewal.rs`).
 //!
 //! How a `Sym` crosses to another process of a cluster is told in [`super::wire`].
 
@@ -138,6 +139,12 @@ impl Names {
         Some((through, tell(&lengths, &shard.text[start as usize..shard.ends[through - 1] as usize])))
     }
 
+    /// What they take of memory, in bytes: text, and 12 bytes a string.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        (0..SHARDS).map(|at| self.shard(at)).map(|shard| shard.text.len() + 12 * shard.ends.len()).sum()
+    }
+
     /// What `sym` stands for.
     #[must_use]
     pub fn get(&self, sym: Sym) -> String {
@@ -188,6 +195,7 @@ mod tests {
                 assert_eq!(names.compare(*a, *b), one.cmp(other));
             }
         }
+        assert_eq!(names.bytes(), 12 * 1001 + words.iter().map(String::len).sum::<usize>());
         assert_eq!(names.intern(""), Sym::EMPTY);
         assert_eq!(names.get(Sym::EMPTY), "");
     }

@@ -8,6 +8,7 @@ mod common;
 mod samples;
 
 mod codec;
+mod deploy;
 mod growing;
 mod kept;
 mod kills;

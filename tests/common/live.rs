@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use quell::archive::Reader;
 use quell::engine::log::Log;
 use serde_json::Value;
 
@@ -188,8 +189,15 @@ fn waits(folder: &Path, through: u64) -> bool {
 /// Waits until an epoch took an input of that kind; how many there are.
 pub fn heard(archive: &Path, kind: &str) -> usize {
     until("the run has heard it", || {
-        let inputs = Log::open(archive).ok()?.taken().ok()?;
-        Some(inputs.iter().filter(|input| input.kind == kind).count()).filter(|count| *count > 0)
+        let log = Log::open(archive).ok()?;
+        let inputs = log.taken().ok()?;
+        let folded = log.folded().ok()?;
+        // What is folded the archive has.
+        let archived = if folded > 0 { Reader::open(archive, Arc::default()).ok() } else { None };
+        let archived = archived.and_then(|reader| reader.inputs(None).ok()).into_iter().flatten();
+        let archived = archived.flatten().filter(|line| line.epoch <= folded && line.kind.name() == kind);
+        let logged = inputs.iter().filter(|input| input.kind == kind && input.epoch > Some(folded));
+        Some(logged.count() + archived.count()).filter(|count| *count > 0)
     })
 }
 

@@ -11,6 +11,7 @@
 mod common;
 
 mod fault;
+mod flood;
 mod journey;
 mod outcome;
 mod poison;
@@ -19,7 +20,7 @@ mod running;
 mod soak;
 mod way;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use fault::{Dice, Shim};
 use outcome::{Outcome, write};
@@ -32,25 +33,39 @@ fn asked(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is a number")))
 }
 
+fn alone(folder: &Path, shim: &Shim, seed: u64, many: u64) -> [Outcome; 3] {
+    let replaying = Replaying::new(&folder.join("replaying"), shim);
+    let running = Running::new(&folder.join("running"), Way::Alone("0"), shim);
+    let keeping = Running::new(&folder.join("keeping"), Way::Alone("5"), shim);
+    [
+        journey::campaign("replay", &replaying, &mut Dice::new(seed), many),
+        journey::campaign("run", &running, &mut Dice::new(seed + 1), many),
+        journey::campaign("run, with snapshots", &keeping, &mut Dice::new(seed + 2), many),
+    ]
+}
+
+fn several(folder: &Path, shim: &Shim, seed: u64, many: u64) -> [Outcome; 2] {
+    let cluster = Running::new(&folder.join("cluster"), Way::Supervised, shim);
+    let topics = Running::new(&folder.join("topics"), Way::topics(&folder.join("broker")), shim);
+    [
+        journey::campaign("cluster", &cluster, &mut Dice::new(seed), many),
+        journey::campaign("from topic to topics", &topics, &mut Dice::new(seed + 1), many),
+    ]
+}
+
 #[test]
 fn what_is_killed_or_fails_says_the_same_in_the_end() {
     let folder = tempfile::tempdir().expect("a folder");
     let seed = asked("QUELL_RELIABILITY_SEED", 1);
     let many = asked("QUELL_RELIABILITY_FAULTS", 30);
     let shim = Shim::build(folder.path());
-    let mut all: Vec<Outcome> = Vec::new();
-    let replaying = Replaying::new(&folder.path().join("replaying"), &shim);
-    all.push(journey::campaign("replay", &replaying, &mut Dice::new(seed), many));
-    let running = Running::new(&folder.path().join("running"), Way::Alone("0"), &shim);
-    all.push(journey::campaign("run", &running, &mut Dice::new(seed + 1), many));
-    let keeping = Running::new(&folder.path().join("keeping"), Way::Alone("5"), &shim);
-    all.push(journey::campaign("run, with snapshots", &keeping, &mut Dice::new(seed + 2), many));
-    // These are longer journeys.
-    let cluster = Running::new(&folder.path().join("cluster"), Way::Supervised, &shim);
-    all.push(journey::campaign("cluster", &cluster, &mut Dice::new(seed + 3), many.div_ceil(6)));
-    let topics = Way::topics(&folder.path().join("broker"));
-    let topics = Running::new(&folder.path().join("topics"), topics, &shim);
-    all.push(journey::campaign("from topic to topics", &topics, &mut Dice::new(seed + 4), many.div_ceil(6)));
+    // Journeys of one process, and longer ones of several, of which two go on at a time.
+    let (alone, several) = std::thread::scope(|scope| {
+        let alone = scope.spawn(|| alone(folder.path(), &shim, seed, many));
+        let several = several(folder.path(), &shim, seed + 3, many.div_ceil(6));
+        (alone.join(), several)
+    });
+    let all: Vec<Outcome> = alone.expect("no panic there").into_iter().chain(several).collect();
     for outcome in &all {
         println!("{outcome}");
     }

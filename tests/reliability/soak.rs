@@ -17,13 +17,13 @@ use super::asked;
 use super::common::kafka::Broker;
 use super::common::live::{Live, shown, until};
 use super::common::world::{Done, calling, world};
-use super::common::{acting_plan, agrees, edges_of, held, quell, site};
+use super::common::{acting_plan, agrees, count, edges_of, held, quell, site};
 use super::fault::Dice;
 use super::running::millis;
 use super::way::{compared, plan_of_topics};
 
 /// Partitions of the topic.
-const PARTITIONS: i32 = 3;
+pub const PARTITIONS: i32 = 3;
 /// What is said of the time in so many parts.
 const PARTS: u64 = 10;
 /// From so many seconds on, memory must be flat.
@@ -31,9 +31,11 @@ const FLAT_FROM: u64 = 600;
 
 /// What was seen at a moment.
 #[derive(Clone, Copy, Default)]
-struct Seen {
-    resident: f64,
-    lag: f64,
+pub struct Seen {
+    /// Bytes of memory.
+    pub resident: f64,
+    /// Records that are not taken yet.
+    pub lag: f64,
 }
 
 /// What was seen in a part of the time.
@@ -74,7 +76,7 @@ fn feed(
 }
 
 /// What the run's metrics say; none while there is no run.
-fn look(live: &Live) -> Option<Seen> {
+pub fn look(live: &Live) -> Option<Seen> {
     let told = live.told();
     let at = told.split_once("metrics at http://")?.1.split_once('/')?.0;
     let mut stream = TcpStream::connect(at).ok()?;
@@ -92,15 +94,19 @@ fn look(live: &Live) -> Option<Seen> {
 }
 
 /// A run between topics, and what it acts on.
-struct Soak {
+pub struct Soak {
     flow: PathBuf,
-    archive: PathBuf,
-    broker: Arc<std::sync::Mutex<Broker>>,
-    world: Done,
+    /// Where its archive lies.
+    pub archive: PathBuf,
+    /// Its broker, whose `alerts-1` it reads.
+    pub broker: Arc<std::sync::Mutex<Broker>>,
+    /// What was done outside.
+    pub world: Done,
 }
 
 impl Soak {
-    fn new(folder: &Path) -> Soak {
+    /// Makes the plan, the topics and the world.
+    pub fn new(folder: &Path) -> Soak {
         let (days, plan) = (folder.join("days"), folder.join("plan"));
         site(&days, 100, 5);
         let flow = acting_plan(&plan, &days, &["edges.jsonl"]);
@@ -113,11 +119,22 @@ impl Soak {
         Soak { flow, archive: folder.join("archive"), broker: Arc::new(std::sync::Mutex::new(broker)), world }
     }
 
-    fn start(&self) -> Live {
+    /// Starts the run.
+    pub fn start(&self) -> Live {
         let mut command = quell();
         command.arg("run").arg("--flow").arg(&self.flow).arg("--archive").arg(&self.archive);
         command.args(["--output", "json", "--metrics", "127.0.0.1:0", "--snapshot-every-ms", "10000"]);
         Live::of(&mut command)
+    }
+
+    /// Ends the run; so many records are all there once, inside and outside.
+    pub fn ends(&self, live: Live, records: u64) {
+        let summary = live.stop();
+        assert_eq!(count(&summary, "records"), records, "{summary}");
+        agrees(&summary, &self.archive);
+        held(&self.archive);
+        let broker = self.broker.lock().expect("no panic");
+        compared(&broker, 1, &self.archive).expect("topics have what the archive has");
     }
 
     /// Kills the run or its broker; the run that goes on.
@@ -169,11 +186,7 @@ fn at_a_steady_rate_memory_and_lag_stay_flat_whatever_is_killed() {
     feeder.join().expect("all is written");
     let fed = fed.load(Ordering::SeqCst);
     until("everything is taken", || (shown(&soak.archive)? >= fed).then_some(()));
-    let summary = live.stop();
-    agrees(&summary, &soak.archive);
-    held(&soak.archive);
-    let broker = soak.broker.lock().expect("no panic");
-    compared(&broker, 1, &soak.archive).expect("topics have what the archive has");
+    soak.ends(live, fed);
     let text = told(&parts, (seconds, rate, fed), soak.world.lock().expect("no panic").len());
     println!("{text}");
     if let Some(report) = std::env::var_os("QUELL_SOAK_REPORT") {

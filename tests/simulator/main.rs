@@ -104,6 +104,15 @@ fn no_fault_makes_it_lose_or_double_anything() {
     }
 }
 
+/// A process that stood still while it began, and opened the log again when another had taken it over, wrote in its name.
+#[test]
+fn seeds_that_found_something_find_it_no_more() {
+    for seed in [240, 327, 496, 503, 687] {
+        let (_, failed) = play(seed..seed + 1, Plant::Nothing, 1);
+        assert!(failed.is_empty(), "seed {seed}: {}", failed[0].what);
+    }
+}
+
 /// What RELIABILITY.md says of it.
 fn written((first, seeds): (u64, u64), tally: &Tally, failed: &[Failed]) -> String {
     let mut text = format!(

@@ -4,6 +4,7 @@
 use std::rc::Rc;
 
 use super::*;
+use crate::act::ledger::Moment;
 use crate::act::server::{Reply, Server};
 use crate::act::webhook::{Webhook, WebhookSettings};
 use crate::decide::fixture::{Plan, shipped};
@@ -100,6 +101,43 @@ fn a_crash_between_call_and_outcome_is_resolved_by_class() {
         assert!(server.posts_of_one_max() <= most, "repeated with the same key at most once");
         let posts = if class == ActionClass::Probeable { 3 } else { 5 };
         assert_eq!(server.posts(), posts, "{class:?}: a probeable one is read back, not repeated");
+    }
+}
+
+#[test]
+fn who_has_lost_the_ledger_between_intent_and_call_calls_nobody() {
+    let classes = [ActionClass::Idempotent, ActionClass::Keyed, ActionClass::Probeable, ActionClass::Opaque];
+    for class in classes {
+        let plan = plan(class);
+        let server = Server::start(|call, _| Reply::Status(if call.method == "GET" { 404 } else { 200 }));
+        let dir = tempfile::tempdir().unwrap();
+        let mut sleeper = open(&plan, dir.path(), &server);
+        until_calls(&mut sleeper, rulings(&plan), false);
+        let _other = open(&plan, dir.path(), &server);
+        let resolved = if class == ActionClass::Opaque { 0 } else { 2 };
+        assert_eq!(server.posts(), resolved, "{class:?}");
+        sleeper.call(1999).unwrap();
+        assert_eq!(server.posts(), resolved, "{class:?}");
+        assert!(matches!(sleeper.turn(1999, false), Err(DeskError::Ledger(LedgerError::Fenced))));
+    }
+}
+
+#[test]
+fn who_stood_still_between_intent_and_call_resolves_it_by_class() {
+    for (class, posts) in [
+        (ActionClass::Idempotent, 2),
+        (ActionClass::Keyed, 2),
+        (ActionClass::Probeable, 0),
+        (ActionClass::Opaque, 0),
+    ] {
+        let plan = plan(class);
+        let server = Server::start(|_, _| Reply::Status(200));
+        let dir = tempfile::tempdir().unwrap();
+        let mut desk = open(&plan, dir.path(), &server);
+        until_calls(&mut desk, rulings(&plan), false);
+        desk.lease.awake(Moment::default());
+        desk.call(1999).unwrap();
+        assert_eq!(server.posts(), posts, "{class:?}: each of both, not the first alone");
     }
 }
 

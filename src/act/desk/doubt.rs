@@ -24,10 +24,15 @@ impl Desk {
                 orders.push(order);
             }
         }
-        let answers = self.executor.resolve(&orders);
+        let answers = self.resolve(&orders);
         let known = orders.iter().zip(answers).map(|(order, answer)| (order.action_id, known_of(&answer, 0)));
         let known: Vec<_> = known.filter(|(_, known)| known.status != ActionStatus::InDoubt).collect();
         Ok(self.ledger.resolve(self.published, &known)?)
+    }
+
+    fn resolve(&self, orders: &[Order]) -> Vec<Answer> {
+        self.lease.awake(self.executor.now());
+        self.executor.resolve(orders, &self.lease)
     }
 
     /// What was resolved is heard in the first epoch that was not published then: rows of an earlier one are in the archive
@@ -73,7 +78,7 @@ impl Desk {
         let actions =
             self.in_doubt.iter().filter_map(|id| self.actions.get(id)).map(|live| live.order.clone());
         let orders: Vec<Order> = actions.chain(undos).collect();
-        let answers = self.executor.resolve(&orders);
+        let answers = self.resolve(&orders);
         for (order, answer) in orders.iter().zip(answers) {
             // Still unknown says nothing new.
             if !matches!(answer, Answer::Unknown { .. }) {

@@ -8,13 +8,22 @@
 
 use super::{Desk, DeskError, Event};
 use crate::act::executor::{Answer, Executor};
-use crate::act::ledger::{Intent, Known};
+use crate::act::ledger::{Intent, Known, Leave, LedgerError};
 use crate::act::order::{Order, undo_id};
+use crate::act::service::STILL_MS;
 use crate::record::input::{Ended, Reported};
 use crate::record::{ActionClass, ActionId, ActionStatus, Tick};
 
 /// What of a receipt's detail is kept, in characters.
 const DETAIL_MAX: usize = 1_000;
+
+/// Whether an order may be given again.
+fn is_harmless_twice(class: ActionClass) -> bool {
+    match class {
+        ActionClass::Idempotent | ActionClass::Keyed => true,
+        ActionClass::Probeable | ActionClass::Opaque => false,
+    }
+}
 
 impl Desk {
     /// An order whose answer comes later: given, unless the ledger knows that it was to be.
@@ -32,9 +41,19 @@ impl Desk {
         Ok(())
     }
 
-    /// Gives orders whose intents are durable.
+    /// Gives orders whose intents are durable. A process that stood still gives those alone whose copies change nothing: the time of
+    /// the others runs out.
     pub(super) fn give(&mut self, orders: &[Order]) -> Result<(), DeskError> {
         let Executor::Orders(topic) = &self.executor else { return Ok(()) };
+        let harmless: Vec<Order>;
+        let orders = match self.lease.grant().look(topic.now(), STILL_MS) {
+            Leave::Granted => orders,
+            Leave::StoodStill => {
+                harmless = orders.iter().filter(|order| is_harmless_twice(order.class)).cloned().collect();
+                &harmless
+            }
+            Leave::Lost => return Err(LedgerError::Fenced.into()),
+        };
         topic.give(orders)?;
         Ok(self.ledger.note_given(orders.iter().map(|order| order.action_id))?)
     }
@@ -46,14 +65,14 @@ impl Desk {
         let mut orders = Vec::new();
         for Intent { order, .. } in self.ledger.in_doubt()? {
             let id = order.action_id;
-            let again = match order.class {
-                ActionClass::Idempotent | ActionClass::Keyed => true,
-                ActionClass::Probeable | ActionClass::Opaque => false,
-            };
-            if again && !self.ledger.is_given(id)? && !self.ledger.intended(undo_id(id))? {
+            if is_harmless_twice(order.class)
+                && !self.ledger.is_given(id)?
+                && !self.ledger.intended(undo_id(id))?
+            {
                 orders.push(order);
             }
         }
+        self.lease.awake(self.executor.now());
         if orders.is_empty() { Ok(()) } else { self.give(&orders) }
     }
 

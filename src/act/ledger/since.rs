@@ -99,6 +99,15 @@ impl Ledger {
         Ok(epoch.map(i64::cast_unsigned))
     }
 
+    /// The last epoch in which something was to be called; none where nothing was.
+    ///
+    /// # Errors
+    /// Where the ledger can't be read.
+    pub fn last_epoch(&self) -> Result<Option<Epoch>, LedgerError> {
+        let last = self.connection.query_row("select max(epoch) from intent", [], |row| row.get(0));
+        Ok(last.map(|last: Option<i64>| last.map(i64::cast_unsigned))?)
+    }
+
     /// Makes it durable that an action began in an earlier epoch than it did before: epochs that are not published may be made anew
     /// in other bounds.
     ///

@@ -1,6 +1,7 @@
 //! Tests against a real HTTP server on loopback that counts calls by id, and hangs, dies or errs as told.
 
 use super::*;
+use crate::act::ledger::Ledger;
 use crate::act::server::{Reply, Server};
 use crate::record::{ActionClass, ActionId, DecisionId, IncidentId, Verb};
 
@@ -38,8 +39,17 @@ fn settings(server: &Server) -> WebhookSettings {
     }
 }
 
+/// Calls, as who has a ledger.
+fn called(webhook: &Webhook, orders: &[Order]) -> Vec<Answer> {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(folder.path()).unwrap();
+    let lease = Arc::new(ledger.lease().unwrap());
+    lease.awake(webhook.now());
+    webhook.call(orders, &lease)
+}
+
 fn call(server: &Server, class: ActionClass) -> Answer {
-    Webhook::new(settings(server)).unwrap().call(&[order("a", class)]).remove(0)
+    called(&Webhook::new(settings(server)).unwrap(), &[order("a", class)]).remove(0)
 }
 
 #[test]
@@ -50,7 +60,7 @@ fn an_order_is_posted_with_its_key_and_secret() {
         WebhookSettings { authorization_env: Some("CARGO_PKG_NAME".to_owned()), ..settings(&server) };
     let webhook = Webhook::new(settings).unwrap();
     let orders: Vec<Order> = (0..9).map(|i| order(&format!("o{i}"), ActionClass::Keyed)).collect();
-    assert_eq!(webhook.call(&orders), vec![Answer::Done { attempts: 1 }; 9]);
+    assert_eq!(called(&webhook, &orders), vec![Answer::Done { attempts: 1 }; 9]);
     for order in &orders {
         let calls = server.calls_of(&order.action_id.to_string());
         assert_eq!((calls.len(), calls[0].authorization.as_str()), (1, "quell"));
@@ -119,7 +129,7 @@ fn what_never_arrived_is_refused_not_in_doubt() {
     let settings: WebhookSettings =
         serde_json::from_value(serde_json::json!({"url": format!("http://{free}/"), "backoff_ms": 1}))
             .unwrap();
-    let answer = Webhook::new(settings).unwrap().call(&[order("a", ActionClass::Opaque)]).remove(0);
+    let answer = called(&Webhook::new(settings).unwrap(), &[order("a", ActionClass::Opaque)]).remove(0);
     assert!(matches!(answer, Answer::Refused { attempts: 4, .. }), "{answer:?}");
 }
 

@@ -60,10 +60,12 @@ pub(super) fn start(
         Crew::Cluster(_) | Crew::Alone(_) => Vec::new(),
     };
     if let Some(cluster) = &cluster {
-        metrics.joins(cluster.processes(), cluster.generation, cluster.turned_away());
+        metrics.joins(cluster);
     }
     let beginning = beginning(args, plan, committed, &ranker)?;
     let begins = beginning.as_ref().map(|it| (it.turn, it.sources(names)));
+    let executor = outside::executor(plan, bell, names)?;
+    let sinks = outside::sinks(plan, &args.archive, bell)?;
     let settings = Settings {
         beginning,
         plan: Arc::clone(plan),
@@ -72,26 +74,26 @@ pub(super) fn start(
         crew,
         ranker,
         recall: None,
-        executor: outside::executor(plan, bell, names)?,
+        // What is told or done outside is told or done once: nothing that comes later may come before it.
+        journaled: plan.policy.act == Act::Early || sinks.is_some() || executor.is_outside(),
+        executor,
         asks,
         act: plan.policy.act,
-        journaled: plan.policy.act == Act::Early || plan.pipeline.sinks.kafka.is_some(),
         committed,
         criers: Criers {
             findings: crier(args.findings.as_deref(), names)?,
             decisions: crier(args.decisions.as_deref(), names)?,
         },
-        sinks: outside::sinks(plan, &args.archive, bell)?,
+        sinks,
         metrics: metrics.clone(),
     };
     Ok(Started { run: Run::start(settings)?, cluster, begins, talks })
 }
 
-/// The longest record, where other processes of a cluster read topics. Where it is acted early, the first process must have
-/// all that is not settled, and so reads by itself.
+/// The longest record, where other processes of a cluster read topics.
 fn spread(args: &Args, plan: &Plan) -> Option<usize> {
     let topics = plan.pipeline.sources.iter().any(|source| matches!(source.kind, SourceKind::Kafka(_)));
-    (topics && plan.policy.act == Act::Settled).then_some(args.record_bytes_max)
+    topics.then_some(args.record_bytes_max)
 }
 
 /// What an earlier run kept, as far as the archive is published.

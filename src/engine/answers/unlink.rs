@@ -34,7 +34,7 @@ pub fn unlink<E: From<AnswerError>>(
 ) -> Result<Parted, E> {
     let mut spoken = Spoken::to(archive)?;
     spoken.mend(&means, None)?;
-    if is_repeated(&spoken.log, said)? {
+    if is_repeated(&spoken, said)? {
         return Ok(Parted::Before);
     }
     let body = look(&spoken, said)?;
@@ -46,12 +46,26 @@ pub fn unlink<E: From<AnswerError>>(
     })
 }
 
-fn is_repeated(log: &Log, said: &Unlink) -> Result<bool, AnswerError> {
+/// Whether it was said before, as the log tells, and the archive of what the log has forgotten.
+fn is_repeated(spoken: &Spoken<'_>, said: &Unlink) -> Result<bool, AnswerError> {
     let same = |body: &str| {
         let word = worded::<Unlink>(body);
         word.is_ok_and(|(word, _)| (word.incident_id, word.unlink) == (said.incident_id, said.unlink.clone()))
     };
-    Ok(log.inputs(0)?.iter().any(|input| input.kind == InputKind::Verdict.name() && same(&input.body)))
+    let (logged, folded) = (spoken.log.words(InputKind::Verdict)?, spoken.log.folded()?);
+    if logged.iter().any(|input| same(&input.body)) {
+        return Ok(true);
+    }
+    if folded == 0 {
+        return Ok(false);
+    }
+    for line in Reader::open(spoken.archive, Arc::clone(&spoken.names))?.inputs(None)? {
+        let line = line?;
+        if line.kind == InputKind::Verdict && line.epoch <= folded && same(&line.body) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Whether it would change anything, as the archive stands; the word for the log.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use super::far::Far;
-use super::{Standing, Taken};
+use super::{Read, Standing, Taken};
 use crate::engine::journal::Pushed;
 use crate::ingest::kafka::{self, Bounds, Lane};
 use crate::ingest::live::Heard;
@@ -82,8 +82,8 @@ pub(super) struct Partition {
     /// Pushed batches of which no record is taken yet, each with the records before it.
     pub(super) untold: VecDeque<(u64, Pushed)>,
     /// Records that came, and records taken.
-    came: u64,
-    taken: u64,
+    pub(super) came: u64,
+    pub(super) taken: u64,
     /// When what came was appended, or came: each with the records through it.
     appended: VecDeque<(u64, Millis)>,
     /// By how much its clock went on with so many records.
@@ -240,7 +240,8 @@ impl Partition {
             Stream::Far(far) => far.lag.map(|lag| lag + waiting as u64),
             Stream::Bytes(_) | Stream::Pushed => None,
         };
-        Standing { source, partition: self.number, lag, waiting, clock: self.clock.highest() }
+        let read = (!self.is_far()).then_some(Read { records: self.came, bytes: self.held.1 });
+        Standing { source, partition: self.number, lag, waiting, clock: self.clock.highest(), read }
     }
 
     fn hold(&mut self, framed: impl IntoIterator<Item = Framed>) {
@@ -328,8 +329,9 @@ impl Partition {
         }
     }
 
-    /// A pushed batch has a framer of its own: a broken one costs its neighbours nothing. How many records it has.
-    pub(super) fn push(&mut self, text: &str) -> u64 {
+    /// A pushed batch has a framer of its own: a broken one costs its neighbours nothing. Records without a time have that at which it
+    /// came, where the log has it. How many records it has.
+    pub(super) fn push(&mut self, text: &str, time: Option<Millis>) -> u64 {
         let (lines, records) = self.pushed;
         let mut framer = Framer::new(self.kind.origin, self.limits);
         let mut framed = Vec::new();
@@ -341,6 +343,7 @@ impl Partition {
                 Framed::Chunk(chunk) => {
                     chunk.ordinal += records;
                     chunk.spans.iter_mut().for_each(|span| span.position += lines);
+                    chunk.times = vec![time; chunk.len()];
                 }
                 Framed::Reject(reject) => reject.position += lines,
             }

@@ -13,11 +13,15 @@ use super::Live;
 use super::far::{Order, Place, Word, heard, told};
 use super::partition::Stream;
 use crate::cluster::Talk;
+use crate::engine::metrics::Metrics;
 use crate::ingest::live::Bell;
 use crate::record::{Alert, Epoch, Millis, Names};
 
 /// How long nothing is looked at, at most.
 const LOOK: Duration = Duration::from_millis(50);
+
+/// How often it is noted how its partitions stand.
+const SHOWN_MS: Millis = 1_000;
 
 /// What a worker gets of an epoch.
 pub type Fed = (Epoch, Vec<Arc<Alert>>);
@@ -40,6 +44,8 @@ pub struct Reader<O, N> {
     pub rings: Receiver<()>,
     /// Strings.
     pub names: Arc<Names>,
+    /// What an operator sees.
+    pub metrics: Metrics,
 }
 
 impl<O, N> Reader<O, N>
@@ -72,7 +78,7 @@ where
     }
 
     fn read(&mut self, orders: &Receiver<Result<Order, String>>) -> Result<(), String> {
-        let mut prepared = Vec::new();
+        let (mut prepared, mut shown) = (Vec::new(), Millis::MIN);
         loop {
             select! {
                 recv(orders) -> order => match order {
@@ -84,7 +90,12 @@ where
                 recv(self.rings) -> _ => {}
                 default(LOOK) => {}
             }
-            self.live.pull((self.now)())?;
+            let now = (self.now)();
+            self.live.pull(now)?;
+            if self.metrics.is_on() && now.saturating_sub(shown) >= SHOWN_MS {
+                shown = now;
+                self.metrics.stand(self.live.standing(), (0, 0), self.names.bytes());
+            }
             for word in self.live.news() {
                 self.say(&word);
             }
@@ -99,12 +110,15 @@ where
                 let stream = (self.open)(&place, from)?;
                 self.live.add(self.names.intern(&place.0), stream, 0, (self.now)());
             }
-            Order::Take { as_of, floor, keeps_out, shares } => {
+            Order::Take { as_of, floor, keeps_out, tells, shares } => {
                 let asked = !shares.is_empty();
-                let Some((took, batch)) = self.live.share((as_of, floor, keeps_out), shares)? else {
+                let Some((mut took, batch)) = self.live.share((as_of, floor, keeps_out), shares)? else {
                     return Ok(false);
                 };
                 *prepared = batch.alerts;
+                if tells {
+                    took.alerts.clone_from(prepared);
+                }
                 if asked {
                     self.say(&Word::Took(Box::new(took)));
                 }
@@ -117,6 +131,7 @@ where
 
     /// Each worker gets a part; false where one has ended.
     fn feed(&self, epoch: Epoch, alerts: Vec<Alert>) -> bool {
+        self.metrics.fed(epoch);
         let each = alerts.len().div_ceil(self.workers.len()).max(1);
         let mut alerts = alerts.into_iter().map(Arc::new);
         self.workers.iter().all(|worker| worker.send((epoch, alerts.by_ref().take(each).collect())).is_ok())

@@ -1,9 +1,11 @@
-//! What the log lets go, and what it keeps out: see [`crate::engine::caution`].
+//! What the log lets go, what it keeps out, and what it knows of processes that ended: see [`crate::engine::caution`]. Its writer's
+//! word alone: a process that was thought dead changes none of it.
 
 use std::collections::BTreeSet;
 
-use rusqlite::params;
+use rusqlite::{Transaction, params};
 
+use super::fence::end;
 use super::{Log, LogError, LoggedEpoch};
 use crate::record::Epoch;
 
@@ -15,13 +17,12 @@ impl Log {
 
     /// Lets all epochs after `epoch` go, durably: what they took is taken anew, words again from where they wait.
     pub fn let_go(&mut self, epoch: Epoch) -> Result<(), LogError> {
-        let path = self.path.clone();
-        let mut write = || -> rusqlite::Result<()> {
-            let work = self.db.transaction()?;
+        self.write_own(|work| {
             let after = params![epoch.cast_signed()];
             work.execute("delete from epoch where epoch > ?1", after)?;
             work.execute("delete from part where epoch > ?1", after)?;
             work.execute("delete from quarantined where epoch > ?1", after)?;
+            work.execute("delete from pushed where epoch > ?1", after)?;
             // What the run said itself it says again; what it was told has waited, and has a key or a sender who does not.
             let own = "delete from input where epoch > ?1 and kind in ('tick', 'context', 'sighting') and key is null";
             work.execute(own, after)?;
@@ -31,16 +32,35 @@ impl Log {
                     where part.source = assigned.source and part.partition = assigned.partition), (select passed.next from passed
                     where passed.source = assigned.source and passed.partition = assigned.partition), start)",
                 after,
-            )?;
-            work.commit()
-        };
-        write().map_err(|source| LogError::Sql { path, source })
+            )
+        })
     }
 
     /// Says, durably, that what an epoch takes is kept out.
     pub fn quarantine(&mut self, epoch: Epoch) -> Result<(), LogError> {
         let said = "insert or ignore into quarantined values (?1)";
-        self.sql(self.db.execute(said, [epoch.cast_signed()])).map(drop)
+        self.write_own(|work| work.execute(said, [epoch.cast_signed()]))
+    }
+
+    /// Has what is known of processes that ended, durably; or nothing.
+    pub fn know(&self, key: &str, known: Option<&str>) -> Result<(), LogError> {
+        self.write_own(|work| match known {
+            Some(known) => work.execute("insert or replace into meta values (?1, ?2)", [key, known]),
+            None => work.execute("delete from meta where key = ?1", [key]),
+        })
+    }
+
+    /// What the log's writer alone writes, durably.
+    fn write_own(
+        &self,
+        write: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<usize>,
+    ) -> Result<(), LogError> {
+        let written = || -> rusqlite::Result<()> {
+            let work = self.db.unchecked_transaction()?;
+            write(&work)?;
+            end(work, self.generation)
+        };
+        written().map_err(|source| LogError::of(self.path.clone(), source))
     }
 
     /// Epochs whose records are kept out.

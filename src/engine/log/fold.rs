@@ -1,14 +1,15 @@
 //! Fold: a log's past, made small. What lies before the oldest snapshot that a run may begin with is not computed again, so of
 //! its epochs remain: where what is settled changed (a row a second of event time at most, however many epochs), and how much
 //! of each partition was taken. A replay of the archive needs no more: what each epoch took is in the archive's own tables.
-//! Of moves of idle clocks nothing remains: what came of them is in the snapshot, and they are in the archive, too.
+//! Of moves of idle clocks nothing remains: what came of them is in the snapshot, and they are in the archive, too. What remains of
+//! all else that was said and pushed is told in [`super::forget`].
 //!
 //! State: `folded`, a row for each run of epochs that are alike; `passed`, a row a partition; in `meta`, through which epoch.
 
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::fence::end;
-use super::{Log, LogError, LoggedEpoch, LoggedPart, PARTS_OF, logged_part};
+use super::{Log, LogError, LoggedEpoch, LoggedPart, PARTS_OF, forget, logged_part};
 use crate::record::{Epoch, Tick};
 
 /// The key of the last epoch that is folded.
@@ -80,6 +81,7 @@ impl Log {
             work.execute("delete from part where epoch <= ?1", [last])?;
             work.execute("delete from epoch where epoch <= ?1", [last])?;
             work.execute(TICKS, [last])?;
+            forget::said(&work, last)?;
             let said = "insert into meta values (?1, ?2) on conflict (key) do update set value = ?2";
             work.execute(said, params![FOLDED, last.to_string()])?;
             end(work, own)?;

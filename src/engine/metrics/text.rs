@@ -1,33 +1,83 @@
 //! Text: what was noted, metric by metric, with the names and the help that a dashboard shows.
 
 use std::path::Path;
+use std::sync::atomic::Ordering;
 
 use super::exposition::{Label, Out};
 use super::{Noted, State};
 use crate::engine::log::Log;
-use crate::record::NOTHING_SETTLED;
+use crate::record::{Millis, NOTHING_SETTLED};
 
 impl Noted {
     /// All of it, as text.
     pub(super) fn text(&self) -> String {
         let mut out = Out::default();
         let state = self.state();
-        sums(&mut out, &state);
-        actions(&mut out, &state);
-        sources(&mut out, &state);
-        epochs(&mut out, &state);
-        let help = "Seconds from when an epoch is taken to when the archive shows it";
-        out.histogram("quell_epoch_shown_seconds", help, &state.times.shown);
-        let help = "Seconds from when the oldest record of an epoch was appended to its topic, or came, to each decision \
-                    that the epoch led to";
-        out.histogram("quell_decision_seconds", help, &state.times.decided);
-        snapshots(&mut out, &state);
+        if self.archive.is_some() {
+            run(&mut out, &state);
+        } else {
+            works(&mut out, &state);
+        }
+        reads(&mut out, &state);
         cluster(&mut out, &state);
+        out.gauge("quell_names_bytes", "Bytes of names that are remembered", state.names as u64);
+        let began = state.began;
         drop(state);
-        out.gauge("quell_log_bytes", "Bytes of the log", log_bytes(&self.archive));
-        process(&mut out);
+        if let Some(archive) = &self.archive {
+            out.gauge("quell_log_bytes", "Bytes of the log", log_bytes(archive));
+        }
+        process(&mut out, began);
         out.finish()
     }
+}
+
+/// What only whoever keeps the archive knows.
+fn run(out: &mut Out, state: &State) {
+    sums(out, state);
+    actions(out, state);
+    sources(out, state);
+    epochs(out, state);
+    let help = "Seconds from when an epoch is taken to when the archive shows it";
+    out.histogram("quell_epoch_shown_seconds", help, &state.times.shown);
+    let help = "Seconds from when the oldest record of an epoch was appended to its topic, or came, to each decision \
+                that the epoch led to";
+    out.histogram("quell_decision_seconds", help, &state.times.decided);
+    snapshots(out, state);
+    let said = vec![
+        ("version", env!("CARGO_PKG_VERSION").to_owned()),
+        ("plan", state.plan_hash.clone()),
+        ("model", state.model_version.clone()),
+    ];
+    out.gauges("quell_run_info", "What runs", [(said, 1)]);
+    let help = "How often the run went on with the names that it still needed";
+    out.counter("quell_renewals_total", help, state.beginnings.saturating_sub(1));
+}
+
+/// How far the workers of another process are.
+fn works(out: &mut Out, state: &State) {
+    let of = |stage: &str, epoch: u64| (vec![("stage", stage.to_owned())], epoch);
+    let help = "The last epoch that was taken in here, and that is worked off everywhere";
+    out.gauges("quell_epoch", help, [of("taken", state.taken), of("done", state.done)]);
+}
+
+/// What this process itself reads.
+fn reads(out: &mut Out, state: &State) {
+    let all = || {
+        state.sources.iter().filter_map(|it| {
+            let labels: Vec<Label> =
+                vec![("source", it.source.clone()), ("partition", it.partition.to_string())];
+            Some((labels, it, it.read?))
+        })
+    };
+    let records = all().map(|(labels, _, read)| (labels, read.records));
+    out.counters("quell_read_records_total", "Records that this process has read since it began", records);
+    let help = "Records that this process has read, of an epoch that is not taken yet";
+    out.gauges("quell_read_waiting_records", help, all().map(|(labels, it, _)| (labels, it.waiting as u64)));
+    let help = "Bytes that this process has read, of epochs that are not taken yet";
+    out.gauges("quell_read_waiting_bytes", help, all().map(|(labels, _, read)| (labels, read.bytes as u64)));
+    let help = "Records of a topic's partition, which this process reads, that are not taken yet";
+    let lag = all().filter_map(|(labels, it, _)| Some((labels, it.lag?)));
+    out.gauges("quell_read_lag_records", help, lag);
 }
 
 /// What the archive shows: `records + further = alerts + duplicates + rejects + ignored`.
@@ -128,22 +178,24 @@ fn snapshots(out: &mut Out, state: &State) {
 }
 
 fn cluster(out: &mut Out, state: &State) {
-    let run = vec![
-        ("version", env!("CARGO_PKG_VERSION").to_owned()),
-        ("plan", state.plan_hash.clone()),
-        ("model", state.model_version.clone()),
-    ];
-    out.gauges("quell_run_info", "What runs", [(run, 1)]);
     let Some(member) = &state.cluster else { return };
+    out.gauge("quell_cluster_process", "The index of this process", member.process as u64);
     out.gauge("quell_cluster_processes", "Processes of the cluster", member.processes as u64);
     out.gauge("quell_cluster_generation", "How often the cluster was started", member.generation);
+    let help = "When all processes had their links, in Unix time: one that is lost ends the others";
+    out.gauge("quell_cluster_since_timestamp_seconds", help, seconds(member.since));
+    let sent = [("records", &member.traffic.records), ("strings", &member.traffic.strings)];
+    let sent = sent.map(|(of, bytes)| (vec![("of", of.to_owned())], bytes.load(Ordering::Relaxed)));
+    out.counters("quell_cluster_sent_bytes_total", "Bytes that this process sent to others", sent);
     let counts = member.turned_away.counts();
     let counts = counts.into_iter().map(|(why, count)| (vec![("reason", why.to_owned())], count));
     out.counters("quell_cluster_turned_away_total", "Connections that were turned away", counts);
 }
 
 /// Named as Prometheus' own clients do, so that dashboards of processes show it.
-fn process(out: &mut Out) {
+fn process(out: &mut Out, began: Millis) {
+    let help = "When the process began, in Unix time";
+    out.gauge("process_start_time_seconds", help, seconds(began));
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kib = line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse::<u64>().ok());

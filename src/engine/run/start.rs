@@ -100,6 +100,7 @@ impl Run {
             acted: begins.map_or(NOTHING_SETTLED, |turn| turn.acts),
             unsettled,
             metrics,
+            ended: false,
             failed: None,
         })
     }

@@ -1,7 +1,8 @@
 //! Check: what must hold, whatever befell.
 //!
 //! After each process: nothing is published beyond what the log has committed. At the end: every record is an alert, a duplicate or
-//! a reject, once; every action's last row is what the ledger says of it; a run of the same log that is left in peace says the same
+//! a reject, once; what ends whoever works on it is kept out, and nothing else but where processes ended three times at that record
+//! alone; every action's last row is what the ledger says of it; a run of the same log that is left in peace says the same
 //! of alerts, findings, incidents and candidates, row by row and epoch by epoch; and, where nothing else was said, so does one of the
 //! same records in other epochs, when all is settled.
 
@@ -11,15 +12,18 @@ use std::sync::Arc;
 
 use super::drawn::{Handle, of};
 use super::life::{Life, Stopped};
-use super::sources::PUSHED;
+use super::sources::{POISONED, PUSHED};
 use super::stage::Stage;
 use crate::act::Ledger;
 use crate::archive::{ActionLine, Reader, TABLES, digest};
 use crate::engine::log::{Heard, Log, STATE_FOLDER};
+use crate::engine::pushed::{self, Read};
 use crate::engine::summary::Summary;
 use crate::plan::policy::Act;
-use crate::record::{ActionId, ActionStatus, InputKind, Names};
+use crate::record::{ActionId, ActionStatus, InputKind, Names, Stage as RejectStage};
 
+/// So many times processes end at a record before it is kept out.
+const STRIKES: u64 = 3;
 /// Tables that hang on the log alone: others tell when the world answered.
 const OF_LOG: [&str; 8] =
     ["alerts", "duplicates", "rejects", "matches", "members", "links", "incidents", "candidates"];
@@ -60,10 +64,11 @@ pub(super) fn all(handle: &Handle, stage: &Stage, summary: &Summary) -> Result<(
     }
     let dir = of(handle).disk.dir();
     records(&dir, stage)?;
+    let kept_out = kept_out(handle, &dir, stage)?;
     actions(handle, &dir)?;
     again(handle, &dir, stage)?;
     // Moves of the clock and people's words come when they come; so does what is done early.
-    if stage.people || stage.wall || stage.act == Act::Early || stage.topic {
+    if stage.people || stage.wall || stage.act == Act::Early || stage.topic || kept_out > 0 {
         return Ok(());
     }
     undisturbed(handle, &dir, stage)
@@ -74,11 +79,12 @@ fn undisturbed(handle: &Handle, dir: &Path, stage: &Stage) -> Result<(), Stopped
     let beside = folder(handle, "undisturbed")?;
     let mut life = Life::begin(handle, stage, &beside)?;
     for push in Log::open(dir).and_then(|log| log.pushes(0, u32::MAX)).map_err(said)? {
-        let body: serde_json::Value = serde_json::from_str(&push.body).map_err(said)?;
-        life.push(body["text"].as_str().unwrap_or_default(), &push.key.unwrap_or_default())?;
+        let Read { text, key, .. } = pushed::read(&push).ok_or("a batch without text")?;
+        life.push(&text, key.unwrap_or_default())?;
     }
     life.go_on()?;
     life.end()?;
+    life.finish()?;
     // Every process that ends settles a second more.
     let ends = Log::open(dir).and_then(|log| log.ends()).map_err(said)?;
     for _ in 1..ends.len() {
@@ -86,6 +92,7 @@ fn undisturbed(handle: &Handle, dir: &Path, stage: &Stage) -> Result<(), Stopped
         life.again()?;
         life.go_on()?;
         life.end()?;
+        life.finish()?;
     }
     same((dir, &beside), false, "undisturbed")
 }
@@ -135,9 +142,10 @@ fn records(dir: &Path, stage: &Stage) -> Result<(), Stopped> {
         let line = line.map_err(said)?;
         put(line.source, line.position, "a reject")?;
     }
+    let there = stage.sources.borrow();
     let mut sources: Vec<(&str, u64)> =
-        stage.sources.files.iter().map(|file| (file.name.as_str(), file.records)).collect();
-    sources.push((PUSHED, stage.sources.pushed));
+        there.files.iter().map(|file| (file.name.as_str(), file.records)).collect();
+    sources.push((PUSHED, there.pushed));
     for (source, records) in sources {
         let found = places.keys().filter(|(name, _)| name == source).count() as u64;
         if found != records {
@@ -145,6 +153,36 @@ fn records(dir: &Path, stage: &Stage) -> Result<(), Stopped> {
         }
     }
     Ok(())
+}
+
+/// What ends whoever works on it is kept out, and what else may be: whoever is killed at any moment, again and again at one record, is
+/// taken to be ended by it. How many records are kept out.
+fn kept_out(handle: &Handle, dir: &Path, stage: &Stage) -> Result<u64, Stopped> {
+    let reader = Reader::open(dir, Arc::new(Names::default())).map_err(said)?;
+    let (mut poisoned, mut innocent) = (0, 0);
+    for line in reader.rejects(None).map_err(said)? {
+        let line = line.map_err(said)?;
+        if line.stage == RejectStage::Quarantine {
+            let of = if line.raw.contains(POISONED) { &mut poisoned } else { &mut innocent };
+            *of += 1;
+        }
+    }
+    let mut drawn = of(handle);
+    for _ in 0..poisoned {
+        drawn.count("records kept out that end whoever works on them");
+    }
+    for _ in 0..innocent {
+        drawn.count("records kept out at which processes were killed three times");
+    }
+    let there = stage.sources.borrow().poisoned;
+    if poisoned != there {
+        return Err(format!("{there} records end whoever works on them, and {poisoned} are kept out"));
+    }
+    if innocent * STRIKES > drawn.abrupt {
+        let ended = drawn.abrupt;
+        return Err(format!("{innocent} other records are kept out, and processes ended {ended} times"));
+    }
+    Ok(poisoned + innocent)
 }
 
 /// The last row of each action says what the ledger says, and nothing succeeds twice or is left hanging.
@@ -198,6 +236,9 @@ fn again(handle: &Handle, dir: &Path, stage: &Stage) -> Result<(), Stopped> {
             to.append(&push.kind, &push.body, push.key.as_deref()).map_err(said)?;
         }
         let taken = from.taken().map_err(said)?;
+        for epoch in from.quarantined().map_err(said)? {
+            to.quarantine(epoch).map_err(said)?;
+        }
         for epoch in from.epochs().map_err(said)? {
             let own = taken.iter().filter(|input| input.epoch == Some(epoch.epoch));
             let own = own.filter_map(|input| Some((kind(&input.kind)?, input.body.clone()))).collect();

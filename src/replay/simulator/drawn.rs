@@ -1,7 +1,9 @@
 //! Drawn: what one seed decides, what has happened so far, and the fate that strikes.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::panic::resume_unwind;
+use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::disk::Disk;
@@ -9,7 +11,7 @@ use super::people::Ear;
 use super::play::Plant;
 use super::world::Doings;
 use crate::flow::fate::{Deed, Fate, Strike};
-use crate::record::Millis;
+use crate::record::{Alert, Millis, Severity};
 use crate::replay::generate::dice::Dice;
 
 /// What befell, by kind.
@@ -31,9 +33,28 @@ impl Tally {
     }
 }
 
-/// The unwinding of a process that is crashed.
+/// The unwinding of a process that is crashed, and of the machine with it.
 pub(super) struct Crashed;
 
+/// The unwinding of a process that was thought dead, and goes on no more.
+pub(super) struct Gone;
+
+/// What others do while a process stands still.
+pub(super) type Meanwhile = Rc<dyn Fn()>;
+
+thread_local! {
+    static MEANWHILE: RefCell<Option<Meanwhile>> = const { RefCell::new(None) };
+}
+
+/// Says what others do while a process stands still, or that none does.
+pub(super) fn set_meanwhile(meanwhile: Option<Meanwhile>) {
+    MEANWHILE.set(meanwhile);
+}
+
+/// How bad a record says it is that ends whoever works on it.
+pub(super) const POISON: Severity = Severity::Fatal;
+/// How often, in a million, a process stands still about a call.
+const STALLS: u64 = 40_000;
 /// Lines of the trace that are kept.
 const TRACE_MAX: usize = 200;
 
@@ -50,6 +71,10 @@ pub(super) struct Drawn {
     pub(super) quiet: bool,
     /// Of a million deeds, so many strike.
     pub(super) rate: u64,
+    /// Whether the process that acts was thought dead.
+    pub(super) rising: bool,
+    /// Processes that ended without saying why, but for those that a poisoned record ended.
+    pub(super) abrupt: u64,
     pub(super) tally: Tally,
     trace: Vec<String>,
     whole: bool,
@@ -78,6 +103,8 @@ impl Drawn {
             now: 1_767_700_000_000,
             quiet: false,
             rate,
+            rising: false,
+            abrupt: 0,
             tally: Tally::default(),
             trace: Vec::new(),
             whole: std::env::var_os("QUELL_SIMULATE_TRACE").is_some(),
@@ -121,8 +148,8 @@ impl Drawn {
     }
 
     /// What the process leaves, if it ends here.
-    fn fall(&mut self) {
-        self.count("crashes");
+    fn fall(&mut self, kind: &'static str) {
+        self.count(kind);
         self.disk.copy();
     }
 }
@@ -131,10 +158,26 @@ impl Drawn {
 pub(super) fn may_crash(handle: &Handle, times: u64) {
     let mut drawn = of(handle);
     if drawn.strikes(times) {
-        drawn.fall();
+        drawn.abrupt += 1;
+        drawn.fall("crashes");
         drop(drawn);
         resume_unwind(Box::new(Crashed));
     }
+}
+
+/// Has the process stand still here, if the dice say so, and others go on; whether it did.
+pub(super) fn may_stall(handle: &Handle) -> bool {
+    let stalls = {
+        let mut drawn = of(handle);
+        !drawn.quiet && !drawn.rising && drawn.dice.chance(STALLS)
+    };
+    let meanwhile = if stalls { MEANWHILE.take() } else { None };
+    let Some(meanwhile) = meanwhile else { return false };
+    of(handle).count("processes that stood still about a call");
+    // Nobody else stands still until it wakes.
+    meanwhile();
+    MEANWHILE.set(Some(meanwhile));
+    true
 }
 
 /// The fate of whoever does something durable on this thread.
@@ -172,5 +215,23 @@ impl Fate for Strikes {
         }
         drop(drawn);
         may_crash(&self.0, 1);
+        if deed == Deed::Ledger {
+            // It is between its intent and its call.
+            may_stall(&self.0);
+        }
+    }
+
+    fn works_on(&self, alerts: &[Arc<Alert>]) {
+        if alerts.iter().all(|alert| alert.severity != POISON) {
+            return;
+        }
+        let mut drawn = of(&self.0);
+        if drawn.rising {
+            drop(drawn);
+            resume_unwind(Box::new(Gone));
+        }
+        drawn.fall("processes that a record ended");
+        drop(drawn);
+        resume_unwind(Box::new(Crashed));
     }
 }

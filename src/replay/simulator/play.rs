@@ -1,13 +1,14 @@
 //! Play: one seed from its first process to its last, and whether all held.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
 use super::check;
 use super::disk::Disk;
-use super::drawn::{Crashed, Drawn, Handle, Strikes, Tally, may_crash, of};
+use super::drawn::{Crashed, Drawn, Gone, Handle, Strikes, Tally, may_crash, of, set_meanwhile};
 use super::life::{Life, Stopped};
 use super::people;
 use super::stage::Stage;
@@ -62,10 +63,16 @@ pub fn simulate(plan: &Plan, seed: u64, plant: Plant, folder: &Path) -> Result<T
     let stage = Stage::new(plan, &mut drawn.dice, began);
     drawn.world.topic = stage.topic;
     let handle: Handle = Arc::new(Mutex::new(drawn));
-    let mut play = Play { handle: Arc::clone(&handle), stage, lives: 0, zombies: Vec::new() };
+    let play = Rc::new(Play {
+        handle: Arc::clone(&handle),
+        stage,
+        zombie: RefCell::default(),
+        risen: RefCell::default(),
+    });
     fate::set(Some(Rc::new(Strikes(Arc::clone(&handle)))));
     let played = play.all();
     fate::set(None);
+    set_meanwhile(None);
     let played = played.and_then(|summary| check::all(&handle, &play.stage, &summary));
     let drawn = of(&handle);
     match played.and_then(|()| drawn.wrong.clone().map_or(Ok(()), Err)) {
@@ -81,13 +88,18 @@ pub fn simulate(plan: &Plan, seed: u64, plant: Plant, folder: &Path) -> Result<T
 
 /// How often, in a million, a process is thought dead that is not.
 const THOUGHT_DEAD: u64 = 3_000;
+/// How often one is left as it stands.
+const LEAVES: u64 = 2_000;
+/// Processes beyond those that may be struck: so many it takes to keep out what ends them.
+const PATIENCE: u32 = 80;
 
 struct Play {
     handle: Handle,
     stage: Stage,
-    lives: u32,
-    /// Processes that were thought dead, and go on.
-    zombies: Vec<Life>,
+    /// A process that was thought dead, and goes on.
+    zombie: RefCell<Option<Life>>,
+    /// One that began while another stood still, which is thought dead since.
+    risen: RefCell<Option<Life>>,
 }
 
 /// How a process came to its end without an error.
@@ -98,21 +110,30 @@ enum End {
 
 impl Play {
     /// Process after process, until two have ended in peace: the second finds what the first left in doubt.
-    fn all(&mut self) -> Result<Summary, Stopped> {
-        let mut peaceful = 0;
+    fn all(self: &Rc<Play>) -> Result<Summary, Stopped> {
+        let (mut peaceful, mut lives) = (0, 0);
         loop {
-            self.lives += 1;
-            of(&self.handle).quiet = self.lives > self.stage.lives;
+            lives += 1;
+            if lives > self.stage.lives + PATIENCE {
+                return Err("it gets no further".to_owned());
+            }
+            let quiet = lives > self.stage.lives;
+            (of(&self.handle).quiet, of(&self.handle).rising) = (quiet, false);
+            let play = Rc::clone(self);
+            set_meanwhile(Some(Rc::new(move || play.meanwhile())));
             let struck = self.struck();
             let mut life = None;
-            let lived = catch_unwind(AssertUnwindSafe(|| self.one(&mut life)));
+            let lived = catch_unwind(AssertUnwindSafe(|| {
+                let lived = self.one(&mut life);
+                lived.map_err(|why| if let Some(life) = &life { life.withdraw(why) } else { why })
+            }));
             match lived {
                 Ok(Ok(End::ThoughtDead)) => {
                     self.left_for_dead(life);
                     continue;
                 }
                 Ok(Ok(End::Ended(summary))) => {
-                    peaceful += u32::from(self.lives > self.stage.lives);
+                    peaceful += u32::from(quiet);
                     of(&self.handle).note("ended");
                     if summary.divergences > 0 {
                         return Err(format!("{} divergences", summary.divergences));
@@ -131,8 +152,7 @@ impl Play {
                 }
             }
             of(&self.handle).disk.copy();
-            drop(life);
-            self.zombies.clear();
+            drop((life, self.zombie.take(), self.risen.take()));
             self.between()?;
         }
     }
@@ -144,7 +164,7 @@ impl Play {
     }
 
     /// The machine after a process.
-    fn between(&mut self) -> Result<(), Stopped> {
+    fn between(&self) -> Result<(), Stopped> {
         let mut drawn = of(&self.handle);
         let drawn = &mut *drawn;
         let power = !drawn.quiet && drawn.dice.chance(400_000);
@@ -161,44 +181,128 @@ impl Play {
         check::published(&dir)
     }
 
-    /// One process.
-    fn one(&mut self, life: &mut Option<Life>) -> Result<End, Stopped> {
-        let dir = of(&self.handle).disk.dir();
-        of(&self.handle).count("processes");
-        *life = Some(Life::begin(&self.handle, &self.stage, &dir)?);
-        let Some(lives) = life else { return Err("nobody lives".to_owned()) };
-        lives.again()?;
-        lives.go_on()?;
+    /// One process, in place of which another may end that began while it stood still.
+    fn one(&self, life: &mut Option<Life>) -> Result<End, Stopped> {
+        let begun = self.begin(life);
+        self.unless_overtaken(life, begun)?;
         let mut more = of(&self.handle).dice.between(5, 120);
-        while !self.stage.sources.are_given() || more > 0 {
-            more = more.saturating_sub(1);
-            may_crash(&self.handle, 1);
-            let dead = {
-                let mut drawn = of(&self.handle);
-                !drawn.quiet && self.zombies.is_empty() && drawn.dice.chance(THOUGHT_DEAD)
-            };
-            if dead {
-                return Ok(End::ThoughtDead);
+        loop {
+            while !self.stage.sources.borrow().are_given() || more > 0 {
+                more = more.saturating_sub(1);
+                may_crash(&self.handle, 1);
+                let (dead, leaves) = {
+                    let mut drawn = of(&self.handle);
+                    let alone = !drawn.quiet && self.zombie.borrow().is_none();
+                    // Where nothing tells it, it is to show soon.
+                    let often =
+                        if drawn.plant == Plant::SplitBrain { 10 * THOUGHT_DEAD } else { THOUGHT_DEAD };
+                    (alone && drawn.dice.chance(often), !drawn.quiet && drawn.dice.chance(LEAVES))
+                };
+                if dead {
+                    return Ok(End::ThoughtDead);
+                }
+                if leaves {
+                    of(&self.handle).count("runs left as they stand");
+                    let left = life.as_mut().map_or(Ok(()), Life::leave);
+                    if let Some(end) = self.ends(life, left)? {
+                        return Ok(end);
+                    }
+                }
+                let acted = life.as_mut().map_or(Ok(()), |life| self.act(life));
+                self.unless_overtaken(life, acted)?;
+                self.holds(life.as_ref())?;
             }
-            self.act(lives)?;
-            if let Some(wrong) = of(&self.handle).wrong.clone() {
-                return Err(wrong);
-            }
-            if lives.divergences() > 0 {
-                return Err(format!("{} divergences", lives.divergences()));
+            let ended = life.as_mut().map_or(Ok(()), Life::end);
+            if let Some(end) = self.ends(life, ended)? {
+                return Ok(end);
             }
         }
-        let Some(life) = life.take() else { return Err("nobody lives".to_owned()) };
-        life.end().map(End::Ended)
+    }
+
+    /// What was begun is done, and no more; none where another process goes on in place of this one.
+    fn ends(&self, life: &mut Option<Life>, ended: Result<(), Stopped>) -> Result<Option<End>, Stopped> {
+        if self.unless_overtaken(life, ended)? {
+            return Ok(None);
+        }
+        let Some(ending) = life.take() else { return Err("nobody lives".to_owned()) };
+        let finished = ending.finish();
+        *life = self.risen.take();
+        if life.is_none() {
+            return finished.map(End::Ended).map(Some);
+        }
+        self.tells(finished.err());
+        Ok(None)
+    }
+
+    /// A process begins, and comes to where it was.
+    fn begin(&self, life: &mut Option<Life>) -> Result<(), Stopped> {
+        let dir = of(&self.handle).disk.dir();
+        of(&self.handle).count("processes");
+        let life = life.insert(Life::begin(&self.handle, &self.stage, &dir)?);
+        life.again()?;
+        life.go_on()
+    }
+
+    /// Where another process began meanwhile, it goes on in place of this one, which was thought dead; whether it did.
+    fn unless_overtaken(&self, life: &mut Option<Life>, done: Result<(), Stopped>) -> Result<bool, Stopped> {
+        let Some(risen) = self.risen.take() else { return done.map(|()| false) };
+        let before = life.replace(risen);
+        match done {
+            Ok(()) => *self.zombie.borrow_mut() = before,
+            Err(why) => self.tells(Some(before.map_or(why.clone(), |before| before.withdraw(why)))),
+        }
+        Ok(true)
+    }
+
+    /// What must hold at any time.
+    fn holds(&self, life: Option<&Life>) -> Result<(), Stopped> {
+        if let Some(wrong) = of(&self.handle).wrong.clone() {
+            return Err(wrong);
+        }
+        match life.map_or(0, Life::divergences) {
+            0 => Ok(()),
+            some => Err(format!("{some} divergences")),
+        }
+    }
+
+    /// A process stands still, and is thought dead: another one begins, and goes on for a while.
+    fn meanwhile(&self) {
+        let (time, mut acts) = {
+            let mut drawn = of(&self.handle);
+            drawn.abrupt += 1;
+            (drawn.dice.pick(&[0, 1_000, 30_000, 3_600_000]), drawn.dice.between(0, 60))
+        };
+        if self.zombie.borrow().is_some() || self.risen.borrow().is_some() {
+            return;
+        }
+        of(&self.handle).now += time;
+        let struck = self.struck();
+        let mut life = None;
+        let mut done = self.begin(&mut life);
+        while let (Ok(()), Some(life), 1..) = (&done, &mut life, acts) {
+            acts -= 1;
+            may_crash(&self.handle, 1);
+            done = self.act(life);
+        }
+        match done {
+            Ok(()) => *self.risen.borrow_mut() = life,
+            Err(why) if self.struck() == struck => {
+                of(&self.handle).accuse(format!("it stopped while another one stood still: {why}"));
+            }
+            Err(why) => {
+                let why = life.map_or(why.clone(), |life| life.withdraw(why));
+                of(&self.handle).note(format!("stopped: {why}"));
+            }
+        }
     }
 
     /// A process is thought dead, and another one begins; what it does from now on must change nothing.
-    fn left_for_dead(&mut self, life: Option<Life>) {
-        self.zombies.extend(life);
+    fn left_for_dead(&self, life: Option<Life>) {
+        *self.zombie.borrow_mut() = life;
         let mut drawn = of(&self.handle);
         let drawn = &mut *drawn;
+        drawn.abrupt += 1;
         drawn.count("processes thought dead");
-        drawn.world.zombies = true;
         if drawn.plant == Plant::SplitBrain {
             drawn.disk.copy();
             drawn.disk.move_on(false, &mut drawn.dice);
@@ -206,29 +310,39 @@ impl Play {
     }
 
     /// A process that was thought dead goes on; once it is told, it ends.
-    fn rise(&mut self) {
-        let Some(zombie) = self.zombies.last_mut() else { return };
+    fn rise(&self) {
+        let Some(mut zombie) = self.zombie.take() else { return };
         let steps = of(&self.handle).dice.between(1, 60);
-        let turned = if steps.is_multiple_of(3) { zombie.turn() } else { Ok(()) };
-        let gone_on = turned.and_then(|()| {
+        of(&self.handle).rising = true;
+        let gone_on = catch_unwind(AssertUnwindSafe(|| {
+            if steps.is_multiple_of(3) {
+                zombie.turn()?;
+            }
             for _ in 0..steps {
                 if !zombie.step()? {
                     break;
                 }
             }
             if steps.is_multiple_of(7) { zombie.flush() } else { Ok(()) }
-        });
-        if let Err(why) = gone_on {
-            let mut drawn = of(&self.handle);
-            drawn.count("processes thought dead that were told");
-            drawn.note(why);
-            drop(drawn);
-            self.zombies.clear();
+        }));
+        of(&self.handle).rising = false;
+        match gone_on {
+            Ok(Ok(())) => *self.zombie.borrow_mut() = Some(zombie),
+            Ok(Err(why)) => self.tells(Some(zombie.withdraw(why))),
+            Err(end) if end.is::<Gone>() => {}
+            Err(end) => resume_unwind(end),
         }
     }
 
+    /// A process that was thought dead is told, or finds nothing to do any more.
+    fn tells(&self, why: Option<Stopped>) {
+        let mut drawn = of(&self.handle);
+        drawn.count("processes thought dead that were told");
+        drawn.note(why.unwrap_or_default());
+    }
+
     /// Something happens.
-    fn act(&mut self, life: &mut Life) -> Result<(), Stopped> {
+    fn act(&self, life: &mut Life) -> Result<(), Stopped> {
         let throw = {
             let mut drawn = of(&self.handle);
             drawn.now += drawn.dice.span(0, 300);
@@ -284,34 +398,36 @@ impl Play {
     }
 
     /// A file grows, or a batch is pushed.
-    fn deliver(&mut self, life: &mut Life) {
-        let mut drawn = of(&self.handle);
-        let files = self.stage.sources.files.len();
-        let at = drawn.dice.index(files + 1);
-        if at < files {
-            let bytes = self.stage.sources.files[at].grow(&mut drawn.dice);
-            drop(drawn);
+    fn deliver(&self, life: &mut Life) {
+        let grown = {
+            let (mut drawn, mut sources) = (of(&self.handle), self.stage.sources.borrow_mut());
+            let at = drawn.dice.index(sources.files.len() + 1);
+            sources.files.get_mut(at).map(|file| (at, file.grow(&mut drawn.dice)))
+        };
+        if let Some((at, bytes)) = grown {
             life.grown(at, bytes);
             return;
         }
-        let Some(at) = self.stage.sources.next_batch(&mut drawn.dice) else { return };
-        if !drawn.quiet && drawn.dice.chance(100_000) {
-            drawn.count("batches lost on their way");
-            return;
-        }
-        let (plant, batch) = (drawn.plant, self.stage.sources.batches[at].clone());
-        drop(drawn);
+        let (at, batch) = {
+            let (mut drawn, sources) = (of(&self.handle), self.stage.sources.borrow());
+            let Some(at) = sources.next_batch(&mut drawn.dice) else { return };
+            if !drawn.quiet && drawn.dice.chance(100_000) {
+                drawn.count("batches lost on their way");
+                return;
+            }
+            (at, sources.batches[at].clone())
+        };
         let answer = life.push(&batch.text, &batch.key);
-        let mut drawn = of(&self.handle);
+        let (mut drawn, mut sources) = (of(&self.handle), self.stage.sources.borrow_mut());
         if answer == Ok(false) {
             drawn.count("batches delivered again");
         }
         let lost = !drawn.quiet && drawn.dice.chance(150_000);
         if answer.is_err() || lost {
             drawn.count("acknowledgements lost");
-            self.stage.sources.sent_in_vain(at, plant);
+            sources.sent_in_vain(at, drawn.plant);
         } else {
-            self.stage.sources.batches[at].acknowledged = true;
+            sources.batches[at].acknowledged = true;
         }
     }
 }

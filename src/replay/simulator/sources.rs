@@ -34,6 +34,8 @@ pub(super) struct Sources {
     pub(super) files: Vec<File>,
     pub(super) batches: Vec<Batch>,
     pub(super) pushed: u64,
+    /// Records that end whoever works on them: copies of one.
+    pub(super) poisoned: u64,
 }
 
 /// The source that is pushed to.
@@ -42,7 +44,7 @@ pub(super) const PUSHED: &str = "pushed";
 impl Sources {
     /// Some records, by the dice.
     pub(super) fn new(dice: &mut Dice, began: Millis) -> Sources {
-        let mut serial = 0;
+        let mut serial = Serial { last: 0, poisoned: dice.chance(120_000).then(|| dice.between(1, 20)) };
         let mut files = Vec::new();
         for at in 0..dice.between(1, 2) {
             let records = dice.between(8, 40);
@@ -64,7 +66,12 @@ impl Sources {
                 batches.push(Batch { text, key: format!("k{at}"), acknowledged: false });
             }
         }
-        Sources { files, batches, pushed }
+        let is_poison = |line: &&str| line.contains(POISONED);
+        let files_of =
+            files.iter().flat_map(|file| std::str::from_utf8(&file.text).unwrap_or_default().lines());
+        let poisoned =
+            files_of.chain(batches.iter().flat_map(|batch| batch.text.lines())).filter(is_poison).count();
+        Sources { files, batches, pushed, poisoned: poisoned as u64 }
     }
 
     /// Whether everything was given.
@@ -111,25 +118,36 @@ impl File {
     }
 }
 
+/// The numbers of alerts.
+struct Serial {
+    last: u64,
+    /// The one that ends whoever works on it.
+    poisoned: Option<u64>,
+}
+
+/// What a poisoned record says.
+pub(super) const POISONED: &str = "\"severity\":\"fatal\"";
+
 /// A line: mostly an alert of few hosts, users and addresses; sometimes late, a copy, or broken.
-fn record(text: &mut String, dice: &mut Dice, (serial, at): (&mut u64, u64), began: Millis) {
+fn record(text: &mut String, dice: &mut Dice, (serial, at): (&mut Serial, u64), began: Millis) {
     if dice.chance(30_000) {
         let _ = writeln!(text, "{{\"broken\": {at}");
         return;
     }
-    *serial += u64::from(!dice.chance(60_000) || *serial == 0);
-    // A copy is equal: all of an alert follows from its number.
-    let mut of = Dice::of(&[*serial, began.cast_unsigned()]);
+    serial.last += u64::from(!dice.chance(60_000) || serial.last == 0);
+    let (number, poisoned) = (serial.last, serial.poisoned == Some(serial.last));
+    // A copy is equal, but for its time: all else of an alert follows from its number.
+    let mut of = Dice::of(&[number, began.cast_unsigned()]);
     let late = if of.chance(100_000) { of.span(0, 600_000) } else { 0 };
     let time = began + (at * 4_000).cast_signed() - late;
     let (technique, rule) = of.pick(&[("T1110", 1), ("T1059", 2), ("T1486", 3), ("T1566", 4), ("T1110", 5)]);
     let line = json!({
-        "id": format!("a{serial}"),
+        "id": format!("a{number}"),
         "time": jiff::Timestamp::from_millisecond(time).unwrap_or_default().to_string(),
         "product": "edr",
         "rule_id": format!("R{rule}"),
         "rule_name": format!("Rule {rule}"),
-        "severity": of.pick(&["low", "medium", "high", "critical"]),
+        "severity": if poisoned { "fatal" } else { of.pick(&["low", "medium", "high", "critical"]) },
         "technique": technique,
         "host": format!("h{}", of.below(5)),
         "user": format!("u{}", of.below(6)),

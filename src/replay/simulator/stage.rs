@@ -1,5 +1,6 @@
 //! Stage: what a seed chooses before anything begins: the plan's variant, the sources, how the run is led.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,14 +15,16 @@ use crate::replay::generate::dice::Dice;
 #[expect(clippy::struct_excessive_bools, reason = "each is drawn by itself")]
 pub(super) struct Stage {
     pub(super) plan: Arc<Plan>,
-    pub(super) sources: Sources,
+    pub(super) sources: RefCell<Sources>,
     pub(super) act: Act,
-    /// Whether what is remembered is kept now and then.
-    pub(super) keeps: bool,
+    /// How often what is remembered is kept; never where it is 0.
+    pub(super) keeps_ms: Millis,
     /// Whether every epoch is shown when it is done, rather than when somebody asks for it.
     pub(super) shows: bool,
     /// Whether people speak.
     pub(super) people: bool,
+    /// Whether nothing is done.
+    pub(super) dry: bool,
     /// Whether orders are given in a topic, rather than by calls.
     pub(super) topic: bool,
     /// Whether what is pushed follows the clock.
@@ -49,11 +52,12 @@ impl Stage {
         }
         Stage {
             plan: Arc::new(plan),
-            sources: Sources::new(dice, began),
+            sources: RefCell::new(Sources::new(dice, began)),
             act,
-            keeps: dice.chance(500_000),
+            keeps_ms: dice.pick(&[0, 0, 500, 10_000]),
             shows: dice.chance(250_000),
             people: dice.chance(500_000),
+            dry: dice.chance(150_000),
             topic: dice.chance(300_000),
             wall: dice.chance(300_000),
             most: dice.pick(&[1, 5, 20, 1_000]),

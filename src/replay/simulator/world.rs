@@ -1,13 +1,14 @@
 //! The world: what is called. It counts what arrives by action, does it or not, says so or not, and is slow.
 //!
-//! Looked at with every call: the intent is in the ledger, durably; what is opaque arrives once; what is keyed is done once.
+//! Looked at with every call: the intent is in the ledger, durably; what is opaque arrives once; all others are done once. But for a
+//! `probeable` call in whose midst its process stood still while another one read back that nothing was done: see the ledger's lease.
 //! State: what was done, by action.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::drawn::{Handle, may_crash, of};
+use super::drawn::{Drawn, Handle, may_crash, may_stall, of};
 use super::play::Plant;
-use crate::act::{Call, Ledger, Order, World};
+use crate::act::{Call, Ledger, Moment, Order, World};
 use crate::engine::log::STATE_FOLDER;
 use crate::record::{ActionClass, ActionId};
 
@@ -33,8 +34,8 @@ pub(super) struct Doings {
     pub(super) topic: bool,
     /// What it will tell: of which action, and whether it is done.
     pub(super) receipts: Vec<(ActionId, bool)>,
-    /// Whether a process that was thought dead may still be calling.
-    pub(super) zombies: bool,
+    /// In whose call a process stood still.
+    pub(super) stood_still: BTreeSet<ActionId>,
 }
 
 /// A door to it.
@@ -43,6 +44,9 @@ pub(super) struct Door(pub(super) Handle);
 impl World for Door {
     fn post(&self, order: &Order) -> Call {
         may_crash(&self.0, 3);
+        if may_stall(&self.0) {
+            of(&self.0).world.stood_still.insert(order.action_id);
+        }
         let (call, wrong) = self.carry_out(order);
         let mut drawn = of(&self.0);
         if let Some(wrong) = wrong {
@@ -66,7 +70,16 @@ impl World for Door {
             drawn.count("probes that failed");
             return None;
         }
-        Some(drawn.world.by_id.get(&order.action_id).is_some_and(|doing| doing.done > 0))
+        let done = drawn.world.by_id.get(&order.action_id).is_some_and(|doing| doing.done > 0);
+        drop(drawn);
+        // What it was told may not hold any more when it calls.
+        may_stall(&self.0);
+        Some(done)
+    }
+
+    fn now(&self) -> Moment {
+        let now = of(&self.0).now;
+        Moment { running_ms: now, wall_ms: now }
     }
 }
 
@@ -87,7 +100,6 @@ impl Door {
             drawn.count("calls that never arrived, in doubt");
             return (Call::Unknown("timed out".to_owned()), None);
         }
-        let zombies = drawn.world.zombies;
         let twice = drawn.plant == Plant::WorldDoesTwice;
         let doing = drawn.world.by_id.entry(id).or_insert(Doing {
             class: order.class,
@@ -107,19 +119,7 @@ impl Door {
             }
         }
         let doing = doing.clone();
-        let mut wrong = None;
-        if doing.class == ActionClass::Opaque && doing.arrived > 1 {
-            wrong = Some("called twice");
-        }
-        // A probe sees nothing of a call that a process thought dead is still about to make.
-        if doing.done > 1 && !(zombies && doing.class == ActionClass::Probeable) {
-            wrong = Some("done twice");
-        }
-        let state = drawn.disk.dir().join(STATE_FOLDER);
-        let intent = Ledger::look(&state).ok().flatten().and_then(|ledger| ledger.intent(id).ok().flatten());
-        if intent.is_none() {
-            wrong = Some("called without an intent in the ledger");
-        }
+        let wrong = judged(&mut drawn, id, &doing);
         if !calls {
             // It tells of it later, twice, or never.
             let times = if throw < 80 { 1 } else { usize::from(throw < 90) * 2 };
@@ -132,4 +132,24 @@ impl Door {
         let call = if doing.refused { Call::Refused("HTTP 409".to_owned()) } else { Call::Done };
         (call, wrong)
     }
+}
+
+/// What is wrong with a call of which this is known now.
+fn judged(drawn: &mut Drawn, id: ActionId, doing: &Doing) -> Option<&'static str> {
+    let state = drawn.disk.dir().join(STATE_FOLDER);
+    let intent = Ledger::look(&state).ok().flatten().and_then(|ledger| ledger.intent(id).ok().flatten());
+    if intent.is_none() {
+        return Some("called without an intent in the ledger");
+    }
+    if doing.class == ActionClass::Opaque && doing.arrived > 1 {
+        return Some("called twice");
+    }
+    if doing.done > 1 {
+        let is_known = doing.class == ActionClass::Probeable && drawn.world.stood_still.contains(&id);
+        if !is_known {
+            return Some("done twice");
+        }
+        drawn.count("probeable actions done twice, where a process stood still within its call");
+    }
+    None
 }

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use jiff::tz::TimeZone;
+use smallvec::SmallVec;
 
 use super::*;
 use crate::engine::live::Source;
 use crate::ingest::Limits;
 use crate::normalize::SourceSettings;
-use crate::record::Stage;
+use crate::record::{AlertId, Severity, Stage, Sym, Tactics};
 
 fn source(name: &str, severe: bool, names: &Names, partitions: u32) -> Source {
     let settings = SourceSettings {
@@ -53,6 +54,37 @@ fn a_word_means_the_same_in_another_process() {
     assert_eq!(names, ["north", "edges"]);
     assert_eq!((back.late, back.clocks.len(), back.rejects[0].position), (2, 1, 9));
     assert!(heard::<Word>(b"garbage", &there).is_err());
+}
+
+#[test]
+fn alerts_that_others_have_say_how_far_an_epoch_acts_and_go_to_no_worker_here() {
+    let (here, there) = (Names::default(), Names::default());
+    let alert = Alert {
+        id: AlertId::of(&[b"a"]),
+        time: 70_500,
+        tick: 70,
+        tenant: there.intern("north"),
+        source: there.intern("edges"),
+        position: 3,
+        product: there.intern("edr"),
+        rule: there.intern("R1"),
+        title: there.intern("Rule 1"),
+        severity: Severity::Low,
+        identified: true,
+        further: false,
+        tactics: Tactics::default(),
+        attacks: Sym::EMPTY,
+        entities: SmallVec::new(),
+        unmapped: None,
+    };
+    let took = Word::Took(Box::new(Took { alerts: vec![alert], ..Took::default() }));
+    let Ok(Word::Took(took)) = heard(&told(&took, &there), &here) else { panic!("it is what was said") };
+    let mut batch = Batch { settled: 40, ..Batch::default() };
+    add(&mut batch, vec![*took]);
+    assert_eq!(batch.elsewhere.iter().map(|alert| here.get(alert.source)).collect::<Vec<_>>(), ["edges"]);
+    assert!(batch.alerts.is_empty());
+    assert_eq!(batch.turn(1, Act::Early, 5).acts, 71);
+    assert_eq!(batch.turn(1, Act::Settled, 5).acts, 40);
 }
 
 #[test]
