@@ -232,6 +232,12 @@ fn a_truncated_stream_gives_what_is_whole_and_says_where_it_broke() {
 }
 
 #[test]
+fn a_backslash_at_the_end_of_a_line_takes_no_other_line_along() {
+    let text = "{\n\"a\":1}\n{\"b\":\"\\\n{\"c\":\"}\n{\"d\":1}\n";
+    assert_eq!(framed(text), ["1: {\n\"a\":1}", "3: {\"b\":\"\\", "4: {\"c\":\"}", "5: {\"d\":1}"]);
+}
+
+#[test]
 fn packed_members_one_after_the_other_are_one_file() {
     let mut bytes = gzip(b"{\"a\":1}\n{\"a\"");
     bytes.extend(gzip(b":2}\n"));
@@ -331,6 +337,13 @@ proptest! {
         prop_assert_eq!(&framed_by(text.as_bytes(), limits, &cuts), &whole);
         let large_chunks = Limits { chunk_bytes: 1 << 20, ..limits };
         prop_assert_eq!(&framed_by(text.as_bytes(), large_chunks, &[]), &whole);
+        let lines: Vec<&str> = text.split('\n').collect();
+        for told in &whole {
+            let (line, record) = told.split_once(": ").expect("its line");
+            let begins = record.lines().next().unwrap_or_default();
+            let line: usize = line.parse().expect("a number");
+            prop_assert!(record.starts_with('!') || lines[line - 1].contains(begins), "{} of {:?}", told, text);
+        }
     }
 
     #[test]

@@ -60,6 +60,8 @@ impl Objects {
                     State::Junk => self.junk(tape),
                     State::Inside => self.inside(tape),
                     State::InString => self.in_string(tape),
+                    // JSON has no newline in a string, behind a backslash neither.
+                    State::Escaped if tape.byte() == Some(b'\n') => self.give_up(tape),
                     State::Escaped => {
                         tape.scan += 1;
                         self.state = State::InString;
