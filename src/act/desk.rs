@@ -86,6 +86,8 @@ pub struct Rows {
 
 /// An event's place: its tick, its kind, an id, a step.
 type Place = (Tick, u8, [u8; 16], usize);
+/// The last kind of a tick: answers from outside the process.
+const ANSWERED: u8 = 8;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 enum Event {
@@ -359,17 +361,24 @@ impl Desk {
     }
 
     fn hear_later(&mut self, id: ActionId, what: Heard, tick: Tick) {
-        // In-doubt and final word may fall on one tick: the place tells them apart by what is said.
-        let kind = usize::from(!matches!(what, Heard::Answer(Answer::Unknown { .. })));
-        self.queue.insert((tick, 3, id.0, kind), Event::Heard { id, what });
+        self.queue.insert((tick, 3, id.0, 1), Event::Heard { id, what });
     }
 
-    /// Hears again what the ledger knows, at the tick and in the order in which it was heard first.
+    /// Hears what came from outside the process, behind all else of its tick: that was done before anything was called.
+    fn hear_answer(&mut self, id: ActionId, answer: Answer, tick: Tick) {
+        // In-doubt and final word may fall on one tick: the place tells them apart by what is said.
+        let kind = usize::from(!matches!(answer, Answer::Unknown { .. }));
+        self.queue.insert((tick, ANSWERED, id.0, kind), Event::Heard { id, what: Heard::Answer(answer) });
+    }
+
+    /// Hears again what the ledger knows, at the tick and in the order in which it was heard first. What follows from one answer
+    /// comes before the next answer of its tick, as it did then.
     fn hear_again(&mut self, id: ActionId, known: Known) {
         let mut place = [0; 16];
         place[8..].copy_from_slice(&known.place.to_be_bytes());
         let tick = known.tick.max(self.now);
-        self.queue.insert((tick, 3, place, 0), Event::Heard { id, what: Heard::Answer(answer_of(known)) });
+        let what = Heard::Answer(answer_of(known));
+        self.queue.insert((tick, ANSWERED, place, 0), Event::Heard { id, what });
     }
 
     /// The next event up to `last`, but nothing is undone before its time; when draining, whatever its tick, but nothing is.
@@ -444,7 +453,7 @@ impl Desk {
         };
         let answers = webhook.call(&calls, &self.lease);
         for (order, answer) in calls.iter().zip(answers) {
-            self.hear_later(order.action_id, Heard::Answer(answer), last.max(order.requested));
+            self.hear_answer(order.action_id, answer, last.max(order.requested));
         }
         Ok(())
     }

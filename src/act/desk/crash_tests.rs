@@ -186,6 +186,38 @@ fn a_rerun_over_its_ledger_calls_nothing_and_tells_the_same() {
 }
 
 #[test]
+fn a_rerun_over_its_ledger_tells_answers_and_what_they_meet_in_the_same_order() {
+    let plan = plan(ActionClass::Idempotent);
+    let server = Server::start(|_, nth| Reply::Status(if nth % 5 == 0 { 404 } else { 200 }));
+    let dir = tempfile::tempdir().unwrap();
+    // Each joins what others have under way, and people speak in the last second that is settled.
+    let handed = || {
+        let incidents = (0..24_u8).map(|n| {
+            let entities = format!("ip:203.0.113.{} ip:203.0.113.{}", n / 3, n % 5 + 100);
+            plan.incident(&n.to_string(), 1000 + Tick::from(n), "T1110", &entities)
+        });
+        let incidents: Vec<_> = incidents.collect();
+        let ruled = incidents.iter().map(|it| plan.executed(it, "credential-stuffing-block")).collect();
+        let verdict = |incident: &crate::record::Incident| {
+            let verdict = crate::record::Triage::FalsePositive;
+            let verdict =
+                Verdict { incident_id: incident.id, verdict, by: "ada".to_owned(), time: 1_999_000 };
+            (verdict, Sym::EMPTY, 1999)
+        };
+        Handed { ruled, verdicts: incidents.iter().map(verdict).collect(), ..Handed::default() }
+    };
+    let first = open(&plan, dir.path(), &server).handle(1, handed(), 2000).unwrap();
+    assert!(["joined", "succeeded", "failed"].iter().all(|it| statuses(&first).contains(it)));
+    let posts = server.posts();
+    for _ in 0..2 {
+        let mut desk = open(&plan, dir.path(), &server);
+        let again = desk.handle(1, handed(), 2000).unwrap();
+        assert_eq!(again.actions, first.actions);
+        assert_eq!((again, desk.divergences(), server.posts()), (first.clone(), 0, posts));
+    }
+}
+
+#[test]
 fn a_service_that_is_down_leaves_doubt_that_is_resolved_when_it_is_back() {
     let plan = plan(ActionClass::Idempotent);
     let server = Server::start(|_, nth| Reply::Status(if nth < 4 { 503 } else { 200 }));

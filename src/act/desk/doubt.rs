@@ -50,7 +50,7 @@ impl Desk {
                 Some(known) => self.hear_again(action_id, known),
                 None => {
                     let tick = self.now.max(self.last.saturating_add(1));
-                    self.hear_later(action_id, Heard::Answer(answer_of(known)), tick);
+                    self.hear_answer(action_id, answer_of(known), tick);
                 }
             }
         }
@@ -82,7 +82,7 @@ impl Desk {
         for (order, answer) in orders.iter().zip(answers) {
             // Still unknown says nothing new.
             if !matches!(answer, Answer::Unknown { .. }) {
-                self.hear_later(order.action_id, Heard::Answer(answer), settled - 1);
+                self.hear_answer(order.action_id, answer, settled - 1);
             }
         }
         self.turn(settled.saturating_sub(1), false)?;

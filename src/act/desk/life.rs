@@ -215,7 +215,7 @@ impl Desk {
                     self.calls.push(order);
                 } else if known.is_empty() {
                     let answer = self.resolution(id);
-                    self.hear_later(id, Heard::Answer(answer), self.now);
+                    self.hear_answer(id, answer, self.now);
                 }
                 for known in known {
                     if known.status != ActionStatus::InDoubt {
