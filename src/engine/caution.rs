@@ -12,12 +12,15 @@
 //! 3. One record that ends three processes is quarantined: from then on it is a reject, with its place and bytes, and what was taken
 //!    after it is taken anew. More than [`QUARANTINED_MAX`] in a row are none: then it is not the records, and the run says so.
 //!
+//! What is going to be read for an epoch is known before it is: the same holds of one whose records end whoever parses them, so that
+//! the log never has it. Such a record is quarantined unread.
+//!
 //! Only a process that was ended counts: one that said why it cannot go on (a full disk, a topic that is gone) was not ended by
 //! a record. All is written as the log's writer: a process that was thought dead, and goes on, changes nothing of it.
 
 use serde::{Deserialize, Serialize};
 
-use super::log::{Log, LogError, LoggedEpoch};
+use super::log::{Log, LogError, LoggedEpoch, LoggedPart};
 use crate::act::{Ledger, LedgerError};
 use crate::plan::policy::Act;
 use crate::record::Epoch;
@@ -34,7 +37,7 @@ const QUARANTINED_MAX: u32 = 8;
 const CALM: u32 = 32;
 
 /// What the log knows of processes that ended.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Known {
     /// What was committed when the last one began.
@@ -49,6 +52,9 @@ struct Known {
     strikes: u32,
     /// Records kept out since.
     quarantined: u32,
+    /// What was going to be read for the epoch that was begun, where the log does not have it yet.
+    #[serde(default)]
+    reads: Option<LoggedEpoch>,
 }
 
 /// How a process goes on.
@@ -58,6 +64,8 @@ enum Step {
     Boldly,
     /// Each epoch is committed before the next begins.
     Carefully,
+    /// So do epochs of so many records at most, as those were that nobody could read.
+    As(u64),
     /// So do epochs of so many records at most, after those in the log that are not committed were let go.
     In(u64),
     /// What this epoch takes is kept out.
@@ -67,6 +75,11 @@ enum Step {
 }
 
 impl Known {
+    /// What was going to be read behind what is committed.
+    fn unread(&self, committed: Epoch) -> Option<LoggedEpoch> {
+        self.reads.clone().filter(|reads| reads.epoch == committed + 1)
+    }
+
     /// Has it in the log, durably.
     fn note(&self, log: &Log) -> Result<(), LogError> {
         // Numbers can always be written.
@@ -82,21 +95,23 @@ impl Known {
             let known = Known { committed, starts, careful, ..Known::default() };
             return (known, if careful { Step::Carefully } else { Step::Boldly });
         }
-        let before = if further { 0 } else { self.strikes };
-        let known = Known { committed, strikes: before, ..self };
+        // Epochs without records are no way past those that end whoever reads them: what was read says so, see `passed`.
+        let before = if further && self.reads.is_none() { 0 } else { self.strikes };
+        let known = Known { committed, strikes: before, reads: None, ..self.clone() };
         // It may have been ended where it had not come so far, or where it waited for more.
         let Some(first) = first.filter(|first| first.epoch == self.begun) else {
             return (known, Step::Carefully);
         };
         let known = Known { strikes: before + 1, begun: 0, ..known };
+        let records = first.parts.iter().map(|part| part.records).sum::<u64>();
         if known.strikes < STRIKES {
-            return (known, Step::Carefully);
+            return (known, if self.reads.is_some() { Step::As(records) } else { Step::Carefully });
         }
         let known = Known { strikes: 0, ..known };
-        match first.parts.iter().map(|part| part.records).sum::<u64>() {
+        match records {
             0 => (known, Step::Carefully),
-            1 if self.quarantined == QUARANTINED_MAX => (self, Step::InVain),
-            1 => (Known { quarantined: self.quarantined + 1, ..known }, Step::Quarantine(first.epoch)),
+            1 if known.quarantined == QUARANTINED_MAX => (known, Step::InVain),
+            1 => (Known { quarantined: known.quarantined + 1, ..known }, Step::Quarantine(first.epoch)),
             many => (known, Step::In((many / CUT).max(1))),
         }
     }
@@ -142,6 +157,12 @@ fn called_after(log: &Log, epoch: Epoch) -> Result<bool, LedgerError> {
     Ok(ledger.map(|ledger| ledger.last_epoch()).transpose()?.flatten().is_some_and(|last| last > epoch))
 }
 
+/// Where a record lies, for people.
+fn place(part: &LoggedPart) -> String {
+    let at = if part.is_unread() { "the next".to_owned() } else { format!("position {}", part.first) };
+    format!("{}, partition {}, {at}", part.source, part.partition)
+}
+
 /// Under what the log has it.
 const KEY: &str = "caution";
 
@@ -155,14 +176,17 @@ impl Caution {
         mut tell: impl FnMut(String),
     ) -> Result<Caution, CautionError> {
         // What cannot be read was written by another version: it is counted anew.
-        let before = log.meta(KEY)?.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
-        let first = log.first_beyond(committed)?;
+        let before: Known =
+            log.meta(KEY)?.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+        let logged = log.first_beyond(committed)?;
+        let unread = if logged.is_none() { before.unread(committed) } else { None };
+        let first = logged.or_else(|| unread.clone());
         let stays = act == Act::Early && called_after(log, committed)?;
-        let (known, step) = Known::next(before, committed, first.as_ref().filter(|_| !stays));
+        let (known, step) = Known::next(before.clone(), committed, first.as_ref().filter(|_| !stays));
         let mut most = usual;
         match step {
             Step::Boldly => {}
-            Step::Carefully => tell(format!(
+            Step::Carefully | Step::As(_) => tell(format!(
                 "{STARTS} processes or more have ended behind epoch {committed}: each epoch is committed before the next begins"
             )),
             Step::In(records) => {
@@ -176,15 +200,18 @@ impl Caution {
             Step::Quarantine(epoch) => {
                 // What was taken after it was settled by a clock that it had moved.
                 log.let_go(epoch)?;
-                log.quarantine(epoch)?;
-                let place = first.iter().flat_map(|first| &first.parts).next();
-                let place = place.map_or_else(String::new, |part| {
-                    format!("{}, partition {}, position {}", part.source, part.partition, part.first)
-                });
+                match &unread {
+                    Some(unread) => log.keep_out(unread)?,
+                    None => log.quarantine(epoch)?,
+                }
+                let place = first.iter().flat_map(|first| &first.parts).map(place).next().unwrap_or_default();
                 tell(format!("a record has ended {STRIKES} processes, and is a reject from now on: {place}"));
                 most = 1;
             }
             Step::InVain => return Err(CautionError::InVain),
+        }
+        if let Step::As(records) = step {
+            most = usize::try_from(records).unwrap_or(usize::MAX).min(usual);
         }
         known.note(log)?;
         Ok(Caution { committed, careful: known.careful, most, usual, calm: 0, before, known })
@@ -202,15 +229,25 @@ impl Caution {
         self.most
     }
 
+    /// Records are about to be read for an epoch that is feared; the log has this, durably, when this returns.
+    pub fn reads(&mut self, log: &Log, chosen: LoggedEpoch) -> Result<(), LogError> {
+        if chosen.parts.is_empty() {
+            return Ok(());
+        }
+        (self.known.begun, self.known.reads) = (chosen.epoch, Some(chosen));
+        self.known.note(log)
+    }
+
     /// An epoch is begun that is feared; the log has it, and has this, durably, when this returns.
     pub fn begins(&mut self, log: &Log, epoch: Epoch) -> Result<(), LogError> {
-        self.known.begun = epoch;
+        (self.known.begun, self.known.reads) = (epoch, None);
         self.known.note(log)
     }
 
     /// An epoch more is committed: the next ones may be larger, and in the end all is as ever.
     pub fn passed(&mut self, log: &Log) -> Result<(), LogError> {
         self.calm = if self.most == self.usual { self.calm + 1 } else { 0 };
+        self.known.strikes = 0;
         self.most = self.most.saturating_mul(2).min(self.usual);
         if self.careful && self.calm == CALM {
             self.careful = false;
@@ -234,13 +271,14 @@ impl Caution {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::log::LoggedPart;
     use super::*;
     use crate::act::Order;
 
     /// A log of records, some of which end whoever takes them, and what a supervisor sees of it.
     struct World {
         poison: Vec<u64>,
+        /// Those of them that end it before the log has their epoch.
+        unreadable: Vec<u64>,
         kept_out: Vec<u64>,
         /// Bounds of epochs that are committed, and of those in the log that are not.
         committed: Vec<(u64, u64)>,
@@ -252,7 +290,9 @@ mod tests {
 
     impl World {
         fn logged(&self) -> Option<LoggedEpoch> {
-            let &(first, next) = self.logged.first()?;
+            let Some(&(first, next)) = self.logged.first() else {
+                return self.known.unread(self.committed.len() as u64);
+            };
             let part = LoggedPart { source: "s".into(), partition: 0, records: next - first, first, next };
             let epoch = self.committed.len() as u64 + 1;
             Some(LoggedEpoch { epoch, settled: 0, last: false, parts: vec![part] })
@@ -260,16 +300,23 @@ mod tests {
 
         /// A process: whether it took all of `records`, and whether it was worth starting.
         fn process(&mut self, records: u64, killed: bool) -> Option<bool> {
-            let (known, step) = self.known.next(self.committed.len() as u64, self.logged().as_ref());
+            let first = self.logged();
+            let (known, step) = self.known.clone().next(self.committed.len() as u64, first.as_ref());
             self.known = known;
             let mut most = USUAL;
             match step {
                 Step::Boldly | Step::Carefully => {}
+                Step::As(fewer) => most = fewer,
                 Step::In(fewer) => {
                     self.logged.clear();
                     most = fewer;
                 }
-                Step::Quarantine(_) => self.kept_out.push(self.logged[0].0),
+                Step::Quarantine(_) => {
+                    let unread = first.map(|it| (it.parts[0].first, it.parts[0].next));
+                    self.logged.truncate(1);
+                    self.logged.extend(unread.filter(|_| self.logged.is_empty()));
+                    self.kept_out.push(self.logged[0].0);
+                }
                 Step::InVain => return None,
             }
             if killed {
@@ -286,12 +333,24 @@ mod tests {
                     return Some(true);
                 }
                 let is_poison = |at: &&u64| (first..next).contains(*at) && !self.kept_out.contains(at);
+                if self.logged.is_empty() && self.unreadable.iter().any(|at| is_poison(&at)) {
+                    if self.known.careful {
+                        let epoch = self.committed.len() as u64 + 1;
+                        let part =
+                            LoggedPart { first, next, ..LoggedPart::unread("s".into(), 0, next - first) };
+                        let parts = vec![part];
+                        self.known.begun = epoch;
+                        self.known.reads = Some(LoggedEpoch { epoch, settled: 0, last: false, parts });
+                    }
+                    return Some(false);
+                }
                 if self.poison.iter().any(|at| is_poison(&at)) {
                     if self.logged.is_empty() {
                         self.logged.push((first, next));
                     }
                     if self.known.careful {
                         self.known.begun = self.committed.len() as u64 + 1;
+                        self.known.reads = None;
                     }
                     return Some(false);
                 }
@@ -299,6 +358,7 @@ mod tests {
                     self.logged.remove(0);
                 }
                 self.committed.push((first, next));
+                self.known.strikes = 0;
                 most = (most * 2).min(USUAL);
             }
         }
@@ -309,11 +369,14 @@ mod tests {
         fn what_ends_it_is_kept_out_and_nothing_else(
             mut poison in prop::collection::vec(0_u64..700, 0..8),
             killed in prop::collection::vec(any::<bool>(), 40),
+            unreadable in 0_u64..3,
         ) {
             poison.sort_unstable();
             poison.dedup();
             let (kept_out, committed, logged) = (Vec::new(), Vec::new(), Vec::new());
-            let mut world = World { poison: poison.clone(), kept_out, committed, logged, known: Known::default() };
+            let unreadable = poison.iter().copied().filter(|at| at % 3 < unreadable).collect();
+            let known = Known::default();
+            let mut world = World { poison: poison.clone(), unreadable, kept_out, committed, logged, known };
             let mut processes = 0;
             while !world.process(700, killed.get(processes).copied().unwrap_or(false)).expect("few enough") {
                 processes += 1;
@@ -329,6 +392,7 @@ mod tests {
     fn where_every_record_ends_it_there_is_no_use_in_going_on() {
         let mut world = World {
             poison: (0..700).collect(),
+            unreadable: (0..700).step_by(2).collect(),
             kept_out: Vec::new(),
             committed: Vec::new(),
             logged: Vec::new(),

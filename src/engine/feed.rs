@@ -277,9 +277,7 @@ impl Feed {
         }
         self.live.close();
         loop {
-            let effects = self.effects(&said);
-            let most = self.caution.most();
-            let batch = self.live.batch(most, effects, true).map_err(FeedError::Source)?;
+            let batch = self.batch(&said, self.caution.most(), true)?;
             let last = batch.last;
             if !self.take(batch, &said)? || last {
                 self.complain();
@@ -357,9 +355,22 @@ impl Feed {
 
     /// One epoch of up to `most` records; false where the run has failed.
     fn epoch_of(&mut self, said: &[Said], most: usize) -> Result<bool, FeedError> {
-        let effects = self.effects(said);
-        let batch = self.live.batch(most, effects, false).map_err(FeedError::Source)?;
+        let batch = self.batch(said, most, false)?;
         self.take(batch, said)
+    }
+
+    /// What an epoch of up to `most` records takes. Of one that is feared the next process knows what it was to be, before any of it
+    /// is parsed.
+    fn batch(&mut self, said: &[Said], most: usize, ending: bool) -> Result<Batch, FeedError> {
+        let (effects, epoch) = (self.effects(said), self.run.epoch() + 1);
+        let batch = if self.caution.fears(epoch) {
+            let chosen = self.live.choose(epoch, most);
+            self.caution.reads(self.journal.log(), chosen.clone())?;
+            self.live.batch_of(&chosen, effects, ending)
+        } else {
+            self.live.batch(most, effects, ending)
+        };
+        batch.map_err(FeedError::Source)
     }
 
     fn take(&mut self, mut batch: Batch, said: &[Said]) -> Result<bool, FeedError> {

@@ -3,6 +3,7 @@
 //! In: bytes of streams, topics' records, pushed batches, what else was said. Out: batches for the run; the same again
 //! from its log. State: what was read and not yet taken, bounded per partition; a clock each; a normalizer per source.
 
+mod chosen;
 pub mod far;
 mod partition;
 mod pushed;
@@ -254,13 +255,18 @@ impl Live {
         } else {
             self.take_lowest(most, &mut taken);
         }
+        Ok(self.close_with(taken, effects, ending))
+    }
+
+    /// The epoch that took these.
+    fn close_with(&mut self, mut taken: Taken, effects: Effects, ending: bool) -> Batch {
         let open = self.partitions.iter().filter(|partition| partition.is_open());
         let settled = open.map(|partition| partition.clock.settled()).min();
         taken.batch.last = ending && settled.is_none();
         // Nothing is open any more: what was shown last is settled too.
         let shown = self.partitions.iter().map(|partition| partition.clock.tick()).max();
         let end = shown.filter(|_| ending).map(|shown| shown.max(self.settled) + 1);
-        Ok(self.finish(taken, effects, settled.or(end).unwrap_or(self.settled)))
+        self.finish(taken, effects, settled.or(end).unwrap_or(self.settled))
     }
 
     fn take_lowest(&mut self, most: usize, taken: &mut Taken) {
@@ -289,7 +295,8 @@ impl Live {
         for (part, (at, _)) in logged.parts.iter().zip(wanted) {
             let of = (self.partitions[at].name, part.partition);
             let place = taken.places.iter().find(|(other, ..)| *other == of);
-            if place.is_some_and(|(_, first, next)| (*first, *next) != (part.first, part.next)) {
+            let is_elsewhere = |(_, first, next): &(_, u64, u64)| (*first, *next) != (part.first, part.next);
+            if !part.is_unread() && place.is_some_and(is_elsewhere) {
                 return Err(format!(
                     "partition {} of the source {:?} does not hold what was taken of it from offset {} to {}: it was \
                      compacted, cut or made anew",

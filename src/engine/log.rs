@@ -13,6 +13,7 @@ mod said;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+use serde::{Deserialize, Serialize};
 
 use fence::{end, generation};
 use said::{put_heard, put_input};
@@ -67,7 +68,7 @@ pub struct Log {
 }
 
 /// What one epoch took.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoggedEpoch {
     /// The epoch.
     pub epoch: Epoch,
@@ -80,7 +81,7 @@ pub struct LoggedEpoch {
 }
 
 /// What one epoch took of one partition.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoggedPart {
     /// The source's name.
     pub source: String,
@@ -92,6 +93,20 @@ pub struct LoggedPart {
     pub first: u64,
     /// Where the partition goes on.
     pub next: u64,
+}
+
+impl LoggedPart {
+    /// So many records, of which nobody has come to know where they lie.
+    #[must_use]
+    pub fn unread(source: String, partition: u32, records: u64) -> LoggedPart {
+        LoggedPart { source, partition, records, first: 0, next: 0 }
+    }
+
+    /// Whether nobody has come to know where its records lie.
+    #[must_use]
+    pub fn is_unread(&self) -> bool {
+        self.next == 0
+    }
 }
 
 /// Where a partition of a topic is read.

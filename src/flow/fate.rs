@@ -44,6 +44,8 @@ pub trait Fate {
     fn after(&self, deed: Deed<'_>);
     /// Told before a worker works on alerts: one of them may be what ends it.
     fn works_on(&self, _alerts: &[Arc<Alert>]) {}
+    /// Told before records are parsed: one of them may be what ends it.
+    fn reads(&self, _records: &[u8]) {}
 }
 
 thread_local! {
@@ -64,6 +66,13 @@ pub fn is_set() -> bool {
 pub fn works_on(alerts: &[Arc<Alert>]) {
     if let Some(fate) = FATE.with_borrow(Clone::clone) {
         fate.works_on(alerts);
+    }
+}
+
+/// Tells this thread's fate, if there is one, what is going to be parsed.
+pub fn reads(records: &[u8]) {
+    if let Some(fate) = FATE.with_borrow(Clone::clone) {
+        fate.reads(records);
     }
 }
 

@@ -50,10 +50,16 @@ impl Feed {
             while self.live.lacks(logged) && self.load()? > 0 {}
             let effects = self.effects(&said);
             let lost = |why| FeedError::Lost { epoch: logged.epoch, why };
+            // Reading it may be what ends the process.
+            self.fear(logged.epoch)?;
             let Some(batch) = self.live.again(logged, effects).map_err(lost)? else { return Ok(false) };
+            if logged.parts.iter().any(LoggedPart::is_unread) {
+                // It is kept out, and only now is it known where it lies.
+                self.journal.note(logged.epoch, &batch, &[])?;
+                self.journal.sync()?;
+            }
             known(&batch.context);
             self.live.feed();
-            self.fear(logged.epoch)?;
             if !self.run.take(batch)
                 || !self.run.logged(logged.epoch)
                 || !self.careful(logged.epoch, !logged.parts.is_empty())?

@@ -10,6 +10,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use super::far::Far;
 use super::{Read, Standing, Taken};
 use crate::engine::journal::Pushed;
+use crate::flow::fate;
 use crate::ingest::kafka::{self, Bounds, Lane};
 use crate::ingest::live::Heard;
 use crate::ingest::{Framed, Framer, Limits, Origin};
@@ -383,6 +384,7 @@ impl Partition {
                 if taken.keeps_out {
                     normalizer.keep_out(&now, parsed);
                 } else {
+                    fate::reads(&now.bytes);
                     normalizer.parse(&now, parsed);
                 }
                 self.place(&Framed::Chunk(now), taken);

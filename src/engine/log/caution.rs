@@ -42,6 +42,20 @@ impl Log {
         self.write_own(|work| work.execute(said, [epoch.cast_signed()]))
     }
 
+    /// Says, durably, that an epoch takes a record that nobody could read, and that it is kept out: where it lies is told when it is
+    /// taken.
+    pub fn keep_out(&mut self, unread: &LoggedEpoch) -> Result<(), LogError> {
+        let epoch = unread.epoch.cast_signed();
+        self.write_own(|work| {
+            work.execute("insert or replace into epoch values (?1, ?2, 0)", params![epoch, unread.settled])?;
+            for part in &unread.parts {
+                let said = "insert or replace into part values (?1, ?2, ?3, ?4, 0, 0)";
+                work.execute(said, params![epoch, part.source, part.partition, part.records.cast_signed()])?;
+            }
+            work.execute("insert or ignore into quarantined values (?1)", [epoch])
+        })
+    }
+
     /// Has what is known of processes that ended, durably; or nothing.
     pub fn know(&self, key: &str, known: Option<&str>) -> Result<(), LogError> {
         self.write_own(|work| match known {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use super::drawn::{Handle, of};
 use super::life::{Life, Stopped};
-use super::sources::{POISONED, PUSHED};
+use super::sources::{PUSHED, UNREADABLE, is_poison};
 use super::stage::Stage;
 use crate::act::Ledger;
 use crate::archive::{ActionLine, Reader, TABLES, digest};
@@ -159,17 +159,21 @@ fn records(dir: &Path, stage: &Stage) -> Result<(), Stopped> {
 /// taken to be ended by it. How many records are kept out.
 fn kept_out(handle: &Handle, dir: &Path, stage: &Stage) -> Result<u64, Stopped> {
     let reader = Reader::open(dir, Arc::new(Names::default())).map_err(said)?;
-    let (mut poisoned, mut innocent) = (0, 0);
+    let (mut poisoned, mut innocent, mut unread) = (0, 0, 0);
     for line in reader.rejects(None).map_err(said)? {
         let line = line.map_err(said)?;
         if line.stage == RejectStage::Quarantine {
-            let of = if line.raw.contains(POISONED) { &mut poisoned } else { &mut innocent };
+            let of = if is_poison(&line.raw) { &mut poisoned } else { &mut innocent };
             *of += 1;
+            unread += u64::from(line.raw.contains(UNREADABLE));
         }
     }
     let mut drawn = of(handle);
-    for _ in 0..poisoned {
+    for _ in 0..poisoned - unread {
         drawn.count("records kept out that end whoever works on them");
+    }
+    for _ in 0..unread {
+        drawn.count("records kept out that end whoever parses them");
     }
     for _ in 0..innocent {
         drawn.count("records kept out at which processes were killed three times");

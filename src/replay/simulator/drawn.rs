@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::disk::Disk;
 use super::people::Ear;
 use super::play::Plant;
+use super::sources::UNREADABLE;
 use super::world::Doings;
 use crate::flow::fate::{Deed, Fate, Strike};
 use crate::record::{Alert, Millis, Severity};
@@ -222,15 +223,27 @@ impl Fate for Strikes {
     }
 
     fn works_on(&self, alerts: &[Arc<Alert>]) {
-        if alerts.iter().all(|alert| alert.severity != POISON) {
-            return;
+        if alerts.iter().any(|alert| alert.severity == POISON) {
+            self.ends("processes that a record ended");
         }
+    }
+
+    fn reads(&self, records: &[u8]) {
+        if memchr::memmem::find(records, UNREADABLE.as_bytes()).is_some() {
+            self.ends("processes that a record ended while it was parsed");
+        }
+    }
+}
+
+impl Strikes {
+    /// A record ends the process.
+    fn ends(&self, how: &'static str) -> ! {
         let mut drawn = of(&self.0);
         if drawn.rising {
             drop(drawn);
             resume_unwind(Box::new(Gone));
         }
-        drawn.fall("processes that a record ended");
+        drawn.fall(how);
         drop(drawn);
         resume_unwind(Box::new(Crashed));
     }

@@ -66,7 +66,7 @@ impl Sources {
                 batches.push(Batch { text, key: format!("k{at}"), acknowledged: false });
             }
         }
-        let is_poison = |line: &&str| line.contains(POISONED);
+        let is_poison = |line: &&str| is_poison(line);
         let files_of =
             files.iter().flat_map(|file| std::str::from_utf8(&file.text).unwrap_or_default().lines());
         let poisoned =
@@ -125,8 +125,14 @@ struct Serial {
     poisoned: Option<u64>,
 }
 
-/// What a poisoned record says.
+/// What a record says that ends whoever works on it, and what one says that ends whoever parses it.
 pub(super) const POISONED: &str = "\"severity\":\"fatal\"";
+pub(super) const UNREADABLE: &str = "\"severity\":\"unreadable\"";
+
+/// Whether a record ends whoever takes it.
+pub(super) fn is_poison(line: &str) -> bool {
+    [POISONED, UNREADABLE].iter().any(|it| line.contains(it))
+}
 
 /// A line: mostly an alert of few hosts, users and addresses; sometimes late, a copy, or broken.
 fn record(text: &mut String, dice: &mut Dice, (serial, at): (&mut Serial, u64), began: Millis) {
@@ -147,7 +153,7 @@ fn record(text: &mut String, dice: &mut Dice, (serial, at): (&mut Serial, u64), 
         "product": "edr",
         "rule_id": format!("R{rule}"),
         "rule_name": format!("Rule {rule}"),
-        "severity": if poisoned { "fatal" } else { of.pick(&["low", "medium", "high", "critical"]) },
+        "severity": if poisoned { of.pick(&["fatal", "unreadable"]) } else { of.pick(&["low", "medium", "high", "critical"]) },
         "technique": technique,
         "host": format!("h{}", of.below(5)),
         "user": format!("u{}", of.below(6)),
