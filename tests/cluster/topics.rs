@@ -2,8 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
+
+use quell::archive::Reader;
+use quell::engine::log::{Log, LoggedEpoch, LoggedPart};
+use quell::record::{Names, Stage};
 
 use super::common::kafka::Broker;
 use super::common::live::{taken, until};
@@ -158,4 +163,56 @@ fn what_befalls_a_topic_is_the_same_whoever_reads_it() {
     );
     assert!(told.contains(&what) && told.contains("on_lost: skip"), "{told}");
     Running::others_end(others);
+}
+
+/// The offsets of what is kept out, by partition.
+fn kept_out(archive: &Path) -> Vec<(u32, u64)> {
+    let reader = Reader::open(archive, Arc::new(Names::default())).expect("an archive");
+    let lines = reader.rejects(None).expect("rejects").map(|line| line.expect("a reject"));
+    let lines = lines.filter(|line| line.stage == Stage::Quarantine);
+    let mut places: Vec<(u32, u64)> = lines.map(|line| (line.partition, line.position)).collect();
+    places.sort_unstable();
+    places
+}
+
+#[test]
+fn a_record_that_nobody_could_parse_is_kept_out_where_it_lies_whoever_reads_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| folder.path().join(name);
+    let broker = Broker::shared();
+    broker.topic("unread", 2);
+    let flow = plan(folder.path(), &broker, "unread", "");
+    let live = at("live");
+    let run = Running::start((&flow, &live), (2, 1), &["--batch", "50"]);
+    give(&broker, "unread", 2, (0, 200));
+    taken(&live, 200);
+    run.lose(1);
+    // What processes leave that have ended at the next record of each partition.
+    let mut log = Log::open(&live).expect("a log");
+    for partition in 0..2 {
+        let epoch = log.last_epoch().expect("epochs") + 1;
+        let settled = log.settled(epoch - 1).expect("epochs").expect("the last");
+        let parts = vec![LoggedPart::unread("unread".to_owned(), partition, 1)];
+        log.keep_out(&LoggedEpoch { epoch, settled, last: false, parts }).expect("room");
+    }
+    drop(log);
+    give(&broker, "unread", 2, (200, 400));
+    // It is known where they lie once they were passed by, whether that is computed again or not.
+    let start = |processes: usize, snapshots: &str| {
+        let run = Running::start((&flow, &live), (processes, 1), &["--snapshot-every-ms", snapshots]);
+        until("it goes on", || run.first.told().contains("Ctrl-C").then_some(()));
+        taken(&live, 400);
+        run
+    };
+    for (processes, snapshots) in [(2, "0"), (2, "1"), (1, "1"), (2, "0")] {
+        start(processes, snapshots).lose(0);
+    }
+    let Running { first, others } = start(2, "1");
+    let summary = first.stop();
+    Running::others_end(others);
+    agrees(&summary, &live);
+    assert_eq!(["records", "divergences"].map(|key| count(&summary, key)), [400, 0], "{summary}");
+    assert_eq!(kept_out(&live), [(0, 100), (1, 100)]);
+    agrees(&self::summary(&mut replay(&flow, &[&live], &at("again"), &[])), &at("again"));
+    assert_eq!(digest(&live), digest(&at("again")));
 }
