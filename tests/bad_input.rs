@@ -194,6 +194,7 @@ fn what_is_not_there_is_named() {
     let place = Place::new();
     let text = fails(&mut place.command(&place.at("missing.jsonl"), &[]), 1);
     assert!(text.contains("missing.jsonl") && text.contains("check the path"), "{text}");
+    assert_eq!(text.matches("No such file").count(), 1, "the cause is said once: {text}");
     std::fs::create_dir_all(place.at("folder/below")).expect("room for a folder");
     let text = fails(&mut place.command(&place.at("folder"), &[]), 1);
     assert!(text.contains("no readable file"), "{text}");

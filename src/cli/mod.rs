@@ -99,6 +99,17 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
     }
 }
 
+/// An error with its causes, each said once: many say theirs themselves.
+fn whole(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
 /// Runs the command line; the process's exit code.
 #[must_use]
 pub fn main() -> ExitCode {
@@ -128,7 +139,7 @@ pub fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Failed(error)) => {
-            eprintln!("quell: {error:#}");
+            eprintln!("quell: {}", whole(&error));
             ExitCode::from(1)
         }
         Err(Failure::Diverged(n)) => {

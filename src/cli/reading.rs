@@ -110,7 +110,7 @@ fn opens(
             topics.lane((source, *partition), from, (origin, limits))
         };
         open().map_err(|failure| match failure {
-            Failure::Failed(error) => format!("{error:#}"),
+            Failure::Failed(error) => super::whole(&error),
             Failure::Usage(why) => why,
             Failure::Diverged(_) | Failure::Plan(_) => "its plan is another".to_owned(),
         })
