@@ -128,7 +128,7 @@ pub fn incidents<'scope>(
             tenant.turn(work.turn, &mut now);
         }
         let (members, links) = (now.members, now.links);
-        keeping.keep(work.turn, |items| keep(items, keeping.is_first(), (&tenants, &waiting, acted)));
+        keeping.keep(work.turn, |items| keep(items, keeping.is_first(), (&mut tenants, &waiting, acted)));
         if !members.is_empty() {
             work.side.push(Told::Members(members));
         }
@@ -143,8 +143,11 @@ pub fn incidents<'scope>(
 enum Kept<'a> {
     /// What every worker knows: how far was acted, and what never links.
     All(Tick, &'a tenants::Lists),
+    /// One without its open incidents and what findings may name: these follow it.
     Tenant(&'a Tenant),
     Waiting(&'a Finding, Diff),
+    Open(Sym, Number, &'a Summary),
+    Recent(Sym, Vec<(AlertId, (Number, Tick))>),
 }
 
 /// The same as it is read.
@@ -153,14 +156,29 @@ enum Item {
     All(Tick, tenants::Lists),
     Tenant(Box<Tenant>),
     Waiting(Finding, Diff),
+    Open(Sym, Number, Box<Summary>),
+    Recent(Sym, Vec<(AlertId, (Number, Tick))>),
 }
 
+/// Recent alerts of an item, at most.
+const AT_ONCE: usize = 1_024;
+
 /// Tells what a worker remembers; the first one also what all know.
-fn keep(items: &mut Items, is_first: bool, (tenants, waiting, acted): (&Tenants, &Waiting, Tick)) {
+fn keep(items: &mut Items, is_first: bool, (tenants, waiting, acted): (&mut Tenants, &Waiting, Tick)) {
     if is_first {
         items.put(&Kept::All(acted, &tenants.listed));
     }
-    tenants.by_name.values().for_each(|tenant| items.put(&Kept::Tenant(tenant)));
+    for tenant in tenants.by_name.values_mut() {
+        // What grows with alerts goes one by one: no item may be as large as a tenant can be.
+        let (open, recent) = (std::mem::take(&mut tenant.open), std::mem::take(&mut tenant.recent));
+        items.put(&Kept::Tenant(tenant));
+        open.iter().for_each(|(number, summary)| items.put(&Kept::Open(tenant.name, *number, summary)));
+        let mut rest = recent.iter().map(|(id, until)| (*id, *until)).peekable();
+        while rest.peek().is_some() {
+            items.put(&Kept::Recent(tenant.name, rest.by_ref().take(AT_ONCE).collect()));
+        }
+        (tenant.open, tenant.recent) = (open, recent);
+    }
     for ((_, finding), diff) in waiting {
         items.put(&Kept::Waiting(finding, *diff));
     }
@@ -176,12 +194,17 @@ fn restore(
     let of_tenant = |item: &Item| match item {
         Item::Tenant(tenant) => route(tenant.name),
         Item::Waiting(finding, _) => route(finding.tenant),
+        Item::Open(tenant, ..) | Item::Recent(tenant, _) => route(*tenant),
         // Every worker's.
         Item::All(..) => own,
     };
     keeping.restore(of_tenant, |item| match item {
         Item::Tenant(tenant) => tenants.put(*tenant, settings),
         Item::Waiting(finding, diff) => add(waiting, finding, diff),
+        Item::Open(tenant, number, summary) => {
+            tenants.of(tenant, settings).open.insert(number, summary);
+        }
+        Item::Recent(tenant, all) => tenants.of(tenant, settings).recent.extend(all),
         Item::All(at, listed) => {
             *acted = at;
             tenants.listed = listed;
