@@ -25,6 +25,8 @@ const REST: Duration = Duration::from_millis(250);
 const HEARD_MAX: u32 = 8;
 /// Of these, how many must say that there is no such topic: one that was just made is not known to every broker.
 const UNKNOWN_TRIES: u32 = 4;
+/// Brokers that answer, and have not agreed yet on who leads, as after a restart, are waited for some 15 s.
+const UNSETTLED_TRIES: u32 = 60;
 
 /// Why a topic cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -186,6 +188,10 @@ impl Hearing {
             Trouble::Forbidden => {
                 format!("{brokers} does not let us read {topic}; grant READ and DESCRIBE on it")
             }
+            Trouble::Unsettled => format!(
+                "{brokers} answers, and nobody leads all partitions of topic {topic} ({reason}); wait until one does, or see what \
+                 the brokers say of them"
+            ),
             Trouble::Away | Trouble::AllAway => format!(
                 "{brokers} does not answer ({reason}); check that `brokers` are right and up, and that `protocol` is \
                  what they speak there"
@@ -206,6 +212,8 @@ fn plain(reason: &str) -> &str {
 enum Trouble {
     /// That all brokers are down follows from whatever it was.
     AllAway,
+    /// Brokers that answer, and do not lead yet.
+    Unsettled,
     Away,
     Refused,
     Tls,
@@ -218,6 +226,8 @@ impl Trouble {
         use RDKafkaErrorCode as Code;
         let known = [
             (Code::AllBrokersDown, Trouble::AllAway),
+            (Code::LeaderNotAvailable, Trouble::Unsettled),
+            (Code::NotLeaderForPartition, Trouble::Unsettled),
             (Code::Authentication, Trouble::Refused),
             (Code::SaslAuthenticationFailed, Trouble::Refused),
             (Code::SSL, Trouble::Tls),
@@ -312,6 +322,7 @@ pub(super) fn patiently<T>(
             Trouble::Unknown => UNKNOWN_TRIES,
             Trouble::Refused | Trouble::Tls | Trouble::Forbidden => 1,
             Trouble::Away | Trouble::AllAway => TRIES,
+            Trouble::Unsettled => UNSETTLED_TRIES,
         };
         if tried >= tries {
             let refusal =
