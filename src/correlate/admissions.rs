@@ -25,7 +25,14 @@ pub(super) struct Admissions {
     chunks: VecDeque<Chunk>,
     /// The first chunk's number; numbers begin anew after 2^20 chunks, long after their first use has died.
     first: u32,
+    /// How many of the last ones in the chunks were taken back and are not in the index yet.
+    unlisted: usize,
 }
+
+/// What is taken back goes into the index so many at a time, in so many parts of it: an index of millions is far larger than a
+/// processor's caches, and one part of it is not.
+const LISTED: usize = 8 << 20;
+const PARTS: usize = 4_096;
 
 #[derive(Debug)]
 struct Chunk {
@@ -86,6 +93,39 @@ impl Admissions {
     }
 
     fn append(&mut self, id: AlertId, tick: Tick) {
+        let number = self.push(id, tick);
+        let Admissions { index, chunks, first, .. } = self;
+        index.insert_unique(hash(&id), number, |number| hash_of(chunks, *first, *number));
+    }
+
+    /// Has in the index what was taken back.
+    fn list(&mut self) {
+        let unlisted = std::mem::take(&mut self.unlisted);
+        if unlisted == 0 {
+            return;
+        }
+        let Admissions { index, chunks, first, .. } = self;
+        let hash_of = |number: &u32| hash_of(chunks, *first, *number);
+        index.reserve(unlisted, hash_of);
+        // A table has a place for each number below a power of two, of which it fills seven eighths.
+        let places = (index.capacity() / 7 * 8).next_power_of_two().max(PARTS);
+        let part = |hash: u64| (hash % places as u64) as usize / (places / PARTS);
+        let all: usize = chunks.iter().map(|chunk| chunk.ids.len()).sum();
+        let mut hashes = chunks.iter().zip(0u32..).flat_map(|(chunk, at)| {
+            let from = (first.wrapping_add(at) & CHUNKS) << CHUNK_BITS;
+            chunk.ids.iter().map(hash).zip(from..)
+        });
+        let mut rest = hashes.by_ref().skip(all - unlisted).peekable();
+        while rest.peek().is_some() {
+            let some: Vec<(u64, u32)> = rest.by_ref().take(LISTED).collect();
+            for (hash, number) in by_part(&some, part) {
+                index.insert_unique(hash, number, hash_of);
+            }
+        }
+    }
+
+    /// Writes an admission into the last chunk; its number.
+    fn push(&mut self, id: AlertId, tick: Tick) -> u32 {
         let fits = |chunk: &Chunk| chunk.ids.len() < CHUNK && i16::try_from(tick - chunk.from).is_ok();
         if !self.chunks.back().is_some_and(fits) {
             // They grow as they are filled: a clock that jumps to and fro fills none.
@@ -93,24 +133,44 @@ impl Admissions {
             self.chunks.push_back(Chunk { ids, after, from: tick, dies: Tick::MIN, gone: 0 });
         }
         let last = self.chunks.len() - 1;
-        let Some(chunk) = self.chunks.back_mut() else { return };
+        let Some(chunk) = self.chunks.back_mut() else { return 0 };
         let place = chunk.ids.len();
         chunk.ids.push(id);
         chunk.after.push(i16::try_from(tick - chunk.from).unwrap_or(i16::MAX));
         chunk.dies = chunk.dies.max(tick.saturating_add(SAME_ALERT_S));
         let number = |at: usize| u32::try_from(at).unwrap_or(0);
-        let number = self.first.wrapping_add(number(last)) << CHUNK_BITS | number(place);
-        let Admissions { index, chunks, first } = self;
-        index.insert_unique(hash(&id), number, |number| hash_of(chunks, *first, *number));
+        self.first.wrapping_add(number(last)) << CHUNK_BITS | number(place)
     }
+}
+
+/// The same in the order of parts.
+fn by_part(all: &[(u64, u32)], part: impl Fn(u64) -> usize) -> Vec<(u64, u32)> {
+    let mut at = vec![0; PARTS + 1];
+    all.iter().for_each(|(hash, _)| at[part(*hash) + 1] += 1);
+    for part in 0..PARTS {
+        at[part + 1] += at[part];
+    }
+    let mut sorted = vec![(0, 0); all.len()];
+    for one in all {
+        let place = &mut at[part(one.0)];
+        sorted[*place] = *one;
+        *place += 1;
+    }
+    sorted
 }
 
 impl Store<AlertId, Admission> for Admissions {
     fn len(&self) -> usize {
-        self.index.len()
+        self.index.len() + self.unlisted
+    }
+
+    fn restore(&mut self, id: AlertId, admission: Admission, _: Tick) {
+        self.push(id, admission.0);
+        self.unlisted += 1;
     }
 
     fn take(&mut self, id: &AlertId) -> Option<Admission> {
+        self.list();
         let number = self.find(id)?;
         let admission = self.admission(number);
         self.forget(number, id);
@@ -118,10 +178,12 @@ impl Store<AlertId, Admission> for Admissions {
     }
 
     fn put(&mut self, id: AlertId, admission: Admission, _: Tick) {
+        self.list();
         self.append(id, admission.0);
     }
 
     fn step(&mut self, id: AlertId, step: impl FnOnce(&mut Admission) -> Tick) {
+        self.list();
         let number = self.find(&id);
         let before = number.and_then(|number| self.admission(number));
         let mut admission = before.unwrap_or_default();
@@ -139,7 +201,8 @@ impl Store<AlertId, Admission> for Admissions {
         for (chunk, at) in self.chunks.iter().zip(0u32..) {
             let first = (self.first.wrapping_add(at) & CHUNKS) << CHUNK_BITS;
             for ((id, after), number) in chunk.ids.iter().zip(&chunk.after).zip(first..) {
-                // What was forgotten lies there until its chunk does. Mostly nothing was, and nothing is looked for.
+                // What was forgotten lies there until its chunk does. Mostly nothing was, and nothing is looked for. What is not
+                // listed was not forgotten since.
                 if chunk.gone == 0 || self.find(id) == Some(number) {
                     tell(id, &Admission(chunk.from + Tick::from(*after)));
                 }
@@ -148,6 +211,7 @@ impl Store<AlertId, Admission> for Admissions {
     }
 
     fn sweep(&mut self, before: Tick, _: impl Fn(&Admission) -> Tick) {
+        self.list();
         while let Some(chunk) = self.chunks.pop_front_if(|chunk| chunk.dies <= before) {
             for (at, id) in chunk.ids.iter().enumerate() {
                 let number = self.first << CHUNK_BITS | u32::try_from(at).unwrap_or(0);
@@ -156,7 +220,7 @@ impl Store<AlertId, Admission> for Admissions {
             self.first = self.first.wrapping_add(1) & CHUNKS;
         }
         if self.index.capacity() > 8 * self.index.len().max(CHUNK) {
-            let Admissions { index, chunks, first } = self;
+            let Admissions { index, chunks, first, .. } = self;
             index.shrink_to(0, |number| hash_of(chunks, *first, *number));
         }
     }
@@ -191,6 +255,13 @@ mod tests {
                     table.take(&id);
                     admissions.put(id, Admission(clock), dies);
                     table.put(id, Admission(clock), dies);
+                }
+                3 => {
+                    // What was kept is taken back, by another.
+                    let mut again = Admissions { first: admissions.first ^ 5, ..Admissions::default() };
+                    admissions.each(|id, admission| again.restore(*id, *admission, admission.dies()));
+                    prop_assert_eq!(again.len(), admissions.len());
+                    admissions = again;
                 }
                 2 => {
                     admissions.sweep(clock, |admission| admission.dies());

@@ -22,6 +22,11 @@ pub trait Store<K, S>: Default {
     /// Remembers the key's state, and when it dies. The key has none here.
     fn put(&mut self, key: K, state: S, dies: Tick);
 
+    /// Takes back a key's state that [`Store::each`] told, before anything else is asked. The key has none here.
+    fn restore(&mut self, key: K, state: S, dies: Tick) {
+        self.put(key, state, dies);
+    }
+
     /// Changes the key's state in place, a new one if it has none; `step` answers when it dies.
     fn step(&mut self, key: K, step: impl FnOnce(&mut S) -> Tick);
 

@@ -170,7 +170,7 @@ impl<K: Clone + Eq + Hash, M: Machine, S: Store<K, M::State>> Tails<K, M, S> {
     pub fn restore(&mut self, key: K, state: M::State, records: Vec<M::Record>) {
         if records.is_empty() {
             let dies = self.machine.dies(&state);
-            self.settled.put(key, state, dies);
+            self.settled.restore(key, state, dies);
             return;
         }
         let mut live = Live { state, tail: VecDeque::with_capacity(records.len()) };
