@@ -19,6 +19,7 @@ use parquet::file::metadata::{ColumnChunkMetaData, RowGroupMetaData};
 
 use super::chunk::{Chunk, Framing, Span};
 use super::columns::{Mark, Object};
+use super::ends::Ends;
 use super::framer::{Framed, Limits, Origin};
 use super::tape::{longer_than, raw};
 use crate::record::{Reject, Stage};
@@ -32,7 +33,7 @@ const BATCH_ROWS: u64 = 1024;
 
 /// Reads one Parquet file as chunks and rejects, in its order.
 pub(super) struct ParquetReader {
-    file: File,
+    file: Ends,
     metadata: Option<ArrowReaderMetadata>,
     marks: Vec<Mark>,
     origin: Origin,
@@ -54,6 +55,7 @@ impl ParquetReader {
     pub(super) fn new(file: File, origin: Origin, limits: Limits) -> ParquetReader {
         // Only what Parquet itself says counts: the schema that Arrow's writers embed may contradict it.
         let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+        let file = Ends(file);
         let metadata = guarded(|| ArrowReaderMetadata::load(&file, options).map_err(told));
         let mut reader = ParquetReader {
             file,
