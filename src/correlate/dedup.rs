@@ -12,6 +12,7 @@ use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::vec::ToStream;
 
 use super::admissions::Admissions;
+use crate::flow::kept::Items;
 use crate::flow::{Keeper, Machine, Stream, Tails, Turn, turns};
 use crate::record::{Alert, AlertId, Diff, Duplicate, Order, Tick};
 
@@ -129,21 +130,7 @@ pub fn dedup<'scope>(
             side.extend(entry.remove().into_iter().map(Admitted::Alert));
         }
         keeping.keep(work.turn, |items| {
-            let mut settled = Vec::with_capacity(AT_ONCE);
-            tails.each(|id, admission, records| {
-                if !records.is_empty() {
-                    let records = records.iter().map(|alert| Arc::clone(alert)).collect();
-                    items.put(&Item::Named(*id, *admission, records));
-                    return;
-                }
-                settled.push((*id, *admission));
-                if settled.len() == AT_ONCE {
-                    items.put(&Item::Settled(std::mem::take(&mut settled)));
-                }
-            });
-            if !settled.is_empty() {
-                items.put(&Item::Settled(settled));
-            }
+            keep(items, &mut tails);
             unnamed.values().flatten().for_each(|alert| items.put(&Item::Unnamed(Arc::clone(alert))));
         });
     })
@@ -160,6 +147,25 @@ enum Item {
 
 /// Identities of an item, at most.
 const AT_ONCE: usize = 2_048;
+
+/// Tells the identities that are remembered.
+fn keep(items: &mut Items, tails: &mut Tails<AlertId, FirstOfItsName, Admissions>) {
+    let mut settled = Vec::with_capacity(AT_ONCE);
+    tails.each(|id, admission, records| {
+        if !records.is_empty() {
+            let records = records.iter().map(|alert| Arc::clone(alert)).collect();
+            items.put(&Item::Named(*id, *admission, records));
+            return;
+        }
+        settled.push((*id, *admission));
+        if settled.len() == AT_ONCE {
+            items.put(&Item::Settled(std::mem::take(&mut settled)));
+        }
+    });
+    if !settled.is_empty() {
+        items.put(&Item::Settled(settled));
+    }
+}
 
 /// An identity is a hash already.
 fn by_id(id: AlertId) -> u64 {
