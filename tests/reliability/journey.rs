@@ -35,6 +35,9 @@ pub trait Journey {
 /// Makes a journey `many` times.
 pub fn campaign(name: &str, journey: &impl Journey, dice: &mut Dice, many: u64) -> Outcome {
     let mut outcome = Outcome::new(name);
+    if std::env::var("QUELL_RELIABILITY_JOURNEY").is_ok_and(|only| only != name) {
+        return outcome;
+    }
     if let Ok(told) = std::env::var("QUELL_RELIABILITY_FAULT") {
         let faults: Vec<Fault> = told.split(',').map(Fault::parse).collect();
         outcome.add(&faults, &journey.disturbed(&faults));
