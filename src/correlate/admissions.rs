@@ -109,7 +109,7 @@ impl Admissions {
         index.reserve(unlisted, hash_of);
         // A table has a place for each number below a power of two, of which it fills seven eighths.
         let places = (index.capacity() / 7 * 8).next_power_of_two().max(PARTS);
-        let part = |hash: u64| (hash % places as u64) as usize / (places / PARTS);
+        let part = |hash: u64| usize::try_from(hash % places as u64).unwrap_or(0) / (places / PARTS);
         let all: usize = chunks.iter().map(|chunk| chunk.ids.len()).sum();
         let mut hashes = chunks.iter().zip(0u32..).flat_map(|(chunk, at)| {
             let from = (first.wrapping_add(at) & CHUNKS) << CHUNK_BITS;
@@ -146,7 +146,9 @@ impl Admissions {
 /// The same in the order of parts.
 fn by_part(all: &[(u64, u32)], part: impl Fn(u64) -> usize) -> Vec<(u64, u32)> {
     let mut at = vec![0; PARTS + 1];
-    all.iter().for_each(|(hash, _)| at[part(*hash) + 1] += 1);
+    for (hash, _) in all {
+        at[part(*hash) + 1] += 1;
+    }
     for part in 0..PARTS {
         at[part + 1] += at[part];
     }

@@ -172,7 +172,9 @@ fn keep(items: &mut Items, is_first: bool, (tenants, waiting, acted): (&mut Tena
         // What grows with alerts goes one by one: no item may be as large as a tenant can be.
         let (open, recent) = (std::mem::take(&mut tenant.open), std::mem::take(&mut tenant.recent));
         items.put(&Kept::Tenant(tenant));
-        open.iter().for_each(|(number, summary)| items.put(&Kept::Open(tenant.name, *number, summary)));
+        for (number, summary) in &open {
+            items.put(&Kept::Open(tenant.name, *number, summary));
+        }
         let mut rest = recent.iter().map(|(id, until)| (*id, *until)).peekable();
         while rest.peek().is_some() {
             items.put(&Kept::Recent(tenant.name, rest.by_ref().take(AT_ONCE).collect()));
