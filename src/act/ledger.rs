@@ -121,6 +121,11 @@ impl Ledger {
         }
         let connection = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         connection.busy_timeout(std::time::Duration::from_secs(5))?;
+        let version: i64 = connection.query_row("pragma user_version", [], |row| row.get(0))?;
+        if version < 1 {
+            // Whoever was making it ended before it had a table.
+            return Ok(None);
+        }
         // Whoever only reads has it not.
         Ok(Some(Ledger { connection, divergences: 0, generation: 0 }))
     }

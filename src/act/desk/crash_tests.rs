@@ -218,6 +218,15 @@ fn a_rerun_over_its_ledger_tells_answers_and_what_they_meet_in_the_same_order() 
 }
 
 #[test]
+fn a_ledger_of_whoever_ended_while_it_was_made_is_none_yet() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("actions.sqlite"), "").unwrap();
+    assert!(Ledger::look(dir.path()).unwrap().is_none());
+    drop(Ledger::open(dir.path()).unwrap());
+    assert_eq!(Ledger::look(dir.path()).unwrap().expect("a ledger").last_epoch().unwrap(), None);
+}
+
+#[test]
 fn a_service_that_is_down_leaves_doubt_that_is_resolved_when_it_is_back() {
     let plan = plan(ActionClass::Idempotent);
     let server = Server::start(|_, nth| Reply::Status(if nth < 4 { 503 } else { 200 }));
