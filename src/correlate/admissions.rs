@@ -111,11 +111,11 @@ impl Admissions {
         let places = (index.capacity() / 7 * 8).next_power_of_two().max(PARTS);
         let part = |hash: u64| usize::try_from(hash % places as u64).unwrap_or(0) / (places / PARTS);
         let all: usize = chunks.iter().map(|chunk| chunk.ids.len()).sum();
-        let mut hashes = chunks.iter().zip(0u32..).flat_map(|(chunk, at)| {
+        let hashes = chunks.iter().zip(0u32..).flat_map(|(chunk, at)| {
             let from = (first.wrapping_add(at) & CHUNKS) << CHUNK_BITS;
             chunk.ids.iter().map(hash).zip(from..)
         });
-        let mut rest = hashes.by_ref().skip(all - unlisted).peekable();
+        let mut rest = hashes.skip(all - unlisted).peekable();
         while rest.peek().is_some() {
             let some: Vec<(u64, u32)> = rest.by_ref().take(LISTED).collect();
             for (hash, number) in by_part(&some, part) {

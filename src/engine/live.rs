@@ -284,8 +284,7 @@ impl Live {
         self.apply(&effects);
         let keeps_out = self.quarantined.contains(&logged.epoch);
         let mut taken = Taken { keeps_out, again: true, ..Taken::default() };
-        let wanted = logged.parts.iter().map(|part| Ok((self.of(part)?, part.records)));
-        let wanted = wanted.collect::<Result<Wanted, String>>()?;
+        let wanted = self.wanted(logged)?;
         if let Some(others) = &mut self.others {
             others.epoch = logged.epoch;
         }
@@ -374,6 +373,11 @@ impl Live {
             let found = self.partitions.iter().find(has);
             found.is_some_and(|partition| (partition.records() as u64) < part.records)
         })
+    }
+
+    /// What an epoch takes, by the places of its partitions.
+    fn wanted(&self, epoch: &LoggedEpoch) -> Result<Wanted, String> {
+        epoch.parts.iter().map(|part| Ok((self.of(part)?, part.records))).collect()
     }
 
     fn of(&self, part: &LoggedPart) -> Result<usize, String> {

@@ -3,7 +3,6 @@
 use super::super::journal::Effects;
 use super::super::log::{LoggedEpoch, LoggedPart};
 use super::super::run::Batch;
-use super::far::Wanted;
 use super::{Live, Taken};
 use crate::record::Epoch;
 
@@ -31,8 +30,7 @@ impl Live {
         ending: bool,
     ) -> Result<Batch, String> {
         self.apply(&effects);
-        let wanted = chosen.parts.iter().map(|part| Ok((self.of(part)?, part.records)));
-        let wanted = wanted.collect::<Result<Wanted, String>>()?;
+        let wanted = self.wanted(chosen)?;
         let mut taken = Taken::default();
         if let Some(others) = &mut self.others {
             others.epoch = chosen.epoch;
