@@ -2,7 +2,7 @@
 //! rest, and once nothing more comes it is done with all of them, each once.
 //!
 //! `QUELL_FLOOD_RECORDS` says how many come, or more where that is what the run takes in five seconds; as many before them show how many
-//! it takes a second, and fill its windows.
+//! it takes a second, and fill its windows and the parts that it writes.
 
 use std::fmt::Write as _;
 use std::ops::Range;
@@ -21,7 +21,7 @@ use super::soak::{PARTITIONS, Seen, Soak, look};
 /// How much more comes than can be taken.
 const TIMES: u64 = 5;
 /// Bytes that each record has beside what is read of it: what is held would show.
-const PADDING: usize = 2_000;
+const PADDING: usize = 4_000;
 /// Records that are written at a time.
 const STEP: usize = 1_000;
 /// As long as it may take on any machine.
@@ -101,21 +101,25 @@ fn most(curve: &[(u64, Seen)], of: impl Fn(&Seen) -> f64) -> f64 {
 
 #[test]
 fn a_flood_is_taken_in_its_own_time_and_in_flat_memory() {
-    let many = asked("QUELL_FLOOD_RECORDS", 60_000);
+    let few = asked("QUELL_FLOOD_RECORDS", 60_000);
     let folder = tempfile::tempdir().expect("a folder");
     let soak = Soak::new(folder.path());
     let spring = Spring::new(&soak.broker.lock().expect("no panic"));
-    spring.pour(0..many);
+    spring.pour(0..few);
     spring.end();
     let mut live = soak.start();
     until("it begins", || live.told().contains("Ctrl-C").then_some(()));
     let began = Instant::now();
-    let before = watch(&mut live, &soak, (many, began));
-    let capacity = many * 1_000 / millis(began.elapsed()).max(1);
-    let began = Instant::now();
+    let mut before = watch(&mut live, &soak, (few, began));
+    let capacity = few * 1_000 / millis(began.elapsed()).max(1);
     // Lag is told each second: it must last for some.
-    let (before_it, many) = (many, many.max(5 * capacity));
-    let all = before_it + many;
+    let many = few.max(5 * capacity);
+    // Parts of the archive that are being written fill up with what comes: as much of that before the flood as in it.
+    spring.pour(few..many);
+    spring.end();
+    before.extend(watch(&mut live, &soak, (many, began)));
+    let began = Instant::now();
+    let (before_it, all) = (many, 2 * many);
     let flooding = thread::spawn(move || spring.flood(&(before_it..all), TIMES * capacity));
     let curve = watch(&mut live, &soak, (all, began));
     let (took, poured) = (began.elapsed(), flooding.join().expect("all is written"));
@@ -127,7 +131,8 @@ fn a_flood_is_taken_in_its_own_time_and_in_flat_memory() {
         std::fs::write(report, &text).expect("room");
     }
     let [was, is] = resident;
-    assert!(is < 1.25 * was, "{is} bytes, after {was}");
+    // What lags is several times this: it would show. Parts that are written and freed make the rest.
+    assert!(is < 1.4 * was, "{is} bytes, after {was}");
     // Where the machine is busy, less comes at a time; it is a flood all the same.
     let lag = most(&curve, |seen| seen.lag);
     assert!(lag > many as f64 / 8.0, "{lag} records behind at most: that is no flood");
