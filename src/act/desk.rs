@@ -12,7 +12,10 @@ mod halt;
 mod kept;
 mod later;
 mod life;
+mod pending;
 mod undo;
+
+use pending::Pending;
 
 pub use kept::Remembered;
 
@@ -24,7 +27,7 @@ use serde::{Deserialize, Serialize};
 
 use super::effects::{Effects, Key};
 use super::executor::{Answer, Executor};
-use super::ledger::{Known, Lease, Ledger, LedgerError, Resolved};
+use super::ledger::{Common, Entry, Known, Lease, Ledger, LedgerError, Resolved};
 use super::order::Order;
 use super::receipt::Receipt;
 use super::stepper::Walk;
@@ -165,16 +168,6 @@ struct Live {
 /// Ticks for which an effect without a time to live is watched, so that others may join it.
 const WATCH: Tick = 30 * 24 * 3600;
 
-/// What must be durable before anything is called, or before the turn ends.
-#[derive(Default)]
-struct Pending {
-    intents: Vec<Order>,
-    outcomes: Vec<(ActionId, u32, Known)>,
-    held: Vec<(ActionId, ActionId, Order, Tick)>,
-    ended: Vec<(ActionId, Tick)>,
-    joined: Vec<ActionId>,
-}
-
 /// The desk.
 pub struct Desk {
     executor: Executor,
@@ -218,20 +211,21 @@ pub struct Desk {
 }
 
 impl Desk {
-    /// Opens the desk with its ledger in `state_dir`, and resolves what an earlier process left in doubt, which has published all
+    /// Opens the desk with its ledger in `state_dir` (and in common with other machines, where it lies so), and resolves what an earlier process left in doubt, which has published all
     /// through the epoch `published`.
     ///
     /// # Errors
     /// Where the ledger can't be used.
     pub fn open(
-        state_dir: &Path,
+        (state_dir, common): (&Path, Option<Common>),
         executor: Executor,
         (playbooks, policy): (Arc<[Playbook]>, Arc<Policy>),
         names: Arc<Names>,
         published: Epoch,
     ) -> Result<Desk, DeskError> {
-        let mut desk = Desk { published, ..Desk::new(state_dir, executor, (playbooks, policy), names)? };
-        desk.ledger.forget_halts(published)?;
+        let mut desk =
+            Desk { published, ..Desk::new((state_dir, common), executor, (playbooks, policy), names)? };
+        desk.ledger.write(&[Entry::Unhalt { after: published }])?;
         desk.recover()?;
         desk.resolved = desk.ledger.resolved()?;
         Ok(desk)
@@ -243,12 +237,12 @@ impl Desk {
     /// # Errors
     /// Where the ledger can't be used.
     pub fn reopen(
-        state_dir: &Path,
+        state: (&Path, Option<Common>),
         executor: Executor,
         plan: (Arc<[Playbook]>, Arc<Policy>),
         names: Arc<Names>,
     ) -> Result<Desk, DeskError> {
-        let mut desk = Desk { closed: true, ..Desk::new(state_dir, executor, plan, names)? };
+        let mut desk = Desk { closed: true, ..Desk::new(state, executor, plan, names)? };
         desk.resolved = desk.ledger.resolved()?;
         Ok(desk)
     }
@@ -259,12 +253,12 @@ impl Desk {
     }
 
     fn new(
-        state_dir: &Path,
+        (state_dir, common): (&Path, Option<Common>),
         executor: Executor,
         (playbooks, policy): (Arc<[Playbook]>, Arc<Policy>),
         names: Arc<Names>,
     ) -> Result<Desk, DeskError> {
-        let ledger = Ledger::open(state_dir)?;
+        let ledger = Ledger::open(state_dir, common)?;
         let lease = Arc::new(ledger.lease()?);
         Ok(Desk {
             executor,
@@ -438,9 +432,7 @@ impl Desk {
             pending.intents = known;
         }
         self.lease.awake(self.executor.now());
-        self.ledger.record(&pending.outcomes)?;
-        self.ledger.note_effects(&pending.held, &pending.ended, (self.epoch, &pending.joined))?;
-        Ok(self.ledger.intend(self.epoch, &pending.intents.iter().collect::<Vec<_>>())?)
+        Ok(self.ledger.write(&pending.entries(self.epoch))?)
     }
 
     /// Carries out what is durable. Answers are heard at the last settled tick, or when they were due if that is later.

@@ -2,21 +2,34 @@
 //!
 //! Tables: `intent` (an action that was to be called), `outcome` (what came of it, counted per action from 1),
 //! `effect` (what stands because of which caller) and `holder` (who holds it). `quell explain` reads them; the desk
-//! recomputes effects from the log and compares: what differs is counted as a divergence. [`since`] has what crashes and people add,
-//! [`lease`] who may call.
+//! recomputes effects from the log and compares: what differs is counted as a divergence. [`entry`] has what is written, [`since`] what
+//! crashes and people add, [`lease`] who may call, [`shared`] who owns a ledger that several machines can reach: then this is a copy.
 
+mod book;
+mod entry;
 mod lease;
+mod shared;
+#[cfg(test)]
+mod shared_tests;
 mod since;
+mod topic;
 
+pub use book::{Book, Common, Pages};
+pub use entry::Entry;
 pub use lease::Moment;
 pub(super) use lease::{Grant, Lease, Leave};
 pub(super) use since::Resolved;
+pub use topic::LedgerTopic;
 
 use std::path::Path;
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension};
+use serde::{Deserialize, Serialize};
 
+use self::entry::{Met, Whose};
+use self::shared::Shared;
 use super::order::Order;
+use crate::kafka::ProduceError;
 use crate::record::{ActionId, ActionStatus, Epoch, Tick};
 
 /// Why the ledger could not be used. Nothing is called without it.
@@ -31,10 +44,85 @@ pub enum LedgerError {
     /// It has a new owner.
     #[error("another process has taken the ledger over; this one does nothing more")]
     Fenced,
+    /// Its topic.
+    #[error("the ledger's topic")]
+    Topic(#[from] ProduceError),
+    /// Order is what says who owns it, and partitions have none between them.
+    #[error(
+        "the ledger's topic {topic:?} has {partitions} partitions; make one of one partition, and name it under `ledger`"
+    )]
+    Partitions {
+        /// Its name.
+        topic: String,
+        /// How many.
+        partitions: usize,
+    },
+    /// What is forgotten may be done again.
+    #[error(
+        "the ledger's topic {topic:?} has {forgets}: what it forgets may be done again; set cleanup.policy=delete, retention.ms=-1 \
+         and retention.bytes=-1 on it"
+    )]
+    Forgets {
+        /// Its name.
+        topic: String,
+        /// By which setting.
+        forgets: String,
+    },
+    /// It has forgotten.
+    #[error(
+        "the ledger's topic begins at offset {first}, and this archive has read what lies before {read}: what lies between is lost, and \
+         may be done again; restore the topic, or begin with a new one and a new archive where nothing of it matters"
+    )]
+    Forgotten {
+        /// Its first offset.
+        first: i64,
+        /// Where this archive goes on.
+        read: i64,
+    },
+    /// Another topic of that name.
+    #[error(
+        "the ledger's topic ends at offset {ends}, and this archive has read what lies before {read}: it was made anew; name the topic \
+         that has what was read, or a new archive"
+    )]
+    MadeAnew {
+        /// Where it ends.
+        ends: i64,
+        /// Where this archive goes on.
+        read: i64,
+    },
+    /// What must lie there cannot be had.
+    #[error(
+        "the ledger's topic does not give what lies from offset {from} to {to}; the next run on this archive reads it again"
+    )]
+    Unread {
+        /// The first offset.
+        from: i64,
+        /// The one behind the last.
+        to: i64,
+    },
+    /// Somebody else writes there, or a later version did.
+    #[error(
+        "the ledger's topic has at offset {at} what cannot be read; nobody else may write there, and no version after this one"
+    )]
+    Page {
+        /// Where.
+        at: i64,
+        /// Why.
+        #[source]
+        error: serde_json::Error,
+    },
+    /// A topic is to have what it never had.
+    #[error("this archive's ledger was begun without a topic; go on without `ledger`, or name a new archive")]
+    Unshared,
+    /// What only a topic can tell is not asked.
+    #[error(
+        "this archive's ledger is kept in a topic; name it under `ledger` in the pipeline file, as before"
+    )]
+    NotShared,
 }
 
 /// An outcome as recorded.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Known {
     /// Succeeded, failed or in doubt.
     pub status: ActionStatus,
@@ -45,6 +133,7 @@ pub struct Known {
     /// What the executor said of it.
     pub detail: String,
     /// Its place among all recorded outcomes: the order in which they were heard; 0 before it is recorded.
+    #[serde(skip)]
     pub place: u64,
 }
 
@@ -64,6 +153,8 @@ pub struct Ledger {
     pub divergences: u64,
     /// How often it was opened to be written, this time included: see [`LedgerError::Fenced`].
     generation: i64,
+    /// Where it lies for all machines; none where it lies here alone.
+    shared: Option<Shared>,
 }
 
 const SCHEMA: &str = "
@@ -89,12 +180,12 @@ commit;
 ";
 
 impl Ledger {
-    /// Opens or makes the ledger `actions.sqlite` in `dir`.
+    /// Opens or makes the ledger `actions.sqlite` in `dir`, which is all there is of it, or the copy of what lies in a book.
     ///
     /// # Errors
-    /// Where the file can't be used, or another version wrote it.
-    pub fn open(dir: &Path) -> Result<Ledger, LedgerError> {
-        let connection = Connection::open(dir.join("actions.sqlite"))?;
+    /// Where the file or the book can't be used, or another version wrote it.
+    pub fn open(dir: &Path, common: Option<Common>) -> Result<Ledger, LedgerError> {
+        let mut connection = Connection::open(dir.join("actions.sqlite"))?;
         connection.busy_timeout(std::time::Duration::from_secs(5))?;
         connection.pragma_update(None, "journal_mode", "wal")?;
         connection.pragma_update(None, "synchronous", "full")?;
@@ -106,8 +197,13 @@ impl Ledger {
             connection.execute_batch(SCHEMA)?;
         }
         connection.execute_batch(since::SCHEMA)?;
+        connection.execute_batch(shared::SCHEMA)?;
         let generation = since::take(&connection)?;
-        Ok(Ledger { connection, divergences: 0, generation })
+        if common.is_none() && shared::is_copy(&connection)? {
+            return Err(LedgerError::NotShared);
+        }
+        let shared = common.map(|common| Shared::take(common, &mut connection)).transpose()?;
+        Ok(Ledger { connection, divergences: 0, generation, shared })
     }
 
     /// The ledger in `dir` as it is, to read; none where there is none.
@@ -127,116 +223,35 @@ impl Ledger {
             return Ok(None);
         }
         // Whoever only reads has it not.
-        Ok(Some(Ledger { connection, divergences: 0, generation: 0 }))
+        Ok(Some(Ledger { connection, divergences: 0, generation: 0, shared: None }))
     }
 
-    /// Makes the intents durable, in one transaction. One that is there already must be the same but for its epoch.
+    /// Makes entries durable, all or none; what is there already stays as it is.
     ///
     /// # Errors
     /// Where they are not durable: then nothing may be called.
-    pub fn intend(&mut self, epoch: Epoch, orders: &[&Order]) -> Result<(), LedgerError> {
-        if orders.is_empty() {
+    pub fn write(&mut self, entries: &[Entry]) -> Result<(), LedgerError> {
+        if entries.is_empty() {
             return Ok(());
         }
-        let generation = self.generation;
-        let transaction = self.connection.transaction()?;
-        for order in orders {
-            let body =
-                serde_json::to_string(order).map_err(|error| LedgerError::Content(error.to_string()))?;
-            let made = transaction
-                .prepare_cached("insert into intent values (?, ?, ?, ?, ?, ?, ?, ?) on conflict do nothing")?
-                .execute(params![
-                    order.action_id.0.as_slice(),
-                    epoch.cast_signed(),
-                    order.requested,
-                    order.tenant,
-                    order.verb.name(),
-                    order.target,
-                    order.class.name(),
-                    body
-                ])?;
-            if made == 0 {
-                let recorded: String = transaction
-                    .prepare_cached("select body from intent where action_id = ?")?
-                    .query_row([order.action_id.0.as_slice()], |row| row.get(0))?;
-                self.divergences += u64::from(recorded != body);
-            }
+        if let Some(shared) = &mut self.shared {
+            // What brokers take their time for locks nobody out here.
+            let try_out = self.connection.transaction()?;
+            let met = entries.iter().map(|entry| Ok((entry, entry.write(&try_out, Whose::Own)?)));
+            let met = met.collect::<Result<Vec<_>, LedgerError>>()?;
+            drop(try_out);
+            let new = met.into_iter().filter(|(_, met)| *met == Met::New).map(|(entry, _)| entry);
+            shared.write(&new.collect::<Vec<_>>())?;
         }
-        since::commit(transaction, generation)
-    }
-
-    /// Makes outcomes durable, in one transaction; `seq` counts them per action from 1.
-    ///
-    /// # Errors
-    /// Where they are not durable.
-    pub fn record(&mut self, outcomes: &[(ActionId, u32, Known)]) -> Result<(), LedgerError> {
-        if outcomes.is_empty() {
-            return Ok(());
+        let work = self.connection.transaction()?;
+        for entry in entries {
+            let met = entry.write(&work, Whose::Own)?;
+            self.divergences += u64::from(met == Met::Differs);
         }
-        let generation = self.generation;
-        let transaction = self.connection.transaction()?;
-        for (id, seq, known) in outcomes {
-            let made = transaction
-                .prepare_cached("insert into outcome (action_id, seq, status, attempts, tick, detail) values (?, ?, ?, ?, ?, ?)
-                     on conflict do nothing")?
-                .execute(params![
-                    id.0.as_slice(),
-                    seq,
-                    known.status.name(),
-                    known.attempts,
-                    known.tick,
-                    known.detail
-                ])?;
-            if made == 0 {
-                let (status, tick): (String, Tick) = transaction
-                    .prepare_cached("select status, tick from outcome where action_id = ? and seq = ?")?
-                    .query_row(params![id.0.as_slice(), seq], |row| Ok((row.get(0)?, row.get(1)?)))?;
-                self.divergences += u64::from(status != known.status.name() || tick != known.tick);
-            }
+        if let Some(shared) = &self.shared {
+            shared.note(&work)?;
         }
-        since::commit(transaction, generation)
-    }
-
-    /// Notes who holds which caller's effect since when, which effects ended, and who called nothing since another's effect stands
-    /// or is under way.
-    ///
-    /// # Errors
-    /// Where it is not durable.
-    pub fn note_effects(
-        &mut self,
-        held: &[(ActionId, ActionId, Order, Tick)],
-        ended: &[(ActionId, Tick)],
-        (epoch, joined): (Epoch, &[ActionId]),
-    ) -> Result<(), LedgerError> {
-        if held.is_empty() && ended.is_empty() && joined.is_empty() {
-            return Ok(());
-        }
-        let generation = self.generation;
-        let transaction = self.connection.transaction()?;
-        for (caller, holder, order, since) in held {
-            transaction
-                .prepare_cached("insert into effect values (?, ?, ?, ?, ?, null) on conflict do nothing")?
-                .execute(params![
-                    caller.0.as_slice(),
-                    order.tenant,
-                    order.verb.name(),
-                    order.target,
-                    since
-                ])?;
-            transaction
-                .prepare_cached("insert into holder values (?, ?, ?) on conflict do nothing")?
-                .execute(params![caller.0.as_slice(), holder.0.as_slice(), since])?;
-        }
-        for id in joined {
-            let said = "insert into joined values (?, ?) on conflict do nothing";
-            transaction.prepare_cached(said)?.execute(params![id.0.as_slice(), epoch.cast_signed()])?;
-        }
-        for (caller, tick) in ended {
-            transaction
-                .prepare_cached("update effect set ended = ? where caller = ?")?
-                .execute(params![tick, caller.0.as_slice()])?;
-        }
-        since::commit(transaction, generation)
+        since::commit(work, self.generation)
     }
 
     /// Whether the action was ever to be called.
@@ -257,19 +272,12 @@ impl Ledger {
         Ok(query.exists([id.0.as_slice()])?)
     }
 
-    /// Notes orders that are given for certain.
+    /// Whether the action was called for another archive: what came of it is known from there, if it is.
     ///
     /// # Errors
-    /// Where it is not durable.
-    pub fn note_given(&mut self, ids: impl Iterator<Item = ActionId>) -> Result<(), LedgerError> {
-        let generation = self.generation;
-        let transaction = self.connection.transaction()?;
-        for id in ids {
-            transaction
-                .prepare_cached("insert into given values (?) on conflict do nothing")?
-                .execute([id.0.as_slice()])?;
-        }
-        since::commit(transaction, generation)
+    /// Where the ledger can't be read.
+    pub fn is_elsewhere(&self, id: ActionId) -> Result<bool, LedgerError> {
+        entry::is_elsewhere(&self.connection, id)
     }
 
     /// What was to be called; none where the action never was.

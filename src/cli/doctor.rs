@@ -134,11 +134,12 @@ fn clusters(plan: &Plan) -> Vec<Finding> {
         ExecutorSpec::Kafka(kafka) => Some(("executor", kafka.cluster())),
         ExecutorSpec::DryRun | ExecutorSpec::Simulate { .. } | ExecutorSpec::Webhook { .. } => None,
     };
+    let ledger = pipeline.ledger.kafka.as_ref().map(|kafka| ("ledger", kafka.cluster()));
     let finding = |(name, cluster): (&'static str, Cluster)| match cluster.settings(&plan.folder) {
         Ok(_) => fine(name, format!("topics at {}", cluster.brokers)),
         Err(what) => wrong(name, what, "set it to the user's password"),
     };
-    [sinks, words, orders].into_iter().flatten().map(finding).collect()
+    [sinks, words, orders, ledger].into_iter().flatten().map(finding).collect()
 }
 
 fn executor(pipeline: &Pipeline) -> Finding {

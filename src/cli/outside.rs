@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::anyhow;
+use anyhow::{Context, anyhow};
 
 use super::{Failure, setup};
-use crate::act::Executor;
+use crate::act::{Common, Executor, LedgerTopic};
 use crate::engine::log::Log;
 use crate::engine::scribe::Scribe;
 use crate::engine::sinks::SinkSettings;
@@ -29,6 +29,18 @@ pub(super) fn sinks(plan: &Plan, archive: &Path, bell: &Bell) -> Result<Option<S
         run: run(archive)?,
         ending: Box::new(move || bell.stopped()),
     }))
+}
+
+/// Where the plan's ledger lies for all machines, for the run of an archive; brokers that take nothing are waited for until it is
+/// `ending`.
+pub(super) fn ledger(
+    plan: &Plan,
+    archive: &Path,
+    ending: impl Fn() -> bool + Send + 'static,
+) -> Result<Option<Common>, Failure> {
+    let Some(kafka) = &plan.pipeline.ledger.kafka else { return Ok(None) };
+    let book = LedgerTopic::reach(kafka, &plan.folder, Box::new(ending)).context("ledger")?;
+    Ok(Some(Common { book: Box::new(book), archive: run(archive)? }))
 }
 
 /// The executor of a live run.

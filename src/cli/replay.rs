@@ -138,6 +138,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     };
     let (crew, cluster) = args.spread.crew(args.workers, &first, None)?;
     let settings = Settings {
+        ledger: None,
         beginning: None,
         plan: Arc::clone(&plan),
         names: Arc::clone(&names),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::anyhow;
 
-use super::{Failure, setup};
+use super::{Failure, outside, setup};
 use crate::act::Executor;
 use crate::archive::Reader;
 use crate::engine::answers::{Answered, EXECUTOR, LIVE, Taken, answer, say};
@@ -126,7 +126,9 @@ pub(super) fn means(archive: &Path, flow: &Path, log: &Log, names: &Arc<Names>) 
         | ExecutorSpec::Kafka(_)) => setup::executor(&plan, spec, !live, names)?,
     };
     let ranker = setup::ranker(&plan, None)?;
-    Ok(Means { plan: Arc::new(plan), names: Arc::clone(names), ranker, executor })
+    // Who waits for this wants an end.
+    let ledger = if live { outside::ledger(&plan, archive, || true)? } else { None };
+    Ok(Means { plan: Arc::new(plan), names: Arc::clone(names), ranker, executor, ledger })
 }
 
 pub(super) fn incident(text: &str) -> anyhow::Result<IncidentId> {

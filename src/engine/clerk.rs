@@ -294,7 +294,8 @@ mod tests {
         let plan = shipped();
         let dir = tempfile::tempdir().unwrap();
         let (playbooks, policy) = (plan.playbooks.clone().into(), Arc::new(plan.policy.clone()));
-        let desk = Desk::open(dir.path(), Executor::DryRun, (playbooks, policy), Arc::clone(&plan.names), 0);
+        let desk =
+            Desk::open((dir.path(), None), Executor::DryRun, (playbooks, policy), Arc::clone(&plan.names), 0);
         let mut clerk = Clerk {
             desk: desk.unwrap(),
             archive: crossbeam_channel::unbounded().0,

@@ -21,7 +21,7 @@ use super::run::{Batch, RunError, kill_switch, wiring};
 use super::scores;
 use super::unsettled::Unsettled;
 use super::workers::{Crew, Workers};
-use crate::act::{Desk, Executor};
+use crate::act::{Common, Desk, Executor};
 use crate::archive::{Reader, Rows};
 use crate::plan::catalog::Plan;
 use crate::plan::policy::Act;
@@ -43,6 +43,8 @@ pub struct Means {
     pub ranker: Ranker,
     /// What carries out actions.
     pub executor: Executor,
+    /// Where its ledger lies for all machines, if it does.
+    pub ledger: Option<Common>,
 }
 
 /// Why a finished run could not be taken up.
@@ -77,7 +79,7 @@ impl Reopened {
         means: Means,
         decision: Option<DecisionId>,
     ) -> Result<(Reopened, bool), ReopenError> {
-        let Means { plan, names, ranker, executor } = means;
+        let Means { plan, names, ranker, executor, ledger } = means;
         let state = archive.join(STATE_FOLDER);
         let reader = Reader::open(archive, Arc::clone(&names)).map_err(FeedError::Archive)?;
         let recall = scores::recall(&reader, &plan.playbooks).map_err(FeedError::Archive)?;
@@ -85,7 +87,8 @@ impl Reopened {
         let wiring = wiring(&plan, &names, act, Span::Process);
         let simulated = matches!(executor, Executor::Simulate(_));
         let ruled_by = (Arc::clone(&wiring.proposing.playbooks), Arc::clone(&wiring.proposing.policy));
-        let desk = Desk::reopen(&state, executor, ruled_by, Arc::clone(&names)).map_err(RunError::Desk)?;
+        let desk =
+            Desk::reopen((&state, ledger), executor, ruled_by, Arc::clone(&names)).map_err(RunError::Desk)?;
         let (to_archive, told) = unbounded();
         let clerk = Clerk {
             metrics: Metrics::default(),

@@ -25,7 +25,7 @@ use super::sinks::{SinkSettings, Sinks};
 use super::summary::{Counts, Summary};
 use super::unsettled::Unsettled;
 use super::workers::{Crew, Workers};
-use crate::act::Executor;
+use crate::act::{Common, Executor};
 use crate::archive::{Reader, Rows, TurnRow};
 use crate::correlate::group::Compiled;
 use crate::correlate::revision::{Listed, Revised};
@@ -144,6 +144,8 @@ pub struct Settings {
     pub recall: Option<Recall>,
     /// What carries out actions.
     pub executor: Executor,
+    /// Where the ledger lies for all machines; none where it lies beside the archive alone.
+    pub ledger: Option<Common>,
     /// Where incidents' indicators are asked after; none where nothing is looked up.
     pub asks: Option<Sender<Question>>,
     /// When alerts are acted on: what the policy says in a live run and in the replay of its log, else when they are settled.

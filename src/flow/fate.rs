@@ -17,6 +17,8 @@ pub enum Deed<'a> {
     Log,
     /// A transaction of the ledger.
     Ledger,
+    /// Pages of the log that a ledger lies in for several machines.
+    Book,
     /// A file's bytes.
     Contents(&'a Path),
     /// A file's name: from, to.

@@ -1,6 +1,7 @@
-//! Kafka: what all who write topics share.
+//! Kafka: what all who write topics, and look up what they have, share.
 
 mod producer;
+mod reader;
 
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
 
 pub use producer::{Letter, Patience, Producer};
+pub use reader::{Reader, settings};
 
 use crate::plan::kafka::Cluster;
 

@@ -204,6 +204,8 @@ fn read_pipeline(flow: &Path, folder: &Path, faults: &mut Vec<Fault>) -> Option<
     check_sources(flow, folder, &pipeline, faults);
     faults.extend(pipeline.sinks.faults(flow, folder));
     faults.extend(pipeline.words.faults(flow, folder));
+    let leaves = matches!(&pipeline.executor, ExecutorSpec::Kafka(_) | ExecutorSpec::Webhook { .. });
+    faults.extend(pipeline.ledger.faults(flow, folder, leaves));
     if let ExecutorSpec::Kafka(executor) = &pipeline.executor {
         faults.extend(executor.faults(flow, folder, &pipeline.words));
     }

@@ -132,6 +132,55 @@ impl KafkaExecutor {
     }
 }
 
+/// Where the ledger of actions lies, beside the archive's own folder.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Ledger {
+    /// A topic of a Kafka cluster.
+    pub kafka: Option<KafkaLedger>,
+}
+
+/// A topic of one partition that keeps all it is told, for one job: whoever begins with a new archive, on any machine, knows from it
+/// what was called before, and calls it no second time. Without it the ledger lies in the archive's folder alone.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KafkaLedger {
+    /// Some of the cluster's brokers, as `kafka-1:9092,kafka-2:9092`.
+    pub brokers: String,
+    /// How to be let in.
+    #[serde(default)]
+    pub security: Security,
+    /// The topic; it must be there.
+    pub topic: String,
+}
+
+impl KafkaLedger {
+    /// Its cluster.
+    #[must_use]
+    pub fn cluster(&self) -> Cluster {
+        Cluster { brokers: self.brokers.clone(), security: self.security.clone() }
+    }
+}
+
+impl Ledger {
+    /// What is wrong with it, where actions leave the process or do not.
+    #[must_use]
+    pub fn faults(&self, flow: &Path, folder: &Path, leave: bool) -> Vec<Fault> {
+        let Some(kafka) = &self.kafka else { return Vec::new() };
+        let mut faults = kafka.cluster().faults(flow, folder, "ledger");
+        faults.extend(topic_faults(flow, "ledger", vec![&kafka.topic], "`topic`"));
+        if !leave {
+            let what = "ledger: nothing is called, and what is told there would never be done".to_owned();
+            faults.push(Fault::of(
+                flow,
+                what,
+                "name an `executor` of type webhook or kafka, or take `ledger` out",
+            ));
+        }
+        faults
+    }
+}
+
 /// What is said in a topic of words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Word {
@@ -280,6 +329,20 @@ fn minute() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_ledger_is_for_what_leaves() {
+        for (text, leaves, faults) in [
+            ("{}", false, 0),
+            ("kafka: {brokers: 'a:9092', topic: t}", true, 0),
+            ("kafka: {brokers: 'a:9092', topic: t}", false, 1),
+            ("kafka: {brokers: '', topic: 'no good'}", true, 2),
+        ] {
+            let ledger: Ledger = crate::plan::yaml::parse(Path::new("pipeline.yml"), text, "").unwrap();
+            let found = ledger.faults(Path::new("pipeline.yml"), Path::new("."), leaves);
+            assert_eq!(found.len(), faults, "{text}: {found:?}");
+        }
+    }
 
     #[test]
     fn sinks_name_their_topics() {

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::link::LinkSettings;
-use super::outside::{KafkaExecutor, Sinks, Words};
+use super::outside::{KafkaExecutor, Ledger, Sinks, Words};
 use super::topic::Topic;
 use crate::record::{ContextTable, Tick};
 
@@ -61,6 +61,9 @@ pub struct Pipeline {
     /// What carries out actions.
     #[serde(default)]
     pub executor: ExecutorSpec,
+    /// Where the ledger of actions lies, beside the archive's folder.
+    #[serde(default)]
+    pub ledger: Ledger,
     /// Where `quell run` says what it found and did, beside the archive.
     #[serde(default)]
     pub sinks: Sinks,

@@ -116,7 +116,9 @@ pub fn plan_of_topics(broker: &Broker, of_file: &str, number: u32) -> String {
         format!("type: kafka, brokers: '{address}', topic: alerts-{number}, start: earliest, clock: event");
     assert!(of_file.contains(file), "{of_file}");
     let sinks = format!("sinks: {{kafka: {{brokers: '{address}', {}}}}}\n", sinks.join(", "));
-    of_file.replace(file, &topic) + &sinks
+    broker.topic_with(&format!("ledger-{number}"), 1, &[("retention.ms", "-1")]);
+    let ledger = format!("ledger: {{kafka: {{brokers: '{address}', topic: ledger-{number}}}}}\n");
+    of_file.replace(file, &topic) + &sinks + &ledger
 }
 
 /// What is wrong with what the topics of that number have: the archive's rows, each once, of each key in order.

@@ -139,10 +139,17 @@ fn the_same_seed_plays_the_same() {
 
 #[test]
 fn what_is_planted_is_found() {
-    for plant in
-        [Plant::LedgerLost, Plant::LogLost, Plant::WorldDoesTwice, Plant::OtherKeys, Plant::SplitBrain]
-    {
-        let (_, failed) = play(1..400, plant, 1);
+    for plant in [
+        Plant::LedgerLost,
+        Plant::LogLost,
+        Plant::WorldDoesTwice,
+        Plant::OtherKeys,
+        Plant::SplitBrain,
+        Plant::BookLost,
+    ] {
+        // Seeds whose machines are lost while it matters are few.
+        let first = if plant == Plant::BookLost { 180 } else { 1 };
+        let (_, failed) = play(first..first + 400, plant, 1);
         let first = failed.first().unwrap_or_else(|| panic!("{plant:?} is not found in 400 seeds"));
         println!("{plant:?}: seed {}: {}", first.seed, first.what);
     }

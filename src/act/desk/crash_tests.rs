@@ -41,7 +41,7 @@ fn open_after(plan: &Plan, dir: &Path, server: &Server, published: Epoch) -> Des
     };
     let executor = Executor::Webhook(Webhook::new(settings).unwrap());
     let (playbooks, policy) = (plan.playbooks.clone().into(), Arc::new(plan.policy.clone()));
-    Desk::open(dir, executor, (playbooks, policy), Arc::clone(&plan.names), published).unwrap()
+    Desk::open((dir, None), executor, (playbooks, policy), Arc::clone(&plan.names), published).unwrap()
 }
 
 fn rulings(plan: &Plan) -> Handed {
@@ -222,7 +222,7 @@ fn a_ledger_of_whoever_ended_while_it_was_made_is_none_yet() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("actions.sqlite"), "").unwrap();
     assert!(Ledger::look(dir.path()).unwrap().is_none());
-    drop(Ledger::open(dir.path()).unwrap());
+    drop(Ledger::open(dir.path(), None).unwrap());
     assert_eq!(Ledger::look(dir.path()).unwrap().expect("a ledger").last_epoch().unwrap(), None);
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{Desk, DeskError, Heard, Resolved, Rows, answer_of, known_of};
 use crate::act::executor::{Answer, Executor};
-use crate::act::ledger::Intent;
+use crate::act::ledger::{Entry, Intent};
 use crate::act::order::{Order, undo_id};
 use crate::record::{ActionId, ActionStatus, DecisionId, Tick};
 
@@ -25,9 +25,12 @@ impl Desk {
             }
         }
         let answers = self.resolve(&orders);
-        let known = orders.iter().zip(answers).map(|(order, answer)| (order.action_id, known_of(&answer, 0)));
-        let known: Vec<_> = known.filter(|(_, known)| known.status != ActionStatus::InDoubt).collect();
-        Ok(self.ledger.resolve(self.published, &known)?)
+        let after = self.published;
+        let resolved = orders.iter().zip(answers).filter_map(|(Order { action_id, .. }, answer)| {
+            let known = Some(known_of(&answer, 0)).filter(|known| known.status != ActionStatus::InDoubt)?;
+            Some(Entry::Resolved { action_id: *action_id, after, known })
+        });
+        Ok(self.ledger.write(&resolved.collect::<Vec<_>>())?)
     }
 
     fn resolve(&self, orders: &[Order]) -> Vec<Answer> {

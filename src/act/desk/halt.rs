@@ -5,6 +5,7 @@
 //! ledger knows to have begun in one that was not is no beginning: it is told now, and called by nobody.
 
 use super::{Desk, DeskError, Event};
+use crate::act::ledger::Entry;
 use crate::act::order::undo_id;
 use crate::record::{ActionId, Epoch};
 
@@ -33,7 +34,7 @@ impl Desk {
         for id in begun {
             let Some(at) = self.ledger.begun_in(id)? else { continue };
             if at > self.epoch && !again {
-                self.ledger.begins_in(id, self.epoch)?;
+                self.ledger.write(&[Entry::Begins { action_id: id, epoch: self.epoch }])?;
             }
             if at <= self.epoch || !again {
                 return Ok(false);
@@ -58,7 +59,7 @@ impl Desk {
         let halted = if again { self.ledger.was_halted(epoch)? } else { halted };
         if halted != self.halted {
             if !again {
-                self.ledger.note_halt(epoch, halted)?;
+                self.ledger.write(&[Entry::Halt { epoch, halted }])?;
             }
             self.halt(halted);
         }

@@ -8,7 +8,7 @@
 
 use super::{Desk, DeskError, Event};
 use crate::act::executor::{Answer, Executor};
-use crate::act::ledger::{Intent, Known, Leave, LedgerError};
+use crate::act::ledger::{Entry, Intent, Known, Leave, LedgerError};
 use crate::act::order::{Order, undo_id};
 use crate::act::service::STILL_MS;
 use crate::record::input::{Ended, Reported};
@@ -32,6 +32,12 @@ impl Desk {
         let requested = ActionStatus::Requested;
         let given = Known { status: requested, attempts: 1, tick: self.now, detail: String::new(), place: 0 };
         self.receive(id, &given);
+        // What another archive was answered is in no log here.
+        let known = if self.ledger.is_elsewhere(id)? { self.ledger.known(id)? } else { Vec::new() };
+        if let Some(known) = known.into_iter().find(|known| known.status != ActionStatus::InDoubt) {
+            self.hear_again(id, known);
+            return Ok(());
+        }
         self.awaited.insert(id);
         self.queue.insert((self.now.saturating_add(timeout_s), 3, id.0, 2), Event::Silence { id });
         if !self.ledger.intended(id)? {
@@ -55,7 +61,8 @@ impl Desk {
             Leave::Lost => return Err(LedgerError::Fenced.into()),
         };
         topic.give(orders)?;
-        Ok(self.ledger.note_given(orders.iter().map(|order| order.action_id))?)
+        let given = orders.iter().map(|order| Entry::Given { action_id: order.action_id });
+        Ok(self.ledger.write(&given.collect::<Vec<_>>())?)
     }
 
     /// What was intended and may not have been given is given again, by class; what was undone must not be done after all.

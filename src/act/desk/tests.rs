@@ -32,7 +32,7 @@ fn certain() -> Executor {
 
 pub(super) fn desk(plan: &Plan, dir: &Path, executor: Executor) -> Desk {
     Desk::open(
-        dir,
+        (dir, None),
         executor,
         (plan.playbooks.clone().into(), Arc::new(plan.policy.clone())),
         Arc::clone(&plan.names),

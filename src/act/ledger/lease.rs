@@ -21,6 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{Connection, OpenFlags};
 
+use super::shared::{Shared, Watch};
 use super::{Ledger, LedgerError};
 use crate::record::Millis;
 
@@ -57,6 +58,8 @@ pub(in crate::act) struct Lease {
     /// To read alone, and from any task.
     ledger: Mutex<Connection>,
     generation: i64,
+    /// Where the ledger lies for several machines: one of them may have taken it over without a trace here.
+    watch: Option<Watch>,
     awake: Mutex<Awake>,
 }
 
@@ -83,7 +86,9 @@ impl Ledger {
         let path = self.connection.path().unwrap_or_default();
         let ledger = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         ledger.busy_timeout(std::time::Duration::from_secs(5))?;
-        Ok(Lease { ledger: Mutex::new(ledger), generation: self.generation, awake: Mutex::default() })
+        let watch = self.shared.as_ref().map(Shared::watch);
+        let (ledger, generation) = (Mutex::new(ledger), self.generation);
+        Ok(Lease { ledger, generation, watch, awake: Mutex::default() })
     }
 }
 
@@ -106,7 +111,8 @@ impl Lease {
         let ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
         let owner = ledger.prepare_cached("select generation from owner");
         let owner = owner.and_then(|mut said| said.query_row([], |row| row.get::<_, i64>(0)));
-        owner.is_ok_and(|owner| owner == self.generation)
+        let held = owner.is_ok_and(|owner| owner == self.generation);
+        held && self.watch.as_ref().is_none_or(Watch::is_held)
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a ledger knows beside intents and outcomes: who has it, what was resolved after a crash, and when nothing was to begin.
 
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Transaction};
 
 use super::{Known, Ledger, LedgerError, status_of};
 use crate::flow::fate::{Deed, meet};
@@ -49,25 +49,6 @@ pub(super) fn commit(work: Transaction<'_>, generation: i64) -> Result<(), Ledge
 }
 
 impl Ledger {
-    /// Makes it durable what came of actions in doubt, to be told after the epoch `after`.
-    ///
-    /// # Errors
-    /// Where it is not durable.
-    pub fn resolve(&mut self, after: Epoch, answers: &[(ActionId, Known)]) -> Result<(), LedgerError> {
-        if answers.is_empty() {
-            return Ok(());
-        }
-        let generation = self.generation;
-        let work = self.connection.transaction()?;
-        for (id, known) in answers {
-            let said = "insert into resolved values (?, ?, ?, ?, ?) on conflict do nothing";
-            let Known { status, attempts, detail, .. } = known;
-            let of = params![id.0.as_slice(), after.cast_signed(), status.name(), attempts, detail];
-            work.prepare_cached(said)?.execute(of)?;
-        }
-        commit(work, generation)
-    }
-
     /// What was resolved, by action.
     ///
     /// # Errors
@@ -106,43 +87,6 @@ impl Ledger {
     pub fn last_epoch(&self) -> Result<Option<Epoch>, LedgerError> {
         let last = self.connection.query_row("select max(epoch) from intent", [], |row| row.get(0));
         Ok(last.map(|last: Option<i64>| last.map(i64::cast_unsigned))?)
-    }
-
-    /// Makes it durable that an action began in an earlier epoch than it did before: epochs that are not published may be made anew
-    /// in other bounds.
-    ///
-    /// # Errors
-    /// Where it is not durable.
-    pub fn begins_in(&mut self, id: ActionId, epoch: Epoch) -> Result<(), LedgerError> {
-        let generation = self.generation;
-        let work = self.connection.transaction()?;
-        for table in ["intent", "joined"] {
-            let said = format!("update {table} set epoch = ?2 where action_id = ?1");
-            work.prepare_cached(&said)?.execute(params![id.0.as_slice(), epoch.cast_signed()])?;
-        }
-        commit(work, generation)
-    }
-
-    /// Makes it durable, before an epoch is handled, that from it on nothing begins, or everything does again.
-    ///
-    /// # Errors
-    /// Where it is not durable.
-    pub fn note_halt(&mut self, epoch: Epoch, halted: bool) -> Result<(), LedgerError> {
-        let generation = self.generation;
-        let work = self.connection.transaction()?;
-        work.execute("insert or replace into halt values (?, ?)", params![epoch.cast_signed(), halted])?;
-        commit(work, generation)
-    }
-
-    /// What was noted from an epoch on never was: it is handled anew.
-    ///
-    /// # Errors
-    /// Where it is not durable.
-    pub fn forget_halts(&mut self, after: Epoch) -> Result<(), LedgerError> {
-        let generation = self.generation;
-        let work = self.connection.transaction()?;
-        work.execute("delete from halt where epoch > ?", [after.cast_signed()])?;
-        commit(work, generation)
     }
 
     /// Whether nothing was to begin in an epoch.

@@ -42,7 +42,7 @@ fn settings(server: &Server) -> WebhookSettings {
 /// Calls, as who has a ledger.
 fn called(webhook: &Webhook, orders: &[Order]) -> Vec<Answer> {
     let folder = tempfile::tempdir().unwrap();
-    let ledger = Ledger::open(folder.path()).unwrap();
+    let ledger = Ledger::open(folder.path(), None).unwrap();
     let lease = Arc::new(ledger.lease().unwrap());
     lease.awake(webhook.now());
     webhook.call(orders, &lease)

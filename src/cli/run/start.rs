@@ -66,6 +66,8 @@ pub(super) fn start(
     let begins = beginning.as_ref().map(|it| (it.turn, it.sources(names)));
     let executor = outside::executor(plan, bell, names)?;
     let sinks = outside::sinks(plan, &args.archive, bell)?;
+    let stopping = bell.clone();
+    let ledger = outside::ledger(plan, &args.archive, move || stopping.stopped())?;
     let settings = Settings {
         beginning,
         plan: Arc::clone(plan),
@@ -77,6 +79,7 @@ pub(super) fn start(
         // What is told or done outside is told or done once: nothing that comes later may come before it.
         journaled: plan.policy.act == Act::Early || sinks.is_some() || executor.is_outside(),
         executor,
+        ledger,
         asks,
         act: plan.policy.act,
         committed,

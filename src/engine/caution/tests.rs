@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::act::Order;
+use crate::act::{Entry, Order};
 
 /// A log of records, some of which end whoever takes them, and what a supervisor sees of it.
 struct World {
@@ -179,7 +179,8 @@ fn where_it_is_acted_early_what_was_called_stays_in_its_epoch() {
         let part = LoggedPart { source: "s".into(), partition: 0, records: 9, first: 1, next: 10 };
         let logged = LoggedEpoch { epoch: 1, settled: 0, last: false, parts: vec![part] };
         log.record(&[logged], None).unwrap();
-        Ledger::open(log.folder()).unwrap().intend(1, &[&order]).unwrap();
+        let mut ledger = Ledger::open(log.folder(), None).unwrap();
+        ledger.write(&[Entry::Intent { epoch: 1, order: order.clone() }]).unwrap();
         (1..STARTS).for_each(|_| drop(begin()));
         for _ in 0..=STRIKES {
             let (mut caution, log) = begin();

@@ -4,14 +4,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rdkafka::config::FromClientConfigAndContext;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
 use rdkafka::message::{Headers, Message as _};
-use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 
 use super::place::Place;
-use crate::kafka::ANSWER;
+use crate::kafka::Reader;
 use crate::record::Epoch;
 
 /// The headers of a message.
@@ -27,14 +25,6 @@ const QUIET: Duration = Duration::from_millis(300);
 /// What is there already: ids by topic number, epoch, and number within these.
 pub(super) type Already = BTreeMap<(usize, Epoch, u64), String>;
 
-/// A consumer that says nothing by itself.
-struct Quiet;
-impl ClientContext for Quiet {
-    fn log(&self, _: rdkafka::config::RDKafkaLogLevel, _: &str, _: &str) {}
-    fn error(&self, _: KafkaError, _: &str) {}
-}
-impl rdkafka::consumer::ConsumerContext for Quiet {}
-
 /// Topics' partitions, by topic number.
 pub(super) type Partitions<'a> = [(&'a str, Vec<i32>)];
 
@@ -48,16 +38,11 @@ pub(super) fn already(
     place: &Place,
     run: &str,
 ) -> Result<Already, KafkaError> {
-    let mut config = config.clone();
-    // No group is joined: partitions are named one by one.
-    config.set("group.id", "quell-sinks").set("enable.auto.commit", "false");
-    config.set("isolation.level", "read_uncommitted").set("auto.offset.reset", "earliest");
-    config.set("enable.partition.eof", "true").set("fetch.wait.max.ms", "50");
-    let consumer: BaseConsumer<Quiet> = BaseConsumer::from_config_and_context(&config, Quiet)?;
-    let mut ends = high(&consumer, topics)?;
+    let reader = Reader::new(config, "quell-sinks")?;
+    let mut ends = high(&reader, topics)?;
     loop {
         std::thread::sleep(QUIET);
-        let now = high(&consumer, topics)?;
+        let now = high(&reader, topics)?;
         if std::mem::replace(&mut ends, now.clone()) == now {
             break;
         }
@@ -68,45 +53,29 @@ pub(super) fn already(
         // A topic that was made anew ends before the place.
         let from = Some(place.end(name, partition)).filter(|from| *from <= end).unwrap_or(low).max(low);
         if from < end {
-            read(&consumer, (topic, name, partition), from..end, (run, place.epoch), &mut already)?;
+            read(&reader, (topic, name, partition), from..end, (run, place.epoch), &mut already)?;
         }
     }
     Ok(already)
 }
 
 /// The first offset of each partition, and the one behind its last.
-fn high(consumer: &BaseConsumer<Quiet>, topics: &Partitions<'_>) -> Result<Offsets, KafkaError> {
+fn high(reader: &Reader, topics: &Partitions<'_>) -> Result<Offsets, KafkaError> {
     let all = topics
         .iter()
         .enumerate()
         .flat_map(|(topic, (name, all))| all.iter().map(move |it| (topic, *name, *it)));
-    all.map(|(topic, name, partition)| {
-        Ok(((topic, partition), consumer.fetch_watermarks(name, partition, ANSWER)?))
-    })
-    .collect()
+    all.map(|(topic, name, partition)| Ok(((topic, partition), reader.bounds(name, partition)?))).collect()
 }
 
 fn read(
-    consumer: &BaseConsumer<Quiet>,
+    reader: &Reader,
     (topic, name, partition): (usize, &str, i32),
     offsets: std::ops::Range<i64>,
     (run, through): (&str, Epoch),
     already: &mut Already,
 ) -> Result<(), KafkaError> {
-    let mut wanted = TopicPartitionList::new();
-    wanted.add_partition_offset(name, partition, Offset::Offset(offsets.start))?;
-    consumer.assign(&wanted)?;
-    loop {
-        let message = match consumer.poll(ANSWER) {
-            // A broker that went away is asked again from the beginning.
-            None => {
-                return Err(KafkaError::MessageConsumption(
-                    rdkafka::types::RDKafkaErrorCode::RequestTimedOut,
-                ));
-            }
-            Some(Err(KafkaError::PartitionEOF(_))) => break,
-            Some(message) => message?,
-        };
+    reader.read((name, partition), offsets, |message| {
         let (mut own, mut epoch, mut seq, mut id) = (false, None, None, String::new());
         for header in message.headers().into_iter().flat_map(Headers::iter) {
             let text = header.value.and_then(|value| std::str::from_utf8(value).ok()).unwrap_or_default();
@@ -122,9 +91,5 @@ fn read(
         if let (true, Some(epoch), Some(seq)) = (own, epoch.filter(|epoch| *epoch > through), seq) {
             already.insert((topic, epoch, seq), id);
         }
-        if message.offset() + 1 >= offsets.end {
-            break;
-        }
-    }
-    consumer.unassign()
+    })
 }

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::book::Leaves;
 use super::drawn::{Handle, of};
 use super::life::{Life, Stopped};
 use super::sources::{PUSHED, UNREADABLE, is_poison};
@@ -104,6 +105,7 @@ fn folder(handle: &Handle, name: &str) -> Result<PathBuf, Stopped> {
     std::fs::create_dir_all(&beside).map_err(said)?;
     (drawn.quiet, drawn.world.kind) = (true, true);
     drawn.world.by_id.clear();
+    drawn.book = Leaves::default();
     drawn.disk.turn_to(&beside);
     Ok(beside)
 }

@@ -40,6 +40,19 @@ impl Disk {
         self.elsewhere = Some(folder.to_owned());
     }
 
+    /// Whether that is one of a run beside it.
+    pub(super) fn is_beside(&self) -> bool {
+        self.elsewhere.is_some()
+    }
+
+    /// What the next process finds is an empty disk.
+    pub(super) fn lose_all(&mut self) {
+        self.copy();
+        if let Some(left) = &self.left {
+            fs::remove_dir_all(left).and_then(|()| fs::create_dir(left)).expect("room");
+        }
+    }
+
     /// A folder beside it.
     pub(super) fn beside(&self, name: &str) -> PathBuf {
         self.root.join(name)

@@ -6,6 +6,7 @@ use std::panic::resume_unwind;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::book::Leaves;
 use super::disk::Disk;
 use super::people::Ear;
 use super::play::Plant;
@@ -62,10 +63,16 @@ const TRACE_MAX: usize = 200;
 /// All that one seed's play shares.
 pub(super) struct Drawn {
     pub(super) dice: Dice,
+    /// What befalls machines: apart, so that a seed plays the rest as it did before there were several.
+    pub(super) machines: Dice,
     pub(super) disk: Disk,
     pub(super) world: Doings,
+    /// What a ledger lies in for several machines.
+    pub(super) book: Leaves,
     pub(super) ear: Ear,
     pub(super) plant: Plant,
+    /// Machines that were lost before this one.
+    pub(super) machine: u32,
     /// The machine's clock.
     pub(super) now: Millis,
     /// No fault strikes any more.
@@ -97,10 +104,13 @@ impl Drawn {
         let rate = dice.pick(&[2_000, 10_000, 30_000]);
         Drawn {
             dice,
+            machines: Dice::of(&[0x6d61_6368, seed]),
             disk,
             world: Doings::default(),
+            book: Leaves::default(),
             ear: Ear::default(),
             plant,
+            machine: 0,
             now: 1_767_700_000_000,
             quiet: false,
             rate,
@@ -191,6 +201,7 @@ impl Fate for Strikes {
         let name = match deed {
             Deed::Log => "log",
             Deed::Ledger => "ledger",
+            Deed::Book => "book",
             Deed::Contents(_) => "sync",
             Deed::Rename(..) => "rename",
             Deed::Folder(_) => "folder",
@@ -212,11 +223,11 @@ impl Fate for Strikes {
         match deed {
             Deed::Rename(from, to) => drawn.disk.renamed(from, to),
             Deed::Folder(folder) => drawn.disk.synced(folder),
-            Deed::Log | Deed::Ledger | Deed::Contents(_) => {}
+            Deed::Log | Deed::Ledger | Deed::Book | Deed::Contents(_) => {}
         }
         drop(drawn);
         may_crash(&self.0, 1);
-        if deed == Deed::Ledger {
+        if matches!(deed, Deed::Ledger | Deed::Book) {
             // It is between its intent and its call.
             may_stall(&self.0);
         }

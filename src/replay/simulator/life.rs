@@ -17,7 +17,7 @@ use super::people::Listener;
 use super::sources::PUSHED;
 use super::stage::Stage;
 use super::world::Door;
-use crate::act::{Executor, Orders, Webhook};
+use crate::act::{Common, Executor, Orders, Webhook};
 use crate::archive::snapshots::{self, Snapshot};
 use crate::archive::{RunStamp, recover};
 use crate::engine::beginning::Beginning;
@@ -235,6 +235,7 @@ fn run(
     }
     let executor = executor(handle, stage);
     let settings = Settings {
+        ledger: stage.shared.then(|| common(handle, dir)),
         plan: Arc::clone(&stage.plan),
         names: Arc::clone(names),
         archive: dir.to_owned(),
@@ -253,6 +254,14 @@ fn run(
     };
     let run = Run::by_hand(settings, stage.commit_every(), chooser(handle)).map_err(stopped)?;
     Ok((run, begins))
+}
+
+/// Where its ledger lies for other machines too; each has an archive of its own, whichever of its lives it is in.
+fn common(handle: &Handle, dir: &Path) -> Common {
+    let drawn = of(handle);
+    let beside = dir.file_name().filter(|_| drawn.disk.is_beside()).map(|name| name.display().to_string());
+    let archive = beside.unwrap_or_else(|| format!("machine {}", drawn.machine));
+    Common { book: Box::new(drawn.book.clone()), archive }
 }
 
 fn ranker(stage: &Stage) -> Ranker {

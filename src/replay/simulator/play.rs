@@ -32,6 +32,8 @@ pub enum Plant {
     OtherKeys,
     /// A process that was thought dead has a disk of its own, so that nothing tells it.
     SplitBrain,
+    /// What a ledger lies in for several machines forgets what it was told.
+    BookLost,
 }
 
 /// A seed that failed.
@@ -60,7 +62,7 @@ pub fn simulate(plan: &Plan, seed: u64, plant: Plant, folder: &Path) -> Result<T
     let disk = Disk::new(&folder.join(seed.to_string())).expect("room for a simulated disk");
     let mut drawn = Drawn::new(seed, disk, plant);
     let began = drawn.now;
-    let stage = Stage::new(plan, &mut drawn.dice, began);
+    let stage = Stage::new(plan, (&mut drawn.dice, &mut drawn.machines), began);
     drawn.world.topic = stage.topic;
     let handle: Handle = Arc::new(Mutex::new(drawn));
     let play = Rc::new(Play {
@@ -170,6 +172,14 @@ impl Play {
         let power = !drawn.quiet && drawn.dice.chance(400_000);
         if power {
             drawn.count("losses of power");
+        }
+        if !drawn.quiet && self.stage.may_lose_all() && drawn.machines.chance(500_000) {
+            drawn.count("machines lost with all that lay on them");
+            drawn.disk.lose_all();
+            drawn.machine += 1;
+            if drawn.plant == Plant::BookLost {
+                drawn.book.forget();
+            }
         }
         drawn.disk.go_on(power, &mut drawn.dice);
         let jump = drawn.dice.pick(&[0, 0, 1_000, 60_000, 3_600_000, -5_000, -3_600_000]);
@@ -303,7 +313,11 @@ impl Play {
         let drawn = &mut *drawn;
         drawn.abrupt += 1;
         drawn.count("processes thought dead");
-        if drawn.plant == Plant::SplitBrain {
+        let apart = self.stage.shared && drawn.machines.chance(300_000);
+        if apart {
+            drawn.count("processes thought dead with a disk of their own");
+        }
+        if apart || drawn.plant == Plant::SplitBrain {
             drawn.disk.copy();
             drawn.disk.move_on(false, &mut drawn.dice);
         }
@@ -393,7 +407,11 @@ impl Play {
         match drawn.plant {
             Plant::LedgerLost => drawn.disk.remember("actions.sqlite"),
             Plant::LogLost => drawn.disk.remember("log.db"),
-            Plant::Nothing | Plant::WorldDoesTwice | Plant::OtherKeys | Plant::SplitBrain => {}
+            Plant::Nothing
+            | Plant::WorldDoesTwice
+            | Plant::OtherKeys
+            | Plant::SplitBrain
+            | Plant::BookLost => {}
         }
     }
 

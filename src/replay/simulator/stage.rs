@@ -27,6 +27,8 @@ pub(super) struct Stage {
     pub(super) dry: bool,
     /// Whether orders are given in a topic, rather than by calls.
     pub(super) topic: bool,
+    /// Whether the ledger lies where other machines reach it.
+    pub(super) shared: bool,
     /// Whether what is pushed follows the clock.
     pub(super) wall: bool,
     /// Records of an epoch.
@@ -36,7 +38,7 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    pub(super) fn new(plan: &Plan, dice: &mut Dice, began: Millis) -> Stage {
+    pub(super) fn new(plan: &Plan, (dice, machines): (&mut Dice, &mut Dice), began: Millis) -> Stage {
         let mut plan = plan.clone();
         let act = dice.pick(&[Act::Settled, Act::Early]);
         plan.policy.act = act;
@@ -59,10 +61,19 @@ impl Stage {
             people: dice.chance(500_000),
             dry: dice.chance(150_000),
             topic: dice.chance(300_000),
+            shared: machines.chance(400_000),
             wall: dice.chance(300_000),
             most: dice.pick(&[1, 5, 20, 1_000]),
             lives: u32::try_from(dice.between(2, 7)).unwrap_or(2),
         }
+    }
+
+    /// Whether a machine may be lost with all that lies on it, and everything is computed from its sources again as it was.
+    pub(super) fn may_lose_all(&self) -> bool {
+        let sources = self.sources.borrow();
+        // What was pushed or said lay there alone.
+        let said = sources.pushed > 0 || self.people;
+        self.shared && self.act == Act::Settled && !said
     }
 
     /// How long what is written may stay unseen: by the clock of the machine, which is none of the simulation's.

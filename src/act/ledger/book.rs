@@ -1,0 +1,42 @@
+//! Book: what a ledger can lie in for all who may own it. [`super::shared`] says who does.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::LedgerError;
+use crate::record::ActionId;
+
+/// A log that all who may own a ledger write and read, in one order.
+pub trait Book: Send {
+    /// Appends pages, each with what it is about; where each lies, once nothing can lose them.
+    ///
+    /// # Errors
+    /// Where it is not known that nothing can.
+    fn append(&mut self, pages: &[(Option<ActionId>, Vec<u8>)]) -> Result<Vec<i64>, LedgerError>;
+
+    /// Its pages.
+    fn pages(&self) -> Arc<dyn Pages>;
+}
+
+/// What a book has, for any thread.
+pub trait Pages: Send + Sync {
+    /// Where the first page lies, and where the next one will.
+    ///
+    /// # Errors
+    /// Where that can't be known.
+    fn bounds(&self) -> Result<(i64, i64), LedgerError>;
+
+    /// The pages that lie there, each with where.
+    ///
+    /// # Errors
+    /// Where they can't be read.
+    fn read(&self, range: Range<i64>) -> Result<Vec<(i64, Vec<u8>)>, LedgerError>;
+}
+
+/// A book, and whose ledger is to lie in it.
+pub struct Common {
+    /// The book.
+    pub book: Box<dyn Book>,
+    /// The archive's name: no other's.
+    pub archive: String,
+}
