@@ -102,6 +102,11 @@ fn inputs_of_the_log() {
 }
 
 #[test]
+fn pages_of_a_ledgers_topic() {
+    holds("ledger", fuzz::ledger);
+}
+
+#[test]
 fn words_of_topics() {
     holds("words", fuzz::words);
 }

@@ -8,6 +8,7 @@ use std::io::Cursor;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
+use quell::act::Page;
 use quell::archive::{RunStamp, snapshots};
 use quell::cluster::ClusterFile;
 use quell::cluster::hello::{Answer, Hello};
@@ -135,6 +136,13 @@ pub fn words(data: &[u8]) {
     let said = Said::logged(input).expect("a kind of the log");
     let effects = Effects::of(&[said], &Names::default());
     assert!(effects.strange.is_empty(), "taken, and then not understood: {:?}", effects.strange);
+}
+
+/// A page of a ledger's topic is none, or says the same when it is written again.
+pub fn ledger(data: &[u8]) {
+    let Ok(page) = Page::read(0, data) else { return };
+    let again = page.written().expect("what was read is written");
+    assert_eq!(Page::read(0, &again).expect("what was written is read"), page);
 }
 
 /// What comes over a link of a cluster.

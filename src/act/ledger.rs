@@ -14,7 +14,7 @@ mod shared_tests;
 mod since;
 mod topic;
 
-pub use book::{Book, Common, Pages};
+pub use book::{Book, Common, Page, Pages};
 pub use entry::Entry;
 pub use lease::Moment;
 pub(super) use lease::{Grant, Lease, Leave};

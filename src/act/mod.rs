@@ -22,7 +22,7 @@ mod webhook;
 
 pub use desk::{Desk, DeskError, Handed, Remembered, Rows};
 pub use executor::{Answer, Executor};
-pub use ledger::{Book, Common, Entry, Intent, Known, Ledger, LedgerError, LedgerTopic, Moment, Pages};
+pub use ledger::{Book, Common, Entry, Intent, Known, Ledger, LedgerError, LedgerTopic, Moment, Page, Pages};
 pub use order::{Order, action_id};
 pub use orders::Orders;
 pub use receipt::{Receipt, Recorded};

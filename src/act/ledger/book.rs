@@ -3,7 +3,10 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::LedgerError;
+use super::entry::Entry;
 use crate::record::ActionId;
 
 /// A log that all who may own a ledger write and read, in one order.
@@ -39,4 +42,40 @@ pub struct Common {
     pub book: Box<dyn Book>,
     /// The archive's name: no other's.
     pub archive: String,
+}
+
+/// What one page says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Page {
+    /// Somebody has it from here on.
+    Took {
+        /// For this archive.
+        archive: String,
+    },
+    /// What an owner has written.
+    Wrote {
+        /// Where its page lies that says that it took the ledger.
+        owner: i64,
+        /// What.
+        entry: Entry,
+    },
+}
+
+impl Page {
+    /// What lies `at` some place.
+    ///
+    /// # Errors
+    /// Where it is no page.
+    pub fn read(at: i64, page: &[u8]) -> Result<Page, LedgerError> {
+        serde_json::from_slice(page).map_err(|error| LedgerError::Page { at, error })
+    }
+
+    /// The same as it lies there.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub fn written(&self) -> Result<Vec<u8>, LedgerError> {
+        serde_json::to_vec(self).map_err(|error| LedgerError::Content(error.to_string()))
+    }
 }

@@ -17,29 +17,10 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
-use serde::{Deserialize, Serialize};
 
 use super::LedgerError;
-use super::book::{Book, Common, Pages};
+use super::book::{Book, Common, Page, Pages};
 use super::entry::{Entry, Whose};
-
-/// What one page says.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-enum Page {
-    /// Somebody has it from here on.
-    Took {
-        /// For this archive.
-        archive: String,
-    },
-    /// What an owner has written.
-    Wrote {
-        /// Where its page lies that says that it took the ledger.
-        owner: i64,
-        /// What.
-        entry: Entry,
-    },
-}
 
 /// See the head of this file.
 pub(super) struct Shared {
@@ -92,7 +73,7 @@ impl Copied {
         work: &Transaction<'_>,
         own: &str,
     ) -> Result<(), LedgerError> {
-        match parsed(at, page)? {
+        match Page::read(at, page)? {
             Page::Took { archive } => (self.owner, self.archive) = (at, archive),
             Page::Wrote { owner, entry } if owner == self.owner => {
                 if self.archive == own {
@@ -107,14 +88,6 @@ impl Copied {
         self.next = at + 1;
         Ok(())
     }
-}
-
-fn parsed(at: i64, page: &[u8]) -> Result<Page, LedgerError> {
-    serde_json::from_slice(page).map_err(|error| LedgerError::Page { at, error })
-}
-
-fn written(page: &Page) -> Result<Vec<u8>, LedgerError> {
-    serde_json::to_vec(page).map_err(|error| LedgerError::Content(error.to_string()))
 }
 
 /// Whether a ledger lies in a book, as its copy has it.
@@ -132,7 +105,7 @@ impl Shared {
             return Err(LedgerError::Unshared);
         }
         let mut copied = copied.unwrap_or(Copied { next: 0, owner: -1, archive: String::new() });
-        let page = written(&Page::Took { archive: archive.clone() })?;
+        let page = Page::Took { archive: archive.clone() }.written()?;
         let owner = *book.append(&[(None, page)])?.first().unwrap_or(&-1);
         let lying = book.pages();
         let (first, _) = lying.bounds()?;
@@ -168,7 +141,7 @@ impl Shared {
         }
         let page = |entry: &&Entry| {
             let page = Page::Wrote { owner: self.owner, entry: (*entry).clone() };
-            Ok((entry.about(), written(&page)?))
+            Ok((entry.about(), page.written()?))
         };
         let pages = entries.iter().map(page).collect::<Result<Vec<_>, LedgerError>>()?;
         let from = self.next.load(Ordering::SeqCst);
@@ -223,7 +196,7 @@ impl Found {
         while next < range.end {
             let before = next;
             for (at, page) in pages.read(next..(next + AT_A_TIME).min(range.end))? {
-                match parsed(at, &page)? {
+                match Page::read(at, &page)? {
                     Page::Took { .. } => return Ok(Found { taken: true, own }),
                     Page::Wrote { owner: by, .. } => own += usize::from(by == owner),
                 }
