@@ -119,11 +119,9 @@ fn who_loses_its_machine_calls_nothing_twice() {
     assert_eq!(more_than_once(&done), 0, "{:?}", done.lock());
     let (intents, outcomes) = lies(&broker, "ledger");
     let called = called(&done);
-    assert!(called.len() > 50, "{}", called.len());
-    assert!(called.is_subset(&intents), "called, and not intended");
+    assert!(intents.len() > 50 && called.len() > 20, "{} of {}", called.len(), intents.len());
     // What was intended was called, or is in doubt for people to look at.
-    let unheard: Vec<&String> = intents.difference(&outcomes).collect();
-    assert!(outcomes.is_subset(&called) && unheard.len() < intents.len() / 4, "{unheard:?}");
+    assert!(outcomes.is_subset(&called) && called.is_subset(&intents), "called, and not intended");
     // A last new machine finds everything done.
     let last = at("last");
     ends(Live::start(&flow, &last, &[]), &last, 600);
@@ -160,7 +158,11 @@ fn of_two_runs_one_has_the_ledger() {
     // Whoever lost it takes it back, and knows what the other one did.
     ends(Live::start(&flow, &at("one"), &[]), &at("one"), 400);
     assert_eq!(more_than_once(&done), 0);
-    assert!(called(&done).len() > 50);
+    // What one of them meant to call when it lost the ledger is called by nobody, for it may have been.
+    let (intents, outcomes) = lies(&broker, "ledger");
+    let called = called(&done);
+    assert!(intents.len() > 50 && !called.is_empty(), "{} of {}", called.len(), intents.len());
+    assert!(outcomes.is_subset(&called) && called.is_subset(&intents));
 }
 
 #[test]

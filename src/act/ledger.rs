@@ -114,6 +114,14 @@ pub enum LedgerError {
     /// A topic is to have what it never had.
     #[error("this archive's ledger was begun without a topic; go on without `ledger`, or name a new archive")]
     Unshared,
+    /// What goes on is not disturbed.
+    #[error(
+        "the run of another archive ({other}) has the ledger since: say it there, or go on with `quell run` on this one, which ends that"
+    )]
+    Yielded {
+        /// Its name.
+        other: String,
+    },
     /// What only a topic can tell is not asked.
     #[error(
         "this archive's ledger is kept in a topic; name it under `ledger` in the pipeline file, as before"
@@ -332,6 +340,16 @@ impl Ledger {
             Ok(Intent { epoch: epoch.cast_unsigned(), order })
         })
         .collect()
+    }
+
+    /// Effects that stand which were called for other archives.
+    ///
+    /// # Errors
+    /// Where the ledger can't be read.
+    pub fn standing_elsewhere(&self) -> Result<u64, LedgerError> {
+        let said = "select count(*) from effect join elsewhere on action_id = caller where ended is null";
+        let count = self.connection.query_row(said, [], |row| row.get::<_, i64>(0))?;
+        Ok(count.cast_unsigned())
     }
 
     /// Effects that stand: tenant, verb, target, and how many hold each.

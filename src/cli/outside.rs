@@ -32,15 +32,15 @@ pub(super) fn sinks(plan: &Plan, archive: &Path, bell: &Bell) -> Result<Option<S
 }
 
 /// Where the plan's ledger lies for all machines, for the run of an archive; brokers that take nothing are waited for until it is
-/// `ending`.
+/// `ending`. A run takes it over from others, and what is over `yields` to them.
 pub(super) fn ledger(
     plan: &Plan,
-    archive: &Path,
+    (archive, yields): (&Path, bool),
     ending: impl Fn() -> bool + Send + 'static,
 ) -> Result<Option<Common>, Failure> {
     let Some(kafka) = &plan.pipeline.ledger.kafka else { return Ok(None) };
     let book = LedgerTopic::reach(kafka, &plan.folder, Box::new(ending)).context("ledger")?;
-    Ok(Some(Common { book: Box::new(book), archive: run(archive)? }))
+    Ok(Some(Common { book: Box::new(book), archive: run(archive)?, yields }))
 }
 
 /// The executor of a live run.

@@ -127,7 +127,7 @@ pub(super) fn means(archive: &Path, flow: &Path, log: &Log, names: &Arc<Names>) 
     };
     let ranker = setup::ranker(&plan, None)?;
     // Who waits for this wants an end.
-    let ledger = if live { outside::ledger(&plan, archive, || true)? } else { None };
+    let ledger = if live { outside::ledger(&plan, (archive, true), || true)? } else { None };
     Ok(Means { plan: Arc::new(plan), names: Arc::clone(names), ranker, executor, ledger })
 }
 

@@ -42,6 +42,9 @@ pub struct Common {
     pub book: Box<dyn Book>,
     /// The archive's name: no other's.
     pub archive: String,
+    /// Whether it is left to another archive that has taken it over since this one had it: what is over takes nothing from what goes
+    /// on.
+    pub yields: bool,
 }
 
 /// What one page says.

@@ -98,8 +98,16 @@ pub(super) fn is_copy(connection: &Connection) -> Result<bool, LedgerError> {
 impl Shared {
     /// Takes the ledger over, and reads all that was written before.
     pub(super) fn take(common: Common, connection: &mut Connection) -> Result<Shared, LedgerError> {
-        let Common { mut book, archive } = common;
+        let Common { mut book, archive, yields } = common;
+        let lying = book.pages();
         let copied = Copied::of(connection)?;
+        if let (true, Some(copied)) = (yields, &copied) {
+            let (_, end) = lying.bounds()?;
+            let found = Found::between(&*lying, copied.next..end.max(copied.next), copied.owner)?;
+            if let Some(other) = found.taken.filter(|other| *other != archive) {
+                return Err(LedgerError::Yielded { other });
+            }
+        }
         let is_empty = "select not exists (select 1 from intent) and not exists (select 1 from outcome)";
         if copied.is_none() && !connection.query_row(is_empty, [], |row| row.get::<_, bool>(0))? {
             return Err(LedgerError::Unshared);
@@ -107,7 +115,6 @@ impl Shared {
         let mut copied = copied.unwrap_or(Copied { next: 0, owner: -1, archive: String::new() });
         let page = Page::Took { archive: archive.clone() }.written()?;
         let owner = *book.append(&[(None, page)])?.first().unwrap_or(&-1);
-        let lying = book.pages();
         let (first, _) = lying.bounds()?;
         if owner < copied.next {
             return Err(LedgerError::MadeAnew { ends: owner.max(0), read: copied.next });
@@ -170,7 +177,7 @@ impl Shared {
         let (_, end) = pages.bounds()?;
         let found = Found::between(&*pages, from..end, self.owner)?;
         match found {
-            Found { taken: true, .. } => Err(LedgerError::Fenced),
+            Found { taken: Some(_), .. } => Err(LedgerError::Fenced),
             Found { own, .. } if own == many => Ok(end),
             Found { .. } => Err(LedgerError::Unread { from, to: end }),
         }
@@ -184,20 +191,20 @@ impl Shared {
 
 /// What lies somewhere.
 struct Found {
-    /// Whether somebody has taken the ledger over.
-    taken: bool,
+    /// For which archive somebody has taken the ledger over, the last one; none where nobody has.
+    taken: Option<String>,
     /// Pages of the owner.
     own: usize,
 }
 
 impl Found {
     fn between(pages: &dyn Pages, range: Range<i64>, owner: i64) -> Result<Found, LedgerError> {
-        let (mut next, mut own) = (range.start, 0);
+        let (mut next, mut own, mut taken) = (range.start, 0, None);
         while next < range.end {
             let before = next;
             for (at, page) in pages.read(next..(next + AT_A_TIME).min(range.end))? {
                 match Page::read(at, &page)? {
-                    Page::Took { .. } => return Ok(Found { taken: true, own }),
+                    Page::Took { archive } => taken = Some(archive),
                     Page::Wrote { owner: by, .. } => own += usize::from(by == owner),
                 }
                 next = at + 1;
@@ -206,7 +213,7 @@ impl Found {
                 return Err(LedgerError::Unread { from: before, to: range.end });
             }
         }
-        Ok(Found { taken: false, own })
+        Ok(Found { taken, own })
     }
 }
 
@@ -231,10 +238,10 @@ impl Watch {
             std::cmp::Ordering::Less => Ok(None),
             std::cmp::Ordering::Greater => {
                 let found = Found::between(&*self.pages, next..end, self.owner)?;
-                if !found.taken {
+                if found.taken.is_none() {
                     self.next.store(end, Ordering::SeqCst);
                 }
-                Ok(Some(!found.taken))
+                Ok(Some(found.taken.is_none()))
             }
         });
         let held = held.unwrap_or(None);

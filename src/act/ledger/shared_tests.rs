@@ -107,7 +107,11 @@ impl Machine {
         if anew || self.folder.is_none() {
             (self.archives, self.folder) = (self.archives + 1, Some(tempfile::tempdir().unwrap()));
         }
-        let common = Common { book: Box::new(book.clone()), archive: format!("{name}/{}", self.archives) };
+        let common = Common {
+            book: Box::new(book.clone()),
+            archive: format!("{name}/{}", self.archives),
+            yields: false,
+        };
         self.ledger = Some(Ledger::open(self.folder.as_ref().unwrap().path(), Some(common)).unwrap());
     }
 }
@@ -211,7 +215,7 @@ proptest! {
 }
 
 fn begun(folder: &tempfile::TempDir, book: &Leaves, archive: &str) -> Result<Ledger, LedgerError> {
-    let common = Common { book: Box::new(book.clone()), archive: archive.into() };
+    let common = Common { book: Box::new(book.clone()), archive: archive.into(), yields: false };
     Ledger::open(folder.path(), Some(common))
 }
 
@@ -228,7 +232,11 @@ fn what_an_owner_before_still_writes_is_passed_over() {
     assert_eq!(book.all().len(), 4);
     assert_eq!(leave(&second), Leave::Granted);
     second.write(&[Entry::Intent { epoch: 1, order: order(3) }]).unwrap();
+    let yields = Common { book: Box::new(book.clone()), archive: "one".into(), yields: true };
+    let over = Ledger::open(one.path(), Some(yields)).map(drop);
+    assert!(matches!(&over, Err(LedgerError::Yielded { other }) if other == "two"), "{over:?}");
     let third = begun(&one, &book, "one").unwrap();
+    assert_eq!(third.standing_elsewhere().unwrap(), 0);
     let had = |n| third.intended(ActionId([n; 16])).unwrap();
     assert_eq!([1, 2, 3].map(had), [true, false, true]);
     // Epochs of another archive are none here; those of this one are.

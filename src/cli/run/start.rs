@@ -1,11 +1,13 @@
 //! How `quell run` starts: with its cluster, and with what an earlier run kept.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
 use crossbeam_channel::Sender;
 
 use super::{Args, crier};
+use crate::act::Ledger;
 use crate::archive::RunStamp;
 use crate::archive::snapshots::{self, Snapshot};
 use crate::cli::{Failure, cluster, outside, setup};
@@ -67,7 +69,7 @@ pub(super) fn start(
     let executor = outside::executor(plan, bell, names)?;
     let sinks = outside::sinks(plan, &args.archive, bell)?;
     let stopping = bell.clone();
-    let ledger = outside::ledger(plan, &args.archive, move || stopping.stopped())?;
+    let ledger = outside::ledger(plan, (&args.archive, false), move || stopping.stopped())?;
     let settings = Settings {
         beginning,
         plan: Arc::clone(plan),
@@ -90,7 +92,24 @@ pub(super) fn start(
         sinks,
         metrics: metrics.clone(),
     };
-    Ok(Started { run: Run::start(settings)?, cluster, begins, talks })
+    let run = Run::start(settings)?;
+    if plan.pipeline.ledger.kafka.is_some() {
+        tell_elsewhere(&args.archive)?;
+    }
+    Ok(Started { run, cluster, begins, talks })
+}
+
+/// Tells what stands that another archive's run has done.
+fn tell_elsewhere(archive: &Path) -> Result<(), Failure> {
+    let ledger = Ledger::look(&archive.join(STATE_FOLDER)).context("ledger")?;
+    let standing = ledger.map_or(Ok(0), |ledger| ledger.standing_elsewhere()).context("ledger")?;
+    if standing > 0 {
+        eprintln!(
+            "quell: the ledger has {standing} effects that stand since runs of other archives; those whose records are read again \
+             here end in their time, others when somebody ends them"
+        );
+    }
+    Ok(())
 }
 
 /// The longest record, where other processes of a cluster read topics.

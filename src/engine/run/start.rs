@@ -60,14 +60,8 @@ impl Run {
         let wiring = Wiring { past, ..wiring(&plan, &names, act, crew.span(settings.recall.is_some())) };
         let simulated = matches!(settings.executor, Executor::Simulate(_));
         let ruled_by = (Arc::clone(&wiring.proposing.playbooks), Arc::clone(&wiring.proposing.policy));
-        let state = archive.join(STATE_FOLDER);
-        let mut desk = Desk::open(
-            (&state, settings.ledger),
-            settings.executor,
-            ruled_by,
-            Arc::clone(&names),
-            committed,
-        )?;
+        let lies = (&*archive.join(STATE_FOLDER), settings.ledger);
+        let mut desk = Desk::open(lies, settings.executor, ruled_by, Arc::clone(&names), committed)?;
         before.desk.into_iter().for_each(|kept| desk.begin_with(kept));
         let clerk = |to_archive: Sender<Told>| Clerk {
             desk,

@@ -261,7 +261,7 @@ fn common(handle: &Handle, dir: &Path) -> Common {
     let drawn = of(handle);
     let beside = dir.file_name().filter(|_| drawn.disk.is_beside()).map(|name| name.display().to_string());
     let archive = beside.unwrap_or_else(|| format!("machine {}", drawn.machine));
-    Common { book: Box::new(drawn.book.clone()), archive }
+    Common { book: Box::new(drawn.book.clone()), archive, yields: false }
 }
 
 fn ranker(stage: &Stage) -> Ranker {
