@@ -100,10 +100,8 @@ pub enum LedgerError {
         /// The one behind the last.
         to: i64,
     },
-    /// Somebody else writes there, or a later version did.
-    #[error(
-        "the ledger's topic has at offset {at} what cannot be read; nobody else may write there, and no version after this one"
-    )]
+    /// A later version wrote it.
+    #[error("the ledger's topic has at offset {at} what cannot be read; use the version that wrote it")]
     Page {
         /// Where.
         at: i64,

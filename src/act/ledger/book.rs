@@ -66,12 +66,16 @@ pub enum Page {
 }
 
 impl Page {
-    /// What lies `at` some place.
+    /// What lies `at` some place; none where a stranger wrote it.
     ///
     /// # Errors
-    /// Where it is no page.
-    pub fn read(at: i64, page: &[u8]) -> Result<Page, LedgerError> {
-        serde_json::from_slice(page).map_err(|error| LedgerError::Page { at, error })
+    /// Where it is a page that only a later version can read.
+    pub fn read(at: i64, page: &[u8]) -> Result<Option<Page>, LedgerError> {
+        serde_json::from_slice(page).map(Some).or_else(|error| {
+            let any: serde_json::Value = serde_json::from_slice(page).unwrap_or_default();
+            let is_page = any.get("took").or(any.get("wrote")).is_some();
+            if is_page { Err(LedgerError::Page { at, error }) } else { Ok(None) }
+        })
     }
 
     /// The same as it lies there.

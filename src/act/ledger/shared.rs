@@ -74,8 +74,8 @@ impl Copied {
         own: &str,
     ) -> Result<(), LedgerError> {
         match Page::read(at, page)? {
-            Page::Took { archive } => (self.owner, self.archive) = (at, archive),
-            Page::Wrote { owner, entry } if owner == self.owner => {
+            Some(Page::Took { archive }) => (self.owner, self.archive) = (at, archive),
+            Some(Page::Wrote { owner, entry }) if owner == self.owner => {
                 if self.archive == own {
                     entry.write(work, Whose::Own)?;
                 } else if let Some(entry) = entry.elsewhere() {
@@ -83,7 +83,10 @@ impl Copied {
                 }
             }
             // Who wrote this had lost it.
-            Page::Wrote { .. } => {}
+            Some(Page::Wrote { .. }) => {}
+            None => eprintln!(
+                "quell: the ledger's topic has at offset {at} what is no page of a ledger: it is passed over; see who else may write there"
+            ),
         }
         self.next = at + 1;
         Ok(())
@@ -204,8 +207,9 @@ impl Found {
             let before = next;
             for (at, page) in pages.read(next..(next + AT_A_TIME).min(range.end))? {
                 match Page::read(at, &page)? {
-                    Page::Took { archive } => taken = Some(archive),
-                    Page::Wrote { owner: by, .. } => own += usize::from(by == owner),
+                    Some(Page::Took { archive }) => taken = Some(archive),
+                    Some(Page::Wrote { owner: by, .. }) => own += usize::from(by == owner),
+                    None => {}
                 }
                 next = at + 1;
             }

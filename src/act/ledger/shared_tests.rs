@@ -276,9 +276,16 @@ fn a_book_that_is_not_what_was_read_is_refused() {
     assert!(matches!(none, Err(LedgerError::NotShared)), "{none:?}");
     let anew = begun(&folder, &Leaves::default(), "one").map(drop);
     assert!(matches!(anew, Err(LedgerError::MadeAnew { ends: 0, read: 2 })), "{anew:?}");
-    book.all().push(b"{}".to_vec());
+    // What a stranger wrote is passed over, and what a later version wrote is not.
+    book.all().push(b"hello".to_vec());
+    let mut ledger = begun(&folder, &book, "one").unwrap();
+    book.all().push(b"{\"hello\": 1}".to_vec());
+    ledger.write(&[Entry::Given { action_id: ActionId([1; 16]) }]).unwrap();
+    assert_eq!(leave(&ledger), Leave::Granted);
+    let later = br#"{"wrote": {"owner": 3, "entry": {"later": {}}}}"#;
+    book.all().push(later.to_vec());
     let stranger = begun(&folder, &book, "one").map(drop);
-    assert!(matches!(stranger, Err(LedgerError::Page { at: 2, .. })), "{stranger:?}");
+    assert!(matches!(stranger, Err(LedgerError::Page { at: 6, .. })), "{stranger:?}");
     let alone = tempfile::tempdir().unwrap();
     Ledger::open(alone.path(), None).unwrap().write(&[Entry::Intent { epoch: 1, order: order(1) }]).unwrap();
     let late = begun(&alone, &Leaves::default(), "two").map(drop);
