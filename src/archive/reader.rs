@@ -4,7 +4,6 @@
 //! State: one batch of one part.
 
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::io;
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
@@ -19,6 +18,7 @@ use parquet::arrow::arrow_reader::{
 };
 use rustc_hash::FxHashSet;
 
+use crate::ingest::ends::Ends;
 use crate::record::id::hex;
 use crate::record::{AlertId, IncidentId, Names};
 
@@ -93,7 +93,7 @@ impl Reader {
     pub fn ids(&self, table: &str, column: &str, prefix: &str) -> io::Result<BTreeSet<String>> {
         let mut found = BTreeSet::new();
         for path in layout::published(&self.dir, table)? {
-            let file = File::open(&path).map_err(|error| about(&path, "cannot open", &error))?;
+            let file = Ends::open(&path).map_err(|error| about(&path, "cannot open", &error))?;
             let fail = |error| about(&path, "cannot read", &io_error(error));
             let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
             let builder =
@@ -200,7 +200,7 @@ impl<L: Line> Iterator for Lines<L> {
 
 /// The batches of one part.
 pub(super) fn open(path: &Path, only: Option<&Only>) -> io::Result<ParquetRecordBatchReader> {
-    let file = File::open(path).map_err(|error| about(path, "cannot open", &error))?;
+    let file = Ends::open(path).map_err(|error| about(path, "cannot open", &error))?;
     let fail = |error| about(path, "cannot read", &io_error(error));
     let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
     let mut builder = ParquetRecordBatchReaderBuilder::try_new_with_options(file, options).map_err(fail)?;

@@ -7,7 +7,6 @@
 //! met.
 
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::io;
 use std::path::Path;
 
@@ -23,6 +22,7 @@ use rustc_hash::FxHashMap;
 use super::layout::{self, about};
 use super::part::io_error;
 use super::reader::malformed;
+use crate::ingest::ends::Ends;
 use crate::record::{Entity, Millis, Names, Role, Sym, Tick};
 
 /// Rows that are looked at together.
@@ -142,7 +142,7 @@ fn tick(day: i32) -> Tick {
 }
 
 fn batches(path: &Path, columns: &[&str]) -> io::Result<ParquetRecordBatchReader> {
-    let file = File::open(path).map_err(|error| about(path, "cannot open", &error))?;
+    let file = Ends::open(path).map_err(|error| about(path, "cannot open", &error))?;
     let fail = |error| about(path, "cannot read", &io_error(error));
     let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
     let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(file, options).map_err(fail)?;

@@ -25,6 +25,7 @@ use super::layout::{about, rename, sync_file, sync_folder};
 use super::writer::RunStamp;
 use crate::flow::Turn;
 use crate::flow::kept::Kept;
+use crate::ingest::ends::Ends;
 use crate::record::Epoch;
 
 /// The form of what operators keep, and the one before, which is read too: another one is no snapshot of this program.
@@ -244,7 +245,7 @@ fn read(dir: &Path, epoch: Epoch, manifest: &Path, stamp: &RunStamp) -> Result<S
 
 fn items(path: &Path, epoch: Epoch) -> io::Result<Vec<Kept>> {
     let mut all: Vec<Kept> = Vec::new();
-    let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(path)?)?;
+    let reader = ParquetRecordBatchReaderBuilder::try_new(Ends::open(path)?)?;
     if reader.schema().fields() != schema().fields() {
         return Err(io::Error::other("its columns are not a snapshot's"));
     }

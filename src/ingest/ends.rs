@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
+use std::path::Path;
 
 use bytes::Bytes;
 use parquet::errors::Result;
@@ -14,9 +15,14 @@ use parquet::file::reader::{ChunkReader, Length};
 const ASKED_MAX: u32 = 64;
 
 /// See the head of this file.
-pub(super) struct Ends(pub(super) File);
+pub(crate) struct Ends(pub(super) File);
 
 impl Ends {
+    /// A file that is there.
+    pub(crate) fn open(path: &Path) -> io::Result<Ends> {
+        File::open(path).map(Ends)
+    }
+
     /// The same file once more.
     pub(super) fn try_clone(&self) -> io::Result<Ends> {
         self.0.try_clone().map(Ends)
@@ -42,7 +48,7 @@ impl ChunkReader for Ends {
 }
 
 /// The file from an offset on.
-pub(super) struct Reading {
+pub(crate) struct Reading {
     file: BufReader<File>,
     /// How often somebody asked where there was nothing.
     asked: u32,

@@ -32,7 +32,7 @@ mod rows;
 mod utf16;
 pub mod framer;
 mod columns;
-mod ends;
+pub(crate) mod ends;
 mod parquet;
 mod gzip;
 pub mod file;
