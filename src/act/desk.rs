@@ -25,8 +25,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::answer::Answer;
 use super::effects::{Effects, Key};
-use super::executor::{Answer, Executor};
+use super::executor::Executor;
 use super::ledger::{Common, Entry, Known, Lease, Ledger, LedgerError, Resolved};
 use super::order::Order;
 use super::receipt::Receipt;

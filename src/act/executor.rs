@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
+use super::answer::Answer;
 use super::ledger::{Lease, Moment};
 use super::order::Order;
 use super::orders::Orders;
@@ -23,30 +22,6 @@ pub enum Executor {
     Orders(Orders),
     /// What was answered outside, as a log has it.
     Recorded(Recorded),
-}
-
-/// What an executor said.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Answer {
-    /// It is done.
-    Done {
-        /// Calls made.
-        attempts: u32,
-    },
-    /// It is not done, for good.
-    Refused {
-        /// Calls made.
-        attempts: u32,
-        /// Why.
-        what: String,
-    },
-    /// Nobody knows: what to do is the class's to say.
-    Unknown {
-        /// Calls made.
-        attempts: u32,
-        /// Why.
-        what: String,
-    },
 }
 
 impl Executor {

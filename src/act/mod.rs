@@ -4,6 +4,7 @@
 //! State: runs under way, standing effects, the ledger on disk. What is done to the world is done by an
 //! [`Executor`]; every call is preceded by a durable intent and followed by a durable outcome.
 
+mod answer;
 mod clock;
 mod desk;
 mod effects;
@@ -20,8 +21,9 @@ mod simulate;
 mod stepper;
 mod webhook;
 
+pub use answer::Answer;
 pub use desk::{Desk, DeskError, Handed, Remembered, Rows};
-pub use executor::{Answer, Executor};
+pub use executor::Executor;
 pub use ledger::{Book, Common, Entry, Intent, Known, Ledger, LedgerError, LedgerTopic, Moment, Page, Pages};
 pub use order::{Order, action_id};
 pub use orders::Orders;

@@ -6,7 +6,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use super::executor::Answer;
+use super::answer::Answer;
 use super::ledger::{Grant, Leave, Moment};
 use super::order::Order;
 use crate::record::{ActionClass, Millis};

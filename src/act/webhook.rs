@@ -21,8 +21,8 @@ use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use super::answer::Answer;
 use super::clock;
-use super::executor::Answer;
 use super::ledger::{Grant, Lease, Moment};
 use super::order::Order;
 use super::secret::Secret;

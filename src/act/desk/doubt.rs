@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::{Desk, DeskError, Heard, Resolved, Rows, answer_of, known_of};
-use crate::act::executor::{Answer, Executor};
+use crate::act::answer::Answer;
+use crate::act::executor::Executor;
 use crate::act::ledger::{Entry, Intent};
 use crate::act::order::{Order, undo_id};
 use crate::record::{ActionId, ActionStatus, DecisionId, Tick};

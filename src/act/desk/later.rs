@@ -7,7 +7,8 @@
 //! person looks. State: orders that wait for their receipt, and those in doubt.
 
 use super::{Desk, DeskError, Event};
-use crate::act::executor::{Answer, Executor};
+use crate::act::answer::Answer;
+use crate::act::executor::Executor;
 use crate::act::ledger::{Entry, Intent, Known, Leave, LedgerError};
 use crate::act::order::{Order, undo_id};
 use crate::act::service::STILL_MS;

@@ -3,8 +3,9 @@
 use std::collections::btree_map::Entry;
 
 use super::{Desk, DeskError, Event, Heard, Live, Run, WATCH, known_of};
+use crate::act::answer::Answer;
 use crate::act::effects::{Found, Key};
-use crate::act::executor::{Answer, Executor};
+use crate::act::executor::Executor;
 use crate::act::ledger::Known;
 use crate::act::order::{Order, action_id};
 use crate::act::receipt::Receipt;

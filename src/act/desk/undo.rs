@@ -16,8 +16,9 @@ use serde::{Deserialize, Serialize};
 
 use super::life::row_of;
 use super::{Desk, DeskError, Event, Heard, known_of};
+use crate::act::answer::Answer;
 use crate::act::effects::{Effect, Key};
-use crate::act::executor::{Answer, Executor};
+use crate::act::executor::Executor;
 use crate::act::order::Order;
 use crate::decide::{Ground, Undoing};
 use crate::plan::policy::OnWithdrawnGround;

@@ -60,6 +60,21 @@ impl Copied {
         Ok(said.query_row([], row).optional()?)
     }
 
+    /// What has been read so far, if that is of this book: nobody is disturbed by whoever has another one.
+    fn to_go_on(connection: &Connection, lying: &dyn Pages) -> Result<Copied, LedgerError> {
+        let copied = Copied::of(connection)?;
+        let is_empty = "select not exists (select 1 from intent) and not exists (select 1 from outcome)";
+        if copied.is_none() && !connection.query_row(is_empty, [], |row| row.get::<_, bool>(0))? {
+            return Err(LedgerError::Unshared);
+        }
+        let copied = copied.unwrap_or(Copied { next: 0, owner: -1, archive: String::new() });
+        match lying.bounds()? {
+            (_, ends) if ends < copied.next => Err(LedgerError::MadeAnew { ends, read: copied.next }),
+            (first, _) if first > copied.next => Err(LedgerError::Forgotten { first, read: copied.next }),
+            _ => Ok(copied),
+        }
+    }
+
     fn note(&self, work: &Transaction<'_>) -> Result<(), LedgerError> {
         let said = "insert or replace into shared values (1, ?, ?, ?)";
         work.prepare_cached(said)?.execute(params![self.next, self.owner, self.archive])?;
@@ -103,27 +118,19 @@ impl Shared {
     pub(super) fn take(common: Common, connection: &mut Connection) -> Result<Shared, LedgerError> {
         let Common { mut book, archive, yields } = common;
         let lying = book.pages();
-        let copied = Copied::of(connection)?;
-        if let (true, Some(copied)) = (yields, &copied) {
+        let mut copied = Copied::to_go_on(connection, &*lying)?;
+        if yields && copied.next > 0 {
             let (_, end) = lying.bounds()?;
-            let found = Found::between(&*lying, copied.next..end.max(copied.next), copied.owner)?;
+            let found = Found::between(&*lying, copied.next..end, copied.owner)?;
             if let Some(other) = found.taken.filter(|other| *other != archive) {
                 return Err(LedgerError::Yielded { other });
             }
         }
-        let is_empty = "select not exists (select 1 from intent) and not exists (select 1 from outcome)";
-        if copied.is_none() && !connection.query_row(is_empty, [], |row| row.get::<_, bool>(0))? {
-            return Err(LedgerError::Unshared);
-        }
-        let mut copied = copied.unwrap_or(Copied { next: 0, owner: -1, archive: String::new() });
         let page = Page::Took { archive: archive.clone() }.written()?;
+        // Brokers say where it lies; one that does not is asked again by the next run.
         let owner = *book.append(&[(None, page)])?.first().unwrap_or(&-1);
-        let (first, _) = lying.bounds()?;
         if owner < copied.next {
-            return Err(LedgerError::MadeAnew { ends: owner.max(0), read: copied.next });
-        }
-        if first > copied.next {
-            return Err(LedgerError::Forgotten { first, read: copied.next });
+            return Err(LedgerError::Unread { from: copied.next, to: owner });
         }
         while copied.next <= owner {
             let pages = lying.read(copied.next..(copied.next + AT_A_TIME).min(owner + 1))?;
