@@ -18,7 +18,7 @@ use arrow_array::{
     StructArray,
 };
 use arrow_schema::Field;
-use common::{conserved, count, digest, edges, replay, summary};
+use common::{conserved, count, digest, edges, replay, root, summary};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
@@ -391,4 +391,38 @@ fn every_type_has_its_json() {
         json!({}),
     ];
     assert_eq!(found, want);
+}
+
+/// A value that a column says once, and of which all rows are: a row has no more of it than that.
+#[test]
+fn a_long_value_that_all_rows_share_is_held_once() {
+    const ROWS: usize = 1_000;
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("shared.parquet");
+    let text = edges(ROWS as u64 + 20);
+    let alerts = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).take(ROWS);
+    let mut alerts: Vec<Value> = alerts.collect();
+    let long = json!("x".repeat(400_000));
+    alerts.iter_mut().for_each(|alert| alert["padding"] = long.clone());
+    let columns = ["id", "time", "product", "rule_id", "rule_name", "severity", "host", "user", "padding"];
+    let columns = columns.map(|name| {
+        let values: Vec<Option<&Value>> = alerts.iter().map(|alert| alert.get(name)).collect();
+        (name, array(&values))
+    });
+    let batch = RecordBatch::try_from_iter(columns).expect("columns");
+    let properties = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::default()))
+        .set_dictionary_page_size_limit(8 << 20)
+        .build();
+    let file = File::create(&path).expect("room");
+    let mut writer = ArrowWriter::try_new(file, batch.schema(), Some(properties)).expect("a writer");
+    writer.write(&batch).expect("room");
+    writer.close().expect("room");
+    drop((batch, alerts));
+    assert!(std::fs::metadata(&path).expect("it is there").len() < 200_000);
+    let told =
+        summary(&mut replay(&root().join("dataflows/pipeline.yml"), &[&path], &folder.path().join("a"), &[]));
+    assert_eq!(count(&told, "records"), ROWS as u64, "{told}");
+    assert_eq!(count(&told, "rejects"), 0, "{told}");
+    assert!(count(&told, "peak_rss_bytes") < 400_000_000, "{told}");
 }

@@ -108,8 +108,8 @@ fn writer(array: &dyn Array, mark: Mark) -> Option<Write<'_>> {
         DataType::Float16 => half(array),
         DataType::Float32 => number::<Float32Type>(array),
         DataType::Float64 => number::<Float64Type>(array),
-        DataType::Utf8 => texts(array, mark),
-        DataType::Binary => bytes(array, mark),
+        DataType::Utf8View => texts(array, mark),
+        DataType::BinaryView => bytes(array, mark),
         DataType::FixedSizeBinary(_) => fixed_bytes(array, mark),
         DataType::Decimal32(..) => decimal::<Decimal32Type>(array),
         DataType::Decimal64(..) => decimal::<Decimal64Type>(array),
@@ -129,17 +129,17 @@ fn writer(array: &dyn Array, mark: Mark) -> Option<Write<'_>> {
         DataType::Struct(_) => structs(array),
         DataType::List(_) => list(array)?,
         DataType::Map(..) => map(array)?,
-        // What Parquet by itself has no words for, and so no reader of it gives.
+        // What Parquet by itself has no words for, or what is asked for otherwise, and so no reader of it gives.
         DataType::Null
+        | DataType::Utf8
+        | DataType::Binary
         | DataType::Interval(_)
         | DataType::Duration(_)
         | DataType::Date64
         | DataType::Time32(_)
         | DataType::Time64(_)
         | DataType::LargeBinary
-        | DataType::BinaryView
         | DataType::LargeUtf8
-        | DataType::Utf8View
         | DataType::ListView(_)
         | DataType::FixedSizeList(..)
         | DataType::LargeList(_)
@@ -169,12 +169,12 @@ fn half(array: &dyn Array) -> Write<'_> {
 }
 
 fn texts(array: &dyn Array, mark: Mark) -> Write<'_> {
-    let array = array.as_string::<i32>();
+    let array = array.as_string_view();
     Box::new(move |row, out| text(array.value(row), mark, out))
 }
 
 fn bytes(array: &dyn Array, mark: Mark) -> Write<'_> {
-    let array = array.as_binary::<i32>();
+    let array = array.as_binary_view();
     Box::new(move |row, out| match std::str::from_utf8(array.value(row)) {
         Ok(value) => text(value, mark, out),
         Err(_) => hex(array.value(row), Mark::Plain, out),

@@ -9,8 +9,10 @@ use std::fs::File;
 use std::io;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
-use arrow_array::{RecordBatch, StructArray};
+use arrow_array::{Array, StructArray};
+use arrow_schema::{DataType, FieldRef, Fields, Schema, SchemaRef};
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
 };
@@ -42,6 +44,8 @@ pub(super) struct ParquetReader {
     group: usize,
     /// Batches of the group before, and the row from 1 behind its last.
     under_way: Option<(ParquetRecordBatchReader, u64)>,
+    /// The batch that was read last, and its first row that is not given out: as JSON all of it may be far more than it is here.
+    batch: Option<(StructArray, usize)>,
     /// The row from 1 that comes next.
     row: u64,
     chunk: Chunk,
@@ -56,7 +60,11 @@ impl ParquetReader {
         // Only what Parquet itself says counts: the schema that Arrow's writers embed may contradict it.
         let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
         let file = Ends(file);
-        let metadata = guarded(|| ArrowReaderMetadata::load(&file, options).map_err(told));
+        let metadata = guarded(|| {
+            let metadata = ArrowReaderMetadata::load(&file, options.clone()).map_err(told)?;
+            let options = options.with_schema(viewed(metadata.schema()));
+            ArrowReaderMetadata::try_new(Arc::clone(metadata.metadata()), options).map_err(told)
+        });
         let mut reader = ParquetReader {
             file,
             metadata: None,
@@ -65,6 +73,7 @@ impl ParquetReader {
             limits,
             group: 0,
             under_way: None,
+            batch: None,
             row: 1,
             chunk: empty(1),
             damage: None,
@@ -84,10 +93,13 @@ impl ParquetReader {
     }
 
     fn read(&mut self) {
+        if let Some((batch, from)) = self.batch.take() {
+            return self.take(batch, from);
+        }
         let Some((mut batches, end)) = self.under_way.take() else { return self.begin() };
         match guarded(|| batches.next().transpose().map_err(told)) {
             Ok(Some(batch)) => {
-                self.take(batch);
+                self.batch = Some((batch.into(), 0));
                 self.under_way = Some((batches, end));
             }
             Ok(None) if self.row < end => self.lost(end, "they are not there"),
@@ -118,11 +130,11 @@ impl ParquetReader {
         }
     }
 
-    fn take(&mut self, batch: RecordBatch) {
-        let count = batch.num_rows();
-        let batch = StructArray::from(batch);
+    /// Gives out rows of a batch, a chunk at most.
+    fn take(&mut self, batch: StructArray, from: usize) {
         let object = Object::new(&batch, &self.marks);
-        for row in 0..count {
+        let mut row = from;
+        while row < batch.len() && self.ready.is_empty() {
             let start = self.chunk.bytes.len();
             object.write(row, &mut self.chunk.bytes);
             let length = self.chunk.bytes.len() - start;
@@ -134,10 +146,14 @@ impl ParquetReader {
                 let at = |offset: usize| u32::try_from(offset).unwrap_or(u32::MAX);
                 self.chunk.spans.push(Span { start: at(start), end: at(start + length), position: self.row });
             }
-            self.row += 1;
+            (self.row, row) = (self.row + 1, row + 1);
             if self.chunk.bytes.len() >= self.limits.chunk_bytes {
                 self.emit();
             }
+        }
+        drop(object);
+        if row < batch.len() {
+            self.batch = Some((batch, row));
         }
     }
 
@@ -234,6 +250,24 @@ fn batch_rows(group: &RowGroupMetaData) -> usize {
     let bytes = u64::try_from(group.total_byte_size()).unwrap_or(0);
     let long = (bytes / rows(group).max(1)).max(1);
     usize::try_from((BATCH_BYTES / long).clamp(1, BATCH_ROWS)).unwrap_or(1)
+}
+
+/// The same columns, but for texts and bytes, of which a row has a view: a column may say one long value once of all its rows.
+fn viewed(schema: &SchemaRef) -> SchemaRef {
+    let fields: Fields = schema.fields().iter().map(viewed_field).collect();
+    Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
+}
+
+fn viewed_field(field: &FieldRef) -> FieldRef {
+    let viewed = match field.data_type() {
+        DataType::Utf8 => DataType::Utf8View,
+        DataType::Binary => DataType::BinaryView,
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(viewed_field).collect()),
+        DataType::List(item) => DataType::List(viewed_field(item)),
+        DataType::Map(entries, sorted) => DataType::Map(viewed_field(entries), *sorted),
+        other => other.clone(),
+    };
+    Arc::new(field.as_ref().clone().with_data_type(viewed))
 }
 
 /// What the file says of its columns.
