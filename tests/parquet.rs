@@ -403,7 +403,9 @@ fn a_long_value_that_all_rows_share_is_held_once() {
     let alerts = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).take(ROWS);
     let mut alerts: Vec<Value> = alerts.collect();
     let long = json!("x".repeat(400_000));
-    alerts.iter_mut().for_each(|alert| alert["padding"] = long.clone());
+    for alert in &mut alerts {
+        alert["padding"] = long.clone();
+    }
     let columns = ["id", "time", "product", "rule_id", "rule_name", "severity", "host", "user", "padding"];
     let columns = columns.map(|name| {
         let values: Vec<Option<&Value>> = alerts.iter().map(|alert| alert.get(name)).collect();

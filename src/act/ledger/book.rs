@@ -61,7 +61,7 @@ pub enum Page {
         /// Where its page lies that says that it took the ledger.
         owner: i64,
         /// What.
-        entry: Entry,
+        entry: Box<Entry>,
     },
 }
 

@@ -157,7 +157,7 @@ impl Shared {
             return Ok(());
         }
         let page = |entry: &&Entry| {
-            let page = Page::Wrote { owner: self.owner, entry: (*entry).clone() };
+            let page = Page::Wrote { owner: self.owner, entry: Box::new((*entry).clone()) };
             Ok((entry.about(), page.written()?))
         };
         let pages = entries.iter().map(page).collect::<Result<Vec<_>, LedgerError>>()?;

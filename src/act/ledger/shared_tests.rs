@@ -20,12 +20,16 @@ impl Leaves {
     }
 }
 
+fn offset(count: usize) -> i64 {
+    i64::try_from(count).unwrap()
+}
+
 impl Book for Leaves {
     fn append(&mut self, pages: &[(Option<ActionId>, Vec<u8>)]) -> Result<Vec<i64>, LedgerError> {
         let mut all = self.all();
-        let from = all.len() as i64;
+        let from = offset(all.len());
         all.extend(pages.iter().map(|(_, page)| page.clone()));
-        Ok((from..all.len() as i64).collect())
+        Ok((from..offset(all.len())).collect())
     }
 
     fn pages(&self) -> Arc<dyn Pages> {
@@ -35,13 +39,14 @@ impl Book for Leaves {
 
 impl Pages for Leaves {
     fn bounds(&self) -> Result<(i64, i64), LedgerError> {
-        Ok((0, self.all().len() as i64))
+        Ok((0, offset(self.all().len())))
     }
 
     fn read(&self, range: Range<i64>) -> Result<Vec<(i64, Vec<u8>)>, LedgerError> {
         // No more than three at a time: whoever reads must go on.
         let range = range.start..range.end.min(range.start + 3);
-        Ok(range.clone().zip(self.all()[range.start as usize..range.end as usize].to_vec()).collect())
+        let place = |at: i64| usize::try_from(at).unwrap();
+        Ok(range.clone().zip(self.all()[place(range.start)..place(range.end)].to_vec()).collect())
     }
 }
 
@@ -175,7 +180,7 @@ impl World {
         if !ledger.intended(id).unwrap() || !ledger.known(id).unwrap().is_empty() {
             return Ok(());
         }
-        let tick = i64::from(n) + 100 * at as i64;
+        let tick = i64::from(n) + 100 * offset(at);
         let written = ledger.write(&[Entry::Outcome { action_id: id, seq: 1, known: done(tick) }]);
         prop_assert_eq!(written.is_ok(), self.owner == Some(at));
         if written.is_ok() {

@@ -96,7 +96,7 @@ pub(super) fn start(
     if plan.pipeline.ledger.kafka.is_some() {
         tell_elsewhere(&args.archive)?;
     }
-    Ok(Started { run, cluster, begins, talks })
+    Ok(Started { run, cluster, talks, begins })
 }
 
 /// Tells what stands that another archive's run has done.
