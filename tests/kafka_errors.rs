@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use common::live::{Live, taken, until};
-use common::world::{calling, world};
+use common::world::{Done, calling, world};
 use common::{acting_plan, agrees, count, edges, site};
 use quell::kafka::Reader;
 use rdkafka::ClientConfig;
@@ -46,8 +46,8 @@ fn pour(cluster: &Cluster, lines: &[&str]) {
     producer.flush(Duration::from_secs(20)).expect("they are taken");
 }
 
-/// A plan between its topics, with its ledger in one.
-fn plan(folder: &Path, cluster: &Cluster) -> PathBuf {
+/// A plan between its topics, with its ledger in one, that calls a world.
+fn plan(folder: &Path, cluster: &Cluster) -> (PathBuf, Done) {
     let days = folder.join("days");
     site(&days, 300, 5);
     let flow = acting_plan(&folder.join("plan"), &days, &["edges.jsonl"]);
@@ -60,7 +60,9 @@ fn plan(folder: &Path, cluster: &Cluster) -> PathBuf {
     );
     assert!(text.contains("type: file, path: edges.jsonl"));
     std::fs::write(&flow, text.replace("type: file, path: edges.jsonl", &source) + &more).expect("room");
-    flow
+    let (address, done) = world();
+    calling(&flow, address);
+    (flow, done)
 }
 
 /// How often each body lies in a topic.
@@ -77,9 +79,7 @@ fn lying(cluster: &Cluster, topic: &str) -> BTreeMap<String, usize> {
 #[test]
 fn leaders_that_are_not_there_yet_are_waited_for() {
     let (folder, cluster) = (tempfile::tempdir().expect("a folder"), cluster());
-    let flow = plan(folder.path(), &cluster);
-    let (address, _) = world();
-    calling(&flow, address);
+    let (flow, _) = plan(folder.path(), &cluster);
     let all = edges(100);
     pour(&cluster, &all.lines().collect::<Vec<_>>());
     cluster.partition_leader("alerts", 1, None).expect("a partition");
@@ -95,9 +95,7 @@ fn leaders_that_are_not_there_yet_are_waited_for() {
 #[test]
 fn what_brokers_refuse_is_said_again_and_once() {
     let (folder, cluster) = (tempfile::tempdir().expect("a folder"), cluster());
-    let flow = plan(folder.path(), &cluster);
-    let (address, done) = world();
-    calling(&flow, address);
+    let (flow, done) = plan(folder.path(), &cluster);
     let archive = folder.path().join("live");
     let live = Live::start(&flow, &archive, &["--batch", "20"]);
     until("it begins", || live.told().contains("Ctrl-C").then_some(()));

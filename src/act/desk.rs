@@ -212,8 +212,8 @@ pub struct Desk {
 }
 
 impl Desk {
-    /// Opens the desk with its ledger in `state_dir` (and in common with other machines, where it lies so), and resolves what an earlier process left in doubt, which has published all
-    /// through the epoch `published`.
+    /// Opens the desk with its ledger in `state_dir` (and in common with other machines, where it lies so), and resolves what an
+    /// earlier process left in doubt, which has published all through the epoch `published`.
     ///
     /// # Errors
     /// Where the ledger can't be used.

@@ -8,6 +8,7 @@
 mod book;
 mod entry;
 mod lease;
+mod leaves;
 mod shared;
 #[cfg(test)]
 mod shared_tests;
@@ -18,6 +19,7 @@ pub use book::{Book, Common, Page, Pages};
 pub use entry::Entry;
 pub use lease::Moment;
 pub(super) use lease::{Grant, Lease, Leave};
+pub use leaves::Leaves;
 pub(super) use since::Resolved;
 pub use topic::LedgerTopic;
 

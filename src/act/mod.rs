@@ -24,7 +24,9 @@ mod webhook;
 pub use answer::Answer;
 pub use desk::{Desk, DeskError, Handed, Remembered, Rows};
 pub use executor::Executor;
-pub use ledger::{Book, Common, Entry, Intent, Known, Ledger, LedgerError, LedgerTopic, Moment, Page, Pages};
+pub use ledger::{
+    Book, Common, Entry, Intent, Known, Leaves, Ledger, LedgerError, LedgerTopic, Moment, Page, Pages,
+};
 pub use order::{Order, action_id};
 pub use orders::Orders;
 pub use receipt::{Receipt, Recorded};

@@ -6,7 +6,6 @@
 
 use std::cell::RefCell;
 use std::path::Path;
-use std::time::Duration;
 
 use super::clock;
 use super::ledger::Moment;
@@ -15,9 +14,6 @@ use super::service::World;
 use crate::kafka::{self, Letter, Patience, ProduceError, Producer, TRACEPARENT, traceparent};
 use crate::plan::outside::KafkaExecutor;
 use crate::record::Tick;
-
-/// How long brokers that take nothing are waited for when a run ends.
-const ENDING: Duration = Duration::from_mins(1);
 
 /// See the head of this file.
 pub struct Orders {
@@ -39,7 +35,7 @@ impl Orders {
         ending: Box<dyn Fn() -> bool + Send>,
     ) -> Result<Orders, ProduceError> {
         let config = kafka::config(&executor.cluster(), folder).map_err(ProduceError::Settings)?;
-        let patience = Patience { ending, most: ENDING };
+        let patience = Patience::of_a_minute(ending);
         let producer = Producer::new("executor", &config, vec![executor.topic.clone()], patience)?;
         Ok(Orders { door: Door::Topic(RefCell::new(producer)), timeout_s: executor.timeout_s() })
     }

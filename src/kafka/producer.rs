@@ -60,6 +60,14 @@ pub struct Patience {
     pub most: Duration,
 }
 
+impl Patience {
+    /// One that waits for a minute then.
+    #[must_use]
+    pub fn of_a_minute(ending: Box<dyn Fn() -> bool + Send>) -> Patience {
+        Patience { ending, most: Duration::from_mins(1) }
+    }
+}
+
 /// A message on its way.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Letter {

@@ -1,54 +1,13 @@
 //! Tests: owners that take a ledger over from one another at any step, against what its log says by definition.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 
 use super::*;
 use crate::record::{ActionClass, DecisionId, IncidentId, Verb};
-
-/// A book in memory, for all who have it.
-#[derive(Clone, Default)]
-struct Leaves(Arc<Mutex<Vec<Vec<u8>>>>);
-
-impl Leaves {
-    fn all(&self) -> std::sync::MutexGuard<'_, Vec<Vec<u8>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn offset(count: usize) -> i64 {
-    i64::try_from(count).unwrap()
-}
-
-impl Book for Leaves {
-    fn append(&mut self, pages: &[(Option<ActionId>, Vec<u8>)]) -> Result<Vec<i64>, LedgerError> {
-        let mut all = self.all();
-        let from = offset(all.len());
-        all.extend(pages.iter().map(|(_, page)| page.clone()));
-        Ok((from..offset(all.len())).collect())
-    }
-
-    fn pages(&self) -> Arc<dyn Pages> {
-        Arc::new(self.clone())
-    }
-}
-
-impl Pages for Leaves {
-    fn bounds(&self) -> Result<(i64, i64), LedgerError> {
-        Ok((0, offset(self.all().len())))
-    }
-
-    fn read(&self, range: Range<i64>) -> Result<Vec<(i64, Vec<u8>)>, LedgerError> {
-        // No more than three at a time: whoever reads must go on.
-        let range = range.start..range.end.min(range.start + 3);
-        let place = |at: i64| usize::try_from(at).unwrap();
-        Ok(range.clone().zip(self.all()[place(range.start)..place(range.end)].to_vec()).collect())
-    }
-}
 
 fn order(n: u8) -> Order {
     Order {
@@ -180,7 +139,7 @@ impl World {
         if !ledger.intended(id).unwrap() || !ledger.known(id).unwrap().is_empty() {
             return Ok(());
         }
-        let tick = i64::from(n) + 100 * offset(at);
+        let tick = i64::from(n) + 100 * i64::try_from(at).unwrap();
         let written = ledger.write(&[Entry::Outcome { action_id: id, seq: 1, known: done(tick) }]);
         prop_assert_eq!(written.is_ok(), self.owner == Some(at));
         if written.is_ok() {

@@ -6,7 +6,6 @@
 use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use super::LedgerError;
 use super::book::{Book, Pages};
@@ -16,8 +15,6 @@ use crate::record::ActionId;
 
 /// Its one partition.
 const PARTITION: i32 = 0;
-/// How long brokers that take nothing are waited for when a run ends.
-const ENDING: Duration = Duration::from_mins(1);
 
 /// See the head of this file.
 pub struct LedgerTopic {
@@ -45,7 +42,7 @@ impl LedgerTopic {
         let topic = ledger.topic.clone();
         let config = kafka::config(&ledger.cluster(), folder).map_err(ProduceError::Settings)?;
         let mut producer =
-            Producer::new("ledger", &config, vec![topic.clone()], Patience { ending, most: ENDING })?;
+            Producer::new("ledger", &config, vec![topic.clone()], Patience::of_a_minute(ending))?;
         let partitions = producer.partitions()?.concat();
         if partitions != [PARTITION] {
             return Err(LedgerError::Partitions { topic, partitions: partitions.len() });

@@ -10,12 +10,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::book::Leaves;
 use super::drawn::{Handle, of};
 use super::life::{Life, Stopped};
 use super::sources::{PUSHED, UNREADABLE, is_poison};
 use super::stage::Stage;
-use crate::act::Ledger;
+use crate::act::{Leaves, Ledger};
 use crate::archive::{ActionLine, Reader, TABLES, digest};
 use crate::engine::log::{Heard, Log, STATE_FOLDER};
 use crate::engine::pushed::{self, Read};

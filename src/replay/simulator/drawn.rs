@@ -6,12 +6,12 @@ use std::panic::resume_unwind;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::book::Leaves;
 use super::disk::Disk;
 use super::people::Ear;
 use super::play::Plant;
 use super::sources::UNREADABLE;
 use super::world::Doings;
+use crate::act::Leaves;
 use crate::flow::fate::{Deed, Fate, Strike};
 use crate::record::{Alert, Millis, Severity};
 use crate::replay::generate::dice::Dice;

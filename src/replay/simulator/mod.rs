@@ -12,7 +12,6 @@
 //! Everything that happens is drawn from the seed: the same seed plays the same trace. What must hold is in [`check`]; who calls
 //! is watched by [`world`].
 
-mod book;
 mod check;
 mod disk;
 mod drawn;

@@ -178,7 +178,7 @@ impl Play {
             drawn.disk.lose_all();
             drawn.machine += 1;
             if drawn.plant == Plant::BookLost {
-                drawn.book.forget();
+                drawn.book.all().clear();
             }
         }
         drawn.disk.go_on(power, &mut drawn.dice);

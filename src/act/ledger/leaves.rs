@@ -1,25 +1,25 @@
-//! The book: what a ledger lies in for several machines, as a topic has it. No machine's end harms it; an append may be struck like
-//! anything else that is to be durable, and whoever is struck does not know whether it is there.
+//! A book in memory, for all who have it: no machine's end harms it. A simulation may strike an append like anything else that is to
+//! be durable ([`crate::flow::fate`]), and whoever is struck does not know whether it is there.
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::act::{Book, LedgerError, Pages};
+use super::LedgerError;
+use super::book::{Book, Pages};
 use crate::flow::fate::{Deed, meet};
 use crate::record::ActionId;
 
 /// See the head of this file.
 #[derive(Clone, Default)]
-pub(super) struct Leaves(Arc<Mutex<Vec<Vec<u8>>>>);
+pub struct Leaves(Arc<Mutex<Vec<Vec<u8>>>>);
+
+/// Pages that are read at once, at most: whoever reads must go on.
+const AT_ONCE: i64 = 3;
 
 impl Leaves {
-    fn all(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+    /// Its pages, as they lie.
+    pub fn all(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A planted fault: all that it has is gone.
-    pub(super) fn forget(&self) {
-        self.all().clear();
     }
 }
 
@@ -50,7 +50,8 @@ impl Pages for Leaves {
 
     fn read(&self, range: Range<i64>) -> Result<Vec<(i64, Vec<u8>)>, LedgerError> {
         let all = self.all();
-        let wanted = |at: &i64| Some((*at, all.get(usize::try_from(*at).ok()?)?.clone()));
-        Ok(range.map_while(|at| wanted(&at)).collect())
+        let range = range.start..range.end.min(range.start.saturating_add(AT_ONCE));
+        let wanted = |at: i64| Some((at, all.get(usize::try_from(at).ok()?)?.clone()));
+        Ok(range.map_while(wanted).collect())
     }
 }
