@@ -67,6 +67,8 @@ fn run(epochs: std::ops::Range<u64>, past: Option<Past>) -> Vec<Kept> {
             past.release(1);
         }
         for epoch in epochs.clone() {
+            input.advance_to(epoch);
+            turns.advance_to(epoch);
             (epoch * RATE..(epoch + 1) * RATE).for_each(|n| input.send(alert(n)));
             let settled = Tick::try_from(epoch).unwrap_or(0) - LATENESS_S;
             turns.send(Turn { epoch, settled, acts: settled, last: false, keeps: epoch + 1 == epochs.end });
