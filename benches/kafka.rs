@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use common::kafka::Broker;
 use common::live::{Live, until};
 use common::{asking_plan, count};
+use latency::Acts;
 use quell::engine::log::Log;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
@@ -117,8 +118,8 @@ fn latencies(seconds: u64) {
     let folder = tempfile::tempdir().expect("a folder");
     let broker = Broker::start(&folder.path().join("broker"));
     for rate in [5_000, 20_000] {
-        for act in ["early", "settled"] {
-            latency::Course { folder: folder.path(), rate, seconds, act }.run(&broker);
+        for (act, acts) in COURSES {
+            latency::Course { folder: folder.path(), rate, seconds, act, acts }.run(&broker);
         }
     }
 }
@@ -149,6 +150,14 @@ fn throughput(many: u64) {
         }
     }
 }
+
+/// When it is acted, and what becomes of decisions.
+const COURSES: [(&str, Acts); 4] = [
+    ("early", Acts::Asks),
+    ("settled", Acts::Asks),
+    ("early", Acts::LedgerBeside),
+    ("early", Acts::LedgerInTopic),
+];
 
 /// Processes, and workers of each.
 const LAYOUTS: [(&str, [&str; 2]); 3] =

@@ -1,5 +1,5 @@
-//! Latency: from when the broker appended an alert to when it appended the decision on it, at a steady rate. Both times are the
-//! broker's own (`LogAppendTime`).
+//! Latency: from when the broker appended an alert to when it appended the decision on it, at a steady rate; or, where decisions
+//! are carried out (by nobody: `dry-run`), the end of its first action. Both times are the broker's own (`LogAppendTime`).
 //!
 //! Some of the alerts are grave and about a host of their own: each of these is an incident, and gets a decision.
 
@@ -28,6 +28,17 @@ const ENDING_MS: i64 = 3_000;
 /// Event time by which a record may be late, where decisions wait for it.
 const LATENESS_S: u64 = 1;
 
+/// What becomes of a decision, and where that is noted.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Acts {
+    /// It waits for a person.
+    Asks,
+    /// It is carried out; the ledger is beside the archive.
+    LedgerBeside,
+    /// It is carried out; the ledger is in a topic.
+    LedgerInTopic,
+}
+
 /// One measurement.
 pub(super) struct Course<'a> {
     /// Where files may lie.
@@ -38,18 +49,36 @@ pub(super) struct Course<'a> {
     pub(super) seconds: u64,
     /// `settled` or `early`.
     pub(super) act: &'a str,
+    /// What becomes of decisions.
+    pub(super) acts: Acts,
 }
 
 impl Course<'_> {
     /// Runs it, and tells what it came to.
     pub(super) fn run(&self, broker: &Broker) {
-        let Course { folder, rate, seconds, act } = self;
-        let name = format!("{act}-{rate}");
-        let topics = ["in", "decisions", "incidents"].map(|topic| format!("{topic}-{name}"));
+        let Course { folder, rate, seconds, act, acts } = self;
+        let (last, ends) = match acts {
+            Acts::Asks => ("decisions", "decision"),
+            Acts::LedgerBeside => ("actions", "end of action, ledger beside the archive"),
+            Acts::LedgerInTopic => ("actions", "end of action, ledger in a topic"),
+        };
+        let name = format!("{act}-{rate}-{}", ends.replace([' ', ','], "-"));
+        let topics = ["in", last, "incidents"].map(|topic| format!("{topic}-{name}"));
         for (topic, partitions) in topics.iter().zip([PARTITIONS, 1, 1]) {
             broker.topic_with(topic, partitions, &[("message.timestamp.type", "LogAppendTime")]);
         }
-        let flow = plan(&folder.join(format!("plan-{name}")), broker, act, &topics);
+        let folder_of_plan = folder.join(format!("plan-{name}"));
+        let flow = plan(&folder_of_plan, broker, (act, last), &topics);
+        if *acts != Acts::Asks {
+            carry_out(&flow);
+        }
+        if *acts == Acts::LedgerInTopic {
+            let topic = format!("ledger-{name}");
+            broker.topic_with(&topic, 1, &[("retention.ms", "-1")]);
+            let text = std::fs::read_to_string(&flow).expect("the plan");
+            let ledger = format!("ledger: {{kafka: {{brokers: '{}', topic: {topic}}}}}\n", broker.address());
+            std::fs::write(&flow, text + &ledger).expect("room for the plan");
+        }
         let live = Live::start(&flow, &folder.join(&name), &["--metrics", "0"]);
         until("it begins", || live.told().contains("Ctrl-C").then_some(()));
         let before = (used(live.id()), used(broker.pid()), Instant::now());
@@ -69,7 +98,7 @@ impl Course<'_> {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a place in a list")]
         let at = |share: f64| waits.get((waits.len() as f64 * share) as usize).or(waits.last()).copied();
         println!(
-            "act: {act}, {:.0} alerts/s asked, {:.0} sent: p50 {:?} ms, p99 {:?} ms, max {:?} ms of {} decisions; \
+            "act: {act}, to {ends}, {:.0} alerts/s asked, {:.0} sent: p50 {:?} ms, p99 {:?} ms, max {:?} ms of {}; \
              quell {:.2} cores, the broker {:.2}",
             rate,
             sent as f64 / took,
@@ -83,21 +112,45 @@ impl Course<'_> {
     }
 }
 
-fn plan(folder: &Path, broker: &Broker, act: &str, topics: &[String; 3]) -> std::path::PathBuf {
+fn plan(
+    folder: &Path,
+    broker: &Broker,
+    (act, last): (&str, &str),
+    topics: &[String; 3],
+) -> std::path::PathBuf {
     let flow = asking_plan(folder);
     let policy = flow.with_file_name("policies/default.yml");
     let text = std::fs::read_to_string(&policy).expect("the policy");
     std::fs::write(&policy, text.replace("act: settled", &format!("act: {act}"))).expect("room");
     let (text, at) = (std::fs::read_to_string(&flow).expect("the plan"), broker.address());
-    let [read, decisions, incidents] = topics;
+    let [read, told, incidents] = topics;
     let more = format!(
         "tenant: default\nsources:\n  - {{name: in, type: kafka, brokers: '{at}', topic: {read}}}\n\
-         sinks: {{kafka: {{brokers: '{at}', decisions: {decisions}, incidents: {incidents}}}}}\n"
+         sinks: {{kafka: {{brokers: '{at}', {last}: {told}, incidents: {incidents}}}}}\n"
     );
     let text = text.replace("tenant: default\n", &more);
     let text = text.replace("lateness: 60s", &format!("lateness: {LATENESS_S}s"));
     std::fs::write(&flow, text).expect("room for the plan");
     flow
+}
+
+/// Has every decision carried out, however many there are.
+fn carry_out(flow: &Path) {
+    let policy = flow.with_file_name("policies/default.yml");
+    let text = std::fs::read_to_string(&policy).expect("the policy");
+    let (from, to) =
+        ("execute: { score: 0.80, confidence: 0.90 }", "execute: { score: 0.40, confidence: 0 }");
+    assert!(text.contains(from), "{text}");
+    let text = text.replace(from, to).replace("playbook_share: 60", "playbook_share: 100");
+    // Blast radius and budgets are the indented lines of a word and a number.
+    let limit = |line: &str| {
+        let (key, value) = line.split_once(": ")?;
+        let is_limit = key.starts_with("  ") && !key.ends_with("window_s") && !key.ends_with("share");
+        let number = value.split(' ').next()?.parse::<u32>().ok();
+        number.filter(|_| is_limit).map(|_| format!("{key}: 1000000"))
+    };
+    let lines = text.lines().map(|line| limit(line).unwrap_or_else(|| line.to_owned()) + "\n");
+    std::fs::write(&policy, lines.collect::<String>()).expect("room for the policy");
 }
 
 /// Sends at a steady rate, in steps of a millisecond or what the machine lets; how many.
@@ -176,8 +229,8 @@ fn appended(broker: &Broker, topic: &str) -> HashMap<String, i64> {
     all
 }
 
-/// When the first decision on each probe was appended, by its host.
-fn decided(broker: &Broker, decisions: &str, incidents: &str) -> HashMap<String, i64> {
+/// When the first decision on each probe, or the first end of an action of it, was appended, by its host.
+fn decided(broker: &Broker, told: &str, incidents: &str) -> HashMap<String, i64> {
     let mut hosts = HashMap::new();
     each(broker, incidents, |body, _| {
         let row: Value = serde_json::from_slice(body).expect("JSON");
@@ -187,8 +240,11 @@ fn decided(broker: &Broker, decisions: &str, incidents: &str) -> HashMap<String,
         }
     });
     let mut all: HashMap<String, i64> = HashMap::new();
-    each(broker, decisions, |body, at| {
+    each(broker, told, |body, at| {
         let row: Value = serde_json::from_slice(body).expect("JSON");
+        if row.get("action_id").is_some() && row["finished_time"].is_null() {
+            return;
+        }
         if let Some(host) = hosts.get(row["incident_id"].as_str().unwrap_or_default()) {
             let first = all.entry(host.clone()).or_insert(at);
             *first = at.min(*first);
