@@ -16,12 +16,14 @@ use arrow_array::types::UInt32Type;
 use arrow_array::{Array, RecordBatch};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
+};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 use serde::{Deserialize, Serialize};
 
-use super::layout::{about, rename, sync_file, sync_folder};
+use super::layout::{about, rename, sync_file, sync_folder, together};
 use super::writer::RunStamp;
 use crate::flow::Turn;
 use crate::flow::kept::Kept;
@@ -29,13 +31,15 @@ use crate::ingest::ends::Ends;
 use crate::record::Epoch;
 
 /// The form of what operators keep, and the one before, which is read too: another one is no snapshot of this program.
-const FORM: &str = concat!("3 of quell ", env!("CARGO_PKG_VERSION"));
-const FORM_BEFORE: &str = concat!("2 of quell ", env!("CARGO_PKG_VERSION"));
+const FORM: &str = concat!("4 of quell ", env!("CARGO_PKG_VERSION"));
+const FORM_BEFORE: &str = concat!("3 of quell ", env!("CARGO_PKG_VERSION"));
 /// Snapshots kept.
 const KEPT: usize = 2;
 /// Rows gathered before they are encoded, and the bytes of theirs.
 const BATCH_ROWS: usize = 8 << 10;
 const BATCH_BYTES: usize = 8 << 20;
+/// Bytes of a group of rows, about: groups are written as they are full, and read beside each other.
+const GROUP_BYTES: usize = 64 << 20;
 /// Bytes of one item: more than this beside a batch is no Parquet value any more.
 const ITEM_MAX: usize = 1 << 30;
 
@@ -84,15 +88,14 @@ pub fn write(state: &Path, (turn, safe): (Turn, Epoch), stamp: &RunStamp, kept: 
     let (data, manifest) = names(&dir, turn.epoch);
     let open = dir.join(".rows.tmp");
     let rows = rows(&open, kept).map_err(|error| about(&open, "cannot write", &error))?;
-    let mut hasher = blake3::Hasher::new();
-    let bytes = io::copy(&mut File::open(&open)?, &mut hasher)?;
+    let (hash, bytes) = hashed(&open)?;
     let said = Manifest {
         form: FORM.to_owned(),
         plan_hash: stamp.plan_hash.clone(),
         model_version: stamp.model_version.clone(),
         turn,
         rows,
-        blake3: hasher.finalize().to_hex().to_string(),
+        blake3: hash,
     };
     rename(&open, &data)?;
     let text = dir.join(".manifest.tmp");
@@ -139,12 +142,19 @@ fn all(dir: &Path) -> io::Result<Vec<(Epoch, PathBuf)>> {
     Ok(found)
 }
 
+/// What a file's bytes hash to, and how many there are.
+fn hashed(path: &Path) -> io::Result<(String, u64)> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_mmap_rayon(path)?;
+    Ok((hasher.finalize().to_hex().to_string(), hasher.count()))
+}
+
 fn rows(path: &Path, kept: &[Kept]) -> io::Result<u64> {
     let schema = schema();
     let properties = WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default()));
     let mut writer =
         ArrowWriter::try_new(File::create(path)?, Arc::clone(&schema), Some(properties.build()))?;
-    let (mut rows, mut bytes, mut count) = (Rows::default(), 0, 0);
+    let (mut rows, mut bytes, mut group, mut count) = (Rows::default(), 0, 0, 0);
     for kept in kept {
         let strings = kept.glossary.iter().map(|(number, text)| (Some(*number), text.as_bytes()));
         let items = kept.items.iter().map(|item| (None, item.as_slice()));
@@ -158,7 +168,11 @@ fn rows(path: &Path, kept: &[Kept]) -> io::Result<u64> {
             count += 1;
             if rows.count == BATCH_ROWS || bytes > BATCH_BYTES {
                 writer.write(&rows.batch(&schema)?)?;
-                bytes = 0;
+                group += std::mem::take(&mut bytes);
+            }
+            if group > GROUP_BYTES {
+                writer.flush()?;
+                group = 0;
             }
         }
     }
@@ -231,11 +245,10 @@ fn read(dir: &Path, epoch: Epoch, manifest: &Path, stamp: &RunStamp) -> Result<S
         return Err("it is of another plan or model".to_owned());
     }
     let (data, _) = names(dir, epoch);
-    let bytes = fs::read(&data).map_err(|error| error.to_string())?;
-    if blake3::hash(&bytes).to_hex().to_string() != said.blake3 || said.turn.epoch != epoch {
+    let (hash, _) = hashed(&data).map_err(|error| error.to_string())?;
+    if hash != said.blake3 || said.turn.epoch != epoch {
         return Err("it is not what was written".to_owned());
     }
-    drop(bytes);
     // Its bytes are what their manifest says; that these are rows is not said thereby, and Parquet's readers panic at some.
     let kept = catch_unwind(|| items(&data, epoch))
         .unwrap_or_else(|_| Err(io::Error::other("they contradict each other")));
@@ -244,34 +257,54 @@ fn read(dir: &Path, epoch: Epoch, manifest: &Path, stamp: &RunStamp) -> Result<S
 }
 
 fn items(path: &Path, epoch: Epoch) -> io::Result<Vec<Kept>> {
-    let mut all: Vec<Kept> = Vec::new();
-    let reader = ParquetRecordBatchReaderBuilder::try_new(Ends::open(path)?)?;
-    if reader.schema().fields() != schema().fields() {
+    let file = Ends::open(path)?;
+    let form = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new())?;
+    if form.schema().fields() != schema().fields() {
         return Err(io::Error::other("its columns are not a snapshot's"));
     }
-    for batch in reader.build()? {
-        let batch = batch.map_err(io::Error::other)?;
-        let (operator, worker) =
-            (batch.column(0).as_string::<i32>(), batch.column(1).as_primitive::<UInt32Type>());
-        let (string, body) =
-            (batch.column(2).as_primitive::<UInt32Type>(), batch.column(3).as_binary::<i32>());
-        for row in 0..batch.num_rows() {
-            let (name, at) = (operator.value(row), worker.value(row) as usize);
-            // Rows of one lie together.
-            if all.last().is_none_or(|last| (last.operator.as_str(), last.worker) != (name, at)) {
-                let (items, glossary) = (Vec::new(), Vec::new());
-                all.push(Kept { epoch, operator: name.to_owned(), worker: at, items, glossary });
-            }
-            let Some(kept) = all.last_mut() else { continue };
-            if string.is_null(row) {
-                kept.items.push(body.value(row).to_vec());
-            } else {
-                let text = String::from_utf8(body.value(row).to_vec()).map_err(io::Error::other)?;
-                kept.glossary.push((string.value(row), text));
-            }
+    let groups = together(0..form.metadata().num_row_groups(), |group| {
+        let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(Ends::open(path)?, form.clone());
+        let mut all = Vec::new();
+        for batch in reader.with_row_groups(vec![group]).build()? {
+            take(&mut all, epoch, &batch.map_err(io::Error::other)?)?;
+        }
+        Ok(all)
+    })?;
+    let mut all = Vec::new();
+    groups.into_iter().flatten().for_each(|kept| join(&mut all, kept));
+    Ok(all)
+}
+
+/// What one operator kept at one worker lies together: where a group ended within it, the next one goes on.
+fn join(all: &mut Vec<Kept>, next: Kept) {
+    match all.last_mut().filter(|last| (&last.operator, last.worker) == (&next.operator, next.worker)) {
+        Some(last) => {
+            last.items.extend(next.items);
+            last.glossary.extend(next.glossary);
+        }
+        None => all.push(next),
+    }
+}
+
+fn take(all: &mut Vec<Kept>, epoch: Epoch, batch: &RecordBatch) -> io::Result<()> {
+    let (operator, worker) =
+        (batch.column(0).as_string::<i32>(), batch.column(1).as_primitive::<UInt32Type>());
+    let (string, body) = (batch.column(2).as_primitive::<UInt32Type>(), batch.column(3).as_binary::<i32>());
+    for row in 0..batch.num_rows() {
+        let (name, at) = (operator.value(row), worker.value(row) as usize);
+        if all.last().is_none_or(|last| (last.operator.as_str(), last.worker) != (name, at)) {
+            let (items, glossary) = (Vec::new(), Vec::new());
+            all.push(Kept { epoch, operator: name.to_owned(), worker: at, items, glossary });
+        }
+        let Some(kept) = all.last_mut() else { continue };
+        if string.is_null(row) {
+            kept.items.push(body.value(row).to_vec());
+        } else {
+            let text = String::from_utf8(body.value(row).to_vec()).map_err(io::Error::other)?;
+            kept.glossary.push((string.value(row), text));
         }
     }
-    Ok(all)
+    Ok(())
 }
 
 #[cfg(test)]
@@ -284,8 +317,8 @@ mod tests {
         write(dir.path(), (turn(3), 3), &stamp("p"), &kept(3)).unwrap();
         let (_, manifest) = names(&folder(dir.path()), 3);
         let text = fs::read_to_string(&manifest).unwrap();
-        for (form, is_read) in [("2 of quell", true), ("1 of quell", false), ("4 of quell", false)] {
-            fs::write(&manifest, text.replace("3 of quell", form)).unwrap();
+        for (form, is_read) in [("3 of quell", true), ("2 of quell", false), ("5 of quell", false)] {
+            fs::write(&manifest, text.replace("4 of quell", form)).unwrap();
             let found = latest(dir.path(), 9, &stamp("p"), |_| ()).unwrap();
             assert_eq!(found.is_some(), is_read, "{form}");
         }
@@ -341,6 +374,19 @@ mod tests {
         let (found, why) = read(9, "p");
         assert_eq!(found, Some((5, kept(5))));
         assert!(why[0].contains("not what was written"), "{why:?}");
+    }
+
+    #[test]
+    fn what_fills_several_groups_is_one_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut kept = kept(4);
+        kept[0].items.extend((1..=3).map(|n| vec![n; GROUP_BYTES / 2 + 1]));
+        write(dir.path(), (turn(4), 4), &stamp("p"), &kept).unwrap();
+        let (data, _) = names(&folder(dir.path()), 4);
+        let form = ArrowReaderMetadata::load(&Ends::open(&data).unwrap(), ArrowReaderOptions::new()).unwrap();
+        assert_eq!(form.metadata().num_row_groups(), 2);
+        let found = latest(dir.path(), 4, &stamp("p"), |why| panic!("{why}")).unwrap().unwrap();
+        assert!(found.kept == kept);
     }
 
     #[test]

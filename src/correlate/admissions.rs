@@ -1,13 +1,18 @@
 //! Admissions: which alerts were admitted within a day, and at which tick: 23 to 28 bytes each, since there are millions.
 //!
-//! State: identities in the order of their admission, in chunks, and an index of four bytes each. A chunk is forgotten when
-//! all of its admissions are dead.
+//! State: identities in the order of their admission, in chunks, and an index of four bytes each, in shares: so nobody waits
+//! until a table of millions has grown, and cores fill it together. A chunk is forgotten when all of its admissions are dead.
 
 use std::collections::VecDeque;
+use std::num::NonZero;
+use std::thread::{self, available_parallelism};
 
+use bytes::Bytes;
 use hashbrown::HashTable;
+use serde::{Deserialize, Serialize};
 
 use super::dedup::{Admission, SAME_ALERT_S};
+use crate::flow::fate::is_set;
 use crate::flow::store::Store;
 use crate::record::{AlertId, Tick};
 
@@ -21,7 +26,7 @@ const CHUNKS: u32 = u32::MAX >> CHUNK_BITS;
 #[derive(Debug, Default)]
 pub(super) struct Admissions {
     /// The numbers of what stands in the chunks: the chunk's number, then the place in it.
-    index: HashTable<u32>,
+    index: [HashTable<u32>; SHARES],
     chunks: VecDeque<Chunk>,
     /// The first chunk's number; numbers begin anew after 2^20 chunks, long after their first use has died.
     first: u32,
@@ -29,10 +34,14 @@ pub(super) struct Admissions {
     unlisted: usize,
 }
 
-/// What is taken back goes into the index so many at a time, in so many parts of it: an index of millions is far larger than a
-/// processor's caches, and one part of it is not.
-const LISTED: usize = 8 << 20;
-const PARTS: usize = 4_096;
+/// Tables that make up the index.
+const SHARES: usize = 16;
+/// A hand gathers for so many of them at once what was taken back.
+const AT_ONCE: usize = 4;
+/// What goes into a share goes into so many parts of it, one after the other.
+const PARTS: usize = 128;
+/// Fewer are listed by whoever asks for them.
+const FEW: usize = 1 << 20;
 
 #[derive(Debug)]
 struct Chunk {
@@ -45,9 +54,30 @@ struct Chunk {
     gone: usize,
 }
 
+/// A chunk as it is kept: identities, 16 bytes each, and when they were admitted.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Page {
+    ids: Bytes,
+    after: Vec<i16>,
+    from: Tick,
+}
+
+impl Page {
+    fn all(&self) -> impl Iterator<Item = (AlertId, Tick)> {
+        let ids = self.ids.as_chunks().0.iter().map(|id| AlertId(*id));
+        ids.zip(self.after.iter().map(|after| self.from + Tick::from(*after)))
+    }
+}
+
 /// An identity is a hash already.
 fn hash(id: &AlertId) -> u64 {
     u64::from_le_bytes(*id.0.last_chunk().unwrap_or(&[0; 8]))
+}
+
+/// In which table it is listed. A table goes by the lowest bits, and by the highest seven.
+#[expect(clippy::cast_possible_truncation, reason = "a share's number is below 16")]
+fn share(hash: u64) -> usize {
+    (hash >> 48) as usize % SHARES
 }
 
 /// Where the one of that number stands.
@@ -69,7 +99,8 @@ impl Admissions {
     }
 
     fn find(&self, id: &AlertId) -> Option<u32> {
-        self.index.find(hash(id), |number| self.id(*number) == Some(id)).copied()
+        let hash = hash(id);
+        self.index[share(hash)].find(hash, |number| self.id(*number) == Some(id)).copied()
     }
 
     fn admission(&self, number: u32) -> Option<Admission> {
@@ -87,7 +118,8 @@ impl Admissions {
 
     /// Of a chunk that goes, or of one in which it is counted.
     fn unlist(&mut self, number: u32, id: &AlertId) {
-        if let Ok(entry) = self.index.find_entry(hash(id), |known| *known == number) {
+        let hash = hash(id);
+        if let Ok(entry) = self.index[share(hash)].find_entry(hash, |known| *known == number) {
             entry.remove();
         }
     }
@@ -95,33 +127,55 @@ impl Admissions {
     fn append(&mut self, id: AlertId, tick: Tick) {
         let number = self.push(id, tick);
         let Admissions { index, chunks, first, .. } = self;
-        index.insert_unique(hash(&id), number, |number| hash_of(chunks, *first, *number));
+        let hash = hash(&id);
+        index[share(hash)].insert_unique(hash, number, |number| hash_of(chunks, *first, *number));
+    }
+
+    /// Tells what is remembered, many at once.
+    pub(super) fn pages(&self, mut tell: impl FnMut(Page)) {
+        for (chunk, at) in self.chunks.iter().zip(0u32..) {
+            let first = (self.first.wrapping_add(at) & CHUNKS) << CHUNK_BITS;
+            // What was forgotten lies there until its chunk does. Mostly nothing was, and nothing is looked for. What is not
+            // listed was not forgotten since.
+            let stands = |id: &AlertId, number| chunk.gone == 0 || self.find(id) == Some(number);
+            let (mut ids, mut after) = (Vec::with_capacity(chunk.ids.len() * 16), Vec::new());
+            for ((id, at), number) in chunk.ids.iter().zip(&chunk.after).zip(first..) {
+                if stands(id, number) {
+                    ids.extend_from_slice(&id.0);
+                    after.push(*at);
+                }
+            }
+            tell(Page { ids: ids.into(), after, from: chunk.from });
+        }
+    }
+
+    /// Takes back those of a page that are wanted, before anything else is asked. None of them is here.
+    pub(super) fn restore_page(&mut self, page: &Page, wanted: impl Fn(AlertId) -> bool) {
+        for (id, tick) in page.all().filter(|(id, _)| wanted(*id)) {
+            self.restore(id, Admission(tick), tick);
+        }
     }
 
     /// Has in the index what was taken back.
     fn list(&mut self) {
-        let unlisted = std::mem::take(&mut self.unlisted);
-        if unlisted == 0 {
+        if self.unlisted == 0 {
             return;
         }
-        let Admissions { index, chunks, first, .. } = self;
-        let hash_of = |number: &u32| hash_of(chunks, *first, *number);
-        index.reserve(unlisted, hash_of);
-        // A table has a place for each number below a power of two, of which it fills seven eighths.
-        let places = (index.capacity() / 7 * 8).next_power_of_two().max(PARTS);
-        let part = |hash: u64| usize::try_from(hash % places as u64).unwrap_or(0) / (places / PARTS);
-        let all: usize = chunks.iter().map(|chunk| chunk.ids.len()).sum();
-        let hashes = chunks.iter().zip(0u32..).flat_map(|(chunk, at)| {
-            let from = (first.wrapping_add(at) & CHUNKS) << CHUNK_BITS;
-            chunk.ids.iter().map(hash).zip(from..)
-        });
-        let mut rest = hashes.skip(all - unlisted).peekable();
-        while rest.peek().is_some() {
-            let some: Vec<(u64, u32)> = rest.by_ref().take(LISTED).collect();
-            for (hash, number) in by_part(&some, part) {
-                index.insert_unique(hash, number, hash_of);
-            }
+        let alone = self.unlisted < FEW || is_set();
+        self.list_by(if alone { 1 } else { available_parallelism().map_or(1, NonZero::get) });
+    }
+
+    /// The same by so many hands, each of which fills some of the shares.
+    fn list_by(&mut self, hands: usize) {
+        let unlisted = std::mem::take(&mut self.unlisted);
+        let all: usize = self.chunks.iter().map(|chunk| chunk.ids.len()).sum();
+        let back = &Unlisted { chunks: &self.chunks, first: self.first, from: all - unlisted };
+        let of_hand = SHARES.div_ceil(hands);
+        let own = self.index.chunks_mut(of_hand).zip((0..SHARES).step_by(of_hand));
+        if hands == 1 {
+            return own.for_each(|(shares, at)| back.list(shares, at));
         }
+        thread::scope(|scope| own.for_each(|(shares, at)| drop(scope.spawn(move || back.list(shares, at)))));
     }
 
     /// Writes an admission into the last chunk; its number.
@@ -143,9 +197,54 @@ impl Admissions {
     }
 }
 
+/// What was taken back and is not in the index yet.
+struct Unlisted<'a> {
+    chunks: &'a VecDeque<Chunk>,
+    first: u32,
+    /// How many before it are.
+    from: usize,
+}
+
+impl Unlisted<'_> {
+    /// Hashes and numbers.
+    fn all(&self) -> impl Iterator<Item = (u64, u32)> {
+        let all = self.chunks.iter().zip(0u32..).flat_map(|(chunk, at)| {
+            let from = (self.first.wrapping_add(at) & CHUNKS) << CHUNK_BITS;
+            chunk.ids.iter().map(hash).zip(from..)
+        });
+        all.skip(self.from)
+    }
+
+    /// Lists what belongs into these shares, of which the first is number `at`.
+    fn list(&self, shares: &mut [HashTable<u32>], at: usize) {
+        for (some, at) in shares.chunks_mut(AT_ONCE).zip((at..).step_by(AT_ONCE)) {
+            let mut each: [Vec<(u64, u32)>; AT_ONCE] = Default::default();
+            for (hash, number) in self.all() {
+                if let Some(own) = share(hash).checked_sub(at).filter(|own| *own < some.len()) {
+                    each[own].push((hash, number));
+                }
+            }
+            for (share, all) in some.iter_mut().zip(each) {
+                fill(share, &all, |number| hash_of(self.chunks, self.first, *number));
+            }
+        }
+    }
+}
+
+/// Lists all of these in a share: part by part, each of which fits into a processor's caches.
+fn fill(share: &mut HashTable<u32>, all: &[(u64, u32)], hash_of: impl Fn(&u32) -> u64) {
+    share.reserve(all.len(), &hash_of);
+    // A table has a place for each number below a power of two, of which it fills seven eighths.
+    let places = (share.capacity() / 7 * 8).next_power_of_two().max(PARTS);
+    let part = |hash: u64| usize::try_from(hash % places as u64).unwrap_or(0) / (places / PARTS);
+    for (hash, number) in by_part(all, part) {
+        share.insert_unique(hash, number, &hash_of);
+    }
+}
+
 /// The same in the order of parts.
 fn by_part(all: &[(u64, u32)], part: impl Fn(u64) -> usize) -> Vec<(u64, u32)> {
-    let mut at = vec![0; PARTS + 1];
+    let mut at = [0; PARTS + 1];
     for (hash, _) in all {
         at[part(*hash) + 1] += 1;
     }
@@ -163,7 +262,7 @@ fn by_part(all: &[(u64, u32)], part: impl Fn(u64) -> usize) -> Vec<(u64, u32)> {
 
 impl Store<AlertId, Admission> for Admissions {
     fn len(&self) -> usize {
-        self.index.len() + self.unlisted
+        self.index.iter().map(HashTable::len).sum::<usize>() + self.unlisted
     }
 
     fn restore(&mut self, id: AlertId, admission: Admission, _: Tick) {
@@ -200,16 +299,7 @@ impl Store<AlertId, Admission> for Admissions {
     }
 
     fn each(&self, mut tell: impl FnMut(&AlertId, &Admission)) {
-        for (chunk, at) in self.chunks.iter().zip(0u32..) {
-            let first = (self.first.wrapping_add(at) & CHUNKS) << CHUNK_BITS;
-            for ((id, after), number) in chunk.ids.iter().zip(&chunk.after).zip(first..) {
-                // What was forgotten lies there until its chunk does. Mostly nothing was, and nothing is looked for. What is not
-                // listed was not forgotten since.
-                if chunk.gone == 0 || self.find(id) == Some(number) {
-                    tell(id, &Admission(chunk.from + Tick::from(*after)));
-                }
-            }
-        }
+        self.pages(|page| page.all().for_each(|(id, tick)| tell(&id, &Admission(tick))));
     }
 
     fn sweep(&mut self, before: Tick, _: impl Fn(&Admission) -> Tick) {
@@ -221,9 +311,9 @@ impl Store<AlertId, Admission> for Admissions {
             }
             self.first = self.first.wrapping_add(1) & CHUNKS;
         }
-        if self.index.capacity() > 8 * self.index.len().max(CHUNK) {
-            let Admissions { index, chunks, first, .. } = self;
-            index.shrink_to(0, |number| hash_of(chunks, *first, *number));
+        let Admissions { index, chunks, first, .. } = self;
+        for share in index.iter_mut().filter(|share| share.capacity() > 8 * share.len().max(CHUNK)) {
+            share.shrink_to(0, |number| hash_of(chunks, *first, *number));
         }
     }
 }
@@ -261,7 +351,7 @@ mod tests {
                 3 => {
                     // What was kept is taken back, by another.
                     let mut again = Admissions { first: admissions.first ^ 5, ..Admissions::default() };
-                    admissions.each(|id, admission| again.restore(*id, *admission, admission.dies()));
+                    admissions.pages(|page| again.restore_page(&page, |_| true));
                     prop_assert_eq!(again.len(), admissions.len());
                     admissions = again;
                 }
@@ -312,6 +402,22 @@ mod tests {
     }
 
     #[test]
+    fn what_is_taken_back_is_listed_by_however_many_hands() {
+        let all = || (0..20_000u32).map(|n| (AlertId::of(&[&n.to_le_bytes()]), Admission(Tick::from(n % 7))));
+        for hands in [1, 2, 3, 16, 40] {
+            let mut admissions = Admissions::default();
+            for some in [0..15_000, 15_000..20_000] {
+                let some = all().skip(some.start).take(some.len());
+                some.for_each(|(id, admission)| admissions.restore(id, admission, admission.dies()));
+                admissions.list_by(hands);
+            }
+            assert_eq!(admissions.len(), 20_000, "{hands}");
+            assert!(all().all(|(id, admission)| admissions.take(&id) == Some(admission)), "{hands}");
+            assert!(admissions.is_empty());
+        }
+    }
+
+    #[test]
     fn millions_cost_a_known_number_of_bytes_and_leave() {
         let mut admissions = Admissions::default();
         for of in 0..100_000u32 {
@@ -322,6 +428,6 @@ mod tests {
         admissions.sweep(SAME_ALERT_S + 5_000, |admission| admission.dies());
         assert!((50_000..55_000).contains(&admissions.len()), "{}", admissions.len());
         admissions.sweep(SAME_ALERT_S + 10_000, |admission| admission.dies());
-        assert!(admissions.is_empty() && admissions.index.capacity() <= 8 * CHUNK);
+        assert!(admissions.is_empty() && admissions.index.iter().all(|share| share.capacity() <= 8 * CHUNK));
     }
 }

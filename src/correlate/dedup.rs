@@ -11,9 +11,8 @@ use serde::{Deserialize, Serialize};
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::vec::ToStream;
 
-use super::admissions::Admissions;
-use crate::flow::kept::Items;
-use crate::flow::{Keeper, Machine, Stream, Tails, Turn, turns};
+use super::admissions::{Admissions, Page};
+use crate::flow::{Keeper, Keeping, Machine, Stream, Tails, Turn, turns};
 use crate::record::{Alert, AlertId, Diff, Duplicate, Order, Tick};
 
 /// How long the same identity is the same alert, in ticks.
@@ -86,24 +85,9 @@ pub fn dedup<'scope>(
     wanted: impl Fn(&Alert) -> bool + 'static,
     keeper: &Keeper,
 ) -> (Stream<'scope, (Arc<Alert>, Diff)>, Stream<'scope, Admitted>) {
-    let mut tails: Tails<AlertId, FirstOfItsName, Admissions> = Tails::new(FirstOfItsName);
-    let mut unnamed: BTreeMap<Tick, Vec<Arc<Alert>>> = BTreeMap::new();
     let route = Exchange::new(|alert: &Arc<Alert>| by_id(alert.id));
     let keeping = keeper.of("dedup");
-    keeping.restore_all(|item| match item {
-        Item::Settled(all) => {
-            for (id, admission) in all.into_iter().filter(|(id, _)| keeping.owns(by_id(*id))) {
-                tails.restore(id, admission, Vec::new());
-            }
-        }
-        Item::Named(id, admission, records) if keeping.owns(by_id(id)) => {
-            tails.restore(id, admission, records);
-        }
-        Item::Unnamed(alert) if keeping.owns(by_id(alert.id)) => {
-            unnamed.entry(alert.tick).or_default().push(alert);
-        }
-        Item::Named(..) | Item::Unnamed(_) => {}
-    });
+    let Remembered { mut tails, mut unnamed } = Remembered::of(&keeping);
     let nothing = Vec::<()>::new().to_stream(clock.scope());
     turns("dedup", (alerts, route), (nothing, Pipeline), clock, move |work| {
         let settled = work.turn.settled;
@@ -130,7 +114,11 @@ pub fn dedup<'scope>(
             side.extend(entry.remove().into_iter().map(Admitted::Alert));
         }
         keeping.keep(work.turn, |items| {
-            keep(items, &mut tails);
+            tails.settled().pages(|page| items.put(&Item::Page(page)));
+            tails.each_live(|id, admission, records| {
+                let records = records.iter().map(|alert| Arc::clone(alert)).collect();
+                items.put(&Item::Named(*id, *admission, records));
+            });
             unnamed.values().flatten().for_each(|alert| items.put(&Item::Unnamed(Arc::clone(alert))));
         });
     })
@@ -142,28 +130,34 @@ pub fn dedup<'scope>(
 enum Item {
     Named(AlertId, Admission, Vec<Arc<Alert>>),
     Unnamed(Arc<Alert>),
+    /// As they were kept before there were pages.
     Settled(Vec<(AlertId, Admission)>),
+    Page(Page),
 }
 
-/// Identities of an item, at most.
-const AT_ONCE: usize = 2_048;
+/// What an operator remembers.
+struct Remembered {
+    tails: Tails<AlertId, FirstOfItsName, Admissions>,
+    unnamed: BTreeMap<Tick, Vec<Arc<Alert>>>,
+}
 
-/// Tells the identities that are remembered.
-fn keep(items: &mut Items, tails: &mut Tails<AlertId, FirstOfItsName, Admissions>) {
-    let mut settled = Vec::with_capacity(AT_ONCE);
-    tails.each(|id, admission, records| {
-        if !records.is_empty() {
-            let records = records.iter().map(|alert| Arc::clone(alert)).collect();
-            items.put(&Item::Named(*id, *admission, records));
-            return;
-        }
-        settled.push((*id, *admission));
-        if settled.len() == AT_ONCE {
-            items.put(&Item::Settled(std::mem::take(&mut settled)));
-        }
-    });
-    if !settled.is_empty() {
-        items.put(&Item::Settled(settled));
+impl Remembered {
+    /// What was kept of the identities that lead to this worker.
+    fn of(keeping: &Keeping) -> Remembered {
+        let mut it = Remembered { tails: Tails::new(FirstOfItsName), unnamed: BTreeMap::new() };
+        let owns = |id| keeping.owns(by_id(id));
+        keeping.restore_all(|item| match item {
+            Item::Page(page) => it.tails.settled().restore_page(&page, owns),
+            Item::Settled(all) => {
+                for (id, admission) in all.into_iter().filter(|(id, _)| owns(*id)) {
+                    it.tails.restore(id, admission, Vec::new());
+                }
+            }
+            Item::Named(id, admission, records) if owns(id) => it.tails.restore(id, admission, records),
+            Item::Unnamed(alert) if owns(alert.id) => it.unnamed.entry(alert.tick).or_default().push(alert),
+            Item::Named(..) | Item::Unnamed(_) => {}
+        });
+        it
     }
 }
 
@@ -184,4 +178,53 @@ fn finally(alert: Arc<Alert>, kept: bool) -> Admitted {
         source: alert.source,
         position: alert.position,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+
+    use super::*;
+    use crate::flow::kept::{Items, Kept, Past};
+    use crate::flow::store::Store;
+    use crate::record::Names;
+
+    fn all() -> impl Iterator<Item = (AlertId, Admission)> {
+        (0..10_000u32).map(|n| (AlertId::of(&[&n.to_le_bytes()]), Admission(Tick::from(n % 90_000))))
+    }
+
+    /// What each of so many workers takes back.
+    fn taken_back(tell: impl FnOnce(&mut Items), peers: usize) -> Vec<BTreeMap<[u8; 16], Admission>> {
+        let names = Arc::new(Names::default());
+        let past = Arc::new(Past::of(vec![Kept::of("dedup", (7, 0), &names, tell)]));
+        let of = |own| {
+            let keeper =
+                Keeper::new((own, peers), Arc::clone(&names), Rc::new(|_| ()), Some(Arc::clone(&past)));
+            let mut it = BTreeMap::new();
+            let mut tails = Remembered::of(&keeper.of("dedup")).tails;
+            tails.each(|id, admission, _| assert!(it.insert(id.0, *admission).is_none()));
+            assert_eq!(tails.settled().take(&AlertId::default()), None, "what is listed is found");
+            all().for_each(|(id, admission)| {
+                let found = tails.settled().take(&id);
+                assert_eq!(found, it.contains_key(&id.0).then_some(admission));
+            });
+            it
+        };
+        (0..peers).map(of).collect()
+    }
+
+    #[test]
+    fn what_was_kept_is_taken_back_where_it_leads_whichever_form_it_has() {
+        let mut admissions = Admissions::default();
+        all().for_each(|(id, admission)| admissions.put(id, admission, admission.dies()));
+        let (gone, _) = all().nth(5_000).expect("there are more");
+        assert!(admissions.take(&gone).is_some());
+        for peers in [1, 3] {
+            let pages = taken_back(|items| admissions.pages(|page| items.put(&Item::Page(page))), peers);
+            let settled: Vec<_> = all().filter(|(id, _)| *id != gone).collect();
+            let before = taken_back(|items| items.put(&Item::Settled(settled)), peers);
+            assert_eq!(pages, before);
+            assert_eq!(pages.iter().map(BTreeMap::len).sum::<usize>(), 9_999);
+        }
+    }
 }

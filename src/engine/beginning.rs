@@ -49,7 +49,7 @@ impl Beginning {
     #[must_use]
     pub fn sources(&self, names: &Names) -> Vec<SourceKept> {
         let mut sources = Vec::new();
-        self.past.each("run", names, |run: Remembered| sources = run.sources);
+        self.past.each("run", names, 1, |run: Remembered| sources = run.sources);
         sources
     }
 }
@@ -68,10 +68,10 @@ impl Restored {
     pub(super) fn of(past: Option<&Past>, names: &Names) -> Restored {
         let mut restored = Restored::default();
         let Some(past) = past else { return restored };
-        past.each("counts", names, |kept| restored.counts = kept);
-        past.each("run", names, |kept| restored.run = kept);
-        past.each("decisions", names, |kept: Vec<Decision>| restored.under_way.know(kept));
-        past.each("desk", names, |kept| restored.desk = Some(kept));
+        past.each("counts", names, 1, |kept| restored.counts = kept);
+        past.each("run", names, 1, |kept| restored.run = kept);
+        past.each("decisions", names, 1, |kept: Vec<Decision>| restored.under_way.know(kept));
+        past.each("desk", names, 1, |kept| restored.desk = Some(kept));
         restored
     }
 }

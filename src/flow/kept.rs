@@ -6,15 +6,19 @@
 //! State: none.
 
 use std::collections::BTreeMap;
+use std::num::NonZero;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::thread;
 
+use crossbeam_channel::bounded;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::Turn;
-use crate::record::pen::{Glossary, of_bytes, reading, to_bytes, writing};
+use super::fate::is_set;
+use crate::record::pen::{Glossary, Meanings, of_bytes, reading_by, to_bytes, writing};
 use crate::record::{Epoch, Names};
 
 /// Bytes of a piece, about, unless an item alone has more.
@@ -81,21 +85,58 @@ impl Past {
         }
     }
 
-    /// Gives each of an operator's items.
+    /// Gives each of an operator's items, in their order; so many hands read ahead of whoever takes them.
     ///
     /// # Panics
     /// Where an item is not what the operator wrote, though it is whole: the snapshot is of another version of quell, and was
     /// to be refused before.
-    pub fn each<T: DeserializeOwned>(&self, operator: &str, names: &Names, mut take: impl FnMut(T)) {
+    pub fn each<T: DeserializeOwned + Send>(
+        &self,
+        operator: &str,
+        names: &Names,
+        hands: usize,
+        mut take: impl FnMut(T),
+    ) {
         let all = self.all.read().unwrap_or_else(PoisonError::into_inner);
         for kept in all.get(operator).into_iter().flatten() {
-            reading(names, &kept.glossary, || {
-                for item in &kept.items {
-                    take(of_bytes(item).unwrap_or_else(|error| panic!("{operator}: {error}")));
-                }
-            });
+            let meanings = Arc::new(Meanings::of(names, &kept.glossary));
+            let read = |items: &&[Vec<u8>]| -> Vec<T> {
+                let item =
+                    |item: &Vec<u8>| of_bytes(item).unwrap_or_else(|error| panic!("{operator}: {error}"));
+                reading_by(&meanings, || items.iter().map(item).collect())
+            };
+            let some: Vec<&[Vec<u8>]> = kept.items.chunks(AT_ONCE).collect();
+            let hands = if some.len() < FEW || is_set() { 0 } else { hands };
+            ahead(&some, hands, read, |read| read.into_iter().for_each(&mut take));
         }
     }
+}
+
+/// Items that a hand reads at once.
+const AT_ONCE: usize = 64;
+/// Fewer times so many are read by whoever takes them.
+const FEW: usize = 16;
+
+/// Does `work` for each job, so many hands ahead of `take`, which gets the results in the order of the jobs.
+fn ahead<J: Sync, R: Send>(jobs: &[J], hands: usize, work: impl Fn(&J) -> R + Sync, mut take: impl FnMut(R)) {
+    if hands < 2 {
+        return jobs.iter().map(work).for_each(take);
+    }
+    thread::scope(|scope| {
+        let doors = (0..hands).map(|hand| {
+            let (give, door) = bounded(2);
+            let own = jobs.iter().skip(hand).step_by(hands);
+            let work = &work;
+            scope.spawn(move || own.map(work).try_for_each(|result| give.send(result)).is_ok());
+            door
+        });
+        let doors: Vec<_> = doors.collect();
+        for at in 0..jobs.len() {
+            // A hand that panicked gives nothing more, and the scope passes its panic on.
+            let Ok(result) = doors[at % hands].recv() else { break };
+            take(result);
+        }
+    });
 }
 
 /// Where what is kept goes.
@@ -132,7 +173,7 @@ pub struct Keeping {
 
 impl Keeping {
     /// Gives the operator each item that it kept and that leads to this worker: `route` is that of the operator's exchange.
-    pub fn restore<T: DeserializeOwned>(&self, route: impl Fn(&T) -> u64, mut take: impl FnMut(T)) {
+    pub fn restore<T: DeserializeOwned + Send>(&self, route: impl Fn(&T) -> u64, mut take: impl FnMut(T)) {
         self.restore_all(|item| {
             if self.owns(route(&item)) {
                 take(item);
@@ -144,13 +185,14 @@ impl Keeping {
     #[must_use]
     pub fn owns(&self, route: u64) -> bool {
         let (own, peers) = self.keeper.at;
-        route % (peers as u64).max(1) == own as u64
+        peers <= 1 || route % peers as u64 == own as u64
     }
 
     /// Gives the operator all items that it kept, at whichever worker.
-    pub fn restore_all<T: DeserializeOwned>(&self, take: impl FnMut(T)) {
+    pub fn restore_all<T: DeserializeOwned + Send>(&self, take: impl FnMut(T)) {
         if let Some(past) = &self.keeper.past {
-            past.each(&self.operator, &self.keeper.names, take);
+            let cores = thread::available_parallelism().map_or(1, NonZero::get);
+            past.each(&self.operator, &self.keeper.names, cores / self.keeper.at.1.max(1), take);
         }
     }
 
@@ -232,6 +274,33 @@ fn front<'a, T>(all: &mut &'a [T], room: &mut usize, bytes: impl Fn(&T) -> usize
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_read_ahead_comes_in_order_and_a_panic_comes_through() {
+        let jobs: Vec<u32> = (0..1_000).collect();
+        for hands in [0, 1, 2, 3, 8] {
+            let mut taken = Vec::new();
+            ahead(&jobs, hands, |job| job * 3, |result| taken.push(result));
+            assert_eq!(taken, jobs.iter().map(|job| job * 3).collect::<Vec<_>>(), "{hands}");
+            let falls = std::panic::AssertUnwindSafe(|| {
+                ahead(&jobs, hands, |job| assert_ne!(*job, 700, "planted"), |()| ());
+            });
+            assert!(std::panic::catch_unwind(falls).is_err(), "{hands}");
+        }
+    }
+
+    #[test]
+    fn many_items_are_what_they_were_whoever_reads_them() {
+        let names = Names::default();
+        let strings: Vec<_> = (0..5_000).map(|n| names.intern(&format!("host-{n}"))).collect();
+        let kept = Kept::of("dedup", (7, 0), &names, |items| strings.iter().for_each(|it| items.put(it)));
+        let (past, other) = (Past::of(vec![kept]), Names::default());
+        for hands in [1, 2, 5] {
+            let mut read = Vec::new();
+            past.each("dedup", &other, hands, |it: crate::record::Sym| read.push(other.get(it)));
+            assert_eq!(read, strings.iter().map(|it| names.get(*it)).collect::<Vec<_>>());
+        }
+    }
 
     #[test]
     fn pieces_are_small_and_make_the_whole() {

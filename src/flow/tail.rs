@@ -146,9 +146,19 @@ impl<K: Clone + Eq + Hash, M: Machine, S: Store<K, M::State>> Tails<K, M, S> {
         self.settled.sweep(before, |state| machine.dies(state));
     }
 
+    /// Where the states of keys without unsettled records lie.
+    pub fn settled(&mut self) -> &mut S {
+        &mut self.settled
+    }
+
     /// Tells each key, the state before its unsettled records, and these: what [`Tails::restore`] takes.
     pub fn each(&mut self, mut tell: impl FnMut(&K, &M::State, &[&M::Record])) {
         self.settled.each(|key, state| tell(key, state, &[]));
+        self.each_live(tell);
+    }
+
+    /// The same of keys with unsettled records.
+    pub fn each_live(&mut self, mut tell: impl FnMut(&K, &M::State, &[&M::Record])) {
         let machine = &self.machine;
         for (key, live) in &mut self.live {
             let mut later = Vec::with_capacity(live.tail.len());

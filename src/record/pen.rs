@@ -5,19 +5,56 @@
 //! is looked up there, and is this process's own number of that string.
 
 use std::cell::RefCell;
+use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde::{Deserialize, Serialize};
 
-use super::names::{Names, Sym};
+use super::names::{Names, SHARDS, Sym};
 
 /// Strings by the number that the writer had for them, in the order of these numbers.
 pub type Glossary = Vec<(u32, String)>;
 
 enum Pen {
     Writing(FxHashSet<u32>),
-    Reading(FxHashMap<u32, Sym>),
+    Reading(Arc<Meanings>),
 }
+
+/// This process's own numbers, by those of the writer: by shard and place, since millions of records name each string. Places
+/// that lie far behind all others, as no writer's do, are looked for.
+#[derive(Default)]
+pub struct Meanings {
+    near: [Vec<Option<Sym>>; SHARDS],
+    far: FxHashMap<u32, Sym>,
+}
+
+impl Meanings {
+    /// Of a glossary.
+    #[must_use]
+    pub fn of(names: &Names, glossary: &[(u32, String)]) -> Meanings {
+        let mut it = Meanings::default();
+        for (raw, text) in glossary {
+            let (shard, place) = Sym::of_raw(*raw).at();
+            let own = names.intern(text);
+            if place < FAR + glossary.len() / 2 {
+                let near = &mut it.near[shard];
+                near.resize(near.len().max(place + 1), None);
+                near[place] = Some(own);
+            } else {
+                it.far.insert(*raw, own);
+            }
+        }
+        it
+    }
+
+    fn get(&self, raw: u32) -> Option<Sym> {
+        let (shard, place) = Sym::of_raw(raw).at();
+        self.near[shard].get(place).copied().flatten().or_else(|| self.far.get(&raw).copied())
+    }
+}
+
+/// A place is near up to here, and up to half as many as there are strings, which lie in sixteen shards.
+const FAR: usize = 1 << 10;
 
 thread_local! {
     static PEN: RefCell<Option<Pen>> = const { RefCell::new(None) };
@@ -46,8 +83,12 @@ pub fn writing<R>(names: &Names, work: impl FnOnce() -> R) -> (R, Glossary) {
 
 /// Lets `work` read what was written with these strings.
 pub fn reading<R>(names: &Names, glossary: &[(u32, String)], work: impl FnOnce() -> R) -> R {
-    let own = glossary.iter().map(|(raw, text)| (*raw, names.intern(text))).collect();
-    PEN.set(Some(Pen::Reading(own)));
+    reading_by(&Arc::new(Meanings::of(names, glossary)), work)
+}
+
+/// The same, where several threads read.
+pub fn reading_by<R>(meanings: &Arc<Meanings>, work: impl FnOnce() -> R) -> R {
+    PEN.set(Some(Pen::Reading(Arc::clone(meanings))));
     let _down = Down;
     work()
 }
@@ -73,7 +114,7 @@ pub(super) fn is_reading() -> bool {
 pub(super) fn look_up(raw: u32) -> Option<Result<Sym, String>> {
     PEN.with_borrow(|pen| match pen {
         Some(Pen::Reading(own)) => {
-            Some(own.get(&raw).copied().ok_or_else(|| format!("no string goes with the number {raw}")))
+            Some(own.get(raw).ok_or_else(|| format!("no string goes with the number {raw}")))
         }
         Some(Pen::Writing(_)) | None => None,
     })
@@ -143,6 +184,11 @@ mod tests {
         let read: (Sym, Vec<Sym>) = reading(&there, &glossary, || of_bytes(&bytes)).unwrap();
         assert_eq!((there.get(read.0), there.get(read.1[1])), ("web-01".to_owned(), "ada".to_owned()));
         assert_eq!(read.1[0], Sym::EMPTY);
+        let far: Glossary = glossary.iter().map(|(raw, text)| (raw | 1 << 31, text.clone())).collect();
+        for (raw, _) in &far {
+            let found = reading(&there, &far, || look_up(*raw).unwrap().unwrap());
+            assert_eq!(there.get(found), here.get(Sym::of_raw(raw & !(1 << 31))), "far, and found");
+        }
         let lost = reading(&there, &glossary[..1], || of_bytes::<(Sym, Vec<Sym>)>(&bytes));
         assert!(lost.is_err(), "a number without its string");
     }
