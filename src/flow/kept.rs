@@ -78,6 +78,11 @@ impl Past {
         wanted.flat_map(|(_, kept)| kept).flat_map(Kept::pieces).for_each(&mut give);
     }
 
+    /// What an operator kept is with the only worker: it need not lie here, too, until the others have theirs.
+    fn forget(&self, operator: &str) {
+        self.all.write().unwrap_or_else(PoisonError::into_inner).remove(operator);
+    }
+
     /// One of so many workers has taken what is its own: after the last nothing is held any more.
     pub fn release(&self, workers: usize) {
         if self.done.fetch_add(1, Ordering::SeqCst) + 1 == workers {
@@ -192,7 +197,11 @@ impl Keeping {
     pub fn restore_all<T: DeserializeOwned + Send>(&self, take: impl FnMut(T)) {
         if let Some(past) = &self.keeper.past {
             let cores = thread::available_parallelism().map_or(1, NonZero::get);
-            past.each(&self.operator, &self.keeper.names, cores / self.keeper.at.1.max(1), take);
+            let peers = self.keeper.at.1.max(1);
+            past.each(&self.operator, &self.keeper.names, cores / peers, take);
+            if peers == 1 {
+                past.forget(&self.operator);
+            }
         }
     }
 
