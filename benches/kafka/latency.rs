@@ -1,5 +1,5 @@
 //! Latency: from when the broker appended an alert to when it appended the decision on it, at a steady rate; or, where decisions
-//! are carried out (by nobody: `dry-run`), the end of its first action. Both times are the broker's own (`LogAppendTime`).
+//! are carried out (by a service on loopback that takes 2 ms), the end of its first action. Both times are the broker's own (`LogAppendTime`).
 //!
 //! Some of the alerts are grave and about a host of their own: each of these is an incident, and gets a decision.
 
@@ -17,6 +17,7 @@ use serde_json::Value;
 use super::common::asking_plan;
 use super::common::kafka::Broker;
 use super::common::live::{Live, until};
+use super::common::world::{calling, world};
 use super::{PARTITIONS, used};
 
 /// Grave alerts a second.
@@ -71,6 +72,7 @@ impl Course<'_> {
         let flow = plan(&folder_of_plan, broker, (act, last), &topics);
         if *acts != Acts::Asks {
             carry_out(&flow);
+            calling(&flow, world().0);
         }
         if *acts == Acts::LedgerInTopic {
             let topic = format!("ledger-{name}");

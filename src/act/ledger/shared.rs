@@ -12,8 +12,7 @@
 //! State: which page made this process the owner, and where the next one will lie.
 
 use std::ops::Range;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
@@ -26,7 +25,21 @@ use super::entry::{Entry, Whose};
 pub(super) struct Shared {
     book: Box<dyn Book>,
     owner: i64,
-    next: Arc<AtomicI64>,
+    next: Arc<Next>,
+}
+
+/// Where the next page will lie. Whoever writes holds it until it knows: who looks meanwhile would take our own page for a stranger's,
+/// and read it.
+struct Next(RwLock<i64>);
+
+impl Next {
+    fn read(&self) -> RwLockReadGuard<'_, i64> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, i64> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Pages that are read at a time.
@@ -148,7 +161,7 @@ impl Shared {
         if copied.owner != owner {
             return Err(LedgerError::Fenced);
         }
-        Ok(Shared { book, owner, next: Arc::new(AtomicI64::new(copied.next)) })
+        Ok(Shared { book, owner, next: Arc::new(Next(RwLock::new(copied.next))) })
     }
 
     /// Writes entries, which count from then on: nobody has taken the ledger over before they were written.
@@ -161,7 +174,8 @@ impl Shared {
             Ok((entry.about(), page.written()?))
         };
         let pages = entries.iter().map(page).collect::<Result<Vec<_>, LedgerError>>()?;
-        let from = self.next.load(Ordering::SeqCst);
+        let mut now = self.next.write();
+        let from = *now;
         let places = self.book.append(&pages)?;
         let mut next = from;
         for place in &places {
@@ -170,19 +184,19 @@ impl Shared {
         if next - from != i64::try_from(entries.len()).unwrap_or(i64::MAX) {
             next = self.read_back(from, entries.len())?;
         }
-        self.next.store(next, Ordering::SeqCst);
+        *now = next;
         Ok(())
     }
 
     /// The copy has what was written.
     pub(super) fn note(&self, work: &Transaction<'_>) -> Result<(), LedgerError> {
-        let next = self.next.load(Ordering::SeqCst);
+        let next = *self.next.read();
         work.prepare_cached("update shared set next = ?")?.execute([next])?;
         Ok(())
     }
 
     /// Somebody else has written: whoever has lost the ledger, which changes nothing, or whoever has it now.
-    fn read_back(&mut self, from: i64, many: usize) -> Result<i64, LedgerError> {
+    fn read_back(&self, from: i64, many: usize) -> Result<i64, LedgerError> {
         let pages = self.book.pages();
         let (_, end) = pages.bounds()?;
         let found = Found::between(&*pages, from..end, self.owner)?;
@@ -232,7 +246,7 @@ impl Found {
 pub(super) struct Watch {
     pages: Arc<dyn Pages>,
     owner: i64,
-    next: Arc<AtomicI64>,
+    next: Arc<Next>,
 }
 
 impl Watch {
@@ -242,15 +256,18 @@ impl Watch {
     }
 
     fn look(&self) -> Option<bool> {
-        let next = self.next.load(Ordering::SeqCst);
-        let held = self.pages.bounds().and_then(|(_, end)| match end.cmp(&next) {
+        let now = self.next.read();
+        let (next, bounds) = (*now, self.pages.bounds());
+        drop(now);
+        let held = bounds.and_then(|(_, end)| match end.cmp(&next) {
             std::cmp::Ordering::Equal => Ok(Some(true)),
             // A broker that leads since a moment ago may not know all yet.
             std::cmp::Ordering::Less => Ok(None),
             std::cmp::Ordering::Greater => {
                 let found = Found::between(&*self.pages, next..end, self.owner)?;
                 if found.taken.is_none() {
-                    self.next.store(end, Ordering::SeqCst);
+                    let mut now = self.next.write();
+                    *now = end.max(*now);
                 }
                 Ok(Some(found.taken.is_none()))
             }
