@@ -4,6 +4,8 @@
 //!
 //! `cargo bench --bench recovery -- 72000000`: an hour of them.
 
+#![allow(clippy::disallowed_methods, reason = "a measurement reads the clock")]
+
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;

@@ -75,7 +75,6 @@ fn hash(id: &AlertId) -> u64 {
 }
 
 /// In which table it is listed. A table goes by the lowest bits, and by the highest seven.
-#[expect(clippy::cast_possible_truncation, reason = "a share's number is below 16")]
 fn share(hash: u64) -> usize {
     (hash >> 48) as usize % SHARES
 }
