@@ -277,19 +277,8 @@ fn items(path: &Path, epoch: Epoch) -> io::Result<Vec<Kept>> {
         Ok(all)
     })?;
     let mut all = Vec::new();
-    groups.into_iter().flatten().for_each(|kept| join(&mut all, kept));
+    groups.into_iter().flatten().for_each(|kept| Kept::join(&mut all, kept));
     Ok(all)
-}
-
-/// What one operator kept at one worker lies together: where a group ended within it, the next one goes on.
-fn join(all: &mut Vec<Kept>, next: Kept) {
-    match all.last_mut().filter(|last| (&last.operator, last.worker) == (&next.operator, next.worker)) {
-        Some(last) => {
-            last.items.extend(next.items);
-            last.glossary.extend(next.glossary);
-        }
-        None => all.push(next),
-    }
 }
 
 fn take(all: &mut Vec<Kept>, epoch: Epoch, batch: &RecordBatch) -> io::Result<()> {

@@ -62,13 +62,7 @@ impl Past {
     pub fn put(&self, kept: Kept) {
         let mut all = self.all.write().unwrap_or_else(PoisonError::into_inner);
         let all = all.entry(kept.operator.clone()).or_default();
-        match all.last_mut().filter(|last| last.worker == kept.worker) {
-            Some(last) => {
-                last.items.extend(kept.items);
-                last.glossary.extend(kept.glossary);
-            }
-            None => all.push(kept),
-        }
+        Kept::join(all, kept);
     }
 
     /// Gives, in pieces, all that the operators `wanted` kept.
@@ -238,6 +232,17 @@ impl Items {
 }
 
 impl Kept {
+    /// One more, or a piece that follows the last one: what one operator kept at one worker lies together.
+    pub fn join(all: &mut Vec<Kept>, next: Kept) {
+        match all.last_mut().filter(|last| (&last.operator, last.worker) == (&next.operator, next.worker)) {
+            Some(last) => {
+                last.items.extend(next.items);
+                last.glossary.extend(next.glossary);
+            }
+            None => all.push(next),
+        }
+    }
+
     /// What `tell` puts, of an operator at an epoch's end and a worker.
     pub fn of(
         operator: &str,

@@ -111,46 +111,45 @@ pub fn digest_log(archive: &Path) -> BTreeMap<String, String> {
     text.lines().filter_map(line).collect()
 }
 
+/// Changes what a file of a plan must have.
+pub fn edit(file: &Path, from: &str, to: &str) {
+    let text = std::fs::read_to_string(file).expect("a file of the plan");
+    assert!(text.contains(from), "{} has {from:?}", file.display());
+    std::fs::write(file, text.replace(from, to)).expect("room for the plan");
+}
+
 /// Lets a plan act early, and its sources be an hour late.
 pub fn early(flow: &Path) {
-    let edit = |path: PathBuf, from: &str, to: &str| {
-        let text = std::fs::read_to_string(&path).expect("a file of the plan");
-        assert!(text.contains(from), "{} has {from:?}", path.display());
-        std::fs::write(&path, text.replace(from, to)).expect("room for the plan");
-    };
-    edit(flow.with_file_name("policies/default.yml"), "act: settled", "act: early");
-    edit(flow.to_owned(), "lateness: 60s", "lateness: 1h");
+    edit(&flow.with_file_name("policies/default.yml"), "act: settled", "act: early");
+    edit(flow, "lateness: 60s", "lateness: 1h");
+}
+
+/// Lets a plan execute what fits, however little is known of it.
+pub fn executing(flow: &Path) {
+    let (sure, unsure) =
+        ("execute: { score: 0.80, confidence: 0.90 }", "execute: { score: 0.40, confidence: 0 }");
+    edit(&flow.with_file_name("policies/default.yml"), sure, unsure);
 }
 
 /// A copy of the plan in `folder` that acts on its own in a simulated site, without a model, and takes tenants from the
 /// records of the sources named `tenants`. What `quell generate` wrote lies in `site`.
 pub fn acting_plan(folder: &Path, site: &Path, tenants: &[&str]) -> PathBuf {
-    asking_plan(folder);
-    let edit = |file: &str, from: &str, to: &str| {
-        let path = folder.join(file);
-        let text = std::fs::read_to_string(&path).expect("a file of the plan");
-        assert!(text.contains(from), "{file} has {from:?}");
-        std::fs::write(&path, text.replace(from, to)).expect("room for the plan");
-    };
+    let flow = asking_plan(folder);
+    executing(&flow);
     let site = site.display();
-    edit(
-        "policies/default.yml",
-        "execute: { score: 0.80, confidence: 0.90 }",
-        "execute: { score: 0.40, confidence: 0 }",
-    );
     let executor =
         format!("{{type: simulate, environment: {site}/environment.json, truth: {site}/truth.jsonl}}");
-    edit("pipeline.yml", "{type: dry-run}", &executor);
+    edit(&flow, "{type: dry-run}", &executor);
     for table in ["assets", "identities", "indicators"] {
-        edit("pipeline.yml", &format!("{table}: []"), &format!("{table}: [{site}/{table}.csv]"));
+        edit(&flow, &format!("{table}: []"), &format!("{table}: [{site}/{table}.csv]"));
     }
     let mut sources = String::new();
     for name in tenants {
         writeln!(sources, "  - {{name: {name}, type: file, path: {name}, tenant_from_field: true}}")
             .expect("memory");
     }
-    edit("pipeline.yml", "tenant: default\n", &format!("tenant: default\nsources:\n{sources}"));
-    folder.join("pipeline.yml")
+    edit(&flow, "tenant: default\n", &format!("tenant: default\nsources:\n{sources}"));
+    flow
 }
 
 /// A copy of the plan in `folder` without its model: it does nothing unasked. It looks no sightings up either: a replay of
