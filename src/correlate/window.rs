@@ -13,13 +13,14 @@
 //! State: what counts, oldest first. It leaves when an alert comes at which it no longer counts; a group dies when
 //! nothing of it can count any more.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use smallvec::SmallVec;
 
 use super::tally::Tally;
+use crate::flow::Queue;
 use crate::plan::correlation::{Extent, Fires, Window};
 use crate::record::{AlertId, Millis, Order, Sym, Tick};
 
@@ -92,30 +93,69 @@ impl<V> Entry<V> {
     }
 }
 
-/// One group's state: what counts, what it adds up to, and whether the condition held.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(bound(serialize = "T: Serialize", deserialize = "T: Deserialize<'de>"))]
+/// One group's state: what counts, what it adds up to, and whether the condition held. Most groups of a busy site hold one
+/// alert, and looking at each is what they cost: so it is small, and what is rare lies apart.
+#[derive(Debug)]
 pub struct Windowed<T: Tally> {
     /// By event time, which is their order.
-    on_time: VecDeque<Entry<T::Value>>,
-    /// Those that came later than allowed, whose event time says nothing of their order.
-    late: BTreeMap<(Millis, Order), Entry<T::Value>>,
+    on_time: Queue<Entry<T::Value>>,
     /// What they add up to.
     pub tally: T,
     held: bool,
-    /// When the session began, and when its last alert was.
-    session: (Millis, Millis),
+    apart: Option<Box<Apart<T::Value>>>,
 }
+
+/// What most groups have not.
+#[derive(Debug)]
+struct Apart<V> {
+    /// Those that came later than allowed, whose event time says nothing of their order.
+    late: Late<V>,
+    /// When the session began, and when its last alert was.
+    session: Session,
+}
+
+type Late<V> = BTreeMap<(Millis, Order), Entry<V>>;
+type Session = (Millis, Millis);
+
+impl<V> Default for Apart<V> {
+    fn default() -> Self {
+        Apart { late: Late::new(), session: NONE }
+    }
+}
+
+/// No session.
+const NONE: Session = (0, 0);
 
 impl<T: Tally> Default for Windowed<T> {
     fn default() -> Self {
-        Self {
-            on_time: VecDeque::new(),
-            late: BTreeMap::new(),
-            tally: T::default(),
-            held: false,
-            session: (0, 0),
-        }
+        Self { on_time: Queue::default(), tally: T::default(), held: false, apart: None }
+    }
+}
+
+/// The form in which a group's state is kept.
+#[derive(Serialize, Deserialize)]
+struct Kept<Q, L, T> {
+    on_time: Q,
+    late: L,
+    tally: T,
+    held: bool,
+    session: Session,
+}
+
+impl<T: Tally + Serialize> Serialize for Windowed<T> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let (none, session) = (Late::new(), self.session());
+        let late = self.apart.as_ref().map_or(&none, |apart| &apart.late);
+        Kept { on_time: &self.on_time, late, tally: &self.tally, held: self.held, session }.serialize(to)
+    }
+}
+
+impl<'de, T: Tally + Deserialize<'de>> Deserialize<'de> for Windowed<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let kept = Kept::<Queue<Entry<T::Value>>, Late<T::Value>, T>::deserialize(from)?;
+        let Kept { on_time, late, tally, held, session } = kept;
+        let apart = (!late.is_empty() || session != NONE).then(|| Box::new(Apart { late, session }));
+        Ok(Self { on_time, tally, held, apart })
     }
 }
 
@@ -130,10 +170,18 @@ pub struct Undo<V> {
 #[derive(Debug)]
 struct Rare<V> {
     late: Vec<((Millis, Order), Entry<V>)>,
-    session: (Millis, Millis),
+    session: Session,
 }
 
 impl<T: Tally> Windowed<T> {
+    fn session(&self) -> Session {
+        self.apart.as_ref().map_or(NONE, |apart| apart.session)
+    }
+
+    fn apart(&mut self) -> &mut Apart<T::Value> {
+        self.apart.get_or_insert_default()
+    }
+
     /// Counts one more; whether the rule fires. None where the alert is too late for its own window.
     pub fn step(
         &mut self,
@@ -152,13 +200,14 @@ impl<T: Tally> Windowed<T> {
         let anew = self.is_empty();
         self.held &= !anew;
         if extent.window == Window::Session {
-            self.session = (if anew { now } else { self.session.0 }, now);
+            let session = &mut self.apart().session;
+            *session = (if anew { now } else { session.0 }, now);
         }
         self.tally.add(&value);
         let Order { time, id, .. } = event.order;
         let entry = Entry { time, id, ids: event.ids.clone(), value };
         if event.late() {
-            self.late.insert((time, event.order), entry);
+            self.apart().late.insert((time, event.order), entry);
         } else {
             self.on_time.push_back(entry);
         }
@@ -171,7 +220,7 @@ impl<T: Tally> Windowed<T> {
     /// Takes the last step back.
     pub fn undo(&mut self, event: &Event, undo: Undo<T::Value>) {
         let own = if event.late() {
-            self.late.remove(&(event.order.time, event.order))
+            self.apart.as_mut().and_then(|apart| apart.late.remove(&(event.order.time, event.order)))
         } else {
             self.on_time.pop_back()
         };
@@ -185,9 +234,9 @@ impl<T: Tally> Windowed<T> {
         if let Some(rare) = undo.rare {
             for (key, entry) in rare.late {
                 self.tally.add(&entry.value);
-                self.late.insert(key, entry);
+                self.apart().late.insert(key, entry);
             }
-            self.session = rare.session;
+            self.apart().session = rare.session;
         }
         self.held = undo.held;
     }
@@ -198,7 +247,7 @@ impl<T: Tally> Windowed<T> {
             Window::Sliding => now.saturating_sub(extent.span_ms),
             Window::Tumbling => now.div_euclid(extent.span_ms) * extent.span_ms,
             Window::Session => {
-                let (began, last) = self.session;
+                let (began, last) = self.session();
                 let goes_on = now - last <= extent.gap_ms && now - began <= extent.span_ms;
                 if goes_on { Millis::MIN } else { Millis::MAX }
             }
@@ -211,27 +260,32 @@ impl<T: Tally> Windowed<T> {
             self.tally.remove(&entry.value);
             expired.push(entry);
         }
-        while let Some(first) = self.late.first_entry().filter(|first| first.key().0 < from) {
-            let (key, entry) = first.remove_entry();
-            self.tally.remove(&entry.value);
-            late.push((key, entry));
+        if let Some(apart) = &mut self.apart {
+            while let Some(first) = apart.late.first_entry().filter(|first| first.key().0 < from) {
+                let (key, entry) = first.remove_entry();
+                self.tally.remove(&entry.value);
+                late.push((key, entry));
+            }
         }
         let rare = window == Window::Session || !late.is_empty();
-        let rare = rare.then(|| Box::new(Rare { late, session: self.session }));
+        let rare = rare.then(|| Box::new(Rare { late, session: self.session() }));
         Undo { expired, rare, held: self.held }
     }
 
     fn is_empty(&self) -> bool {
-        self.on_time.is_empty() && self.late.is_empty()
+        self.on_time.is_empty() && self.late().is_none()
+    }
+
+    /// Those that came later than allowed, where there are any.
+    fn late(&self) -> Option<&Late<T::Value>> {
+        self.apart.as_ref().map(|apart| &apart.late).filter(|late| !late.is_empty())
     }
 
     /// What counts, latest first; of those that came later than allowed only the last thousand.
     pub fn latest(&self) -> Box<dyn Iterator<Item = &Entry<T::Value>> + '_> {
-        if self.late.is_empty() {
-            return Box::new(self.on_time.iter().rev());
-        }
+        let Some(late) = self.late() else { return Box::new(self.on_time.iter().rev()) };
         let on_time = self.on_time.iter().rev().take(LATEST_MAX);
-        let late = self.late.iter().rev().take(1000);
+        let late = late.iter().rev().take(1000);
         let mut all: Vec<_> = on_time
             .map(|entry| ((entry.time.div_euclid(1000), entry.time, entry.id), entry))
             .chain(late.map(|((time, order), entry)| ((order.tick, *time, order.id), entry)))
@@ -244,10 +298,10 @@ impl<T: Tally> Windowed<T> {
     #[must_use]
     pub fn dies(&self, extent: Extent) -> Tick {
         let reach = match extent.window {
-            Window::Session => self.session.1.saturating_add(extent.gap_ms),
+            Window::Session => self.session().1.saturating_add(extent.gap_ms),
             Window::Sliding | Window::Tumbling => {
                 let newest = self.on_time.back().map(|entry| entry.time);
-                let newest = newest.max(self.late.last_key_value().map(|(key, _)| key.0));
+                let newest = newest.max(self.late().and_then(BTreeMap::last_key_value).map(|(key, _)| key.0));
                 newest.unwrap_or(Millis::MIN / 4).saturating_add(extent.span_ms)
             }
         };

@@ -11,11 +11,13 @@
 //! common case) costs its own step, a late one the tail behind its place, and settling costs no step at all: none of it
 //! depends on how much a state holds.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
 use std::hash::Hash;
 
 use rustc_hash::FxHashMap;
 
+use super::queue::Queue;
 use super::store::{Store, Table};
 use crate::record::{Diff, Order, Tick};
 
@@ -32,6 +34,10 @@ pub trait Machine {
 
     /// A record's place.
     fn order(record: &Self::Record) -> Order;
+    /// Which of two records at one place comes first, where there may be two.
+    fn tie(&self, _: &Self::Record, _: &Self::Record) -> Ordering {
+        Ordering::Equal
+    }
     /// Takes the next record in order; answers with what undoes that.
     fn step(
         &self,
@@ -52,10 +58,17 @@ struct Said<M: Machine> {
     undo: M::Undo,
 }
 
+impl<M: Machine> Said<M> {
+    /// How it stands to a record at a place.
+    fn cmp(&self, machine: &M, order: Order, record: &M::Record) -> Ordering {
+        self.order.cmp(&order).then_with(|| machine.tie(&self.record, record))
+    }
+}
+
 struct Live<M: Machine> {
     /// The state after the whole tail.
     state: M::State,
-    tail: VecDeque<Said<M>>,
+    tail: Queue<Said<M>>,
 }
 
 /// All keys of one operator at one worker.
@@ -98,9 +111,10 @@ impl<K: Clone + Eq + Hash, M: Machine, S: Store<K, M::State>> Tails<K, M, S> {
         let order = M::order(&record);
         let live = self.live.entry(key.clone()).or_insert_with(|| Live {
             state: self.settled.take(&key).unwrap_or_default(),
-            tail: VecDeque::new(),
+            tail: Queue::default(),
         });
-        if diff > 0 && live.tail.back().is_none_or(|last| last.order < order) {
+        let machine = &self.machine;
+        if diff > 0 && live.tail.back().is_none_or(|last| last.cmp(machine, order, &record).is_lt()) {
             live.append(&self.machine, record, &mut self.scratch, &mut emit);
         } else {
             live.revise(&self.machine, record, diff, &mut self.scratch, &mut emit);
@@ -183,7 +197,7 @@ impl<K: Clone + Eq + Hash, M: Machine, S: Store<K, M::State>> Tails<K, M, S> {
             self.settled.restore(key, state, dies);
             return;
         }
-        let mut live = Live { state, tail: VecDeque::with_capacity(records.len()) };
+        let mut live = Live { state, tail: Queue::default() };
         for record in records {
             let due = self.due.entry(M::order(&record).tick).or_default();
             if due.last() != Some(&key) {
@@ -196,9 +210,10 @@ impl<K: Clone + Eq + Hash, M: Machine, S: Store<K, M::State>> Tails<K, M, S> {
 
     fn settle_key(&mut self, key: &K, before: Tick, tell: &mut impl FnMut(M::Record, Vec<M::Change>)) {
         let Some(live) = self.live.get_mut(key) else { return };
-        let n = live.tail.partition_point(|said| said.order.tick < before);
-        if n < live.tail.len() {
-            live.tail.drain(..n).for_each(|said| tell(said.record, said.changes));
+        while let Some(said) = live.tail.pop_front_if(|said| said.order.tick < before) {
+            tell(said.record, said.changes);
+        }
+        if !live.tail.is_empty() {
             return;
         }
         let Some(live) = self.live.remove(key) else { return };
@@ -206,8 +221,12 @@ impl<K: Clone + Eq + Hash, M: Machine, S: Store<K, M::State>> Tails<K, M, S> {
         if dies > before {
             self.settled.put(key.clone(), live.state, dies);
         }
-        live.tail.into_iter().for_each(|said| tell(said.record, said.changes));
     }
+}
+
+/// Whether two records have one place.
+fn is_one<M: Machine>(machine: &M, one: &M::Record, other: &M::Record) -> bool {
+    M::order(one) == M::order(other) && machine.tie(one, other).is_eq()
 }
 
 impl<M: Machine> Live<M> {
@@ -237,7 +256,7 @@ impl<M: Machine> Live<M> {
         emit: &mut impl FnMut(&M::Record, M::Change, Diff),
     ) {
         let order = M::order(&record);
-        let at = self.tail.partition_point(|said| said.order < order);
+        let at = self.tail.partition_point(|said| said.cmp(machine, order, &record).is_lt());
         let mut later = Vec::with_capacity(self.tail.len() - at);
         while self.tail.len() > at {
             let Some(said) = self.tail.pop_back() else { break };
@@ -246,7 +265,7 @@ impl<M: Machine> Live<M> {
         }
         if diff > 0 {
             self.append(machine, record, scratch, emit);
-        } else if later.last().is_some_and(|(record, _)| M::order(record) == order)
+        } else if later.last().is_some_and(|(other, _)| is_one(machine, other, &record))
             && let Some((gone, changes)) = later.pop()
         {
             for change in changes {
