@@ -51,6 +51,7 @@ impl Key {
         Key { of, to, bytes: bytes.into(), word: u128::from_le_bytes(word), mask, next: [START; 2] }
     }
 
+    #[inline]
     fn begins(&self, rest: &[u8]) -> bool {
         let Some(first) = rest.first_chunk::<AT_ONCE>() else { return rest.starts_with(&self.bytes) };
         u128::from_le_bytes(*first) & self.mask == self.word
@@ -65,6 +66,7 @@ impl Guesses {
 
     /// Whether the bytes begin with a key that followed `last` before, in an object at `of`: which, its length with quotes
     /// and colon, and where it leads.
+    #[inline]
     pub(super) fn next(
         &mut self,
         last: Guess,

@@ -76,6 +76,7 @@ impl<'a> Slots<'a> {
     }
 
     /// Adds a value; empty text counts as absent.
+    #[inline]
     pub(super) fn put(&mut self, slot: u16, value: Value<'a>) {
         if matches!(&value, Value::Text(text) if text.is_empty()) {
             return;

@@ -21,7 +21,8 @@ const ENTITIES_MAX: usize = 64;
 pub(super) struct Words {
     pub(super) names: Arc<Names>,
     syms: Memo<Sym>,
-    entities: Memo<Option<Sym>>,
+    /// Empty where the text says nothing.
+    entities: Memo<Sym>,
     severities: Memo<Severity>,
     attacks: Memo<(Tactics, Sym)>,
     routes: Memo<u16>,
@@ -33,7 +34,7 @@ impl Words {
         Words {
             names,
             syms: Memo::new(12),
-            entities: Memo::new(16),
+            entities: Memo::new(17),
             severities: Memo::new(10),
             attacks: Memo::new(10),
             routes: Memo::new(10),
@@ -150,9 +151,11 @@ impl Words {
                 let Some(text) = value.text(&mut digits) else { continue };
                 let names = &self.names;
                 let value = self.entities.get(entity.cleaning, text, |text| {
-                    clean(cleaning, text).map(|value| names.intern(&value))
+                    clean(cleaning, text).map_or(Sym::EMPTY, |value| names.intern(&value))
                 });
-                let Some(value) = value else { continue };
+                if value == Sym::EMPTY {
+                    continue;
+                }
                 let observable =
                     Observable { entity: Entity { kind: cleaning.kind, value }, role: entity.role };
                 if found.len() < ENTITIES_MAX && !found.contains(&observable) {
