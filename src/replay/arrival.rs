@@ -62,6 +62,9 @@ impl PartitionClock {
 /// Files beyond so many are read without threads of their own.
 const THREADED_MAX: usize = 16;
 
+/// Alerts that room is made for at once.
+const ROOM_MAX: usize = 16_384;
+
 /// How a file is read.
 enum Reading {
     /// By threads of its own, a little ahead.
@@ -136,7 +139,8 @@ impl ArrivalFeed {
         if self.ended {
             return Ok(None);
         }
-        let mut batch = Batch::default();
+        let mut batch =
+            Batch { alerts: Vec::with_capacity(self.batch_records.min(ROOM_MAX)), ..Batch::default() };
         let mut ignored: Vec<Ignored> = Vec::new();
         while batch.alerts.len() + batch.rejects.len() < self.batch_records {
             let Some(at) = self.lowest() else { break };

@@ -14,8 +14,8 @@ use serde::de::DeserializeOwned;
 
 use crate::record::{Alert, Epoch, Order};
 
-/// Alerts of one run: about 40 MB.
-const RUN_ALERTS: usize = 250_000;
+/// Alerts of one run: about 80 MB.
+const RUN_ALERTS: usize = 500_000;
 
 /// What can be sorted.
 pub trait Placed: Serialize + DeserializeOwned {
