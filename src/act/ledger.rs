@@ -166,7 +166,6 @@ pub struct Ledger {
 }
 
 const SCHEMA: &str = "
-begin immediate;
 create table if not exists intent (
     action_id blob primary key, epoch integer not null, tick integer not null, tenant text not null,
     verb text not null, target text not null, class text not null, body text not null
@@ -184,7 +183,6 @@ create table if not exists holder (
 ) without rowid;
 create index if not exists effect_target on effect (tenant, verb, target);
 pragma user_version = 1;
-commit;
 ";
 
 impl Ledger {
@@ -201,11 +199,10 @@ impl Ledger {
         if version > 1 {
             return Err(LedgerError::Content(format!("schema version {version}")));
         }
-        if version < 1 {
-            connection.execute_batch(SCHEMA)?;
-        }
-        connection.execute_batch(since::SCHEMA)?;
-        connection.execute_batch(shared::SCHEMA)?;
+        // All tables at once: each by itself would wait for the disk.
+        let first = if version < 1 { SCHEMA } else { "" };
+        let tables = ["begin immediate;", first, since::SCHEMA, shared::SCHEMA, "commit;"].concat();
+        connection.execute_batch(&tables)?;
         let generation = since::take(&connection)?;
         if common.is_none() && shared::is_copy(&connection)? {
             return Err(LedgerError::NotShared);

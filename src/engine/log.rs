@@ -182,7 +182,6 @@ const SCHEMA: &str = "
     create table if not exists input (id integer primary key autoincrement, kind text not null, body text not null,
         key text unique, epoch integer);
     create table if not exists committed (one integer primary key check (one = 1), epoch integer not null, tick integer not null);
-    commit;
 ";
 
 /// Pages of what was written and could not be moved to its place yet, beyond which writers wait for it: 64 MB.
@@ -213,9 +212,9 @@ impl Log {
         db.busy_handler(Some(wait)).map_err(sql)?;
         // One that reads before it writes would not be waited for.
         db.set_transaction_behavior(TransactionBehavior::Immediate);
-        db.execute_batch(SCHEMA).map_err(sql)?;
-        db.execute_batch(fold::SCHEMA).map_err(sql)?;
-        db.execute_batch(forget::SCHEMA).map_err(sql)?;
+        // All tables at once: each by itself would wait for the disk.
+        let tables = [SCHEMA, fold::SCHEMA, forget::SCHEMA, "commit;"].concat();
+        db.execute_batch(&tables).map_err(sql)?;
         let generation = generation(&db).map_err(sql)?;
         Ok(Log { path, db, generation })
     }
