@@ -54,15 +54,16 @@ fn run(epochs: std::ops::Range<u64>, past: Option<Past>) -> Vec<Kept> {
         let (mut input, mut turns) = (InputHandle::new(), InputHandle::new());
         let probe = ProbeHandle::new();
         let past = past.map(Arc::new);
+        let names = Arc::new(Names::default());
         let keeper = Keeper::new(
             (0, 1),
-            Arc::new(Names::default()),
+            Arc::clone(&names),
             Rc::new(move |it| out.borrow_mut().push(it)),
             past.clone(),
         );
         worker.dataflow(|scope| {
             let (_, settled) =
-                dedup(input.to_stream(scope), turns.to_stream(scope), |_: &Alert| false, &keeper);
+                dedup(input.to_stream(scope), turns.to_stream(scope), |_: &Alert| false, &names, &keeper);
             settled.probe_with(&probe);
         });
         if let Some(past) = past {

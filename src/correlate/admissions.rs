@@ -9,6 +9,7 @@ use std::thread::{self, available_parallelism};
 
 use bytes::Bytes;
 use hashbrown::HashTable;
+use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
 use super::dedup::{Admission, SAME_ALERT_S};
@@ -32,6 +33,8 @@ pub(super) struct Admissions {
     first: u32,
     /// How many of the last ones in the chunks were taken back and are not in the index yet.
     unlisted: usize,
+    /// When those happened that came late.
+    late: FxHashMap<AlertId, Tick>,
 }
 
 /// Tables that make up the index.
@@ -105,7 +108,23 @@ impl Admissions {
     fn admission(&self, number: u32) -> Option<Admission> {
         let (chunk, at) = place(self.first, number);
         let chunk = self.chunks.get(chunk)?;
-        Some(Admission(chunk.from + Tick::from(*chunk.after.get(at)?)))
+        let tick = chunk.from + Tick::from(*chunk.after.get(at)?);
+        Some(Admission { tick, second: self.second(chunk.ids.get(at)?, tick) })
+    }
+
+    /// When one happened that was admitted at a tick.
+    fn second(&self, id: &AlertId, tick: Tick) -> Tick {
+        if self.late.is_empty() { tick } else { self.late.get(id).copied().unwrap_or(tick) }
+    }
+
+    /// When those happened that came late.
+    pub(super) fn late(&self) -> impl Iterator<Item = (AlertId, Tick)> {
+        self.late.iter().map(|(id, second)| (*id, *second))
+    }
+
+    /// Takes back what [`Admissions::late`] told.
+    pub(super) fn restore_late(&mut self, late: FxHashMap<AlertId, Tick>) {
+        self.late.extend(late);
     }
 
     fn forget(&mut self, number: u32, id: &AlertId) {
@@ -120,11 +139,15 @@ impl Admissions {
         let hash = hash(id);
         if let Ok(entry) = self.index[share(hash)].find_entry(hash, |known| *known == number) {
             entry.remove();
+            if !self.late.is_empty() {
+                self.late.remove(id);
+            }
         }
     }
 
-    fn append(&mut self, id: AlertId, tick: Tick) {
-        let number = self.push(id, tick);
+    fn append(&mut self, id: AlertId, admission: Admission) {
+        let number = self.push(id, admission.tick);
+        self.late.extend(admission.late().map(|second| (id, second)));
         let Admissions { index, chunks, first, .. } = self;
         let hash = hash(&id);
         index[share(hash)].insert_unique(hash, number, |number| hash_of(chunks, *first, *number));
@@ -151,7 +174,7 @@ impl Admissions {
     /// Takes back those of a page that are wanted, before anything else is asked. None of them is here.
     pub(super) fn restore_page(&mut self, page: &Page, wanted: impl Fn(AlertId) -> bool) {
         for (id, tick) in page.all().filter(|(id, _)| wanted(*id)) {
-            self.restore(id, Admission(tick), tick);
+            self.restore(id, tick.into(), tick);
         }
     }
 
@@ -265,7 +288,8 @@ impl Store<AlertId, Admission> for Admissions {
     }
 
     fn restore(&mut self, id: AlertId, admission: Admission, _: Tick) {
-        self.push(id, admission.0);
+        self.push(id, admission.tick);
+        self.late.extend(admission.late().map(|second| (id, second)));
         self.unlisted += 1;
     }
 
@@ -279,7 +303,7 @@ impl Store<AlertId, Admission> for Admissions {
 
     fn put(&mut self, id: AlertId, admission: Admission, _: Tick) {
         self.list();
-        self.append(id, admission.0);
+        self.append(id, admission);
     }
 
     fn step(&mut self, id: AlertId, step: impl FnOnce(&mut Admission) -> Tick) {
@@ -294,11 +318,12 @@ impl Store<AlertId, Admission> for Admissions {
         if let Some(number) = number {
             self.forget(number, &id);
         }
-        self.append(id, admission.0);
+        self.append(id, admission);
     }
 
     fn each(&self, mut tell: impl FnMut(&AlertId, &Admission)) {
-        self.pages(|page| page.all().for_each(|(id, tick)| tell(&id, &Admission(tick))));
+        let told = |(id, tick)| (id, Admission { tick, second: self.second(&id, tick) });
+        self.pages(|page| page.all().map(told).for_each(|(id, admission)| tell(&id, &admission)));
     }
 
     fn sweep(&mut self, before: Tick, _: impl Fn(&Admission) -> Tick) {
@@ -310,7 +335,11 @@ impl Store<AlertId, Admission> for Admissions {
             }
             self.first = self.first.wrapping_add(1) & CHUNKS;
         }
-        let Admissions { index, chunks, first, .. } = self;
+        let Admissions { index, chunks, first, late, .. } = self;
+        if late.is_empty() {
+            // A table does not shrink by itself.
+            *late = FxHashMap::default();
+        }
         for share in index.iter_mut().filter(|share| share.capacity() > 8 * share.len().max(CHUNK)) {
             share.shrink_to(0, |number| hash_of(chunks, *first, *number));
         }
@@ -338,19 +367,22 @@ mod tests {
         for (of, on, what) in steps {
             clock += on;
             let (id, dies) = (id(of), clock + SAME_ALERT_S);
+            // Some came late.
+            let own = Admission { tick: clock, second: clock - Tick::from(of % 3) * 40_000 };
             let lives = |admission: Option<Admission>| admission.filter(|a| a.dies() > clock);
             match what {
                 0 => prop_assert_eq!(lives(admissions.take(&id)), lives(table.take(&id))),
                 1 => {
                     admissions.take(&id);
                     table.take(&id);
-                    admissions.put(id, Admission(clock), dies);
-                    table.put(id, Admission(clock), dies);
+                    admissions.put(id, own, dies);
+                    table.put(id, own, dies);
                 }
                 3 => {
                     // What was kept is taken back, by another.
                     let mut again = Admissions { first: admissions.first ^ 5, ..Admissions::default() };
                     admissions.pages(|page| again.restore_page(&page, |_| true));
+                    again.restore_late(admissions.late().collect());
                     prop_assert_eq!(again.len(), admissions.len());
                     admissions = again;
                 }
@@ -363,7 +395,7 @@ mod tests {
                     let mut step = |admission: &mut Admission| {
                         said.push(lives(Some(*admission)));
                         if clock >= admission.dies() {
-                            *admission = Admission(clock);
+                            *admission = own;
                         }
                         admission.dies()
                     };
@@ -375,18 +407,18 @@ mod tests {
         }
         let mut all = BTreeMap::new();
         admissions.each(|id, admission| {
-            all.insert(id.0, admission.0);
+            all.insert(id.0, *admission);
         });
         let mut of_table = BTreeMap::new();
         table.each(|id, admission| {
-            of_table.insert(id.0, admission.0);
+            of_table.insert(id.0, *admission);
         });
         for of in [&mut all, &mut of_table] {
-            of.retain(|_, tick| *tick + SAME_ALERT_S > clock);
+            of.retain(|_, admission| admission.dies() > clock);
         }
         prop_assert_eq!(all, of_table);
         admissions.sweep(clock + SAME_ALERT_S + 1, |admission| admission.dies());
-        prop_assert!(admissions.is_empty() && admissions.chunks.is_empty());
+        prop_assert!(admissions.is_empty() && admissions.chunks.is_empty() && admissions.late.is_empty());
         Ok(())
     }
 
@@ -402,7 +434,8 @@ mod tests {
 
     #[test]
     fn what_is_taken_back_is_listed_by_however_many_hands() {
-        let all = || (0..20_000u32).map(|n| (AlertId::of(&[&n.to_le_bytes()]), Admission(Tick::from(n % 7))));
+        let all =
+            || (0..20_000u32).map(|n| (AlertId::of(&[&n.to_le_bytes()]), Admission::from(Tick::from(n % 7))));
         for hands in [1, 2, 3, 16, 40] {
             let mut admissions = Admissions::default();
             for some in [0..15_000, 15_000..20_000] {
@@ -421,7 +454,7 @@ mod tests {
         let mut admissions = Admissions::default();
         for of in 0..100_000u32 {
             let tick = Tick::from(of / 10);
-            admissions.put(AlertId::of(&[&of.to_le_bytes()]), Admission(tick), tick + SAME_ALERT_S);
+            admissions.put(AlertId::of(&[&of.to_le_bytes()]), tick.into(), tick + SAME_ALERT_S);
         }
         assert_eq!((admissions.len(), admissions.chunks.len()), (100_000, 25));
         admissions.sweep(SAME_ALERT_S + 5_000, |admission| admission.dies());

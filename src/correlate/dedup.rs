@@ -1,19 +1,24 @@
 //! `dedup`: the same alert again within 24 hours is a duplicate, whichever copy arrived first.
 //!
+//! The hours are those of event time, so that one that comes days late is no copy of one that happened since; what is
+//! remembered is remembered for 24 hours of the clock. Copies at one place of two sources stand in the order of their names.
+//!
 //! In: alerts, by identity. Out: admitted alerts as soon as they are known (early, with a diff: a late copy that
 //! comes first in order takes the place of the one admitted); and every alert, once settled, as alert or duplicate.
 //! State: 24 hours of identities of the alerts that their vendor names; the unsettled alerts themselves.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::vec::ToStream;
 
 use super::admissions::{Admissions, Page};
 use crate::flow::{Keeper, Keeping, Machine, Stream, Tails, Turn, turns};
-use crate::record::{Alert, AlertId, Diff, Duplicate, Order, Tick};
+use crate::record::{Alert, AlertId, Diff, Duplicate, Names, Order, Tick, tick_of};
 
 /// How long the same identity is the same alert, in ticks.
 pub const SAME_ALERT_S: Tick = 24 * 3600;
@@ -27,21 +32,46 @@ pub enum Admitted {
     Duplicate(Duplicate),
 }
 
-struct FirstOfItsName;
+struct FirstOfItsName {
+    names: Arc<Names>,
+}
 
-/// The tick of the copy that was admitted.
+/// The copy that was admitted; of several that are no copies of each other the one that happened last.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Admission(pub(super) Tick);
+#[serde(from = "Tick", into = "Tick")]
+pub(super) struct Admission {
+    pub(super) tick: Tick,
+    /// When it happened: its tick, but for one that came late. Kept apart, since few do.
+    pub(super) second: Tick,
+}
 
 impl Default for Admission {
     fn default() -> Self {
-        Admission(Tick::MIN)
+        Tick::MIN.into()
+    }
+}
+
+/// Of one that did not come late.
+impl From<Tick> for Admission {
+    fn from(tick: Tick) -> Self {
+        Admission { tick, second: tick }
+    }
+}
+
+impl From<Admission> for Tick {
+    fn from(admission: Admission) -> Tick {
+        admission.tick
     }
 }
 
 impl Admission {
     pub(super) fn dies(self) -> Tick {
-        self.0.saturating_add(SAME_ALERT_S)
+        self.tick.saturating_add(SAME_ALERT_S)
+    }
+
+    /// When it happened, where it came late.
+    pub(super) fn late(self) -> Option<Tick> {
+        (self.second != self.tick).then_some(self.second)
     }
 }
 
@@ -60,10 +90,17 @@ impl Machine for FirstOfItsName {
         record.order()
     }
 
+    fn tie(&self, one: &Arc<Alert>, other: &Arc<Alert>) -> Ordering {
+        self.names.compare(one.source, other.source)
+    }
+
     fn step(&self, state: &mut Admission, record: &Arc<Alert>, changes: &mut Vec<Kept>) -> Admission {
         let before = *state;
-        if record.tick >= state.dies() {
-            state.0 = record.tick;
+        let (lives, second) = (record.tick < state.dies(), tick_of(record.time));
+        if !lives || second.abs_diff(state.second) >= SAME_ALERT_S.unsigned_abs() {
+            if !lives || second > state.second {
+                *state = Admission { tick: record.tick, second };
+            }
             changes.push(Kept);
         }
         before
@@ -83,15 +120,18 @@ pub fn dedup<'scope>(
     alerts: Stream<'scope, Arc<Alert>>,
     clock: Stream<'scope, Turn>,
     wanted: impl Fn(&Alert) -> bool + 'static,
+    names: &Arc<Names>,
     keeper: &Keeper,
 ) -> (Stream<'scope, (Arc<Alert>, Diff)>, Stream<'scope, Admitted>) {
     let route = Exchange::new(|alert: &Arc<Alert>| by_id(alert.id));
     let keeping = keeper.of("dedup");
-    let Remembered { mut tails, mut unnamed } = Remembered::of(&keeping);
+    let Remembered { mut tails, mut unnamed } = Remembered::of(names, &keeping);
+    let names = Arc::clone(names);
     let nothing = Vec::<()>::new().to_stream(clock.scope());
     turns("dedup", (alerts, route), (nothing, Pipeline), clock, move |work| {
         let settled = work.turn.settled;
-        work.first.sort_unstable_by_key(|alert| alert.order());
+        let by_source = |a: &Alert, b: &Alert| names.compare(a.source, b.source);
+        work.first.sort_unstable_by(|a, b| a.order().cmp(&b.order()).then_with(|| by_source(a, b)));
         let (out, side) = (work.out, work.side);
         let mut early = |alert: &Arc<Alert>, diff: Diff| {
             if wanted(alert) {
@@ -114,8 +154,11 @@ pub fn dedup<'scope>(
             side.extend(entry.remove().into_iter().map(Admitted::Alert));
         }
         keeping.keep(work.turn, |items| {
+            let late = tails.settled().late().collect::<Vec<_>>();
+            items.put(&Item::Late(late));
             tails.settled().pages(|page| items.put(&Item::Page(page)));
             tails.each_live(|id, admission, records| {
+                admission.late().into_iter().for_each(|second| items.put(&Item::Late(vec![(*id, second)])));
                 let records = records.iter().map(|alert| Arc::clone(alert)).collect();
                 items.put(&Item::Named(*id, *admission, records));
             });
@@ -133,6 +176,8 @@ enum Item {
     /// As they were kept before there were pages.
     Settled(Vec<(AlertId, Admission)>),
     Page(Page),
+    /// When those happened that came late, before what else is told of them.
+    Late(Vec<(AlertId, Tick)>),
 }
 
 /// What an operator remembers.
@@ -143,8 +188,10 @@ struct Remembered {
 
 impl Remembered {
     /// What was kept of the identities that lead to this worker.
-    fn of(keeping: &Keeping) -> Remembered {
-        let mut it = Remembered { tails: Tails::new(FirstOfItsName), unnamed: BTreeMap::new() };
+    fn of(names: &Arc<Names>, keeping: &Keeping) -> Remembered {
+        let machine = FirstOfItsName { names: Arc::clone(names) };
+        let mut it = Remembered { tails: Tails::new(machine), unnamed: BTreeMap::new() };
+        let mut late = FxHashMap::default();
         let owns = |id| keeping.owns(by_id(id));
         keeping.restore_all(|item| match item {
             Item::Page(page) => it.tails.settled().restore_page(&page, owns),
@@ -153,10 +200,15 @@ impl Remembered {
                     it.tails.restore(id, admission, Vec::new());
                 }
             }
-            Item::Named(id, admission, records) if owns(id) => it.tails.restore(id, admission, records),
+            Item::Named(id, mut admission, records) if owns(id) => {
+                admission.second = late.remove(&id).unwrap_or(admission.second);
+                it.tails.restore(id, admission, records);
+            }
+            Item::Late(all) => late.extend(all.into_iter().filter(|(id, _)| owns(*id))),
             Item::Unnamed(alert) if owns(alert.id) => it.unnamed.entry(alert.tick).or_default().push(alert),
             Item::Named(..) | Item::Unnamed(_) => {}
         });
+        it.tails.settled().restore_late(late);
         it
     }
 }
@@ -187,10 +239,18 @@ mod tests {
     use super::*;
     use crate::flow::kept::{Items, Kept, Past};
     use crate::flow::store::Store;
-    use crate::record::Names;
+    use crate::record::{Severity, Sym, Tactics};
+    use smallvec::SmallVec;
 
     fn all() -> impl Iterator<Item = (AlertId, Admission)> {
-        (0..10_000u32).map(|n| (AlertId::of(&[&n.to_le_bytes()]), Admission(Tick::from(n % 90_000))))
+        (0..10_000u32).map(|n| {
+            let tick = Tick::from(n % 90_000);
+            // Some came late.
+            (
+                AlertId::of(&[&n.to_le_bytes()]),
+                Admission { tick, second: tick - Tick::from(n % 50 / 49) * 7_000 },
+            )
+        })
     }
 
     /// What each of so many workers takes back.
@@ -201,7 +261,7 @@ mod tests {
             let keeper =
                 Keeper::new((own, peers), Arc::clone(&names), Rc::new(|_| ()), Some(Arc::clone(&past)));
             let mut it = BTreeMap::new();
-            let mut tails = Remembered::of(&keeper.of("dedup")).tails;
+            let mut tails = Remembered::of(&names, &keeper.of("dedup")).tails;
             tails.each(|id, admission, _| assert!(it.insert(id.0, *admission).is_none()));
             assert_eq!(tails.settled().take(&AlertId::default()), None, "what is listed is found");
             all().for_each(|(id, admission)| {
@@ -220,11 +280,97 @@ mod tests {
         let (gone, _) = all().nth(5_000).expect("there are more");
         assert!(admissions.take(&gone).is_some());
         for peers in [1, 3] {
-            let pages = taken_back(|items| admissions.pages(|page| items.put(&Item::Page(page))), peers);
+            let late = |items: &mut Items| items.put(&Item::Late(admissions.late().collect()));
+            let pages = taken_back(
+                |items| {
+                    late(items);
+                    admissions.pages(|page| items.put(&Item::Page(page)));
+                },
+                peers,
+            );
             let settled: Vec<_> = all().filter(|(id, _)| *id != gone).collect();
-            let before = taken_back(|items| items.put(&Item::Settled(settled)), peers);
+            let before = taken_back(
+                |items| {
+                    late(items);
+                    items.put(&Item::Settled(settled));
+                },
+                peers,
+            );
             assert_eq!(pages, before);
             assert_eq!(pages.iter().map(BTreeMap::len).sum::<usize>(), 9_999);
         }
+    }
+
+    /// A copy of one alert: its source, when it happened, and the second in which it counts.
+    fn copy(names: &Names, source: &str, second: Tick, tick: Tick) -> Arc<Alert> {
+        Arc::new(Alert {
+            id: AlertId::of(&[b"copied"]),
+            time: second * 1000,
+            tick,
+            tenant: Sym::EMPTY,
+            source: names.intern(source),
+            position: 1,
+            product: Sym::EMPTY,
+            rule: Sym::EMPTY,
+            title: Sym::EMPTY,
+            severity: Severity::Low,
+            identified: true,
+            further: false,
+            tactics: Tactics::default(),
+            attacks: Sym::EMPTY,
+            entities: SmallVec::new(),
+            unmapped: None,
+        })
+    }
+
+    /// The copies that are alerts, by source and second, which must be those that were told early and not taken back.
+    fn stand(names: &Arc<Names>, copies: &[Arc<Alert>], settled: &[Tick]) -> Vec<(String, Tick)> {
+        let mut tails: Tails<_, _, Admissions> = Tails::new(FirstOfItsName { names: Arc::clone(names) });
+        let (mut early, mut finally) = (BTreeMap::new(), BTreeMap::new());
+        let of = |alert: &Alert| (names.get(alert.source), alert.tick);
+        for (copy, settled) in copies.iter().zip(settled.iter().chain(std::iter::repeat(&Tick::MIN))) {
+            let emit = |alert: &Arc<Alert>, Kept, diff| *early.entry(of(alert)).or_default() += diff;
+            tails.update(copy.id, Arc::clone(copy), 1, emit);
+            tails.settle(*settled, |alert, kept| finally.extend([(of(&alert), !kept.is_empty())]));
+        }
+        tails.settle(Tick::MAX, |alert, kept| finally.extend([(of(&alert), !kept.is_empty())]));
+        early.retain(|_, diff: &mut Diff| *diff != 0);
+        finally.retain(|_, is_alert| *is_alert);
+        assert_eq!(early.into_keys().collect::<Vec<_>>(), finally.keys().cloned().collect::<Vec<_>>());
+        finally.into_keys().collect()
+    }
+
+    #[test]
+    fn of_two_sources_copies_at_one_place_one_stands_whichever_came_first() {
+        let names = Arc::new(Names::default());
+        let [b, a] = ["b.jsonl", "a.jsonl"].map(|source| copy(&names, source, 70, 70));
+        for copies in [[Arc::clone(&a), Arc::clone(&b)], [b, a]] {
+            assert_eq!(stand(&names, &copies, &[]), [("a.jsonl".to_owned(), 70)]);
+        }
+    }
+
+    #[test]
+    fn one_that_comes_days_late_is_no_copy_of_one_that_happened_since() {
+        const HOUR: Tick = 3600;
+        let names = Arc::new(Names::default());
+        let of = |second, tick| copy(&names, "s", second, tick);
+        let ticks = |copies: &[Arc<Alert>], settled: &[Tick]| -> Vec<Tick> {
+            stand(&names, copies, settled).into_iter().map(|(_, tick)| tick).collect()
+        };
+        let now = 49 * HOUR;
+        let (on_time, late) = (of(now, now), of(0, now - 60));
+        for settled in [vec![], vec![now - 30], vec![now + 1]] {
+            let both = [Arc::clone(&late), Arc::clone(&on_time)];
+            assert_eq!(ticks(&both, &settled), [now - 60, now], "{settled:?}");
+        }
+        // One more of each is a copy of it.
+        let more = [Arc::clone(&late), of(0, now - 59), Arc::clone(&on_time), of(now + 5, now + 5)];
+        assert_eq!(ticks(&more[..2], &[]), [now - 60]);
+        assert_eq!(ticks(&more[2..], &[now + 1]), [now]);
+        // What came late does not make a copy of the one before it into an alert.
+        let between = [on_time, of(0, now + 30), of(now + 60, now + 60)];
+        assert_eq!(ticks(&between, &[now + 1, now + 40]), [now, now + 30]);
+        // One that comes late and is a copy of what happened about then is one.
+        assert_eq!(ticks(&[of(now, now), of(now - HOUR, now + 7)], &[now + 1]), [now]);
     }
 }

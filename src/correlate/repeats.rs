@@ -1,4 +1,5 @@
-//! `repeats`: an alert of the same rule and entities as one shortly before it repeats that one.
+//! `repeats`: an alert of the same rule and entities as one shortly before it repeats that one, by event time: one that comes
+//! late repeats what happened about when it did, and what comes after it repeats none that happened long before.
 //!
 //! In: settled alerts and duplicates, by rule and subject. Out: rows for the archive, in order.
 //! State: one entry per rule and entities, for the dedup window after its last alert.
@@ -13,7 +14,7 @@ use timely::dataflow::operators::vec::ToStream;
 
 use super::dedup::Admitted;
 use crate::flow::{Keeper, Stream, Turn, turns};
-use crate::record::{Alert, AlertId, Duplicate, Observable, Sym, Tick};
+use crate::record::{Alert, AlertId, Duplicate, Observable, Sym, Tick, tick_of};
 
 /// What the archive keeps of the alerts of one epoch.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -83,13 +84,14 @@ fn repeat(
     alert: Arc<Alert>,
     window_s: Tick,
 ) -> (Arc<Alert>, Option<AlertId>) {
-    let (tick, id) = (alert.tick, alert.id);
-    let entry = last.entry((alert.tenant, alert.rule, alert.entities.clone())).or_insert((id, tick));
-    let repeats = entry.0 != id && tick - entry.1 <= window_s;
-    if !repeats {
-        entry.0 = id;
-    }
-    entry.1 = tick;
+    let (second, id) = (tick_of(alert.time), alert.id);
+    let entry = last.entry((alert.tenant, alert.rule, alert.entities.clone())).or_insert((id, second));
+    // What would be forgotten by now is as good as forgotten.
+    let lives = alert.tick - entry.1 <= window_s;
+    let repeats = lives && entry.0 != id && second.abs_diff(entry.1) <= window_s.unsigned_abs();
     let of = repeats.then_some(entry.0);
+    if !lives || second >= entry.1 {
+        *entry = (of.unwrap_or(id), second);
+    }
     (alert, of)
 }

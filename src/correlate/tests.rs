@@ -122,7 +122,7 @@ fn run_with(alerts: &[Alert], batch: usize, workers: usize, words: &[Word], name
         worker.dataflow(|scope| {
             let clock = turns.to_stream(scope);
             let (none, revisions) = (Keeper::default(), revisions.to_stream(scope));
-            let (early, admitted) = dedup(input.to_stream(scope), clock.clone(), |_| true, &none);
+            let (early, admitted) = dedup(input.to_stream(scope), clock.clone(), |_| true, &names, &none);
             let found = findings(early, clock.clone(), &settings.correlations, &settings.names, &none);
             let alerts = settled(admitted);
             let (versions, told) = incidents(alerts, found.clone(), revisions, clock, settings, &none);

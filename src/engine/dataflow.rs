@@ -155,7 +155,7 @@ pub fn build(
 
         let all = wiring.act == Act::Early;
         let wanted = move |alert: &Alert| all || index.wants(alert);
-        let (early, admitted) = dedup(inputs.alerts.to_stream(scope), clock.clone(), wanted, &keeper);
+        let (early, admitted) = dedup(inputs.alerts.to_stream(scope), clock.clone(), wanted, names, &keeper);
         let matches = findings(early.clone(), clock.clone(), &wiring.correlations, names, &keeper);
         out.leave(matches.clone(), |epoch, (finding, diff)| {
             [Output::Rows(epoch, Rows::Matches(vec![FindingRow { finding, diff }]))]
