@@ -95,6 +95,49 @@ fn where_files_lie_changes_nothing() {
     assert_eq!(days.run("folder", &[]).0, first);
 }
 
+/// Two sources that tell the same alerts, line for line, one of them otherwise: which copy counts is nobody's luck.
+#[test]
+fn copies_at_equal_lines_of_two_files_are_told_apart_alike_every_time() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let lines = |(severity, hosts): (&str, u64)| -> String {
+        let line = |n: u64| {
+            // Some come late, and some are copies of one before them.
+            let (s, of) = (18_000 + n - (n % 7) * 9, n % 500);
+            let time = format!("2026-01-05T{:02}:{:02}:{:02}Z", s / 3600, s / 60 % 60, s % 60);
+            let alert = serde_json::json!({
+                "id": format!("u{of}"), "time": time, "product": "edr", "rule_id": format!("R{}", of % 5),
+                "rule_name": "a rule", "severity": severity, "host": format!("h{}", of % hosts),
+            });
+            format!("{alert}\n")
+        };
+        (0..600).map(line).collect()
+    };
+    let files = ["b.jsonl", "a.jsonl", "c.jsonl"].map(|name| folder.path().join(name));
+    for (file, how) in files.iter().zip([("low", 9), ("critical", 11), ("medium", 13)]) {
+        std::fs::write(file, lines(how)).expect("room for records");
+    }
+    let flow = root().join("dataflows/pipeline.yml");
+    for mode in [&[][..], &["--arrival"][..]] {
+        let mut first = None;
+        for (n, more) in [["1", "10000"], ["2", "100"], ["3", "7"]].into_iter().enumerate() {
+            let mut inputs: Vec<&Path> = files.iter().map(std::path::PathBuf::as_path).collect();
+            inputs.rotate_left(n);
+            let archive = folder.path().join(format!("{}-{n}", mode.len()));
+            let more = [mode, &["--workers", more[0], "--batch", more[1]]].concat();
+            let said = summary(&mut replay(&flow, &inputs, &archive, &more));
+            assert_eq!(count(&said, "rejects"), 0, "{said}");
+            assert!(count(&said, "duplicates") >= 1_300, "{said}");
+            let digests = digest(&archive);
+            assert_eq!(&digests, first.get_or_insert_with(|| digests.clone()), "{more:?}");
+            if n == 0 {
+                let again = folder.path().join(format!("{}-again", mode.len()));
+                summary(&mut replay(&flow, &[&archive], &again, &[]));
+                assert_eq!(digest(&again), digests, "the archive's own record");
+            }
+        }
+    }
+}
+
 #[test]
 fn one_changed_record_shows() {
     let days = Days::new(900);
