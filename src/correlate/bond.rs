@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 
 use serde::{Deserialize, Serialize};
 
+use super::link::Foreign;
 use super::rarity::{ActiveHours, HOUR_S};
 use crate::flow::decade::{log10_milli, weekly};
 use crate::plan::link::LinkSettings;
@@ -57,6 +58,8 @@ pub(super) struct Meeting {
     pub(super) connects: bool,
     /// The network that an address lies in; public ones only.
     pub(super) network: Option<Entity>,
+    /// It has one, or is one.
+    pub(super) is_public: bool,
     /// Hours with a surprising one.
     pub(super) novelty: ActiveHours,
     pub(super) last: Option<Pointer>,
@@ -95,6 +98,8 @@ pub(super) struct Bond {
     pub(super) is_tight: bool,
     /// How many rare entities it has met, by kind: the more, the likelier a stranger has one of them by chance.
     pub(super) met: [u32; EntityKind::ALL.len()],
+    /// What of these is none of the site's own.
+    pub(super) foreign: [Foreign; EntityKind::ALL.len()],
     /// What analysts said does not belong to it; few incidents have that.
     pub(super) parted: Option<Box<Parted>>,
 }

@@ -3,7 +3,8 @@
 //! 1. Its *surprise* is the rarity, in hours, of the pair (s, r) before this hour; see [`super::rarity`].
 //! 2. It joins the incident of its own pair while that is fresh and no habit, so that a flood stays whole.
 //! 3. An entity that is *rare* in hours belongs to the incident that it was first seen in, as long as that goes on: an alert
-//!    that names it joins that, however common its own pair, for up to a day. So does the network of public addresses.
+//!    that names it joins that, however common its own pair: for up to a day where it is *foreign*, for hours where it is the
+//!    site's own; see [`own`]. So does the network of public addresses that are rare.
 //! 4. If it surprises, it also joins fresh incidents of surprising alerts: by the entities that it shares, by its rule on
 //!    another subject, and the site's latest where that is strong. If it surprises less, a strong one.
 //! 5. A surprising alert that joins none opens an incident; one that only names something rare opens one that is kept as
@@ -12,10 +13,11 @@
 //!
 //! Each join is weighed by its odds against chance; see [`candidates`]. What keeps incidents from percolating: the weight
 //! falls with the gap, with how often the entity, the rule or the site surprises, and with how many rare entities the
-//! incident has met; to merge two takes more than to join one; where alerts name what connects, sharing nothing speaks
-//! against a link by rule, site, campaign, or a merge by the pair; an incident's age and span are bounded. And where most is
-//! rare, rarity says nothing (see [`super::base`]): a surprise opens nothing by itself then, and background sessions of rare
-//! pairs last as long as others.
+//! incident has met; to merge two takes more than to join one, unless something foreign is in both; where alerts name what
+//! connects, sharing nothing speaks against a link by rule, site, campaign, or a merge by the pair; something foreign that an
+//! incident does not know, though it knows others, speaks against joining it; an incident's age and span are bounded. And where
+//! most is rare, rarity says nothing (see [`super::base`]): a surprise opens nothing by itself then, and background sessions of
+//! rare pairs last as long as others.
 //!
 //! State: pairs and entities (see [`super::rarity`]), a pointer per entity and rule until the longest gap has passed, and
 //! what linking must know of each incident until it closes.
@@ -36,11 +38,13 @@ use crate::record::{Alert, AlertId, Entity, EntityKind, Finding, IncidentKind, N
 use candidates::{Candidates, Connections};
 
 pub use super::bond::Number;
+pub(super) use own::Foreign;
 pub use revise::Judged;
 mod campaign;
 mod candidates;
 mod meetings;
 mod network;
+mod own;
 mod revise;
 
 /// Why an alert joins.
@@ -329,6 +333,7 @@ impl Links {
             common: false,
             is_tight: false,
             met: [0; EntityKind::ALL.len()],
+            foreign: [Foreign::default(); EntityKind::ALL.len()],
             parted: None,
         };
         self.bonds.insert(verdict.home, bond);
@@ -361,6 +366,7 @@ impl Links {
             }
             bond.is_tight |= gone.is_tight;
             bond.met.iter_mut().zip(gone.met).for_each(|(met, more)| *met += more);
+            bond.foreign.iter_mut().zip(gone.foreign).for_each(|(here, more)| *here = here.and(more));
             bond.abouts.iter_mut().zip(gone.abouts).for_each(|(abouts, more)| *abouts += more);
             bond.start = bond.start.min(gone.start);
             bond.first = bond.first.min(gone.first);

@@ -35,6 +35,9 @@ pub struct LinkSettings {
     pub campaign_weight: i32,
     /// The surprise that going on with the incident of its own pair needs before it may merge that with others.
     pub session_weight: i32,
+    /// From this weight on something foreign that the incident of its own pair does not know keeps an alert from going on
+    /// with that.
+    pub strange_weight: i32,
     /// How much more than joining it takes to merge two incidents.
     pub merge_weight: i32,
     /// An incident is strong from this sum, over its rules, of the strongest surprise of each.
@@ -48,6 +51,8 @@ pub struct LinkSettings {
     pub pair_gap_s: Tick,
     /// It joins that of a rare entity for so long, a day at most.
     pub rare_gap_s: Tick,
+    /// The same, where that is a host, an account, a private address or a mailbox of the site.
+    pub own_gap_s: Tick,
     /// It joins that of a shared entity for so long.
     pub entity_gap_s: Tick,
     /// It joins that of the same rule on another subject for so long.
@@ -87,12 +92,14 @@ impl Default for LinkSettings {
             site_weight: -200,
             campaign_weight: 0,
             session_weight: 300,
+            strange_weight: 500,
             merge_weight: 500,
             strong: 12_000,
             correlation_weight: 3_000,
             degree_max: 32,
             pair_gap_s: 900,
             rare_gap_s: 86_400,
+            own_gap_s: 7_200,
             entity_gap_s: 1_800,
             rule_gap_s: 900,
             site_gap_s: 900,

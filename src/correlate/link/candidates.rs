@@ -3,12 +3,15 @@
 //! The weight of a link is the log of the odds against chance, in thousandths of a decade: of an entity or a rule, its
 //! surprise (log of one over the share of hours in which it meets surprising alerts; in a flood, over the share of such
 //! entities that surprise now, if that is less) and how much closer than an hour the two alerts lie; of the site, one over the
-//! number of incidents that open within the gap. From it is taken what joining needs and, where a rare entity links, the log
-//! of how many of that kind the incident has met, for so often could a stranger have met one.
+//! number of incidents that open within the gap. From it is taken what joining needs and, where one of the site's own that is
+//! rare links, the log of how many of that kind the incident has met or is about, for so often could a stranger have met one;
+//! where it is only surprising, half of that.
 //!
 //! Of all candidates the one is joined that pulls most: the nearer one, about fewer things. Another merges with it only where
 //! its weight bears the logs of how many entities of that kind each of the two has met or is about, and
-//! [`crate::plan::link::LinkSettings::merge_weight`].
+//! [`crate::plan::link::LinkSettings::merge_weight`]. What is foreign (see [`super::own`]) is in one story, however many others
+//! that has met, and bears none of these logs. An alert that names something foreign is a stranger to incidents that know
+//! others; see [`Links::strangeness`].
 //!
 //! State: how many surprising alerts named something that connects subjects.
 
@@ -33,6 +36,8 @@ struct Candidate {
     home: Number,
     /// What the weight leaves over.
     net: i32,
+    /// Something foreign links.
+    is_foreign: bool,
     /// Which of two it is: what is nearer, and about fewer things.
     pull: i32,
     evidence: Evidence,
@@ -57,6 +62,8 @@ struct Clue {
     net: i32,
     /// Up to which gap that counts the nearness.
     least_s: Tick,
+    /// It is something foreign.
+    is_foreign: bool,
 }
 
 /// Of surprising alerts lately, how many named nothing that was seen with another subject, and how many did.
@@ -98,16 +105,18 @@ impl Links {
                 weight: seen.surprise,
                 net,
                 least_s: settings.pair_gap_s,
+                is_foreign: false,
             };
-            self.consider(alert, &last, clue, found);
+            self.consider(alert, &last, met, clue, found);
         }
         for rare in &met.rare {
             let Some(owner) = rare.owner else { continue };
             let weight = rare.weight + nearness(alert.tick - owner.pointer.tick, RARE_GAP_LEAST_S);
             let bar = if rare.connects { settings.rare_weight } else { settings.rare_alone_weight };
-            let (entity, net) = (Some(rare.entity), weight - bar);
-            let clue = Clue { kind: "rare", entity, weight, net, least_s: RARE_GAP_LEAST_S };
-            self.consider(alert, &owner.pointer, clue, found);
+            let is_foreign = !rare.is_own;
+            let (entity, net, least_s) = (Some(rare.entity), weight - bar, RARE_GAP_LEAST_S);
+            let clue = Clue { kind: "rare", entity, weight, net, least_s, is_foreign };
+            self.consider(alert, &owner.pointer, met, clue, found);
         }
         if seen.is_strong {
             self.find_strong(alert, seen.surprise, met, found);
@@ -118,6 +127,14 @@ impl Links {
 
     fn find_strong(&self, alert: &Alert, surprise: i32, met: &Met, found: &mut Candidates) {
         let settings = &self.settings;
+        let by = |kind: &'static str, entity: Option<Entity>, net: i32, least_s: Tick| Clue {
+            kind,
+            entity,
+            weight: surprise,
+            net,
+            least_s,
+            is_foreign: false,
+        };
         let weigh = |meeting: &Meeting, gap_s: Tick, most: i32| {
             let last = meeting.last.filter(|last| Self::fresh(alert, last, gap_s))?;
             let surprise = self.scale.surprise(meeting.novelty.before(alert.tick));
@@ -127,9 +144,8 @@ impl Links {
         for (entity, place) in met.entities.iter().copied() {
             let most = self.bases[entity.kind as usize].most(alert.tick, settings.degree_max);
             if let Some((last, weight)) = weigh(self.entities.at(place), settings.entity_gap_s, most) {
-                let (entity, net) = (Some(entity), weight - settings.entity_weight);
-                let clue = Clue { kind: "entity", entity, weight: surprise, net, least_s: GAP_LEAST_S };
-                self.consider(alert, &last, clue, found);
+                let net = weight - settings.entity_weight;
+                self.consider(alert, &last, met, by("entity", Some(entity), net, GAP_LEAST_S), found);
             }
         }
         if self.is_newcomer(alert, met) {
@@ -138,10 +154,9 @@ impl Links {
         let rule = self.rules.get(&alert.rule);
         if let Some((last, weight)) = rule.and_then(|rule| weigh(rule, settings.rule_gap_s, i32::MAX)) {
             let net = weight - settings.rule_weight - self.connections.silence();
-            let clue = Clue { kind: "rule", entity: None, weight: surprise, net, least_s: GAP_LEAST_S };
-            self.consider(alert, &last, clue, found);
+            self.consider(alert, &last, met, by("rule", None, net, GAP_LEAST_S), found);
         }
-        self.find_site(alert, surprise, settings.site_gap_s, found);
+        self.find_site(alert, surprise, met, settings.site_gap_s, found);
     }
 
     fn find_weak(&self, alert: &Alert, surprise: i32, met: &Met, found: &mut Candidates) {
@@ -160,12 +175,16 @@ impl Links {
                         kind: "entity",
                         weight: surprise,
                     };
-                    return self.accept(alert, Candidate { home, net: 0, pull: 0, evidence }, found);
+                    return self.accept(
+                        alert,
+                        Candidate { home, net: 0, pull: 0, is_foreign: false, evidence },
+                        found,
+                    );
                 }
             }
         }
         if surprise >= self.settings.surprise_site && !self.is_newcomer(alert, met) {
-            self.find_site(alert, surprise, gap, found);
+            self.find_site(alert, surprise, met, gap, found);
         }
     }
 
@@ -177,30 +196,39 @@ impl Links {
     }
 
     /// The site's latest incident, where it is strong and little else happens.
-    fn find_site(&self, alert: &Alert, surprise: i32, gap_s: Tick, found: &mut Candidates) {
+    fn find_site(&self, alert: &Alert, surprise: i32, met: &Met, gap_s: Tick, found: &mut Candidates) {
         if let Some(last) = self.latest.filter(|last| Self::fresh(alert, last, gap_s))
             && self.strong_home(last.home)
         {
             let observed_s = self.scale.observed_s(alert.tick);
             let weight = self.onsets.weight(alert.tick - last.tick, observed_s, alert.tick);
             let net = weight - self.settings.site_weight - self.connections.silence();
-            let clue = Clue { kind: "site", entity: None, weight: surprise, net, least_s: NEAR_LEAST_S };
-            self.consider(alert, &last, clue, found);
+            let (kind, weight, least_s) = ("site", surprise, NEAR_LEAST_S);
+            let clue = Clue { kind, entity: None, weight, net, least_s, is_foreign: false };
+            self.consider(alert, &last, met, clue, found);
         }
     }
 
     /// Notes a candidate, if its weight is enough for all that the incident has met.
-    fn consider(&self, alert: &Alert, last: &Pointer, clue: Clue, found: &mut Candidates) {
+    fn consider(&self, alert: &Alert, last: &Pointer, met: &Met, clue: Clue, found: &mut Candidates) {
         let Some(home) = self.resolve(last.home) else { return };
         let Some(bond) = self.bonds.get(&home) else { return };
-        let Clue { kind, entity, weight, .. } = clue;
-        let net = clue.net - chances(bond, kind, entity);
+        let Clue { kind, entity, weight, is_foreign, .. } = clue;
+        let crowd = if is_foreign { 0 } else { crowd(bond, entity) };
+        let by_chance = if kind == "rare" { crowd } else { crowd / 2 };
+        let strangeness = if is_foreign { 0 } else { self.strangeness(met, home, bond) };
+        // A pair goes on with its own, but not where another hand is at it.
+        if kind == "session" && strangeness >= self.settings.strange_weight {
+            return;
+        }
+        let against = if kind == "session" { 0 } else { strangeness };
+        let net = clue.net - by_chance - against;
         if net >= 0 {
             let gap_s = alert.tick - last.tick;
             let nearer = nearness(gap_s, NEAR_LEAST_S) - nearness(gap_s, clue.least_s);
-            let pull = clue.net + nearer - crowd(bond, entity);
+            let pull = clue.net + nearer - crowd - against;
             let evidence = Evidence { other: last.alert, entity, kind, weight };
-            self.accept(alert, Candidate { home, net, pull, evidence }, found);
+            self.accept(alert, Candidate { home, net, pull, is_foreign, evidence }, found);
         }
     }
 
@@ -227,6 +255,7 @@ impl Links {
                 known.pull = known.pull.max(new.pull);
                 if known.net < new.net {
                     (known.net, known.evidence) = (new.net, new.evidence);
+                    known.is_foreign = new.is_foreign;
                 }
             }
             None => found.found.push(new),
@@ -242,9 +271,9 @@ impl Links {
         for one in found {
             // Two that are about many things share some of them by chance: each counts what both are about.
             let crowd = |bond: Option<&Bond>| bond.map_or(0, |bond| crowd(bond, one.evidence.entity));
-            let other = self.bonds.get(&one.home);
-            let told = other.map_or(0, |bond| chances(bond, one.evidence.kind, one.evidence.entity));
-            let net = one.net + told - crowd(other) - crowd(bond);
+            // A rare one's weight bears that of its own incident already.
+            let other = self.bonds.get(&one.home).filter(|_| one.evidence.kind != "rare");
+            let net = one.net - if one.is_foreign { 0 } else { crowd(other) + crowd(bond) };
             if Some(one.home) == best || net >= self.settings.merge_weight {
                 joins.push(one.home);
                 verdict.evidence.push(one.evidence);
@@ -259,13 +288,7 @@ fn nearness(gap_s: Tick, least_s: Tick) -> i32 {
     log10_milli(HOUR_S as f64 / gap_s.max(least_s) as f64)
 }
 
-/// How many rare entities of that kind an incident has met: chances for a stranger to have one of them.
-fn chances(bond: &Bond, kind: &str, entity: Option<Entity>) -> i32 {
-    let entity = entity.filter(|_| kind == "rare");
-    entity.map_or(0, |entity| log10_milli(f64::from(bond.met[entity.kind as usize].max(1))))
-}
-
-/// How many things of that kind it has met or is about.
+/// How many things of that kind it has met or is about: chances for a stranger to have one of them.
 fn crowd(bond: &Bond, entity: Option<Entity>) -> i32 {
     let many = |at: usize| bond.met[at].max(bond.abouts[at]).max(1);
     entity.map_or(0, |entity| log10_milli(f64::from(many(entity.kind as usize))))

@@ -6,8 +6,9 @@ use smallvec::SmallVec;
 
 use super::super::bond::{Owner, Pointer, meet};
 use super::super::shelf::Place;
+use super::own::is_own;
 use super::{Links, Number, network};
-use crate::record::{Alert, Entity, Tick};
+use crate::record::{Alert, Entity, EntityKind, Observable, Role, Tick};
 
 /// The alert's entities of kinds that may link.
 #[derive(Default)]
@@ -29,52 +30,61 @@ pub(super) struct Rare {
     pub(super) weight: i32,
     pub(super) before: f64,
     pub(super) connects: bool,
+    /// The site's own; see [`super::own`].
+    pub(super) is_own: bool,
 }
 
 impl Links {
-    /// Marks the alert's entities as seen, and the networks of its addresses, and says which are rare.
+    /// Marks the alert's entities as seen, and the networks of addresses that are rare, and says which are rare: what common
+    /// neighbours do says nothing of how rare it is that a new one comes.
     pub(super) fn meet_all(&mut self, alert: &Alert) -> Met {
         let mut met = Met::default();
         let mut networks: SmallVec<[Entity; 2]> = SmallVec::new();
-        for entity in alert.entities.iter().map(|observable| observable.entity) {
+        for Observable { entity, role } in alert.entities.iter().copied() {
             if !self.settings.entities.contains(&entity.kind) || self.listed.contains(&entity) {
                 continue;
             }
             let place = self.entities.place(entity);
             self.bases[entity.kind as usize].see(self.entities.at(place).seen.day(), alert.tick);
-            self.meet((entity, place), alert, &mut met);
+            let rare = met.rare.len();
+            self.meet((entity, place), role, alert, &mut met);
+            let is_rare = met.rare.len() > rare;
             let meeting = self.entities.at(place);
             if Some(entity) == alert.subject() {
                 met.subject_since = meeting.since;
             }
             met.entities.push((entity, place));
-            networks.extend(meeting.network.filter(|network| !networks.contains(network)));
+            networks.extend(meeting.network.filter(|network| is_rare && !networks.contains(network)));
         }
         networks.retain(|network| !self.listed.contains(network));
         for network in networks {
             let place = self.entities.place(network);
-            self.meet((network, place), alert, &mut met);
+            self.meet((network, place), Role::Related, alert, &mut met);
         }
         met
     }
 
     /// Marks an entity or a network as seen.
-    fn meet(&mut self, (entity, place): (Entity, Place), alert: &Alert, met: &mut Met) {
+    fn meet(&mut self, (entity, place): (Entity, Place), role: Role, alert: &Alert, met: &mut Met) {
         let subject = alert.subject();
         let meeting = self.entities.at_mut(place);
         if meeting.seen.forgettable(alert.tick) {
             (meeting.owner, meeting.mate, meeting.connects) = (None, subject, false);
             meeting.since = alert.tick;
             meeting.network = network::of(entity, &self.names);
+            meeting.is_public = meeting.network.is_some() || network::is_one(entity, &self.names);
         }
         let before = meeting.seen.before(alert.tick);
         meeting.seen.mark(alert.tick);
         meeting.connects |= meeting.mate != subject;
         let connects = meeting.connects;
         met.connects |= connects;
+        let is_own = is_own(entity.kind, role, meeting.is_public);
+        // Resources, unlike the rest of what a site has, are named only where somebody changes them.
+        let is_fleeting = is_own && entity.kind != EntityKind::Resource;
+        let gap_s = if is_fleeting { self.settings.own_gap_s } else { self.settings.rare_gap_s };
         let owner = meeting.owner.filter(|owner| {
-            before - owner.before <= self.settings.habit_hours
-                && Self::fresh(alert, &owner.pointer, self.settings.rare_gap_s)
+            before - owner.before <= self.settings.habit_hours && Self::fresh(alert, &owner.pointer, gap_s)
         });
         let owner = owner.filter(|owner| self.resolve(owner.pointer.home).is_some());
         let (weight, before) = match &owner {
@@ -85,7 +95,7 @@ impl Links {
             None => return,
         };
         if owner.is_some() || weight >= self.settings.entity_rare {
-            met.rare.push(Rare { entity, place, owner, weight, before, connects });
+            met.rare.push(Rare { entity, place, owner, weight, before, connects, is_own });
         }
     }
 
@@ -102,10 +112,11 @@ impl Links {
             if rare.owner.is_some() && before.filter(goes_on).is_some_and(|home| home != pointer.home) {
                 continue;
             }
-            if before != Some(pointer.home)
-                && let Some(bond) = self.bonds.get_mut(&pointer.home)
-            {
-                bond.met[rare.entity.kind as usize] += 1;
+            if let Some(bond) = self.bonds.get_mut(&pointer.home) {
+                let (at, is_new) = (rare.entity.kind as usize, before != Some(pointer.home));
+                bond.met[at] += u32::from(is_new);
+                bond.foreign[at].met += u32::from(is_new && !rare.is_own);
+                bond.foreign[at].named += u32::from(!rare.is_own);
             }
             let owner = Owner { pointer, weight: rare.weight, before: rare.before };
             self.entities.at_mut(rare.place).owner = Some(owner);

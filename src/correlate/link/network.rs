@@ -16,3 +16,8 @@ pub(super) fn of(entity: Entity, names: &Names) -> Option<Entity> {
 pub(super) fn is_named(entity: Entity, alert: &Alert, names: &Names) -> bool {
     alert.entities.iter().any(|it| it.entity == entity || of(it.entity, names) == Some(entity))
 }
+
+/// Whether an entity is a network itself.
+pub(super) fn is_one(entity: Entity, names: &Names) -> bool {
+    entity.kind == EntityKind::Ip && names.with(entity.value, |text| text.contains('/'))
+}

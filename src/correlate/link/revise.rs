@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 
 use super::super::bond::{Bond, Number, Parted, Pointer, raise};
 use super::super::revision::{Part, Revision};
-use super::{Links, network};
+use super::{Foreign, Links, network};
 use crate::record::{Alert, AlertId, Entity, EntityKind, IncidentKind, Sym, Tick};
 
 /// What linking says of a part.
@@ -74,6 +74,7 @@ impl Links {
             // Of the whole: rather too many than too few.
             abouts: old.map_or([0; EntityKind::ALL.len()], |old| old.abouts),
             met: old.map_or([0; EntityKind::ALL.len()], |old| old.met),
+            foreign: old.map_or([Foreign::default(); EntityKind::ALL.len()], |old| old.foreign),
             parted: None,
         };
         for (at, told) in &part.surprises {

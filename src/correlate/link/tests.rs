@@ -304,6 +304,54 @@ fn neighbouring_addresses_are_one_hand() {
 }
 
 #[test]
+fn neighbours_are_one_hand_beside_a_common_one() {
+    let mut site = Site::new();
+    for hour in 0..48 {
+        site.usual(START + hour * 3600, 60);
+        site.tell("-", START + hour * 3600 + 900, "usual 1", &["host:h7", "ip:198.51.100.30"]);
+    }
+    for step in 0..40 {
+        let (host, ip) = (format!("host:h{step}"), format!("ip:198.51.100.{}", 16 + step % 4));
+        site.tell("spray", START + 48 * 3600 + step * 30, "usual 1", &[&host, &ip]);
+    }
+    assert_eq!(site.of("spray"), [(40, 0)]);
+}
+
+#[test]
+fn two_hands_at_the_same_accounts_are_two_stories() {
+    let mut site = Site::new();
+    for hour in 0..48 {
+        site.usual(START + hour * 3600, 60);
+    }
+    // The second begins while the first one's accounts are fresh.
+    for (story, ip, after) in [("one", "ip:198.51.100.7", 0), ("two", "ip:203.0.113.9", 700)] {
+        for step in 0..30 {
+            let at = START + 48 * 3600 + after + step * 20;
+            site.tell(story, at, "sign-in failed", &[&format!("user:u{step}"), ip]);
+        }
+    }
+    assert_eq!((site.of("one"), site.of("two")), (vec![(30, 0)], vec![(30, 0)]));
+}
+
+#[test]
+fn what_is_the_sites_own_is_in_other_stories_hours_later() {
+    for (thing, whole) in [("user:service", false), ("ip:10.0.0.9", false), ("hash:0badc0de", true)] {
+        let mut site = Site::new();
+        for hour in 0..60 {
+            site.usual(START + hour * 3600, 30);
+        }
+        for (host, hour) in [(3, 60), (17, 65)] {
+            for step in 0..3 {
+                let at = START + hour * 3600 + step * 60;
+                site.tell("story", at, "usual 1", &[&format!("host:h{host}"), thing]);
+            }
+        }
+        let parts = if whole { vec![(6, 0)] } else { vec![(3, 0), (3, 0)] };
+        assert_eq!(site.of("story"), parts, "{thing}");
+    }
+}
+
+#[test]
 fn where_all_is_new_nothing_is_a_story() {
     let mut site = Site::new();
     let (alerts, mut chance) = (6_000, 1u64);
