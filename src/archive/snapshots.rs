@@ -30,9 +30,8 @@ use crate::flow::kept::Kept;
 use crate::ingest::ends::Ends;
 use crate::record::Epoch;
 
-/// The form of what operators keep, and the one before, which is read too: another one is no snapshot of this program.
-const FORM: &str = concat!("4 of quell ", env!("CARGO_PKG_VERSION"));
-const FORM_BEFORE: &str = concat!("3 of quell ", env!("CARGO_PKG_VERSION"));
+/// The form of what operators keep: another one is no snapshot of this program.
+const FORM: &str = concat!("5 of quell ", env!("CARGO_PKG_VERSION"));
 /// Snapshots kept.
 const KEPT: usize = 2;
 /// Rows gathered before they are encoded, and the bytes of theirs.
@@ -244,7 +243,7 @@ pub fn latest(
 fn read(dir: &Path, epoch: Epoch, manifest: &Path, stamp: &RunStamp) -> Result<Snapshot, String> {
     let text = fs::read(manifest).map_err(|error| error.to_string())?;
     let said: Manifest = serde_json::from_slice(&text).map_err(|error| error.to_string())?;
-    if said.form != FORM && said.form != FORM_BEFORE {
+    if said.form != FORM {
         return Err(format!("its form is {}, and this is {FORM}", said.form));
     }
     if (&said.plan_hash, &said.model_version) != (&stamp.plan_hash, &stamp.model_version) {
@@ -307,13 +306,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_form_before_is_read_and_no_other() {
+    fn another_form_is_not_read() {
         let dir = tempfile::tempdir().unwrap();
         write(dir.path(), (turn(3), 3), &stamp("p"), &kept(3)).unwrap();
         let (_, manifest) = names(&folder(dir.path()), 3);
         let text = fs::read_to_string(&manifest).unwrap();
-        for (form, is_read) in [("3 of quell", true), ("2 of quell", false), ("5 of quell", false)] {
-            fs::write(&manifest, text.replace("4 of quell", form)).unwrap();
+        for (form, is_read) in [("5 of quell", true), ("4 of quell", false), ("6 of quell", false)] {
+            fs::write(&manifest, text.replace("5 of quell", form)).unwrap();
             let found = latest(dir.path(), 9, &stamp("p"), |_| ()).unwrap();
             assert_eq!(found.is_some(), is_read, "{form}");
         }

@@ -173,8 +173,6 @@ pub fn dedup<'scope>(
 enum Item {
     Named(AlertId, Admission, Vec<Arc<Alert>>),
     Unnamed(Arc<Alert>),
-    /// As they were kept before there were pages.
-    Settled(Vec<(AlertId, Admission)>),
     Page(Page),
     /// When those happened that came late, before what else is told of them.
     Late(Vec<(AlertId, Tick)>),
@@ -195,11 +193,6 @@ impl Remembered {
         let owns = |id| keeping.owns(by_id(id));
         keeping.restore_all(|item| match item {
             Item::Page(page) => it.tails.settled().restore_page(&page, owns),
-            Item::Settled(all) => {
-                for (id, admission) in all.into_iter().filter(|(id, _)| owns(*id)) {
-                    it.tails.restore(id, admission, Vec::new());
-                }
-            }
             Item::Named(id, mut admission, records) if owns(id) => {
                 admission.second = late.remove(&id).unwrap_or(admission.second);
                 it.tails.restore(id, admission, records);
@@ -274,30 +267,20 @@ mod tests {
     }
 
     #[test]
-    fn what_was_kept_is_taken_back_where_it_leads_whichever_form_it_has() {
+    fn what_was_kept_is_taken_back_where_it_leads() {
         let mut admissions = Admissions::default();
         all().for_each(|(id, admission)| admissions.put(id, admission, admission.dies()));
         let (gone, _) = all().nth(5_000).expect("there are more");
         assert!(admissions.take(&gone).is_some());
+        let kept: BTreeMap<_, _> = all().filter(|(id, _)| *id != gone).map(|(id, of)| (id.0, of)).collect();
         for peers in [1, 3] {
-            let late = |items: &mut Items| items.put(&Item::Late(admissions.late().collect()));
-            let pages = taken_back(
-                |items| {
-                    late(items);
-                    admissions.pages(|page| items.put(&Item::Page(page)));
-                },
-                peers,
-            );
-            let settled: Vec<_> = all().filter(|(id, _)| *id != gone).collect();
-            let before = taken_back(
-                |items| {
-                    late(items);
-                    items.put(&Item::Settled(settled));
-                },
-                peers,
-            );
-            assert_eq!(pages, before);
-            assert_eq!(pages.iter().map(BTreeMap::len).sum::<usize>(), 9_999);
+            let tell = |items: &mut Items| {
+                items.put(&Item::Late(admissions.late().collect()));
+                admissions.pages(|page| items.put(&Item::Page(page)));
+            };
+            let taken = taken_back(tell, peers);
+            assert_eq!(taken.iter().map(BTreeMap::len).sum::<usize>(), 9_999);
+            assert_eq!(taken.into_iter().flatten().collect::<BTreeMap<_, _>>(), kept);
         }
     }
 
