@@ -155,6 +155,15 @@ fn a_line_of_200_megabytes_is_one_reject_in_bounded_memory() {
 }
 
 #[test]
+fn an_array_without_end_is_one_reject_in_bounded_memory() {
+    let place = Place::new();
+    let input = place.file("open.json.gz", gzip(&vec![b'['; 200 << 20]));
+    let (summary, reasons) = place.run(&input, &[]);
+    assert!(reasons.len() == 1 && reasons[0].1.contains("the array breaks off"), "{reasons:?}");
+    assert!(count(&summary, "peak_rss_bytes") < 200 << 20, "{summary}");
+}
+
+#[test]
 fn a_csv_without_its_columns_is_told() {
     let row = "1642723347,Wazuh: ClamAV database update,172.19.130.4,mail,W-Sys-Cav";
     Place::expect(format!("time,name,ip,host,short\n{row}\n"), "a.csv", 1, &[]);

@@ -137,8 +137,8 @@ fn an_empty_file_gives_nothing() {
 #[test]
 fn a_record_too_long_is_a_reject_and_reading_goes_on() {
     let long = "x".repeat(100_000);
-    for (before, after, positions) in [("", "\n", [1, 2, 3]), ("[\n", ",\n", [2, 3, 4])] {
-        let text = format!("{before}{{\"a\":1}}{after}{{\"a\":\"{long}\"}}{after}{{\"a\":3}}");
+    for (before, after, end, positions) in [("", "\n", "", [1, 2, 3]), ("[\n", ",\n", "]", [2, 3, 4])] {
+        let text = format!("{before}{{\"a\":1}}{after}{{\"a\":\"{long}\"}}{after}{{\"a\":3}}{end}");
         let told = framed(&text);
         assert_eq!(told.len(), 3, "{told:?}");
         assert_eq!(
@@ -200,6 +200,39 @@ fn json_cut_in_the_middle_costs_no_other_record() {
         let told = framed(&format!("{whole}{cut}{whole}{whole}"));
         assert_eq!(told.iter().filter(|t| t.ends_with(whole.trim())).count(), 3, "{cut:?}: {told:?}");
         assert_eq!(told.len(), 4, "{cut:?}: {told:?}");
+    }
+}
+
+#[test]
+fn an_array_that_breaks_off_is_told_once() {
+    let told =
+        "!the array breaks off before its closing bracket; fetch or send it again, its end is missing ";
+    for (text, records, line) in [
+        ("[", 0, 1),
+        ("[[[[\n\n", 0, 3),
+        ("[{\"a\":1},", 1, 1),
+        ("[{\"a\":1}", 1, 1),
+        ("[\n{\"a\":1}\n", 1, 3),
+        ("[{\"a\":1}]\n[{\"a\":2}", 2, 2),
+    ] {
+        let framed = framed(text);
+        assert_eq!(framed.len(), records + 1, "{text:?}: {framed:?}");
+        assert_eq!(framed[records], format!("{line}: {told}"), "{text:?}");
+        assert_eq!(file(gzip(text.as_bytes())), framed, "{text:?}");
+    }
+    // What is whole, and where a record tells that something is wrong, is told no second time.
+    for (text, records) in [
+        ("[{\"a\":1}]", 1),
+        ("[[{\"a\":1}],[]]", 1),
+        ("[{\"a\":1}}]\n", 2),
+        ("[{\"a\":1},nul", 2),
+        ("[{\"a\":1},{\"a\":", 2),
+        ("[{\"a\":1},{\"a\":\"2\n]", 2),
+        ("[2026-01-05] a: b\n[2026-01-05] c: d\n", 2),
+    ] {
+        let framed = framed(text);
+        assert_eq!(framed.len(), records, "{text:?}: {framed:?}");
+        assert!(!framed.iter().any(|line| line.contains(told)), "{text:?}: {framed:?}");
     }
 }
 
@@ -275,6 +308,13 @@ fn a_live_stream_gives_its_records_when_asked() {
     framer.flush(&mut out);
     assert_eq!(told(&out), ["1: {\"a\":1}"]);
     framer.feed(b":2}\n", &mut out);
+    framer.finish(&mut out);
+    assert_eq!(told(&out), ["1: {\"a\":1}", "2: {\"a\":2}"]);
+    // Whoever reads an array on later finds its next record where the reading was stopped, and no reject before it.
+    let (mut framer, mut out) = (Framer::new(ORIGIN, Limits::default()), Vec::new());
+    framer.feed(b"[{\"a\":1},\n", &mut out);
+    framer.stop(&mut out);
+    framer.feed(b"{\"a\":2}]", &mut out);
     framer.finish(&mut out);
     assert_eq!(told(&out), ["1: {\"a\":1}", "2: {\"a\":2}"]);
 }

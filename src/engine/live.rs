@@ -196,7 +196,7 @@ impl Live {
 
     /// Ends every source: what is left of a record that was under way is its last.
     pub fn close(&mut self) {
-        self.partitions.iter_mut().for_each(Partition::end);
+        self.partitions.iter_mut().for_each(|partition| partition.close(false));
     }
 
     /// The sources' silence begins now: what came before was read again.

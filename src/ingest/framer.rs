@@ -13,6 +13,10 @@ use super::tape::Tape;
 use super::utf16::Decoder;
 use crate::record::{Reject, Sym};
 
+/// What is said where a source ends within an array.
+const BREAKS_OFF: &str =
+    "the array breaks off before its closing bracket; fetch or send it again, its end is missing";
+
 /// Whose records they are, for those that are rejected here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Origin {
@@ -96,8 +100,20 @@ impl Framer {
         out.append(&mut self.tape.out);
     }
 
-    /// The source has ended: what is left is its last record.
+    /// The source has ended: what is left is its last record. An array that is still open there is a reject: what it would
+    /// have held is missing.
     pub fn finish(&mut self, out: &mut Vec<Framed>) {
+        self.stop(out);
+        if let Scanner::Objects(objects) = &self.scanner
+            && objects.breaks_off()
+        {
+            self.cut(BREAKS_OFF.to_owned(), out);
+        }
+    }
+
+    /// The source is read no further, though it may go on: what is left is its last record. That an array is open says
+    /// nothing: whoever reads on later finds its next record there, and no reject.
+    pub fn stop(&mut self, out: &mut Vec<Framed>) {
         self.decoder.finish(&mut self.tape.buf);
         self.step(true);
         self.flush(out);
@@ -184,5 +200,27 @@ impl Framer {
                 Scanner::Rows(rows)
             }
         };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stands_between_records_is_not_kept() {
+        let limits = Limits { chunk_bytes: 1 << 10, record_bytes: 1 << 12 };
+        let origin = Origin { source: Sym::EMPTY, tenant: Sym::EMPTY };
+        for (begin, filling) in
+            [("", "["), ("[{\"a\":1}", ","), ("{\"a\":1}\n", "\n"), ("{\"a\":\n", "\n"), ("a,b\n1,2\n", "\n")]
+        {
+            let mut framer = Framer::new(origin, limits);
+            let mut out = Vec::new();
+            framer.feed(begin.as_bytes(), &mut out);
+            for _ in 0..64 {
+                framer.feed(filling.repeat(1 << 16).as_bytes(), &mut out);
+                assert!(framer.tape.buf.capacity() < 3 << 20, "{begin:?} {filling:?}");
+            }
+        }
     }
 }

@@ -3,7 +3,7 @@
 //! Only brackets and strings are followed. A record is broken where brackets do not match, where a string holds a
 //! newline, or where an object begins that cannot stand there; it then ends before the next line that begins an
 //! object no further indented than itself. Text between objects is a record that cannot be read.
-//! State: the open brackets of the record under way.
+//! State: the open brackets of the record under way, and how many arrays around it are open.
 
 use super::tape::Tape;
 
@@ -35,6 +35,8 @@ pub(super) struct Objects {
     record_indent: usize,
     /// Whether the record under way was given up already.
     skipping: bool,
+    /// How many arrays are open around records. They are counted, not kept: a hostile file opens as many as it has bytes.
+    arrays: u64,
 }
 
 impl Default for Objects {
@@ -47,6 +49,7 @@ impl Default for Objects {
             leading: true,
             record_indent: 0,
             skipping: false,
+            arrays: 0,
         }
     }
 }
@@ -89,6 +92,11 @@ impl Objects {
         }
     }
 
+    /// Whether the source, if it ends here, ends within an array and no record says so.
+    pub(super) fn breaks_off(&self) -> bool {
+        self.state == State::Between && self.arrays > 0
+    }
+
     fn between(&mut self, tape: &mut Tape) {
         let Some(byte) = tape.byte() else { return };
         match byte {
@@ -100,7 +108,11 @@ impl Objects {
                 self.state = State::Inside;
                 self.pass(tape, byte);
             }
-            b',' | b'[' | b']' => self.pass(tape, byte),
+            b',' | b'[' | b']' => {
+                self.arrays += u64::from(byte == b'[');
+                self.close(byte);
+                self.pass(tape, byte);
+            }
             _ if byte.is_ascii_whitespace() => self.pass(tape, byte),
             _ => {
                 tape.begin();
@@ -113,8 +125,16 @@ impl Objects {
         let Some(byte) = tape.byte() else { return };
         match byte {
             b'{' | b'\n' | b',' => self.end(tape),
-            _ => self.pass(tape, byte),
+            _ => {
+                // A bracket too many takes that of the array along.
+                self.close(byte);
+                self.pass(tape, byte);
+            }
         }
+    }
+
+    fn close(&mut self, byte: u8) {
+        self.arrays = self.arrays.saturating_sub(u64::from(byte == b']'));
     }
 
     fn inside(&mut self, tape: &mut Tape) {

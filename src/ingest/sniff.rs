@@ -73,7 +73,8 @@ pub(super) fn sniff(bytes: &[u8], done: bool) -> Sniffed {
             Shape::Open => match bytes[line.len()..].iter().find(|b| **b != b'\n' && **b != b'\r') {
                 Some(b'{') => Sniffed::Lines,
                 Some(_) => Sniffed::Objects,
-                None if done => Sniffed::Lines,
+                // Nothing but newlines for so long tells nothing, and would be kept until something comes.
+                None if done || bytes.len() >= PROBE_MAX => Sniffed::Lines,
                 None => Sniffed::Wait,
             },
         },

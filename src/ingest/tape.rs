@@ -174,10 +174,13 @@ impl Tape {
         may
     }
 
-    /// Gives the records out, if there is a chunk's worth of bytes.
+    /// Gives the records out, if there is a chunk's worth of bytes; where those hold no record, they are let go.
     pub(super) fn emit_full(&mut self) {
         if self.start >= self.limits.chunk_bytes {
             self.emit();
+            self.buf.drain(..self.start);
+            self.scan -= self.start;
+            self.start = 0;
         }
     }
 

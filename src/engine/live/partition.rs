@@ -267,8 +267,8 @@ impl Partition {
                 return false;
             }
             Heard::End(why) => {
+                self.close(why.is_none());
                 complaints.extend(why);
-                self.end();
                 return true;
             }
         }
@@ -316,16 +316,17 @@ impl Partition {
         if self.ready.is_empty() && matches!(self.stream, Stream::Bytes(_)) {
             // A run that was stopped took the record under way for the last.
             let mut framed = Vec::new();
-            self.framer.finish(&mut framed);
+            self.framer.stop(&mut framed);
             self.hold(framed);
         }
         Ok(if self.ready.is_empty() { Waited::Nothing } else { Waited::Came })
     }
 
-    pub(super) fn end(&mut self) {
+    pub(super) fn close(&mut self, ended: bool) {
         if std::mem::take(&mut self.open) && matches!(self.stream, Stream::Bytes(_)) {
             let mut framed = Vec::new();
-            self.framer.finish(&mut framed);
+            let close: fn(&mut Framer, &mut Vec<Framed>) = if ended { Framer::finish } else { Framer::stop };
+            close(&mut self.framer, &mut framed);
             self.hold(framed);
         }
     }
