@@ -6,7 +6,7 @@ use std::sync::Arc;
 use quell::ingest::{FileReader, Framed, Limits, Origin};
 use quell::normalize::{Normalizer, Parsed, SourceSettings, example};
 use quell::plan::catalog::Parts;
-use quell::plan::mapping::Mapping;
+use quell::plan::mapping::{Mapping, TimeFormat};
 use quell::record::Names;
 
 fn here(path: &str) -> PathBuf {
@@ -93,6 +93,18 @@ fn every_example_holds() {
     let faults: Vec<String> =
         mappings.iter().flat_map(|m| example::check(m, &mappings)).map(|f| f.to_string()).collect();
     assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn a_time_without_a_zone_is_read_wherever_one_with_a_zone_is() {
+    for mapping in shipped() {
+        let formats = &mapping.time.formats;
+        assert!(
+            !formats.contains(&TimeFormat::Rfc3339) || formats.contains(&TimeFormat::Iso8601),
+            "{}: the source's zone is never asked for",
+            mapping.file.display()
+        );
+    }
 }
 
 #[test]
