@@ -29,7 +29,7 @@ fn pushed(folder: &TempDir) -> PathBuf {
     let days = folder.path().join("days");
     site(&days, 100, 5);
     let flow = plan(&folder.path().join("plan"), &days, &[]);
-    let source = "sources:\n  - {name: edge, type: http, listen: '127.0.0.1:0', tenant_from_field: true}\n";
+    let source = "sources:\n  - {name: edge, type: http, listen: '127.0.0.1:0', clock: event, tenant_from_field: true}\n";
     let text = std::fs::read_to_string(&flow).expect("the plan").replace("sources:\n", source);
     std::fs::write(&flow, text).expect("room for the plan");
     flow

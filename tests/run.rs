@@ -107,8 +107,7 @@ fn standard_input_ends_the_run_and_cannot_be_gone_on_with() {
 fn pushes_are_taken_once_and_only_as_json() {
     let folder = tempfile::tempdir().expect("a folder");
     let archive = folder.path().join("live");
-    let flow =
-        plan(&folder.path().join("plan"), "  - {name: edge, type: http, listen: '127.0.0.1:0', clock: wall}");
+    let flow = plan(&folder.path().join("plan"), "  - {name: edge, type: http, listen: '127.0.0.1:0'}");
     let live = Live::start(&flow, &archive, &[]);
     let at = live.address("edge");
     let alerts = edges(10);
@@ -142,7 +141,7 @@ fn pushes_are_taken_once_and_only_as_json() {
     let elsewhere = quell().arg("run").arg("--flow").arg(&flow).arg("--archive").arg(&archive).output();
     let elsewhere = elsewhere.expect("it starts");
     assert_eq!(elsewhere.status.code(), Some(1), "one process writes an archive: {}", said(&elsewhere));
-    // An idle clock of the wall goes on, and is logged.
+    // What is pushed goes by the wall where the plan does not say: its idle clock goes on, and is logged.
     heard(&archive, "tick");
     let summary = live.stop();
     assert_eq!(count(&summary, "records"), 15, "{summary}");
@@ -163,8 +162,10 @@ fn what_was_acknowledged_survives_kills_and_is_not_doubled() {
         (folder.path().join("site"), folder.path().join("plan"), folder.path().join("live"));
     site(&days, 1_000, 11);
     let flow = acting_plan(&plans, &days, &["alerts.jsonl"]);
-    let whole =
-        text(&flow).replace("sources:\n", "sources:\n  - {name: edge, type: http, listen: '127.0.0.1:0'}\n");
+    let whole = text(&flow).replace(
+        "sources:\n",
+        "sources:\n  - {name: edge, type: http, listen: '127.0.0.1:0', clock: event}\n",
+    );
     std::fs::write(&flow, whole).expect("room");
     let (all, pushed) = (text(&days.join("alerts.jsonl")), edges(600));
     let grows = plans.join("alerts.jsonl");
@@ -268,7 +269,7 @@ fn a_file_that_is_rotated_loses_nothing_and_doubles_nothing() {
 fn what_is_refused_under_pressure_is_taken_when_it_is_sent_again() {
     let folder = tempfile::tempdir().expect("a folder");
     let archive = folder.path().join("live");
-    let source = "  - {name: edge, type: http, listen: '127.0.0.1:0', tenant_from_field: true}";
+    let source = "  - {name: edge, type: http, listen: '127.0.0.1:0', clock: event, tenant_from_field: true}";
     let flow = plan(&folder.path().join("plan"), source);
     let live = Live::start(&flow, &archive, &[]);
     let at = live.address("edge");

@@ -147,7 +147,7 @@ fn a_run_that_acts_early_goes_on_from_what_was_kept() {
 fn pushed_to(folder: &Path) -> PathBuf {
     site(&folder.join("days"), 100, 5);
     let flow = acting_plan(&folder.join("plan"), &folder.join("days"), &[]);
-    let source = "sources:\n  - {name: edge, type: http, listen: '127.0.0.1:0', tenant_from_field: true}\n";
+    let source = "sources:\n  - {name: edge, type: http, listen: '127.0.0.1:0', clock: event, tenant_from_field: true}\n";
     let text = std::fs::read_to_string(&flow).expect("the plan").replace("sources:\n", source);
     std::fs::write(&flow, text).expect("room");
     flow

@@ -98,7 +98,8 @@ fn an_epoch_that_took_more_than_waits_at_a_time_is_taken_again() {
     let folder = tempfile::tempdir().expect("a folder");
     let (plans, archive) = (folder.path().join("plan"), folder.path().join("live"));
     // Of another source nothing comes, and so nothing is settled.
-    let http = |name: &str| format!("  - {{name: {name}, type: http, listen: '127.0.0.1:0'}}\n");
+    let http =
+        |name: &str| format!("  - {{name: {name}, type: http, listen: '127.0.0.1:0', clock: event}}\n");
     let sources = format!("tenant: default\nsources:\n{}{}", http("edge"), http("other"));
     let flow = asking_plan(&plans);
     std::fs::write(&flow, text(&flow).replace("tenant: default\n", &sources)).expect("room for the plan");

@@ -312,7 +312,7 @@ fn specs(args: &Args, plan: &Plan) -> Result<Vec<pipeline::Source>, Failure> {
     let pushed = specs.iter().any(|spec| matches!(spec.kind, SourceKind::Http { .. }));
     if let (false, Some(listen)) = (pushed, args.listen.first()) {
         let kind = SourceKind::Http { listen: listen.to_string() };
-        specs.push(pipeline::Source { clock: Some(pipeline::Clock::Wall), ..more(PUSH.to_owned(), kind) });
+        specs.push(more(PUSH.to_owned(), kind));
     }
     if specs.is_empty() {
         return Err(Failure::Usage(format!(

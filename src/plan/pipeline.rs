@@ -97,7 +97,7 @@ pub struct Source {
     /// Whether a record's own field may say whose it is.
     #[serde(default)]
     pub tenant_from_field: bool,
-    /// How its clock moves while it is silent; `wall` for a topic where absent, else `event`.
+    /// How its clock moves while it is silent; where absent `wall` for a topic and for pushed batches, else `event`.
     #[serde(default)]
     pub clock: Option<Clock>,
 }
@@ -123,12 +123,13 @@ pub enum SourceKind {
 }
 
 impl Source {
-    /// How its clock moves while it is silent: where it does not say, a topic's with the others'.
+    /// How its clock moves while it is silent: where it does not say, with the others' where nobody tells its end. A topic and
+    /// a door for batches have none: what came last would never settle.
     #[must_use]
     pub fn clock(&self) -> Clock {
         self.clock.unwrap_or(match self.kind {
-            SourceKind::File { .. } | SourceKind::Stdin | SourceKind::Http { .. } => Clock::Event,
-            SourceKind::Kafka(_) => Clock::Wall,
+            SourceKind::File { .. } | SourceKind::Stdin => Clock::Event,
+            SourceKind::Http { .. } | SourceKind::Kafka(_) => Clock::Wall,
         })
     }
 }
