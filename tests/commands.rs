@@ -215,6 +215,35 @@ fn doctor_says_what_is_amiss_and_what_to_do() {
     }
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn what_cannot_be_printed_is_told_and_a_closed_pipe_is_not() {
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::create_dir(folder.path().join("alerts")).expect("a folder");
+    let (dir, day) = (folder.path().display().to_string(), folder.path().join("day").display().to_string());
+    for arguments in [
+        &["digest", &dir][..],
+        &["digest", &dir, "--output", "json"],
+        &["schema"],
+        &["completions", "bash"],
+        &["generate", "--alerts", "200", "--out", &day, "--output", "json"],
+    ] {
+        let full = fs::File::options().write(true).open("/dev/full").expect("it is there");
+        let output = quell().args(arguments).stdout(full).output().expect("the binary starts");
+        assert_eq!(output.status.code(), Some(1), "{arguments:?} {}", said(&output));
+        assert!(
+            said(&output).contains("cannot write to standard output: No space left"),
+            "{}",
+            said(&output)
+        );
+        fs::remove_dir_all(&day).unwrap_or_default();
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let output = quell().args(arguments).stdout(writer).output().expect("the binary starts");
+        assert!(output.status.success() && output.stderr.is_empty(), "{arguments:?} {}", said(&output));
+    }
+}
+
 #[test]
 fn a_generated_day_is_what_was_asked_for() {
     let folder = tempfile::tempdir().expect("a folder");

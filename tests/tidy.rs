@@ -195,6 +195,21 @@ fn between_normalize_and_decide_nobody_reads_a_clock_or_a_disk() {
 }
 
 #[test]
+fn commands_print_through_one_piece() {
+    let mut wrong = Vec::new();
+    for (name, text) in sources() {
+        let prints = |line: &str| {
+            let words = line.split(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != '!');
+            words.into_iter().any(|word| matches!(word, "println!" | "print!"))
+        };
+        if name.starts_with("src/cli/") && name != "src/cli/out.rs" && text.lines().any(prints) {
+            wrong.push(name);
+        }
+    }
+    assert!(wrong.is_empty(), "`say!` tells what cannot be written; these do not use it: {wrong:#?}");
+}
+
+#[test]
 fn nothing_names_a_machines_path() {
     let mut wrong = Vec::new();
     for (name, text) in sources() {

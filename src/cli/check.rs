@@ -69,7 +69,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let mut found = look(&args.flow);
     found.faults.extend(args.cluster.iter().flat_map(|file| cluster(file)));
     match args.output {
-        Output::Json => println!("{}", serde_json::to_string(&found)?),
+        Output::Json => say!("{}", serde_json::to_string(&found)?),
         Output::Text => tell(&found),
     }
     if found.faults.is_empty() { Ok(()) } else { Err(Failure::Plan(found.faults)) }
@@ -196,8 +196,8 @@ fn executor(pipeline: &Pipeline, folder: &Path) -> Option<String> {
 
 fn tell(found: &Found) {
     let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
-    println!("{}", found.flow.display());
-    println!(
+    say!("{}", found.flow.display());
+    say!(
         "  {}, {}{}, {}, {}, policy {}",
         count(found.mappings, "mapping"),
         count(found.rules, "rule"),
@@ -209,15 +209,11 @@ fn tell(found: &Found) {
         count(found.playbooks, "playbook"),
         found.policy.as_deref().unwrap_or("unreadable")
     );
-    println!(
-        "  {} run, {} of context read",
-        count(found.examples, "example"),
-        count(found.context_rows, "row")
-    );
+    say!("  {} run, {} of context read", count(found.examples, "example"), count(found.context_rows, "row"));
     if let Some(model) = &found.model {
-        println!("  model {model}: {}", found.model_note);
+        say!("  model {model}: {}", found.model_note);
     }
     if let Some(hash) = &found.plan_hash {
-        println!("  no faults; plan {hash}");
+        say!("  no faults; plan {hash}");
     }
 }

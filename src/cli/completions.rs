@@ -1,11 +1,9 @@
 //! `quell completions`: what a shell needs to complete quell's commands and flags.
 
-use std::io::Write;
-
 use clap::CommandFactory;
 use clap_complete::Shell;
 
-use super::{Cli, Failure};
+use super::{Cli, Failure, out};
 
 /// Print the completions of a shell.
 ///
@@ -20,5 +18,6 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     // Gathered first: the generator itself panics where its reader has gone.
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "quell", &mut script);
-    Ok(std::io::stdout().write_all(&script)?)
+    out::write(&script);
+    Ok(())
 }

@@ -23,7 +23,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let tables = digest(&args.archive, args.log)?;
     match args.output {
-        Output::Text => tables.iter().for_each(|table| println!("{table}")),
+        Output::Text => tables.iter().for_each(|table| say!("{table}")),
         Output::Json => {
             let table = |table: &crate::archive::TableDigest| {
                 let text = table.to_string();
@@ -31,7 +31,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
                 (table.table.to_owned(), serde_json::json!({ "rows": table.rows, "hash": hash }))
             };
             let all: serde_json::Map<String, serde_json::Value> = tables.iter().map(table).collect();
-            println!("{}", serde_json::Value::Object(all));
+            say!("{}", serde_json::Value::Object(all));
         }
     }
     Ok(())

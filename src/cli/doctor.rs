@@ -71,7 +71,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     findings.push(open_files());
     findings.push(clock(&args.flow));
     match args.output {
-        Output::Json => println!("{}", serde_json::json!({ "findings": findings })),
+        Output::Json => say!("{}", serde_json::json!({ "findings": findings })),
         Output::Text => findings.iter().for_each(tell),
     }
     match findings.iter().filter(|finding| finding.state == State::Wrong).count() {
@@ -87,9 +87,9 @@ fn tell(finding: &Finding) {
         State::Advice => "advice",
         State::Wrong => "WRONG ",
     };
-    println!("{state}  {:<10}  {}", finding.about, plain(&finding.what));
+    say!("{state}  {:<10}  {}", finding.about, plain(&finding.what));
     if !finding.cure.is_empty() {
-        println!("{:20}-> {}", "", plain(&finding.cure));
+        say!("{:20}-> {}", "", plain(&finding.cure));
     }
 }
 

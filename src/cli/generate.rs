@@ -73,14 +73,14 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         error @ (GenerateError::NotEmpty { .. } | GenerateError::Io { .. }) => error.into(),
     })?;
     match args.output {
-        Output::Json => println!("{}", serde_json::to_string(&summary)?),
+        Output::Json => say!("{}", serde_json::to_string(&summary)?),
         Output::Text => tell(&summary, args),
     }
     Ok(())
 }
 
 fn tell(summary: &Summary, args: &Args) {
-    println!(
+    say!(
         "{} alerts of {} days in {}: {} background, {} in floods, {} late, {} duplicates",
         group(summary.alerts),
         group(summary.days),
@@ -91,7 +91,7 @@ fn tell(summary: &Summary, args: &Args) {
         group(summary.duplicates)
     );
     for (name, n) in &summary.use_cases {
-        println!(
+        say!(
             "  {name}: {} attacks with {} alerts, {} look-alikes with {}",
             n.campaigns,
             group(n.campaign_alerts),
@@ -99,5 +99,5 @@ fn tell(summary: &Summary, args: &Args) {
             group(n.look_alike_alerts)
         );
     }
-    println!("Next: quell replay --input {}/alerts.jsonl --archive archive", args.out.display());
+    say!("Next: quell replay --input {}/alerts.jsonl --archive archive", args.out.display());
 }

@@ -1,5 +1,7 @@
 //! The command line: one file a command. Exit codes: 0 done, 1 failed or a divergence, 2 usage, 3 plan faults.
 
+#[macro_use]
+mod out;
 mod report;
 mod setup;
 mod sightings;
@@ -113,7 +115,6 @@ fn whole(error: &anyhow::Error) -> String {
 /// Runs the command line; the process's exit code.
 #[must_use]
 pub fn main() -> ExitCode {
-    end_quietly_without_a_reader();
     // A huge page for every thread's every size of block makes 150 MB of 90, and nothing faster.
     #[cfg(target_os = "linux")]
     let _ = rustix::thread::disable_transparent_huge_pages(true);
@@ -159,16 +160,4 @@ pub fn main() -> ExitCode {
             ExitCode::from(3)
         }
     }
-}
-
-/// `quell explain ID | head` is no defect: where nobody reads standard output any more, the process ends.
-fn end_quietly_without_a_reader() {
-    let told = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        let what = panic.payload_as_str().unwrap_or_default();
-        if what.starts_with("failed printing to stdout") && what.contains("Broken pipe") {
-            std::process::exit(0);
-        }
-        told(panic);
-    }));
 }

@@ -101,11 +101,14 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
 
 fn tell(promoted: &Promoted, what: &str, output: Output) -> Result<(), Failure> {
     match output {
-        Output::Json => println!("{}", serde_json::to_string(promoted)?),
+        Output::Json => say!("{}", serde_json::to_string(promoted)?),
         Output::Text => {
-            println!(
+            say!(
                 "{} ({:.16}) {what}, by {} at {}",
-                promoted.version, promoted.blake3, promoted.by, promoted.at
+                promoted.version,
+                promoted.blake3,
+                promoted.by,
+                promoted.at
             );
         }
     }
@@ -131,17 +134,17 @@ fn list(args: &List) -> Result<(), Failure> {
     match args.output {
         Output::Json => {
             let row = |(version, hash, f1): &(String, String, Option<f64>)| serde_json::json!({ "version": version, "blake3": hash, "macro_f1": f1, "promoted": used(version) });
-            println!("{}", serde_json::Value::Array(versions.iter().map(row).collect()));
+            say!("{}", serde_json::Value::Array(versions.iter().map(row).collect()));
         }
         Output::Text => {
             for (version, hash, f1) in &versions {
                 let mark = if used(version).is_some() { '*' } else { ' ' };
                 let f1 = f1.map(|f1| format!("macro-F1 {f1:.3}")).unwrap_or_default();
                 let who = used(version).map(|it| format!("promoted by {} at {}", it.by, it.at));
-                println!("{mark} {version:<12} {hash:.16}  {f1}  {}", who.unwrap_or_default());
+                say!("{mark} {version:<12} {hash:.16}  {f1}  {}", who.unwrap_or_default());
             }
             if versions.is_empty() {
-                println!("No model in {}: make one with `quell train`.", args.models.display());
+                say!("No model in {}: make one with `quell train`.", args.models.display());
             }
         }
     }

@@ -432,7 +432,7 @@ fn finished(args: &Args) -> Result<(), Failure> {
             with_difference(args, summary)
         }
         Output::Text => {
-            println!("{} is finished; there is nothing to resume.", args.archive.display());
+            say!("{} is finished; there is nothing to resume.", args.archive.display());
             with_difference(args, serde_json::Value::Null)
         }
     }
@@ -462,7 +462,7 @@ fn with_difference(args: &Args, mut summary: serde_json::Value) -> Result<(), Fa
             if let Some(difference) = difference {
                 summary["diff"] = serde_json::to_value(difference)?;
             }
-            println!("{summary}");
+            say!("{summary}");
         }
     }
     Ok(())

@@ -89,7 +89,7 @@ pub(crate) fn measured(mut summary: Summary, counts: &Counts, watch: &Stopwatch)
 /// Tells a run for people: what came in, what was found, the three most severe, and what to do next.
 pub(crate) fn tell(summary: &Summary, counts: &Counts, archive: &Path, names: &Arc<Names>) {
     let s = summary;
-    println!(
+    say!(
         "{} records in {:.1} s ({} alerts/s, {} MB at most{})",
         group(s.records),
         s.elapsed_s,
@@ -97,7 +97,7 @@ pub(crate) fn tell(summary: &Summary, counts: &Counts, archive: &Path, names: &A
         s.peak_rss_bytes >> 20,
         s.first_incident_s.map_or_else(String::new, |after| format!(", first incident after {after:.2} s"))
     );
-    println!(
+    say!(
         "  {} alerts{}   {} duplicates   {} rejects   {} ignored   {} late",
         group(s.alerts),
         if s.further == 0 { String::new() } else { format!(" ({} further of an event)", group(s.further)) },
@@ -107,9 +107,9 @@ pub(crate) fn tell(summary: &Summary, counts: &Counts, archive: &Path, names: &A
         group(s.late)
     );
     if s.without_number > 0 {
-        println!("  {} times an alert lacked the number that a correlation adds up", group(s.without_number));
+        say!("  {} times an alert lacked the number that a correlation adds up", group(s.without_number));
     }
-    println!(
+    say!(
         "  {} incidents -> {} executed, {} escalated to people, {} declined, {} superseded",
         group(s.incidents),
         group(s.decisions.execute),
@@ -117,20 +117,20 @@ pub(crate) fn tell(summary: &Summary, counts: &Counts, archive: &Path, names: &A
         group(s.decisions.decline),
         group(s.decisions.superseded)
     );
-    println!("  {} actions, {} outcomes", group(s.actions), group(s.outcomes));
+    say!("  {} actions, {} outcomes", group(s.actions), group(s.outcomes));
     let worst: Vec<&IncidentRow> =
         counts.worst().filter(|row| row.incident.kind == IncidentKind::Linked).take(3).collect();
     if !worst.is_empty() {
-        println!("\nThe most severe:");
+        say!("\nThe most severe:");
     }
     for row in worst {
         tell_incident(row, names);
         tell_response(row, archive, names);
     }
-    println!("\nArchive: {}", archive.display());
-    println!("Next:    quell explain INCIDENT --archive {0}    quell digest {0}", archive.display());
+    say!("\nArchive: {}", archive.display());
+    say!("Next:    quell explain INCIDENT --archive {0}    quell digest {0}", archive.display());
     if s.rejects > 0 {
-        println!("         the rejects, with reasons, are in {}/rejects", archive.display());
+        say!("         the rejects, with reasons, are in {}/rejects", archive.display());
     }
 }
 
@@ -149,7 +149,7 @@ fn tell_incident(row: &IncidentRow, names: &Names) {
         Triage::FalsePositive => "a false alarm",
     });
     let sure = row.judgement.as_ref().map_or(0.0, |said| said.confidence.value() * 100.0);
-    println!("\n  {}  {}, taken for {triage} ({sure:.0} % sure)", incident.id, incident.severity.name());
+    say!("\n  {}  {}, taken for {triage} ({sure:.0} % sure)", incident.id, incident.severity.name());
     let mut rules: Vec<(u32, String)> =
         incident.rules.iter().map(|(rule, n)| (*n, names.get(*rule))).collect();
     rules.sort_unstable_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
@@ -160,15 +160,15 @@ fn tell_incident(row: &IncidentRow, names: &Names) {
         |time| jiff::Timestamp::from_millisecond(time).map(|t| t.strftime("%Y-%m-%d %H:%M").to_string());
     let from = when(incident.first_seen).unwrap_or_default();
     let to = when(incident.last_seen).unwrap_or_default();
-    println!("    {} alerts from {from} to {to}: {}{more}", group(incident.alert_count), told.join(", "));
+    say!("    {} alerts from {from} to {to}: {}{more}", group(incident.alert_count), told.join(", "));
     let entities: Vec<String> =
         incident.entities.iter().take(5).map(|entity| plain(&entity.text(names))).collect();
     let more = (incident.entity_count as usize).saturating_sub(entities.len());
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    println!("    about {}{more}", entities.join(", "));
+    say!("    about {}{more}", entities.join(", "));
     let attacks: Vec<String> = incident.attacks.iter().take(6).map(|id| names.get(*id)).collect();
     if !attacks.is_empty() {
-        println!("    ATT&CK {}", attacks.join(" "));
+        say!("    ATT&CK {}", attacks.join(" "));
     }
 }
 
@@ -183,17 +183,12 @@ fn tell_response(row: &IncidentRow, archive: &Path, names: &Arc<Names>) {
     for ruling in rulings.iter().filter(|ruling| !superseded(ruling.decision_id)) {
         let playbook = ruling.playbook_id.map_or_else(String::new, |id| format!(" {}", names.get(id)));
         let why = ruling.reason_detail.as_deref().unwrap_or_default();
-        println!("    -> {}{playbook}: {}", ruling.ruling.name(), plain(why));
+        say!("    -> {}{playbook}: {}", ruling.ruling.name(), plain(why));
         let own: Vec<_> = actions.iter().filter(|action| action.decision_id == ruling.decision_id).collect();
         for action in &own {
             let later = own.iter().any(|other| other.action_id == action.action_id && other.seq > action.seq);
             if !later {
-                println!(
-                    "         {} {} ({})",
-                    action.verb.name(),
-                    plain(&action.target),
-                    action.status.name()
-                );
+                say!("         {} {} ({})", action.verb.name(), plain(&action.target), action.status.name());
             }
         }
     }
@@ -202,12 +197,12 @@ fn tell_response(row: &IncidentRow, archive: &Path, names: &Arc<Names>) {
 /// Tells for people what differs between a run and another archive.
 pub(crate) fn tell_difference(difference: &Difference, other: &Path) {
     if difference.equal {
-        println!("\nNothing differs from {}.", other.display());
+        say!("\nNothing differs from {}.", other.display());
         return;
     }
-    println!("\nAgainst {}: {} differ", other.display(), difference.tables.join(", "));
+    say!("\nAgainst {}: {} differ", other.display(), difference.tables.join(", "));
     let line = |kind: &str, new: u64, other: u64, changed: u64, how: &str| {
-        println!("  {} {kind} only here, {} only there, {} {how}", group(new), group(other), group(changed));
+        say!("  {} {kind} only here, {} only there, {} {how}", group(new), group(other), group(changed));
     };
     let Difference { incidents, decisions, .. } = difference;
     let how = "of another triage or size";
@@ -219,7 +214,7 @@ pub(crate) fn tell_difference(difference: &Difference, other: &Path) {
             }
             None => "none".to_owned(),
         };
-        println!("    {}  here {}; there {}", pair.incident_id, word(&pair.new), word(&pair.other));
+        say!("    {}  here {}; there {}", pair.incident_id, word(&pair.new), word(&pair.other));
     }
     let how = "ruled otherwise";
     line("rulings", decisions.only_new, decisions.only_other, decisions.changed, how);
@@ -230,7 +225,7 @@ pub(crate) fn tell_difference(difference: &Difference, other: &Path) {
             }
             None => "none".to_owned(),
         };
-        println!("    {}  here {}; there {}", pair.incident_id, word(&pair.new), word(&pair.other));
+        say!("    {}  here {}; there {}", pair.incident_id, word(&pair.new), word(&pair.other));
     }
 }
 

@@ -232,7 +232,7 @@ fn report(job: &Job<'_>, summary: &Summary, counts: &Counts, names: &Arc<Names>)
     Log::open(&args.archive)?.set_meta("summary", &line)?;
     match args.output {
         Output::Text => tell(summary, counts, &args.archive, names),
-        Output::Json => println!("{line}"),
+        Output::Json => say!("{line}"),
     }
     if summary.divergences > 0 { Err(Failure::Diverged(summary.divergences)) } else { Ok(()) }
 }

@@ -50,15 +50,15 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
                 Failure::Usage(format!("there is no schema {name:?}; there are {}", names.join(", ")))
             })?;
             match output {
-                Output::Text => println!("{schema:#}"),
-                Output::Json => println!("{schema}"),
+                Output::Text => say!("{schema:#}"),
+                Output::Json => say!("{schema}"),
             }
         }
-        (None, Output::Json) => println!("{}", serde_json::to_string(&all)?),
+        (None, Output::Json) => say!("{}", serde_json::to_string(&all)?),
         (None, Output::Text) => {
             for (name, schema) in &all {
                 let about = schema["description"].as_str().unwrap_or_default();
-                println!("{name:<12} {}", about.lines().next().unwrap_or_default());
+                say!("{name:<12} {}", about.lines().next().unwrap_or_default());
             }
         }
     }

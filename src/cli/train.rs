@@ -75,17 +75,17 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
                 "turns": trained.turns,
                 "test": trained.test,
             });
-            println!("{said}");
+            say!("{said}");
         }
         Output::Text => {
             let [learned, stopped, tested] = trained.rows;
-            println!(
+            say!(
                 "Learned from {learned} rows in {} turns, stopped by {stopped}, tested on {tested}.",
                 trained.turns
             );
             evaluate::tell(&trained.test);
-            println!("\nModel: {} (read its CARD.md)", folder.display());
-            println!("Next:  quell model promote {version} --models {}", registry.display());
+            say!("\nModel: {} (read its CARD.md)", folder.display());
+            say!("Next:  quell model promote {version} --models {}", registry.display());
         }
     }
     Ok(())

@@ -67,9 +67,9 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let parts = if let Parted::Now(parts) = done { parts } else { Vec::new() };
     match args.output {
         Output::Text => {
-            println!("{} taken apart by {}: {what}", args.incident, args.speaker.by);
+            say!("{} taken apart by {}: {what}", args.incident, args.speaker.by);
             for (id, alerts) in &parts {
-                println!("  {id}  {alerts} alert{}", if *alerts == 1 { "" } else { "s" });
+                say!("  {id}  {alerts} alert{}", if *alerts == 1 { "" } else { "s" });
             }
         }
         Output::Json => {
@@ -77,7 +77,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
                 .iter()
                 .map(|(id, alerts)| json!({ "incident_id": id, "alert_count": alerts }))
                 .collect();
-            println!("{}", json!({ "incident_id": args.incident, "taken": word, "parts": parts }));
+            say!("{}", json!({ "incident_id": args.incident, "taken": word, "parts": parts }));
         }
     }
     Ok(())

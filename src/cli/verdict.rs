@@ -72,7 +72,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         Taken::Now => "the archive's outcomes tell it",
         Taken::Before => "said before: nothing changes",
     };
-    println!("{} {} by {}: {what}", args.incident, args.verdict.name(), args.speaker.by);
+    say!("{} {} by {}: {what}", args.incident, args.verdict.name(), args.speaker.by);
     Ok(())
 }
 
@@ -84,23 +84,23 @@ pub(crate) fn approve(args: &AnswerArgs, approved: bool) -> Result<(), Failure> 
     match answer(&args.speaker.archive, &approval, |log, names| {
         means(&args.speaker.archive, &args.flow, log, names)
     })? {
-        Answered::ByRun => println!("{said}: the run takes it"),
+        Answered::ByRun => say!("{said}: the run takes it"),
         Answered::Later => {
-            println!("{said}, and logged");
-            println!(
+            say!("{said}, and logged");
+            say!(
                 "No run is going on, and this one is not over: go on with `quell run --archive {}`",
                 args.speaker.archive.display()
             );
         }
-        Answered::Before => println!("{said}: said before, nothing changes"),
+        Answered::Before => say!("{said}: said before, nothing changes"),
         Answered::Waiting { approved, people } => {
-            println!("{said}, and logged: {approved} of {people} people so far, nothing is done yet");
+            say!("{said}, and logged: {approved} of {people} people so far, nothing is done yet");
         }
         Answered::Now { decision, actions } => {
             let actions: Vec<String> =
                 actions.iter().map(|(status, count)| format!("{count} {status}")).collect();
             let done = if actions.is_empty() { "nothing is done".to_owned() } else { actions.join(", ") };
-            println!("{said}: the archive tells it as decision {decision} ({done})");
+            say!("{said}: the archive tells it as decision {decision} ({done})");
         }
     }
     Ok(())

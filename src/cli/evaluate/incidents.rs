@@ -63,7 +63,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         );
     }
     match args.output {
-        Output::Json => println!("{}", serde_json::to_string(&found)?),
+        Output::Json => say!("{}", serde_json::to_string(&found)?),
         Output::Text => tell(&found),
     }
     Ok(())
@@ -98,14 +98,14 @@ fn truth(file: &Path, tenants: &BTreeSet<String>) -> Result<BTreeMap<AlertId, u6
 }
 
 fn tell(found: &Grouping) {
-    println!("{} alerts in {} incidents", found.alerts, found.incidents);
-    println!(
+    say!("{} alerts in {} incidents", found.alerts, found.incidents);
+    say!(
         "{} campaigns with {} alerts, in {} incidents",
         found.campaigns, found.campaign_alerts, found.holding
     );
-    println!("  nine in ten of a campaign's alerts in one incident: {} of {}", found.whole, found.campaigns);
-    println!("  mean purity of the incidents that hold any          {:.3}", found.purity);
-    println!(
+    say!("  nine in ten of a campaign's alerts in one incident: {} of {}", found.whole, found.campaigns);
+    say!("  mean purity of the incidents that hold any          {:.3}", found.purity);
+    say!(
         "  pairs that are right together: precision {:.3}, recall {:.3}, F1 {:.3}",
         found.precision, found.recall, found.f1
     );

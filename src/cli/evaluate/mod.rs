@@ -66,14 +66,14 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         Output::Json => {
             let said =
                 serde_json::json!({ "model": model.version, "blake3": model.hash, "result": evaluation });
-            println!("{said}");
+            say!("{said}");
         }
         Output::Text => {
-            println!("{} ({:.16}) on {}", model.version, model.hash, list(&args.archive));
+            say!("{} ({:.16}) on {}", model.version, model.hash, list(&args.archive));
             tell(&evaluation);
-            println!("\n{}", gathered.story);
+            say!("\n{}", gathered.story);
             if gathered.story.is_synthetic() {
-                println!("These archives are synthetic: the numbers are of the simulator, not of the world.");
+                say!("These archives are synthetic: the numbers are of the simulator, not of the world.");
             }
         }
     }
@@ -87,37 +87,37 @@ fn list(archives: &[PathBuf]) -> String {
 /// Tells an evaluation for people.
 pub(crate) fn tell(evaluation: &Evaluation) {
     let e = evaluation;
-    println!("\nTriage, {} rows            macro-F1  accuracy", e.rows);
+    say!("\nTriage, {} rows            macro-F1  accuracy", e.rows);
     for (who, f1, accuracy) in [
         ("this model", e.macro_f1, e.accuracy),
         ("severity alone", e.severity.macro_f1, e.severity.accuracy),
         ("commonest class", e.majority.macro_f1, e.majority.accuracy),
     ] {
-        println!("  {who:<28} {f1:>6.3}    {accuracy:>6.3}");
+        say!("  {who:<28} {f1:>6.3}    {accuracy:>6.3}");
     }
-    println!("  calibration error            {:>6.3}", e.calibration_error);
-    println!(
+    say!("  calibration error            {:>6.3}", e.calibration_error);
+    say!(
         "  at a confidence of .9 and more: {:.1} % of rows, {:.1} % of them right",
         e.confident_share * 100.0,
         e.confident_accuracy * 100.0
     );
-    println!("\nPlaybooks, {} tries", e.playbooks.pairs);
+    say!("\nPlaybooks, {} tries", e.playbooks.pairs);
     if let Some(auc) = e.playbooks.auc {
-        println!("  a success scored above a failure (AUC)   {auc:.3}");
-        println!("  calibration error                        {:.3}", e.playbooks.calibration_error);
+        say!("  a success scored above a failure (AUC)   {auc:.3}");
+        say!("  calibration error                        {:.3}", e.playbooks.calibration_error);
     }
-    println!(
+    say!(
         "  of {} incidents with several tries, the best scored failed on {:.1} %",
         e.playbooks.contested,
         e.playbooks.regret * 100.0
     );
     if let Some(top3) = e.next_top3 {
-        println!("\nThe next tactic was among the three told: {:.1} %", top3 * 100.0);
+        say!("\nThe next tactic was among the three told: {:.1} %", top3 * 100.0);
     }
     if !e.slices.is_empty() {
-        println!("\nRecall of attacks by slice");
+        say!("\nRecall of attacks by slice");
     }
     for slice in &e.slices {
-        println!("  {:<10} {:<24} {:>6} {:>8.3}", slice.by, slice.name, slice.positives, slice.recall);
+        say!("  {:<10} {:<24} {:>6} {:>8.3}", slice.by, slice.name, slice.positives, slice.recall);
     }
 }

@@ -15,7 +15,7 @@ use anyhow::{Context, anyhow};
 use clap::ValueEnum;
 
 use super::report::plain;
-use super::{Failure, Output, setup};
+use super::{Failure, Output, out, setup};
 use crate::archive::{Line, Lines, Reader};
 use crate::plan::playbook;
 use crate::record::Names;
@@ -92,7 +92,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
                 "--format dot draws incidents only, and this is the id of one {kind}: {id}"
             )));
         }
-        print!("{}", dot::graph(&incident::Story::read(&source, &id)?, source.reader.names()));
+        out::write(dot::graph(&incident::Story::read(&source, &id)?, source.reader.names()).as_bytes());
         return Ok(());
     }
     let said = match kind {
@@ -102,8 +102,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         _ => alert::explain(&source, &id)?,
     };
     match args.output {
-        Output::Json => println!("{}", said.json),
-        Output::Text => said.lines.iter().for_each(|line| println!("{}", plain(line))),
+        Output::Json => say!("{}", said.json),
+        Output::Text => said.lines.iter().for_each(|line| say!("{}", plain(line))),
     }
     Ok(())
 }
