@@ -1,13 +1,11 @@
 //! `quell run`: live, from the sources of the pipeline file.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 use crossbeam_channel::Receiver;
 
 use super::clock::Clock;
@@ -22,7 +20,6 @@ use super::{Failure, Output, cluster, outside, setup};
 use crate::archive::recover;
 use crate::engine::answers::LIVE;
 use crate::engine::caution::Caution;
-use crate::engine::crier::Crier;
 use crate::engine::feed::{Feed, Keeping, Parts};
 use crate::engine::journal::Journal;
 use crate::engine::live::far::Others;
@@ -42,10 +39,12 @@ use crate::replay::inputs::files;
 
 mod args;
 mod start;
+mod unsaid;
 
 pub(crate) use args::Args;
 use args::OnStop;
 use start::{Started, start};
+use unsaid::Unsaid;
 
 /// The name of what comes in through `--listen` where the plan has no source of its own for it.
 const PUSH: &str = "push";
@@ -81,13 +80,13 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     }
     let _lock = setup::lock(&args.archive)?;
     let metrics = doors.show(args.metrics, "", || Metrics::of(&args.archive))?;
-    let job = Job { args, watch, plan, specs, metrics };
+    let job = Job { args, watch, plan, specs, metrics, unsaid: Unsaid::default() };
     while let Ended::Anew = once(&job, topics, &heard, &mut doors)? {
         eprintln!("quell: {} MB of names were met; going on with those that are needed", args.names_max);
         heard = heard.0.anew();
         topics = Topics::find(&job.specs, &job.plan, &heard.0)?;
     }
-    Ok(())
+    job.unsaid.told()
 }
 
 /// What stays the same when a run goes on with new names.
@@ -97,6 +96,7 @@ struct Job<'a> {
     plan: Arc<Plan>,
     specs: Vec<pipeline::Source>,
     metrics: Metrics,
+    unsaid: Unsaid,
 }
 
 /// From the archive as it stands to an end.
@@ -131,12 +131,13 @@ fn attended(
     ((bell, rings), own): (&(Bell, Receiver<()>), &Log),
     doors: &mut Doors,
 ) -> Result<Ended, Failure> {
-    let Job { args, plan, specs, metrics, .. } = job;
+    let Job { args, plan, specs, metrics, unsaid, .. } = job;
     let names = setup::names();
     let sightings = Sightings::start(plan, &args.archive, &names)?;
     metrics.goes_on(committed);
     let known = (&names, committed, metrics);
-    let Started { run, cluster, begins, talks } = start(args, plan, known, sightings.asks(), bell)?;
+    let says = (sightings.asks(), unsaid);
+    let Started { run, cluster, begins, talks } = start(args, plan, known, says, bell)?;
     topics.spread(talks.len());
     let mut log = Log::open(&args.archive)?;
     let through = begins.as_ref().map_or(0, |(turn, _)| turn.epoch);
@@ -235,20 +236,6 @@ fn report(job: &Job<'_>, summary: &Summary, counts: &Counts, names: &Arc<Names>)
         Output::Json => say!("{line}"),
     }
     if summary.divergences > 0 { Err(Failure::Diverged(summary.divergences)) } else { Ok(()) }
-}
-
-/// Who says at once what somebody wants to hear there.
-fn crier(path: Option<&Path>, names: &Arc<Names>) -> Result<Option<Crier>, Failure> {
-    let Some(path) = path else { return Ok(None) };
-    let out: Box<dyn Write + Send> = if path.as_os_str() == "-" {
-        Box::new(std::io::stdout())
-    } else {
-        let file = File::options().append(true).create(true).open(path);
-        Box::new(file.with_context(|| {
-            format!("{} cannot be written; check the path and its rights", path.display())
-        })?)
-    };
-    Ok(Some(Crier::new(out, Arc::clone(names))))
 }
 
 /// Reads the log again, listens, and turns.

@@ -6,9 +6,10 @@
 //! A decision is `{"tenant", "decision_id", "incident_id", "time", "ruling", "reason", "playbook_id", "score", "confidence",
 //! "supersedes", "targets"}`; `targets` is what an executed one acts on. Where the policy acts early it comes once the log
 //! has its epoch, durably, and before any executor hears of it; else it may be said again after a crash, too.
-//! `time` is RFC 3339. State: none.
+//! `time` is RFC 3339. What cannot be written is told once, and nothing is said there any more: half a line is no line, and
+//! whoever follows would miss what lies between. Nobody is told of a pipe that is not read any more. State: none.
 
-use std::io::Write;
+use std::io::{self, ErrorKind, Write};
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -21,7 +22,11 @@ use crate::record::{Diff, Names};
 pub struct Crier {
     out: Box<dyn Write + Send>,
     names: Arc<Names>,
+    lost: Lost,
 }
+
+/// Who is told why nothing is said any more.
+pub type Lost = Box<dyn Fn(&io::Error) + Send>;
 
 /// Who says what; none where nobody listens.
 #[derive(Default)]
@@ -70,10 +75,10 @@ impl Criers {
 }
 
 impl Crier {
-    /// It says them to `out`.
+    /// It says them to `out`, and tells `lost` where it cannot.
     #[must_use]
-    pub fn new(out: Box<dyn Write + Send>, names: Arc<Names>) -> Crier {
-        Crier { out, names }
+    pub fn new(out: Box<dyn Write + Send>, names: Arc<Names>, lost: Lost) -> Crier {
+        Crier { out, names, lost }
     }
 
     fn findings(&mut self, rows: &[FindingRow]) -> bool {
@@ -112,7 +117,7 @@ impl Crier {
         }))
     }
 
-    /// Says lines; false where nobody reads any more.
+    /// Says lines; false where it can say no more.
     fn say(&mut self, all: impl Iterator<Item = impl Serialize>) -> bool {
         let mut lines = Vec::new();
         for line in all {
@@ -120,6 +125,14 @@ impl Crier {
                 lines.push(b'\n');
             }
         }
-        self.out.write_all(&lines).and_then(|()| self.out.flush()).is_ok()
+        match self.out.write_all(&lines).and_then(|()| self.out.flush()) {
+            Ok(()) => true,
+            Err(error) => {
+                if error.kind() != ErrorKind::BrokenPipe {
+                    (self.lost)(&error);
+                }
+                false
+            }
+        }
     }
 }

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use anyhow::{Context, anyhow};
 use crossbeam_channel::Sender;
 
-use super::{Args, crier};
+use super::Args;
+use super::unsaid::Unsaid;
 use crate::act::Ledger;
 use crate::archive::RunStamp;
 use crate::archive::snapshots::{self, Snapshot};
 use crate::cli::{Failure, cluster, outside, setup};
 use crate::cluster::{Cluster, Talk, Terms};
 use crate::engine::beginning::Beginning;
-use crate::engine::crier::Criers;
 use crate::engine::live::SourceKept;
 use crate::engine::log::{Log, STATE_FOLDER};
 use crate::engine::metrics::Metrics;
@@ -45,7 +45,7 @@ pub(super) fn start(
     args: &Args,
     plan: &Arc<Plan>,
     (names, committed, metrics): (&Arc<Names>, Epoch, &Metrics),
-    asks: Option<Sender<Question>>,
+    (asks, unsaid): (Option<Sender<Question>>, &Unsaid),
     bell: &Bell,
 ) -> Result<Started, Failure> {
     let ranker = setup::ranker(plan, args.model.as_deref())?;
@@ -85,10 +85,7 @@ pub(super) fn start(
         asks,
         act: plan.policy.act,
         committed,
-        criers: Criers {
-            findings: crier(args.findings.as_deref(), names)?,
-            decisions: crier(args.decisions.as_deref(), names)?,
-        },
+        criers: unsaid.criers(args, names)?,
         sinks,
         metrics: metrics.clone(),
     };

@@ -286,7 +286,7 @@ fn executor(handle: &Handle, stage: &Stage) -> Executor {
 }
 
 fn listener(handle: &Handle, names: &Arc<Names>) -> Crier {
-    Crier::new(Box::new(Listener(Arc::clone(handle))), Arc::clone(names))
+    Crier::new(Box::new(Listener(Arc::clone(handle))), Arc::clone(names), Box::new(|_| {}))
 }
 
 fn chooser(handle: &Handle) -> Choose {
