@@ -215,6 +215,37 @@ fn doctor_says_what_is_amiss_and_what_to_do() {
     }
 }
 
+#[test]
+fn a_folder_that_is_no_archive_is_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::create_dir(folder.path().join("2026")).expect("a folder");
+    let (dir, flow) = (folder.path().display().to_string(), root().join("dataflows/pipeline.yml"));
+    let flow = flow.display().to_string();
+    let model = folder.path().join("model").display().to_string();
+    for arguments in [
+        &["digest", &dir][..],
+        &["explain", "0123456789ab", "--archive", &dir],
+        &["train", "--flow", &flow, "--archive", &dir, "--out", &model],
+        &[
+            "evaluate",
+            "--flow",
+            &flow,
+            "--archive",
+            &dir,
+            "--models",
+            &root().join("models/ranker").display().to_string(),
+        ],
+        &["evaluate", "incidents", "--archive", &dir, "--truth", &flow],
+    ] {
+        let output = quell().args(arguments).output().expect("the binary starts");
+        assert_eq!(output.status.code(), Some(1), "{arguments:?} {}", said(&output));
+        assert!(said(&output).contains("is no archive of quell"), "{arguments:?} {}", said(&output));
+    }
+    // A table without rows, and an archive of which that is all that is left.
+    fs::create_dir(folder.path().join("rejects")).expect("a folder");
+    assert!(text(&["digest", &dir]).contains("rejects 0 "));
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn what_cannot_be_printed_is_told_and_a_closed_pipe_is_not() {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Failure, Output};
+use super::{Failure, Output, setup};
 use crate::archive::digest;
 
 /// Print a hash of each table's meaning: order, file layout and the machine's clock left out.
@@ -21,6 +21,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    setup::archive(&args.archive)?;
     let tables = digest(&args.archive, args.log)?;
     match args.output {
         Output::Text => tables.iter().for_each(|table| say!("{table}")),

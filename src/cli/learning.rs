@@ -13,6 +13,7 @@ pub(crate) const MODELS: &str = "models/ranker";
 
 /// Examples of `archives`; the plan tells what its playbooks do.
 pub(crate) fn examples(flow: &Path, archives: &[PathBuf], bounds: &Bounds) -> Result<Gathered, Failure> {
+    archives.iter().try_for_each(|archive| setup::archive(archive))?;
     let plan = setup::plan(flow)?;
     let playbooks: BTreeMap<String, PlaybookTraits> =
         plan.playbooks.iter().map(|playbook| (playbook.id.clone(), setup::traits(playbook))).collect();

@@ -9,6 +9,7 @@ use jiff::tz::TimeZone;
 
 use super::Failure;
 use crate::act::{Environment, Executor, Orders, Truth, Webhook, WebhookSettings};
+use crate::archive::TABLES;
 use crate::engine::lock::Lock;
 use crate::engine::log::STATE_FOLDER;
 use crate::enrich::tables;
@@ -26,6 +27,21 @@ pub(crate) const FLOW: &str = "dataflows/pipeline.yml";
 
 /// The archive where none is named.
 pub(crate) const ARCHIVE: &str = "archive";
+
+/// Refuses a folder that is no archive. A run may have written no rows, and a copy may lack the log or some tables: one of the
+/// things that a run writes is enough. A folder that is not there is told by whoever reads it.
+pub(crate) fn archive(dir: &Path) -> Result<(), Failure> {
+    let mut written = TABLES.into_iter().chain([STATE_FOLDER]);
+    if !dir.is_dir() || written.any(|name| dir.join(name).is_dir()) {
+        return Ok(());
+    }
+    let what = format!("{} is no archive of quell", dir.display());
+    Err(anyhow!(
+        "{what}: none of its tables ({}) lies in it, and no log ({STATE_FOLDER}); name the folder that --archive named in the run",
+        TABLES.join(", ")
+    )
+    .into())
+}
 
 /// Reads the plan; its faults are told with their places.
 pub(crate) fn plan(flow: &Path) -> Result<Plan, Failure> {

@@ -9,7 +9,7 @@ use rustc_hash::FxHashMap;
 use serde::Deserialize;
 
 use crate::archive::Reader;
-use crate::cli::{Failure, Output};
+use crate::cli::{Failure, Output, setup};
 use crate::learn::grouping::{Grouping, measure};
 use crate::record::{AlertId, IncidentId, Names, Triage};
 
@@ -45,6 +45,7 @@ struct Line {
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let names = Arc::new(Names::default());
+    setup::archive(&args.archive)?;
     let reader = Reader::open(&args.archive, Arc::clone(&names))?;
     let mut members: FxHashMap<(AlertId, IncidentId), i64> = FxHashMap::default();
     let mut tenants = BTreeSet::new();
@@ -101,12 +102,16 @@ fn tell(found: &Grouping) {
     say!("{} alerts in {} incidents", found.alerts, found.incidents);
     say!(
         "{} campaigns with {} alerts, in {} incidents",
-        found.campaigns, found.campaign_alerts, found.holding
+        found.campaigns,
+        found.campaign_alerts,
+        found.holding
     );
     say!("  nine in ten of a campaign's alerts in one incident: {} of {}", found.whole, found.campaigns);
     say!("  mean purity of the incidents that hold any          {:.3}", found.purity);
     say!(
         "  pairs that are right together: precision {:.3}, recall {:.3}, F1 {:.3}",
-        found.precision, found.recall, found.f1
+        found.precision,
+        found.recall,
+        found.f1
     );
 }

@@ -80,6 +80,7 @@ struct Said {
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    setup::archive(&args.archive)?;
     let reader = Reader::open(&args.archive, setup::names())
         .context("there is no archive to explain from; name it with --archive")?;
     let named = playbook::load(&args.flow.with_file_name("playbooks")).unwrap_or_default().into_iter();
