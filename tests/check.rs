@@ -92,3 +92,36 @@ fn a_plan_that_is_not_there_is_one_fault() {
     assert!(said.contains("--flow"), "{said}");
     assert!(found["faults"].as_array().is_some_and(|faults| !faults.is_empty()));
 }
+
+#[cfg(unix)]
+#[test]
+fn pipes_are_never_opened_and_links_in_circles_are_one_fault() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let plan = folder.path();
+    copy(plan);
+    for file in ["rules/x.yml", "mappings/x.yml", "correlations/x.yml", "playbooks/x.json", "rules/unnamed"] {
+        let made = std::process::Command::new("mkfifo").arg(plan.join(file)).status().expect("mkfifo");
+        assert!(made.success(), "{file}");
+    }
+    std::os::unix::fs::symlink(plan.join("rules"), plan.join("rules/around")).expect("a link");
+    let (code, found, said) = check(plan);
+    assert_eq!(code, Some(3), "{said}");
+    let faults: Vec<(&str, &str)> = found["faults"]
+        .as_array()
+        .expect("faults")
+        .iter()
+        .map(|fault| (fault["file"].as_str().expect("a file"), fault["what"].as_str().expect("a text")))
+        .collect();
+    for (file, what) in [
+        ("rules/x.yml", "no regular file"),
+        ("mappings/x.yml", "no regular file"),
+        ("correlations/x.yml", "no regular file"),
+        ("playbooks/x.json", "no regular file"),
+        ("rules/around", "a folder that it lies in"),
+    ] {
+        assert!(faults.iter().any(|(at, told)| at.ends_with(file) && told.contains(what)), "{file}: {said}");
+    }
+    // Beside the model, which lies elsewhere, nothing else is wrong.
+    assert_eq!(faults.iter().filter(|(file, _)| !file.ends_with("pipeline.yml")).count(), 5, "{said}");
+    assert!(found["rules"].as_u64() > Some(0), "the rules beside the circle are there: {said}");
+}

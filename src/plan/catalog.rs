@@ -13,6 +13,7 @@ use super::policy::{self, Policy};
 use super::router::Router;
 use super::rule::{self, Rules};
 use super::spare::spared;
+use super::text;
 use crate::record::Tick;
 
 /// A plan that passed its checks.
@@ -156,7 +157,7 @@ fn route(mappings: &mut [Mapping], rules: &Arc<Rules>) {
 
 /// The pipeline, where its file could be read: with faults or without.
 fn read_pipeline(flow: &Path, folder: &Path, faults: &mut Vec<Fault>) -> Option<Pipeline> {
-    let parsed = std::fs::read_to_string(flow)
+    let parsed = text::read(flow)
         .map_err(|error| {
             let cure = "name the pipeline file with --flow FILE";
             vec![Fault::of(flow, format!("cannot be read: {error}"), cure)]
@@ -227,7 +228,7 @@ fn check_sources(flow: &Path, folder: &Path, pipeline: &Pipeline, faults: &mut V
 }
 
 fn read_policy(file: &Path, playbooks: Option<&[Playbook]>) -> Result<Policy, Vec<Fault>> {
-    let text = std::fs::read_to_string(file).map_err(|error| {
+    let text = text::read(file).map_err(|error| {
         vec![Fault::of(
             file,
             format!("cannot be read: {error}"),
@@ -287,7 +288,9 @@ fn hash(flow: &Path, folder: &Path, pipeline: &Pipeline) -> Result<String, Fault
         all.extend(files(&folder.join(name), ending)?);
     }
     for rules in rule_folders(folder, Some(pipeline)) {
-        all.extend(rule::files(&rules)?);
+        let (files, faults) = rule::files(&rules);
+        faults.into_iter().next().map_or(Ok(()), Err)?;
+        all.extend(files);
     }
     let mut hasher = blake3::Hasher::new();
     for file in all {

@@ -19,6 +19,7 @@ use serde_saphyr::Spanned;
 use super::detection::Detection;
 use super::fault::Fault;
 pub use super::field::{Condition, FieldPath, OneOrMany, Test};
+use super::text;
 use crate::record::{EntityKind, Role, Severity};
 
 /// A mapping file: how one product's records become alerts.
@@ -351,7 +352,7 @@ pub struct ExpectAlert {
 pub fn load(path: &Path) -> Result<Mapping, Vec<Fault>> {
     let fault =
         |line, what: String, cure: &str| Fault { file: path.to_owned(), line, what, cure: cure.into() };
-    let text = std::fs::read_to_string(path).map_err(|error| {
+    let text = text::read(path).map_err(|error| {
         vec![fault(
             None,
             format!("cannot be read: {error}"),

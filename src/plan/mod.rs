@@ -1,6 +1,7 @@
 //! The plan: what analysts wrote in `dataflows/`, read, checked as a whole, and frozen.
 
 pub mod fault;
+mod text;
 pub mod yaml;
 pub mod address;
 pub mod canonical;

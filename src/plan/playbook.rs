@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::fault::Fault;
+use super::text;
 use crate::record::{ActionClass, EntityKind, Millis, Severity, Verb};
 
 pub use read::read;
@@ -268,7 +269,7 @@ pub fn load(dir: &Path) -> Result<Vec<Playbook>, Vec<Fault>> {
             if meta.len() > FILE_BYTES_MAX {
                 return Err(std::io::Error::other(format!("{} bytes, {FILE_BYTES_MAX} at most", meta.len())));
             }
-            std::fs::read_to_string(&file)
+            text::read(&file)
         }) {
             Ok(text) => match read(&file, &text) {
                 Ok(playbook) => playbooks.push(playbook),

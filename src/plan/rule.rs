@@ -10,10 +10,8 @@ use rsigma_parser::{FilterRule, Level, LogSource, SigmaCollection, SigmaRule, pa
 use rustc_hash::FxHashMap;
 
 use super::fault::Fault;
+use super::text;
 use crate::record::Severity;
-
-/// Folders within folders beyond this are a circle of links.
-const DEPTH_MAX: usize = 32;
 
 /// A detection rule.
 #[derive(Debug)]
@@ -94,39 +92,49 @@ impl Rules {
     pub fn load(folders: &[PathBuf]) -> (Rules, Vec<Fault>) {
         let mut reading = Reading::default();
         for folder in folders {
-            match files(folder) {
-                Ok(files) => files.iter().for_each(|file| reading.file(file)),
-                Err(fault) => reading.faults.push(fault),
-            }
+            let (files, faults) = files(folder);
+            reading.faults.extend(faults);
+            files.iter().for_each(|file| reading.file(file));
         }
         reading.finish()
     }
 }
 
-/// Every YAML file in `folder` and the folders within it, by name; a folder that is not there is a fault.
-pub fn files(folder: &Path) -> Result<Vec<PathBuf>, Fault> {
-    let mut files = Vec::new();
-    walk(folder, 0, &mut files).map_err(|error| {
-        let cure = "make the folder readable, or mend the pipeline's `rules`";
-        Fault::of(folder, format!("cannot be listed: {error}"), cure)
-    })?;
+/// Every YAML file in `folder` and the folders within it, by name; a folder that is not there is a fault, and so is a link to
+/// one that it lies in. Either hides no file beside it.
+pub fn files(folder: &Path) -> (Vec<PathBuf>, Vec<Fault>) {
+    let (mut files, mut faults) = (Vec::new(), Vec::new());
+    walk(folder, &mut Vec::new(), &mut files, &mut faults);
     files.sort();
-    Ok(files)
+    (files, faults)
 }
 
-fn walk(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
-    if depth > DEPTH_MAX {
-        return Err(std::io::Error::other(format!("folders lie over {DEPTH_MAX} deep")));
+/// `above` are the folders that this one lies in, by what they really are.
+fn walk(folder: &Path, above: &mut Vec<PathBuf>, files: &mut Vec<PathBuf>, faults: &mut Vec<Fault>) {
+    let listed = folder.canonicalize().and_then(|real| {
+        let entries = std::fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.path()));
+        Ok((real, entries.collect::<std::io::Result<Vec<_>>>()?))
+    });
+    let (real, mut entries) = match listed {
+        Ok(listed) => listed,
+        Err(error) => {
+            let cure = "make the folder readable, or mend the pipeline's `rules`";
+            return faults.push(Fault::of(folder, format!("cannot be listed: {error}"), cure));
+        }
+    };
+    if above.contains(&real) {
+        return faults.push(Fault::of(folder, "leads back to a folder that it lies in", "take the link out"));
     }
-    for entry in std::fs::read_dir(folder)? {
-        let path = entry?.path();
+    above.push(real);
+    entries.sort();
+    for path in entries {
         if path.is_dir() {
-            walk(&path, depth + 1, files)?;
+            walk(&path, above, files, faults);
         } else if path.extension().is_some_and(|ext| ext == "yml" || ext == "yaml") {
             files.push(path);
         }
     }
-    Ok(())
+    above.pop();
 }
 
 #[derive(Default)]
@@ -145,7 +153,7 @@ impl Reading {
     }
 
     fn file(&mut self, file: &Path) {
-        let text = match std::fs::read_to_string(file) {
+        let text = match text::read(file) {
             Ok(text) => text,
             Err(error) => {
                 let cure = "see that the file is readable and UTF-8";

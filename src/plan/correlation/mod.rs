@@ -28,6 +28,7 @@ pub use rule::{
 
 use super::fault::Fault;
 use super::rule::Rules;
+use super::text;
 
 /// The correlations of a plan, and what keeps alerts from counting in them.
 #[derive(Clone, Debug, Default)]
@@ -44,7 +45,7 @@ impl Correlations {
         let mut documents = Vec::new();
         for file in files {
             let file = file.as_ref();
-            let read = std::fs::read_to_string(file)
+            let read = text::read(file)
                 .map_err(|error| {
                     vec![Fault::of(file, format!("cannot be read: {error}"), "make it readable")]
                 })
