@@ -17,7 +17,7 @@ use crate::engine::metrics::Metrics;
 use crate::engine::pushed;
 use crate::engine::scribe::Scribe;
 use crate::ingest::live::Bell;
-use crate::ingest::push::{Door, Sink, router};
+use crate::ingest::push::{Door, Room, Sink, router};
 
 /// How long requests under way may take when the run ends.
 const ENDING: Duration = Duration::from_secs(5);
@@ -29,6 +29,8 @@ pub(crate) struct Doors {
     serving: Vec<tokio::task::JoinHandle<()>>,
     /// Bytes of pushed batches that wait to be taken.
     pub(crate) waiting: Arc<AtomicU64>,
+    /// Room for those that are being sent.
+    room: Room,
 }
 
 impl Doors {
@@ -55,7 +57,7 @@ impl Doors {
                 eprintln!("quell: ending in order");
             }
         });
-        Ok(Doors { runtime, closing, serving: Vec::new(), waiting: Arc::default() })
+        Ok(Doors { runtime, closing, serving: Vec::new(), waiting: Arc::default(), room: Room::default() })
     }
 
     /// Listens at addresses, each with the sources that may be pushed to there; where it listens.
@@ -73,7 +75,8 @@ impl Doors {
             let listener = self.listen(address)?;
             at.push((listener.local_addr()?, sources.clone()));
             let waiting = Arc::clone(&self.waiting);
-            let door = Door { sources: sources.into(), sink: Arc::clone(&sink), waiting };
+            let (sink, room) = (Arc::clone(&sink), self.room.clone());
+            let door = Door { sources: sources.into(), sink, waiting, room };
             let mut closing = self.closing.subscribe();
             let closed = async move { drop(closing.wait_for(|closing| *closing).await) };
             self.serving.push(self.runtime.spawn(async move {
