@@ -116,6 +116,8 @@ fn pushes_are_taken_once_and_only_as_json() {
     assert_eq!((status, body.contains("\"duplicate\":false")), (200, true), "{body}");
     let (status, body) = post(&at, "/push/edge", &[NDJSON, key], &alerts);
     assert_eq!((status, body.contains("\"duplicate\":true")), (200, true), "{body}");
+    let (status, body) = post(&at, "/push/edge", &[NDJSON, key], &edges(11));
+    assert_eq!((status, body.contains("another batch")), (422, true), "{body}");
     let form = ("Content-Type", "application/x-www-form-urlencoded");
     let long = " ".repeat(9 << 20);
     for (path, headers, body, want) in [

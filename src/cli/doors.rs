@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -13,11 +14,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use super::{Failure, scrape, setup};
+use crate::engine::log::{Log, LogError};
 use crate::engine::metrics::Metrics;
 use crate::engine::pushed;
 use crate::engine::scribe::Scribe;
 use crate::ingest::live::Bell;
-use crate::ingest::push::{Door, Room, Sink, router};
+use crate::ingest::push::{Door, Room, Sink, Stored, router};
 
 /// How long requests under way may take when the run ends.
 const ENDING: Duration = Duration::from_secs(5);
@@ -64,12 +66,12 @@ impl Doors {
     pub(crate) fn open(
         &mut self,
         addresses: BTreeMap<SocketAddr, Vec<String>>,
-        scribe: &Scribe,
+        (archive, scribe): (&Path, &Scribe),
         bell: &Bell,
     ) -> Result<Vec<(SocketAddr, Vec<String>)>, Failure> {
         // It may have been closed to go on with new names.
         let _ = self.closing.send(false);
-        let sink = sink(scribe.clone(), bell.clone());
+        let sink = sink(Log::open(archive)?, scribe.clone(), bell.clone());
         let mut at = Vec::new();
         for (address, sources) in addresses {
             let listener = self.listen(address)?;
@@ -137,11 +139,15 @@ pub(crate) fn open_to_all(at: SocketAddr) {
 }
 
 /// The log as a sink: a batch is durable when it is answered. When it came is in the log, too.
-fn sink(scribe: Scribe, bell: Bell) -> Sink {
-    Arc::new(move |source, text, key| {
-        let entry = pushed::entry(source, text, key, setup::now());
-        let new = scribe.write(entry).map_err(|error| error.to_string())?;
+fn sink(log: Log, scribe: Scribe, bell: Bell) -> Sink {
+    let log = Mutex::new(log);
+    let store = move |source: &str, text: &str, key: Option<&str>| -> Result<Stored, LogError> {
+        let new = scribe.write(pushed::entry(source, text, key, setup::now()))?;
         bell.ring();
-        Ok(new)
-    })
+        let Some(key) = key.filter(|_| !new) else { return Ok(Stored::New) };
+        let log = log.lock().unwrap_or_else(PoisonError::into_inner);
+        let other = pushed::is_other(&log, source, text, key)?;
+        Ok(if other { Stored::Other } else { Stored::Again })
+    };
+    Arc::new(move |source, text, key| store(source, text, key).map_err(|error| error.to_string()))
 }

@@ -254,7 +254,7 @@ fn go(
     if let epoch @ 1.. = turning.feed.run().epoch() {
         eprintln!("quell: going on after epoch {epoch}");
     }
-    let listening = doors.open(addresses(args, specs)?, scribe, bell)?;
+    let listening = doors.open(addresses(args, specs)?, (&args.archive, scribe), bell)?;
     for spec in specs {
         match &spec.kind {
             SourceKind::File { path } => eprintln!("quell: following {} as {}", path.display(), spec.name),

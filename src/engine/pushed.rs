@@ -1,13 +1,27 @@
 //! A pushed batch as the log has it, which keeps it until it is taken, and after: written when it is pushed, read when it is taken.
+//! With a key it has its digest, too, which is kept as long as the key: another batch under the same key is told from it.
 
-use super::log::{Entry, LoggedInput};
+use super::log::{Entry, Log, LogError, LoggedInput};
 use crate::record::{InputKind, Millis};
 
 /// What the log gets of a batch that came at that time; an `Idempotency-Key` is its source's own.
 #[must_use]
 pub fn entry(source: &str, text: &str, key: Option<&str>, time: Millis) -> Entry {
-    let body = serde_json::json!({ "source": source, "text": text, "time": time }).to_string();
-    Entry::Input { kind: InputKind::Push.name(), body, key: key.map(|key| of_source(source) + key) }
+    let mut body = serde_json::json!({ "source": source, "text": text, "time": time });
+    if key.is_some() {
+        body["digest"] = digest(text).into();
+    }
+    let key = key.map(|key| of_source(source) + key);
+    Entry::Input { kind: InputKind::Push.name(), body: body.to_string(), key }
+}
+
+/// Whether the batch that the log has under this key is known to be another. An earlier version kept no digests.
+pub fn is_other(log: &Log, source: &str, text: &str, key: &str) -> Result<bool, LogError> {
+    Ok(log.digest(&(of_source(source) + key))?.is_some_and(|known| known != digest(text)))
+}
+
+fn digest(text: &str) -> String {
+    blake3::hash(text.as_bytes()).to_hex()[..32].to_owned()
 }
 
 /// A batch, as it was pushed.

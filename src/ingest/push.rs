@@ -32,8 +32,19 @@ const BODY_WAIT: Duration = Duration::from_secs(30);
 /// An idempotency key is no longer than this, in bytes.
 const KEY_MAX: usize = 200;
 
-/// Makes a batch (source, text, key) durable; whether it is new, or why it cannot be.
-pub type Sink = Arc<dyn Fn(&str, &str, Option<&str>) -> Result<bool, String> + Send + Sync>;
+/// What came of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stored {
+    /// It is durable.
+    New,
+    /// Its key is known: it is durable since it came first.
+    Again,
+    /// Its key is that of another batch: it is not taken.
+    Other,
+}
+
+/// Makes a batch (source, text, key) durable; what came of it, or why it cannot be.
+pub type Sink = Arc<dyn Fn(&str, &str, Option<&str>) -> Result<Stored, String> + Send + Sync>;
 
 /// Room for bodies that are under way.
 #[derive(Clone, Debug)]
@@ -119,11 +130,18 @@ async fn push(State(door): State<Door>, Path(source): Path<String>, request: Req
     let (sink, name) = (Arc::clone(&door.sink), source.clone());
     // The disk is waited for, so not on a thread that serves others.
     let done = tokio::task::spawn_blocking(move || sink(&name, &text, key.as_deref())).await;
-    if !matches!(done, Ok(Ok(true))) {
+    if !matches!(done, Ok(Ok(Stored::New))) {
         take_off(&door.waiting, length);
     }
     match done {
-        Ok(Ok(new)) => said(StatusCode::OK, &serde_json::json!({ "source": source, "duplicate": !new })),
+        Ok(Ok(Stored::Other)) => refused(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "another batch came with this Idempotency-Key; give each batch a key of its own",
+        ),
+        Ok(Ok(stored)) => {
+            let duplicate = stored == Stored::Again;
+            said(StatusCode::OK, &serde_json::json!({ "source": source, "duplicate": duplicate }))
+        }
         Ok(Err(why)) => refused(StatusCode::INTERNAL_SERVER_ERROR, &why),
         Err(_) => refused(StatusCode::INTERNAL_SERVER_ERROR, "not taken; send it again"),
     }
@@ -195,7 +213,7 @@ mod tests {
     }
 
     fn door(room: Room) -> Door {
-        let sink: Sink = Arc::new(|_, _, _| Ok(true));
+        let sink: Sink = Arc::new(|_, _, _| Ok(Stored::New));
         Door { sources: ["edge".to_owned()].into(), sink, waiting: Arc::default(), room }
     }
 

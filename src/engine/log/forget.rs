@@ -1,8 +1,8 @@
 //! Forget: what a log lets go of what was said and pushed, together with the epochs that are folded: nobody begins before them
 //! any more, and the archive's `inputs` go on telling it.
 //!
-//! - Of pushed batches that those epochs took as a whole nothing remains but their `Idempotency-Key`, for a day: what is sent again
-//!   under it within [`KEY_MS`] is known. That day is told by when batches came: no clock is read here.
+//! - Of pushed batches that those epochs took as a whole nothing remains but their `Idempotency-Key` and a digest, for a day: what
+//!   is sent again under it within [`KEY_MS`] is known. That day is told by when batches came: no clock is read here.
 //! - Of changes of context remains how the tables stand, a row for each of theirs; of sightings the same, in their order.
 //! - Of words and receipts remains, of each partition of a topic, the last that was heard: it is read on behind it.
 //! - Of what could not be understood in a topic of tables its place remains, as long as the log: such a topic is read from its
@@ -13,7 +13,7 @@
 //! keeps nothing) no batch is forgotten. SQLite takes the pages that were left for what comes next: the file does not shrink, and
 //! stops growing.
 //!
-//! State: `pushed`, a row for each kept epoch and source; `forgotten`, a row a key; `standing`, a row for each row of context.
+//! State: `pushed`, a row for each kept epoch and source; `forgotten`, a row a key; `digest`, a row a pushed one; `standing`, a row for each row of context.
 
 use std::collections::BTreeMap;
 
@@ -41,6 +41,7 @@ pub(super) const SCHEMA: &str = "
         records integer not null, primary key (epoch, source));
     create table if not exists forgotten (key text primary key, kind text not null, time integer) without rowid;
     create index if not exists forgotten_when on forgotten (time);
+    create table if not exists digest (key text primary key, digest text not null) without rowid;
     create table if not exists standing (id integer primary key, kind text not null, row text not null,
         diff integer not null, unique (kind, row));
 ";
@@ -163,11 +164,13 @@ impl Log {
             let known = "insert or ignore into forgotten select key, 'push', coalesce(json_extract(body, '$.time'),
                 (select max(time) from forgotten), 0) from input where kind = 'push' and id between ?1 and ?2 and key is not null";
             work.execute(known, [first, last])?;
+            let known = "insert or ignore into digest select key, json_extract(body, '$.digest') from input
+                where kind = 'push' and id between ?1 and ?2 and key is not null and json_extract(body, '$.digest') is not null";
+            work.execute(known, [first, last])?;
             work.execute("delete from input where kind = 'push' and id between ?1 and ?2", [first, last])?;
-            work.execute(
-                "delete from forgotten where time < (select max(time) from forgotten) - ?1",
-                [KEY_MS],
-            )?;
+            let old = "from forgotten where time < (select max(time) from forgotten) - ?1";
+            work.execute(&format!("delete from digest where key in (select key {old})"), [KEY_MS])?;
+            work.execute(&format!("delete {old}"), [KEY_MS])?;
             end(work, own)?;
             Ok(some.len())
         };

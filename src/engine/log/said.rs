@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{Heard, Log, LogError, LoggedInput};
 use crate::record::{Epoch, InputKind};
@@ -12,6 +12,14 @@ impl Log {
     /// Appends an input, durably. With a key, the same key again changes nothing; tells whether it is new.
     pub fn append(&self, kind: &str, body: &str, key: Option<&str>) -> Result<bool, LogError> {
         self.sql(put_input(&self.db, kind, body, key))
+    }
+
+    /// The digest of what was pushed under a key, where it is known.
+    pub fn digest(&self, key: &str) -> Result<Option<String>, LogError> {
+        let said = "select json_extract(body, '$.digest') from input where key = ?1
+            union all select digest from digest where key = ?1";
+        let digest = self.db.query_row(said, [key], |row| row.get::<_, Option<String>>(0)).optional();
+        self.sql(digest).map(Option::flatten)
     }
 
     /// Inputs after `after`, in order.

@@ -155,7 +155,9 @@ fn of_batches_that_were_taken_remain_keys_for_a_day() {
     log.record(&epochs.collect::<Vec<_>>(), Some((9, 0))).unwrap();
     let hour = forget::KEY_MS / 24;
     let push = |log: &Log, n: i64| {
-        let body = format!(r#"{{"source":"edge","text":"{{}}","time":{}}}"#, 9_000 + n * hour);
+        let body = format!(r#"{{"source":"edge","text":"{{}}","time":{},"digest":"{n}"}}"#, 9_000 + n * hour);
+        // An earlier version kept none.
+        let body = if n == 20 { body.replace("digest", "other") } else { body };
         log.append("push", &body, Some(&format!("push/edge/{n}"))).unwrap()
     };
     assert!((1..=40).all(|n| push(&log, n)));
@@ -183,6 +185,9 @@ fn of_batches_that_were_taken_remain_keys_for_a_day() {
     assert_eq!(left, (31..=40).collect::<Vec<_>>());
     assert_eq!((log.pushed(5).unwrap(), log.pushed(7).unwrap()), (None, Some(through(30))));
     // The day is told by when batches came: the last that was forgotten came at 30 h.
+    let digest = |log: &Log, n: i64| log.digest(&format!("push/edge/{n}")).unwrap();
+    assert!((1..=5).all(|n| digest(&log, n).is_none()), "it goes with the key");
+    assert!((6..=40).all(|n| digest(&log, n) == Some(n.to_string()).filter(|_| n != 20)));
     assert!((6..=40).all(|n| !push(&log, n)) && (1..=5).all(|n| push(&log, n)));
     assert!(log.pushes(40, 99).unwrap().iter().all(|push| push.id > 40), "numbers are not given twice");
     log.let_go(7).unwrap();
