@@ -237,6 +237,33 @@ fn an_array_that_breaks_off_is_told_once() {
 }
 
 #[test]
+fn an_envelope_is_its_records() {
+    let (one, two) = ("1: {\"a\":1}", "1: {\"a\":[2]}");
+    for text in [
+        "{\"Records\":[{\"a\":1},{\"a\":[2]}]}",
+        "{ \"records\" : [ {\"a\":1} , {\"a\":[2]} ] }\n",
+        "{\"Records\":[{\"a\":1}]} {\"Records\":[]} {\"Records\":[{\"a\":[2]}]}",
+    ] {
+        assert_eq!(framed(text), [one, two], "{text:?}");
+        assert_eq!(file(gzip(text.as_bytes())), [one, two], "{text:?}");
+    }
+    let pretty = "{\n  \"Records\": [\n    {\n      \"a\": 1\n    },\n    {\n      \"a\": 2\n    }\n  ]\n}\n";
+    assert_eq!(framed(pretty), ["3: {\n      \"a\": 1\n    }", "6: {\n      \"a\": 2\n    }"]);
+    // One a line; a member of that name within a record, and one that holds no array, are the record's own.
+    let lines = "{\"Records\":[{\"Records\":[{}]}]}\n{\"Records\":[{\"a\":1}]}\n{\"Records\":2}";
+    assert_eq!(framed(lines), ["1: {\"Records\":[{}]}", "2: {\"a\":1}", "3: {\"Records\":2}"]);
+    assert_eq!(framed("[{\"Records\":[{}]}]"), ["1: {\"Records\":[{}]}"]);
+    let spoilt = "{\"Records\":[{\"a\":1},{\"b\":\"\n{\"Records\":[{\"a\":1}]}\n";
+    assert_eq!(framed(spoilt), [one, "1: {\"b\":\"", "2: {\"a\":1}"]);
+    // What is beside the array is told, and what breaks off.
+    assert_eq!(framed("{\"Records\":[{\"a\":1}],\"next\":2}\n"), [one, "1: \"next\":2}"]);
+    for cut in ["{\"Records\":[{\"a\":1},", "{\"Records\":[{\"a\":1}]\n"] {
+        let told = framed(cut);
+        assert!(told.len() == 2 && told[1].contains("!the array breaks off"), "{told:?}");
+    }
+}
+
+#[test]
 fn bytes_that_are_not_utf8_cost_their_record_only() {
     let mut bytes = line(1).into_bytes();
     bytes.extend_from_slice(b"\n{\"id\":\"\xff\",\"unmapped\":\"\xfe\"}\n");
@@ -362,6 +389,8 @@ fn soup() -> impl Strategy<Value = String> {
         "\u{feff}",
         "null",
         "1,2\n",
+        "{\"Records\":[",
+        "\"records\"",
     ];
     proptest::collection::vec(proptest::sample::select(words.to_vec()), 0..60)
         .prop_map(|words| words.concat())

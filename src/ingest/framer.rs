@@ -211,9 +211,14 @@ mod tests {
     fn what_stands_between_records_is_not_kept() {
         let limits = Limits { chunk_bytes: 1 << 10, record_bytes: 1 << 12 };
         let origin = Origin { source: Sym::EMPTY, tenant: Sym::EMPTY };
-        for (begin, filling) in
-            [("", "["), ("[{\"a\":1}", ","), ("{\"a\":1}\n", "\n"), ("{\"a\":\n", "\n"), ("a,b\n1,2\n", "\n")]
-        {
+        for (begin, filling) in [
+            ("", "["),
+            ("[{\"a\":1}", ","),
+            ("{\"Records\":[", "[]"),
+            ("{\"a\":1}\n", "\n"),
+            ("{\"a\":\n", "\n"),
+            ("a,b\n1,2\n", "\n"),
+        ] {
             let mut framer = Framer::new(origin, limits);
             let mut out = Vec::new();
             framer.feed(begin.as_bytes(), &mut out);

@@ -1,4 +1,5 @@
-//! Objects: JSON objects one after the other or in an array, each over any number of lines.
+//! Objects: JSON objects one after the other or in an array, each over any number of lines. An array may be the first member of
+//! an envelope, as AWS and Azure write theirs: `{"Records": [...]}`.
 //!
 //! Only brackets and strings are followed. A record is broken where brackets do not match, where a string holds a
 //! newline, or where an object begins that cannot stand there; it then ends before the next line that begins an
@@ -21,6 +22,13 @@ enum State {
     Broken,
 }
 
+/// What follows the opening of an envelope and its member's name and colon, where `bytes` begin with one.
+pub(super) fn envelope(bytes: &[u8]) -> Option<&[u8]> {
+    let rest = bytes.strip_prefix(b"{")?.trim_ascii_start();
+    let rest = rest.strip_prefix(b"\"Records\"").or_else(|| rest.strip_prefix(b"\"records\""))?;
+    Some(rest.trim_ascii_start().strip_prefix(b":")?.trim_ascii_start())
+}
+
 /// See the head of this file.
 pub(super) struct Objects {
     state: State,
@@ -37,6 +45,10 @@ pub(super) struct Objects {
     skipping: bool,
     /// How many arrays are open around records. They are counted, not kept: a hostile file opens as many as it has bytes.
     arrays: u64,
+    /// Whether they are in an envelope, and on which line it begins.
+    enveloped: bool,
+    envelope_line: u64,
+    record_line: u64,
 }
 
 impl Default for Objects {
@@ -50,6 +62,9 @@ impl Default for Objects {
             record_indent: 0,
             skipping: false,
             arrays: 0,
+            enveloped: false,
+            envelope_line: 0,
+            record_line: 0,
         }
     }
 }
@@ -94,7 +109,7 @@ impl Objects {
 
     /// Whether the source, if it ends here, ends within an array and no record says so.
     pub(super) fn breaks_off(&self) -> bool {
-        self.state == State::Between && self.arrays > 0
+        self.state == State::Between && (self.arrays > 0 || self.enveloped)
     }
 
     fn between(&mut self, tape: &mut Tape) {
@@ -104,12 +119,16 @@ impl Objects {
                 tape.begin();
                 self.open.clear();
                 self.open.push(true);
-                self.record_indent = self.indent;
+                (self.record_indent, self.record_line) = (self.indent, tape.line);
                 self.state = State::Inside;
                 self.pass(tape, byte);
             }
             b',' | b'[' | b']' => {
                 self.arrays += u64::from(byte == b'[');
+                self.close(byte);
+                self.pass(tape, byte);
+            }
+            b'}' if self.enveloped && self.arrays == 0 => {
                 self.close(byte);
                 self.pass(tape, byte);
             }
@@ -134,7 +153,14 @@ impl Objects {
     }
 
     fn close(&mut self, byte: u8) {
+        self.enveloped &= byte != b'}' || self.arrays > 0;
         self.arrays = self.arrays.saturating_sub(u64::from(byte == b']'));
+    }
+
+    /// Whether the array that begins at the head holds records, and what is before it none.
+    fn is_envelope(&self, tape: &Tape) -> bool {
+        let outside = self.arrays == 0 && !self.enveloped && self.open == [true];
+        outside && !self.skipping && !tape.overlong() && envelope(tape.under_way()) == Some(b"")
     }
 
     fn inside(&mut self, tape: &mut Tape) {
@@ -143,6 +169,11 @@ impl Objects {
             b'"' => self.state = State::InString,
             b'{' if !self.value_may_follow() || self.open.len() >= DEPTH_MAX => return self.give_up(tape),
             b'{' => self.open.push(true),
+            b'[' if self.is_envelope(tape) => {
+                (self.enveloped, self.arrays, self.state) = (true, 1, State::Between);
+                self.envelope_line = self.record_line;
+                return self.pass(tape, byte);
+            }
             b'[' if self.open.len() >= DEPTH_MAX => return self.give_up(tape),
             b'[' => self.open.push(false),
             b'}' | b']' if self.open.pop() != Some(byte == b'}') => return self.give_up(tape),
@@ -176,6 +207,10 @@ impl Objects {
     fn broken(&mut self, tape: &mut Tape) {
         let Some(byte) = tape.byte() else { return };
         if byte == b'{' && self.leading && self.indent <= self.record_indent {
+            if self.enveloped && self.record_line == self.envelope_line {
+                // An envelope a line: the end of this one went with the record.
+                (self.enveloped, self.arrays) = (false, 0);
+            }
             self.end(tape);
         } else if self.leading {
             self.pass(tape, byte);

@@ -1,6 +1,7 @@
 //! Sniff: what a stream of bytes is, told by how it begins.
 
 use super::chunk::Header;
+use super::objects::envelope;
 
 /// A first line longer than this is judged by its beginning.
 const PROBE_MAX: usize = 1 << 20;
@@ -61,6 +62,7 @@ pub(super) fn sniff(bytes: &[u8], done: bool) -> Sniffed {
     match bytes.first() {
         None => Sniffed::Wait,
         Some(b'[') => Sniffed::Objects,
+        Some(b'{') if envelope(bytes).is_some_and(|rest| rest.starts_with(b"[")) => Sniffed::Objects,
         // Lines of logs, though bars or commas part them.
         Some(b'<') => Sniffed::Lines,
         _ if bytes.starts_with(b"CEF:") || bytes.starts_with(b"LEEF:") => Sniffed::Lines,
@@ -198,6 +200,9 @@ mod tests {
         assert_eq!(told("{\"a\":[\n{\"b\":1}\n]}"), "objects");
         assert_eq!(told("{\"a\":1}{\"a\":2}"), "objects");
         assert_eq!(told("[\n"), "objects");
+        assert_eq!(told("{\"Records\":[{\"a\":1}]}\n{\"Records\":[]}\n"), "objects");
+        assert_eq!(told("{ \"records\" : ["), "objects");
+        assert_eq!(told("{\"records\":1}\n{\"records\":2}\n"), "lines");
         assert_eq!(told("time,name,ip\n1,2,3\n"), "rows");
         assert_eq!(told("\"time\";\"name\"\n1;2\n"), "rows");
         assert_eq!(told(",id,name\n0,1,2\n"), "rows");
