@@ -64,7 +64,7 @@ fn every_fault_is_told_at_once_with_its_place() {
     assert_eq!(code, Some(3), "{said}");
     let faults = found["faults"].as_array().expect("a list of faults");
     for (file, line, what) in [
-        ("pipeline.yml", false, "`lateness` is \"soon\""),
+        ("pipeline.yml", true, "`lateness` is \"soon\""),
         ("assets.csv", true, "0 to 4"),
         ("wazuh.yml", true, "produkt"),
         ("generated.yml", true, "R0013"),
@@ -83,6 +83,43 @@ fn every_fault_is_told_at_once_with_its_place() {
         assert!(said.contains(what), "people are told as well: {said}");
     }
     assert_eq!(found["plan_hash"], Value::Null);
+}
+
+#[test]
+fn what_the_pipeline_file_says_wrongly_is_told_on_its_line() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (plan, file) = (folder.path(), folder.path().join("pipeline.yml"));
+    copy(plan);
+    let more = "\nsources:\n  - {name: a, type: file, path: a}\n  - name: a\n    type: kafka\n    brokers: ''\n    topic: 'no good'\n";
+    for (from, to) in [
+        ("future_max: 24h", "future_max: never"),
+        ("zone: UTC", "zone: Mars/Olympus"),
+        ("indicators: []", "indicators:\n    - no-such.csv"),
+        ("sightings: {days: 30}", "sightings: {days: 400}"),
+        ("models: ../models/ranker", "models: ../no-such-models"),
+        ("executor: {type: dry-run}\n", more),
+    ] {
+        spoil(&file, from, to);
+    }
+    let text = fs::read_to_string(&file).expect("the file is there");
+    let (code, found, said) = check(plan);
+    assert_eq!(code, Some(3), "{said}");
+    let faults = found["faults"].as_array().expect("a list of faults");
+    for (line, what) in [
+        ("future_max: never", "`future_max` is"),
+        ("zone: Mars/Olympus", "`zone` is"),
+        ("    - no-such.csv", "no-such.csv is not there"),
+        ("sightings: {days: 400}", "400 days back"),
+        ("models: ../no-such-models", "no-such-models"),
+        ("  - name: a", "two sources are named"),
+        ("    brokers: ''", "`brokers` is"),
+        ("    topic: 'no good'", "`topic` is"),
+    ] {
+        let told = faults.iter().find(|fault| fault["what"].as_str().is_some_and(|text| text.contains(what)));
+        let told = told.unwrap_or_else(|| panic!("{what} in {said}"));
+        let at = text.lines().position(|text| text == line).expect("the line is there") + 1;
+        assert_eq!(told["line"], at, "{told}");
+    }
 }
 
 #[test]

@@ -13,6 +13,7 @@ use crate::enrich::tables;
 use crate::plan::Fault;
 use crate::plan::catalog::Parts;
 use crate::plan::pipeline::{ExecutorSpec, Pipeline};
+use crate::plan::place::{Lines, Place};
 use crate::rank::{PlaybookTraits, Ranker};
 use crate::record::Names;
 use crate::{correlate, normalize};
@@ -126,13 +127,13 @@ pub(super) fn look(flow: &Path) -> Found {
     if let Some(pipeline) = &parts.pipeline {
         found.name.clone_from(&pipeline.name);
         found.context_rows = context(pipeline, &parts.folder, &mut faults);
-        faults.extend(executor(pipeline, &parts.folder).map(|what| fault(flow, what, "`executor`")));
+        faults.extend(executor(pipeline, &parts.folder).map(|what| fault(flow, what, "executor")));
         match ranker(pipeline, &parts) {
             Ok(ranker) => {
                 found.model = Some(ranker.version());
                 ranker.note().clone_into(&mut found.model_note);
             }
-            Err(what) => faults.push(fault(flow, what, "`models`")),
+            Err(what) => faults.push(fault(flow, what, "models")),
         }
     }
     faults.sort();
@@ -152,7 +153,8 @@ fn reached(parts: &Parts) -> usize {
 }
 
 fn fault(flow: &Path, what: String, key: &str) -> Fault {
-    Fault::of(flow, what, format!("mend that, or what {key} says"))
+    let lines = Lines::of_file(flow);
+    Place::top(flow, &lines).within(key).fault(what, format!("mend that, or what `{key}` says"))
 }
 
 fn context(pipeline: &Pipeline, folder: &Path, faults: &mut Vec<Fault>) -> usize {

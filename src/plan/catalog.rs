@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::Fault;
 use super::correlation::{Correlations, reach};
 use super::mapping::{self, Mapping};
-use super::pipeline::{self, EndsAt, ExecutorSpec, Pipeline, SourceKind};
+use super::pipeline::{self, EndsAt, Pipeline};
 use super::playbook::{self, Playbook};
 use super::policy::{self, Policy};
 use super::router::Router;
@@ -83,7 +83,7 @@ impl Parts {
     pub fn read(flow: &Path) -> Parts {
         let folder = flow.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let mut faults = Vec::new();
-        let pipeline = read_pipeline(flow, folder, &mut faults);
+        let pipeline = pipeline::read(flow, folder, &mut faults);
         let mut mappings = each(&folder.join("mappings"), "yml", mapping::load, &mut faults);
         let (rules, refused) = Rules::load(&rule_folders(folder, pipeline.as_ref()));
         faults.extend(refused);
@@ -152,78 +152,6 @@ fn rule_folders(folder: &Path, pipeline: Option<&Pipeline>) -> Vec<PathBuf> {
 fn route(mappings: &mut [Mapping], rules: &Arc<Rules>) {
     for detection in mappings.iter_mut().filter_map(|mapping| mapping.detection.as_mut()) {
         detection.router = Some(Arc::new(Router::new(&detection.logsource, rules)));
-    }
-}
-
-/// The pipeline, where its file could be read: with faults or without.
-fn read_pipeline(flow: &Path, folder: &Path, faults: &mut Vec<Fault>) -> Option<Pipeline> {
-    let parsed = text::read(flow)
-        .map_err(|error| {
-            let cure = "name the pipeline file with --flow FILE";
-            vec![Fault::of(flow, format!("cannot be read: {error}"), cure)]
-        })
-        .and_then(|text| {
-            let cure = "see schemas/pipeline.json for what a pipeline file holds";
-            super::yaml::parse::<Pipeline>(flow, &text, cure)
-        });
-    let pipeline = parsed.map_err(|more| faults.extend(more)).ok()?;
-    for (name, text) in [
-        ("lateness", &pipeline.lateness),
-        ("dedup_window", &pipeline.dedup_window),
-        ("future_max", &pipeline.future_max),
-    ] {
-        if pipeline::seconds(text).is_none() {
-            faults.push(Fault::of(flow, format!("`{name}` is {text:?}"), "write 30s, 5m, 1h or 1d"));
-        }
-    }
-    if jiff::tz::TimeZone::get(&pipeline.zone).is_err() {
-        faults.push(Fault::of(
-            flow,
-            format!("`zone` is {:?}", pipeline.zone),
-            "write an IANA zone, as Europe/Vienna",
-        ));
-    }
-    for (_, file) in pipeline.context.files() {
-        if !folder.join(file).is_file() {
-            let what = format!("the context table {} is not there", file.display());
-            faults.push(Fault::of(
-                flow,
-                what,
-                "correct its path (it is relative to this file) or take it out",
-            ));
-        }
-    }
-    let sightings = &pipeline.sightings;
-    if sightings.days > 366 {
-        let what = format!("`sightings` looks {} days back", sightings.days);
-        faults.push(Fault::of(flow, what, "write 366 at most; 0 looks nothing up"));
-    }
-    for archive in sightings.archives.iter().filter(|archive| !folder.join(archive).is_dir()) {
-        let what = format!("`sightings` names the archive {}, which is not there", archive.display());
-        faults.push(Fault::of(flow, what, "correct its path (it is relative to this file) or take it out"));
-    }
-    check_sources(flow, folder, &pipeline, faults);
-    faults.extend(pipeline.sinks.faults(flow, folder));
-    faults.extend(pipeline.words.faults(flow, folder));
-    let leaves = matches!(&pipeline.executor, ExecutorSpec::Kafka(_) | ExecutorSpec::Webhook { .. });
-    faults.extend(pipeline.ledger.faults(flow, folder, leaves));
-    if let ExecutorSpec::Kafka(executor) = &pipeline.executor {
-        faults.extend(executor.faults(flow, folder, &pipeline.words));
-    }
-    Some(pipeline)
-}
-
-fn check_sources(flow: &Path, folder: &Path, pipeline: &Pipeline, faults: &mut Vec<Fault>) {
-    for source in &pipeline.sources {
-        if let SourceKind::Kafka(topic) = &source.kind {
-            faults.extend(topic.faults(flow, folder, &format!("source {:?}", source.name)));
-        }
-    }
-    let mut names: Vec<&str> = pipeline.sources.iter().map(|source| source.name.as_str()).collect();
-    names.sort_unstable();
-    for twice in names.windows(2).filter(|pair| pair[0] == pair[1]) {
-        let what = format!("two sources are named {:?}", twice[0]);
-        faults.push(Fault::of(flow, what, "give each its own name: it is part of its alerts' identity"));
     }
 }
 

@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Fault;
+use super::place::Place;
 
 /// Where a cluster is, and how to be let in.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -128,33 +129,39 @@ impl Cluster {
         Ok(settings)
     }
 
-    /// What is wrong with it, where `place` of the plan file names it; its files are looked for from `folder`.
+    /// What is wrong with it, where `place` of the plan file, of that `name`, says it; its files are looked for from `folder`.
     #[must_use]
-    pub fn faults(&self, flow: &Path, folder: &Path, place: &str) -> Vec<Fault> {
+    pub fn faults(&self, place: &Place<'_>, folder: &Path, name: &str) -> Vec<Fault> {
         let Security { protocol, ca, certificate, key, mechanism, user, password_env } = &self.security;
         let mut faults = Vec::new();
-        let mut fault =
-            |what: String, cure: &str| faults.push(Fault::of(flow, format!("{place}: {what}"), cure));
+        let mut fault = |place: &Place<'_>, what: String, cure: &str| {
+            faults.push(place.fault(format!("{name}: {what}"), cure));
+        };
         if self.brokers.split(',').any(|broker| broker.trim().is_empty()) {
-            fault(format!("`brokers` is {:?}", self.brokers), "write host:port, several with commas between");
+            let cure = "write host:port, several with commas between";
+            fault(&place.within("brokers"), format!("`brokers` is {:?}", self.brokers), cure);
         }
+        let place = place.within("security");
         let files = [("ca", ca), ("certificate", certificate), ("key", key)];
-        for (name, file) in files.into_iter().filter_map(|(name, file)| Some((name, file.as_ref()?))) {
+        for (key, file) in files.into_iter().filter_map(|(key, file)| Some((key, file.as_ref()?))) {
+            let place = place.within(key);
             if !protocol.is_tls() {
-                fault(format!("`{name}` needs TLS"), "write `protocol: ssl` or `protocol: sasl_ssl`");
+                let cure = "write `protocol: ssl` or `protocol: sasl_ssl`";
+                fault(&place, format!("`{key}` needs TLS"), cure);
             } else if !folder.join(file).is_file() {
                 let cure = "correct its path (it is relative to this file) or take it out";
-                fault(format!("the file {} is not there", file.display()), cure);
+                fault(&place, format!("the file {} is not there", file.display()), cure);
             }
         }
         if certificate.is_some() != key.is_some() {
-            fault("a certificate and its key go together".to_owned(), "name both, or none");
+            fault(&place, "a certificate and its key go together".to_owned(), "name both, or none");
         }
         let named = [mechanism.is_some(), user.is_some(), password_env.is_some()];
         if protocol.is_sasl() && named.contains(&false) {
-            fault("SASL lacks something".to_owned(), "name `mechanism`, `user` and `password_env`");
+            fault(&place, "SASL lacks something".to_owned(), "name `mechanism`, `user` and `password_env`");
         } else if !protocol.is_sasl() && named.contains(&true) {
-            fault("a user needs SASL".to_owned(), "write `protocol: sasl_ssl` or `protocol: sasl_plaintext`");
+            let cure = "write `protocol: sasl_ssl` or `protocol: sasl_plaintext`";
+            fault(&place, "a user needs SASL".to_owned(), cure);
         }
         faults
     }
@@ -163,6 +170,7 @@ impl Cluster {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::place::Lines;
 
     fn cluster(text: &str) -> Cluster {
         crate::plan::yaml::parse(Path::new("pipeline.yml"), text, "").unwrap()
@@ -205,8 +213,11 @@ mod tests {
             ("{brokers: 'a:1', security: {protocol: sasl_ssl, user: ada}}", 1),
             ("{brokers: 'a:1', security: {user: ada}}", 1),
         ] {
-            let found = cluster(text).faults(Path::new("pipeline.yml"), Path::new("no-such"), "sinks");
+            let lines = Lines::of(text);
+            let place = Place::top(Path::new("pipeline.yml"), &lines);
+            let found = cluster(text).faults(&place, Path::new("no-such"), "sinks");
             assert_eq!(found.len(), faults, "{text}: {found:?}");
+            assert!(found.iter().all(|fault| fault.line == Some(1)), "{text}: {found:?}");
         }
     }
 }

@@ -3,6 +3,7 @@
 pub mod fault;
 mod text;
 pub mod yaml;
+pub mod place;
 pub mod address;
 pub mod canonical;
 pub mod openc2;

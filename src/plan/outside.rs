@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Fault;
 use super::kafka::{Cluster, Security};
+use super::place::Place;
 use crate::record::{ContextTable, Tick};
 
 /// Where a run says what it found and did, beside its archive.
@@ -117,16 +118,16 @@ impl KafkaExecutor {
 
     /// What is wrong with it, where receipts come in by `words`.
     #[must_use]
-    pub fn faults(&self, flow: &Path, folder: &Path, words: &Words) -> Vec<Fault> {
-        let mut faults = self.cluster().faults(flow, folder, "executor");
-        faults.extend(topic_faults(flow, "executor", vec![&self.topic], "`topic`"));
+    pub fn faults(&self, place: &Place<'_>, folder: &Path, words: &Words) -> Vec<Fault> {
+        let mut faults = self.cluster().faults(place, folder, "executor");
+        faults.extend(topic_faults(place, "executor", vec![("topic", &self.topic)], "`topic`"));
         if super::pipeline::seconds(&self.timeout).is_none() {
             let what = format!("executor: `timeout` is {:?}", self.timeout);
-            faults.push(Fault::of(flow, what, "write 30s, 5m, 1h or 1d"));
+            faults.push(place.within("timeout").fault(what, "write 30s, 5m, 1h or 1d"));
         }
         if words.kafka.as_ref().is_none_or(|words| words.receipts.is_none()) {
             let what = "executor: nobody would hear what came of an order";
-            faults.push(Fault::of(flow, what, "name the topic of `receipts` in `words: {kafka: ...}`"));
+            faults.push(place.fault(what, "name the topic of `receipts` in `words: {kafka: ...}`"));
         }
         faults
     }
@@ -165,17 +166,15 @@ impl KafkaLedger {
 impl Ledger {
     /// What is wrong with it, where actions leave the process or do not.
     #[must_use]
-    pub fn faults(&self, flow: &Path, folder: &Path, leave: bool) -> Vec<Fault> {
+    pub fn faults(&self, place: &Place<'_>, folder: &Path, leave: bool) -> Vec<Fault> {
         let Some(kafka) = &self.kafka else { return Vec::new() };
-        let mut faults = kafka.cluster().faults(flow, folder, "ledger");
-        faults.extend(topic_faults(flow, "ledger", vec![&kafka.topic], "`topic`"));
+        let at = place.within("kafka");
+        let mut faults = kafka.cluster().faults(&at, folder, "ledger");
+        faults.extend(topic_faults(&at, "ledger", vec![("topic", &kafka.topic)], "`topic`"));
         if !leave {
-            let what = "ledger: nothing is called, and what is told there would never be done".to_owned();
-            faults.push(Fault::of(
-                flow,
-                what,
-                "name an `executor` of type webhook or kafka, or take `ledger` out",
-            ));
+            let what = "ledger: nothing is called, and what is told there would never be done";
+            let cure = "name an `executor` of type webhook or kafka, or take `ledger` out";
+            faults.push(place.fault(what, cure));
         }
         faults
     }
@@ -214,18 +213,30 @@ impl KafkaWords {
 impl Words {
     /// What is wrong with them.
     #[must_use]
-    pub fn faults(&self, flow: &Path, folder: &Path) -> Vec<Fault> {
+    pub fn faults(&self, place: &Place<'_>, folder: &Path) -> Vec<Fault> {
         let Some(kafka) = &self.kafka else { return Vec::new() };
-        let mut faults = kafka.cluster().faults(flow, folder, "words");
-        let words = kafka.topics().into_iter().map(|(_, topic)| topic);
-        let topics = words.chain(kafka.context.values().map(String::as_str)).collect();
+        let place = place.within("kafka");
+        let mut faults = kafka.cluster().faults(&place, folder, "words");
+        let words = kafka.topics().into_iter().map(|(word, topic)| (word.key(), topic));
+        let topics = words.chain(kafka.context.values().map(|topic| ("context", topic.as_str()))).collect();
         faults.extend(topic_faults(
-            flow,
+            &place,
             "words",
             topics,
             "`approvals`, `verdicts`, `receipts` or `context`",
         ));
         faults
+    }
+}
+
+impl Word {
+    /// The key that names its topic.
+    fn key(self) -> &'static str {
+        match self {
+            Word::Approvals => "approvals",
+            Word::Verdicts => "verdicts",
+            Word::Receipts => "receipts",
+        }
     }
 }
 
@@ -242,6 +253,19 @@ pub enum Stream {
     Rejects,
     /// Findings.
     Findings,
+}
+
+impl Stream {
+    /// The key that names its topic.
+    fn key(self) -> &'static str {
+        match self {
+            Stream::Decisions => "decisions",
+            Stream::Actions => "actions",
+            Stream::Incidents => "incidents",
+            Stream::Rejects => "rejects",
+            Stream::Findings => "findings",
+        }
+    }
 }
 
 impl KafkaSinks {
@@ -276,34 +300,43 @@ impl KafkaSinks {
 impl Sinks {
     /// What is wrong with them.
     #[must_use]
-    pub fn faults(&self, flow: &Path, folder: &Path) -> Vec<Fault> {
+    pub fn faults(&self, place: &Place<'_>, folder: &Path) -> Vec<Fault> {
         let Some(kafka) = &self.kafka else { return Vec::new() };
-        let mut faults = kafka.cluster().faults(flow, folder, "sinks");
-        let topics = kafka.topics().into_iter().map(|(_, topic)| topic).collect();
+        let place = place.within("kafka");
+        let mut faults = kafka.cluster().faults(&place, folder, "sinks");
+        let topics = kafka.topics().into_iter().map(|(stream, topic)| (stream.key(), topic)).collect();
         let names = "one of `decisions`, `actions`, `incidents`, `rejects`, `findings`";
-        faults.extend(topic_faults(flow, "sinks", topics, names));
+        faults.extend(topic_faults(&place, "sinks", topics, names));
         if super::pipeline::seconds(&kafka.delivery_timeout).is_none() {
             let what = format!("sinks: `delivery_timeout` is {:?}", kafka.delivery_timeout);
-            faults.push(Fault::of(flow, what, "write 30s, 5m, 1h or 1d"));
+            faults.push(place.within("delivery_timeout").fault(what, "write 30s, 5m, 1h or 1d"));
         }
         faults
     }
 }
 
 /// What is wrong with the names of topics: each must be one, and a topic is for one thing.
-fn topic_faults(flow: &Path, place: &str, mut topics: Vec<&str>, names: &str) -> Vec<Fault> {
+fn topic_faults(
+    place: &Place<'_>,
+    name: &str,
+    mut topics: Vec<(&'static str, &str)>,
+    names: &str,
+) -> Vec<Fault> {
     let mut faults = Vec::new();
-    let mut fault = |what: String, cure: &str| faults.push(Fault::of(flow, format!("{place}: {what}"), cure));
+    let mut fault = |place: &Place<'_>, what: String, cure: &str| {
+        faults.push(place.fault(format!("{name}: {what}"), cure));
+    };
     if topics.is_empty() {
-        fault("there is no topic".to_owned(), &format!("name {names}, or take `{place}` out"));
+        fault(place, "there is no topic".to_owned(), &format!("name {names}, or take `{name}` out"));
     }
-    for topic in topics.iter().filter(|topic| !is_topic(topic)) {
+    for (key, topic) in topics.iter().filter(|(_, topic)| !is_topic(topic)) {
         let cure = "write 1 to 249 letters, digits, dots, dashes and underscores";
-        fault(format!("{topic:?} cannot be a topic"), cure);
+        fault(&place.within(key), format!("{topic:?} cannot be a topic"), cure);
     }
-    topics.sort_unstable();
-    for twice in topics.windows(2).filter(|pair| pair[0] == pair[1]) {
-        fault(format!("the topic {:?} is for two things", twice[0]), "give each its own");
+    topics.sort_by_key(|(_, topic)| *topic);
+    for twice in topics.windows(2).filter(|pair| pair[0].1 == pair[1].1) {
+        let (key, topic) = twice[1];
+        fault(&place.within(key), format!("the topic {topic:?} is for two things"), "give each its own");
     }
     faults
 }
@@ -329,6 +362,7 @@ fn minute() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::place::Lines;
 
     #[test]
     fn a_ledger_is_for_what_leaves() {
@@ -339,7 +373,9 @@ mod tests {
             ("kafka: {brokers: '', topic: 'no good'}", true, 2),
         ] {
             let ledger: Ledger = crate::plan::yaml::parse(Path::new("pipeline.yml"), text, "").unwrap();
-            let found = ledger.faults(Path::new("pipeline.yml"), Path::new("."), leaves);
+            let lines = Lines::of(text);
+            let place = Place::top(Path::new("pipeline.yml"), &lines);
+            let found = ledger.faults(&place, Path::new("."), leaves);
             assert_eq!(found.len(), faults, "{text}: {found:?}");
         }
     }
@@ -356,7 +392,9 @@ mod tests {
         ] {
             let sinks: Sinks = crate::plan::yaml::parse(Path::new("pipeline.yml"), text, "").unwrap();
             assert_eq!(sinks.kafka.as_ref().map_or(0, |kafka| kafka.topics().len()), topics, "{text}");
-            let found = sinks.faults(Path::new("pipeline.yml"), Path::new("."));
+            let lines = Lines::of(text);
+            let place = Place::top(Path::new("pipeline.yml"), &lines);
+            let found = sinks.faults(&place, Path::new("."));
             assert_eq!(found.len(), faults, "{text}: {found:?}");
         }
     }

@@ -2,6 +2,8 @@
 //!
 //! Paths are relative to the file's own folder. What is absent has a default; `quell schema pipeline` lists all.
 
+mod read;
+
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
@@ -11,6 +13,8 @@ use super::link::LinkSettings;
 use super::outside::{KafkaExecutor, Ledger, Sinks, Words};
 use super::topic::Topic;
 use crate::record::{ContextTable, Tick};
+
+pub use read::read;
 
 /// `pipeline.yml`: sources, context, model, executor, and the parameters of the operators.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::Fault;
 use super::kafka::{Cluster, Security};
 use super::pipeline::seconds;
+use super::place::Place;
 
 /// A topic whose records are alerts or events, one each.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -87,12 +88,13 @@ impl Topic {
         Cluster { brokers: self.brokers.clone(), security: self.security.clone() }
     }
 
-    /// What is wrong with it, where `place` of the plan file names it; its files are looked for from `folder`.
+    /// What is wrong with it, where `place` of the plan file, of that `name`, says it; its files are looked for from `folder`.
     #[must_use]
-    pub fn faults(&self, flow: &Path, folder: &Path, place: &str) -> Vec<Fault> {
-        let mut faults = self.cluster().faults(flow, folder, place);
-        let mut fault =
-            |what: String, cure: &str| faults.push(Fault::of(flow, format!("{place}: {what}"), cure));
+    pub fn faults(&self, place: &Place<'_>, folder: &Path, name: &str) -> Vec<Fault> {
+        let mut faults = self.cluster().faults(place, folder, name);
+        let mut fault = |key: &str, what: String, cure: &str| {
+            faults.push(place.within(key).fault(format!("{name}: {what}"), cure));
+        };
         let legal = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
         let is_name = |name: &str| {
             !name.is_empty()
@@ -102,13 +104,13 @@ impl Topic {
         };
         if !is_name(&self.topic) {
             let cure = "write one topic's name: letters, digits, `.`, `_` and `-`, 249 at most";
-            fault(format!("`topic` is {:?}", self.topic), cure);
+            fault("topic", format!("`topic` is {:?}", self.topic), cure);
         }
         if self.group.as_deref().is_some_and(|group| group.trim().is_empty()) {
-            fault("`group` is empty".to_owned(), "name a consumer group, or leave it out");
+            fault("group", "`group` is empty".to_owned(), "name a consumer group, or leave it out");
         }
         if !seconds(&self.look).is_some_and(|s| (1..=3_600).contains(&s)) {
-            fault(format!("`look` is {:?}", self.look), "write 1s to 1h");
+            fault("look", format!("`look` is {:?}", self.look), "write 1s to 1h");
         }
         faults
     }
@@ -117,6 +119,7 @@ impl Topic {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::place::Lines;
 
     #[test]
     fn what_cannot_be_a_topic_is_a_fault() {
@@ -130,7 +133,9 @@ mod tests {
             ("{brokers: '', topic: '..', group: ' ', look: 0s}", 4),
         ] {
             let topic: Topic = crate::plan::yaml::parse(Path::new("pipeline.yml"), text, "").unwrap();
-            let found = topic.faults(Path::new("pipeline.yml"), Path::new("no-such"), "source \"a\"");
+            let lines = Lines::of(text);
+            let place = Place::top(Path::new("pipeline.yml"), &lines);
+            let found = topic.faults(&place, Path::new("no-such"), "source \"a\"");
             assert_eq!(found.len(), faults, "{text}: {found:?}");
         }
     }

@@ -35,6 +35,19 @@ impl ContextTable {
         ContextTable::Vulnerabilities,
         ContextTable::NeverLink,
     ];
+
+    /// What plans call it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            ContextTable::Assets => "assets",
+            ContextTable::Identities => "identities",
+            ContextTable::Indicators => "indicators",
+            ContextTable::Zones => "zones",
+            ContextTable::Vulnerabilities => "vulnerabilities",
+            ContextTable::NeverLink => "never_link",
+        }
+    }
 }
 
 /// From where a network can be reached.
