@@ -123,6 +123,40 @@ fn what_the_pipeline_file_says_wrongly_is_told_on_its_line() {
 }
 
 #[test]
+fn an_address_that_is_never_called_is_a_fault_of_the_plan_and_tells_no_password() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (plan, file) = (folder.path(), folder.path().join("pipeline.yml"));
+    copy(plan);
+    spoil(&file, "models: ../models/ranker\n", "");
+    let text = fs::read_to_string(&file).expect("the file is there");
+    let line = text.lines().position(|line| line.starts_with("executor:")).expect("an executor") + 1;
+    fs::write(plan.join("a.jsonl"), "{}\n").expect("room");
+    for (url, what) in [
+        ("file:///etc/passwd", "only http and https"),
+        ("", "without a base"),
+        ("notaurl", "without a base"),
+        ("gopher://example.org/", "only http and https"),
+        ("http://169.254.169.254/", "metadata addresses are not called"),
+        ("http://user:hunter2@example.org/x", "token_env"),
+    ] {
+        let executor = format!("executor: {{type: webhook, url: '{url}'}}");
+        fs::write(&file, text.replace("executor: {type: dry-run}", &executor)).expect("room");
+        let (code, found, said) = check(plan);
+        assert_eq!((code, found["faults"][0]["line"].as_u64()), (Some(3), Some(line as u64)), "{said}");
+        assert!(said.contains(what), "{what} in {said}");
+        assert!(!said.contains("hunter2") && !said.contains("authorization_env"), "{said}");
+        let mut doctor = quell();
+        let doctor = doctor.args(["doctor", "--flow"]).arg(&file).output().expect("the binary starts");
+        assert!(!common::said(&doctor).contains("hunter2"), "{}", common::said(&doctor));
+        let archive = plan.join("archive");
+        let replayed = common::replay(&file, &[&plan.join("a.jsonl")], &archive, &[]).output();
+        let replayed = replayed.expect("the binary starts");
+        assert_eq!(replayed.status.code(), Some(3), "{}", common::said(&replayed));
+        assert!(!archive.exists(), "nothing was begun");
+    }
+}
+
+#[test]
 fn a_plan_that_is_not_there_is_one_fault() {
     let (code, found, said) = check(Path::new("/nonexistent"));
     assert_eq!(code, Some(3), "{said}");

@@ -28,6 +28,7 @@ use super::order::Order;
 use super::secret::Secret;
 use super::service::{Call, STILL_MS, Service, Tries, World, carry_out};
 use crate::plan::address;
+use crate::plan::webhook::{Refused, checked};
 
 /// Where and how orders are sent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -78,13 +79,8 @@ fn parallel_max() -> u32 {
 #[derive(Debug, thiserror::Error)]
 pub enum WebhookError {
     /// The address is not one that may be called.
-    #[error("webhook {url:?}: {what}")]
-    Url {
-        /// Which.
-        url: String,
-        /// Why.
-        what: String,
-    },
+    #[error("{0}; {cure}", cure = .0.cure)]
+    Url(Refused),
     /// The secret is not there.
     #[error("webhook: {0}")]
     Secret(String),
@@ -119,9 +115,9 @@ impl Webhook {
     /// # Errors
     /// An address that may not be called, a secret that is not there.
     pub fn new(settings: WebhookSettings) -> Result<Webhook, WebhookError> {
-        let url = checked(&settings.url, settings.allow_link_local)?;
-        let probe_url =
-            settings.probe_url.as_deref().map(|url| checked(url, settings.allow_link_local)).transpose()?;
+        let checked = |url: &str| checked(url, settings.allow_link_local).map_err(WebhookError::Url);
+        let url = checked(&settings.url)?;
+        let probe_url = settings.probe_url.as_deref().map(checked).transpose()?;
         let authorization = match &settings.authorization_env {
             None => None,
             Some(name) => Some(Secret::from_env(name).map_err(WebhookError::Secret)?),
@@ -300,26 +296,6 @@ fn plain(error: &reqwest::Error) -> String {
         source = cause.source();
     }
     if text.is_empty() { "the call failed".to_owned() } else { text }
-}
-
-/// An http or https address without credentials, and, where it names an address, one that may be called.
-fn checked(text: &str, allow_link_local: bool) -> Result<Url, WebhookError> {
-    let refuse = |what: &str| WebhookError::Url { url: text.to_owned(), what: what.to_owned() };
-    let url = Url::parse(text).map_err(|error| refuse(&error.to_string()))?;
-    if !matches!(url.scheme(), "http" | "https") {
-        return Err(refuse("only http and https are called"));
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(WebhookError::Url {
-            url: url.host_str().unwrap_or_default().to_owned(),
-            what: "credentials don't belong into an address; use authorization_env".to_owned(),
-        });
-    }
-    let host = url.host_str().ok_or_else(|| refuse("it names no host"))?;
-    if !allow_link_local && address::parse(host).is_some_and(address::is_metadata) {
-        return Err(refuse("link-local, unspecified, multicast and metadata addresses are not called"));
-    }
-    Ok(url)
 }
 
 /// Resolves names and refuses those that lead to an address that may not be called, even as one of several.

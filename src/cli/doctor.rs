@@ -13,6 +13,7 @@ use crate::engine::run::has_log;
 use crate::plan::catalog::Plan;
 use crate::plan::kafka::Cluster;
 use crate::plan::pipeline::{ExecutorSpec, Pipeline};
+use crate::plan::webhook;
 use crate::record::Millis;
 
 /// Look at the plan, the model, an archive and the machine, and say what to do about what is amiss.
@@ -151,12 +152,12 @@ fn executor(pipeline: &Pipeline) -> Finding {
         ),
         ExecutorSpec::Simulate { .. } => fine("executor", "simulated: no action leaves this process"),
         ExecutorSpec::Webhook { url, token_env } => match token_env {
-            Some(name) if std::env::var_os(name).is_none() => wrong(
+            Some(name) if std::env::var_os(name).is_none_or(|value| value.is_empty()) => wrong(
                 "executor",
                 format!("the environment variable {name} is not set"),
-                format!("set it to the token that {url} expects"),
+                format!("set it to the token that {} expects", webhook::shown(url)),
             ),
-            _ => fine("executor", format!("webhook {url}")),
+            _ => fine("executor", format!("webhook {}", webhook::shown(url))),
         },
         ExecutorSpec::Kafka(kafka) => fine("executor", format!("topic {}", kafka.topic)),
     }

@@ -5,6 +5,7 @@ mod text;
 pub mod yaml;
 pub mod place;
 pub mod address;
+pub mod webhook;
 pub mod canonical;
 pub mod openc2;
 pub mod field;

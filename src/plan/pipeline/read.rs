@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{ExecutorSpec, Pipeline, SourceKind, seconds};
 use crate::plan::place::{Lines, Place};
-use crate::plan::{Fault, text, yaml};
+use crate::plan::{Fault, text, webhook, yaml};
 use crate::record::ContextTable;
 
 /// The pipeline, where its file could be read: with faults or without.
@@ -28,8 +28,17 @@ pub fn read(flow: &Path, folder: &Path, faults: &mut Vec<Fault>) -> Option<Pipel
     let leaves = matches!(&pipeline.executor, ExecutorSpec::Kafka(_) | ExecutorSpec::Webhook { .. });
     faults.extend(pipeline.ledger.faults(&top.within("ledger"), folder, leaves));
     let executor = top.within("executor");
-    if let ExecutorSpec::Kafka(kafka) = &pipeline.executor {
-        faults.extend(kafka.faults(&executor, folder, &pipeline.words));
+    match &pipeline.executor {
+        ExecutorSpec::Kafka(kafka) => faults.extend(kafka.faults(&executor, folder, &pipeline.words)),
+        ExecutorSpec::Webhook { url, .. } => {
+            let refused = webhook::checked(url, false).err();
+            faults.extend(
+                refused.map(|refused| {
+                    executor.within("url").fault(format!("executor: {refused}"), refused.cure)
+                }),
+            );
+        }
+        ExecutorSpec::DryRun | ExecutorSpec::Simulate { .. } => {}
     }
     Some(pipeline)
 }
