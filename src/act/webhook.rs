@@ -39,7 +39,7 @@ pub struct WebhookSettings {
     /// Where it can be read back whether an order was carried out.
     #[serde(default)]
     pub probe_url: Option<String>,
-    /// The environment variable whose value is sent as `Authorization`.
+    /// The environment variable whose value is sent as `Authorization`: a bearer token, or a scheme and what it needs.
     #[serde(default)]
     pub authorization_env: Option<String>,
     /// Whether link-local, unspecified and metadata addresses may be called.
@@ -104,7 +104,7 @@ struct Caller {
     client: Client,
     url: Url,
     probe_url: Option<Url>,
-    authorization: Option<Secret>,
+    authorization: Option<HeaderValue>,
     settings: WebhookSettings,
     turns: Semaphore,
 }
@@ -120,7 +120,12 @@ impl Webhook {
         let probe_url = settings.probe_url.as_deref().map(checked).transpose()?;
         let authorization = match &settings.authorization_env {
             None => None,
-            Some(name) => Some(Secret::from_env(name).map_err(WebhookError::Secret)?),
+            Some(name) => {
+                let secret = Secret::from_env(name).map_err(WebhookError::Secret)?;
+                let what =
+                    format!("environment variable {name} holds what cannot be sent: a line's end, or worse");
+                Some(authorization(secret.reveal()).ok_or(WebhookError::Secret(what))?)
+            }
         };
         let client = Client::builder()
             .redirect(reqwest::redirect::Policy::none())
@@ -224,12 +229,6 @@ impl Caller {
         let ms = self.settings.timeout_ms;
         Duration::from_millis(order.timeout_ms.map_or(ms, |step| step.min(ms)).max(1))
     }
-
-    fn authorization(&self) -> Option<HeaderValue> {
-        let mut value = HeaderValue::from_str(self.authorization.as_ref()?.reveal()).ok()?;
-        value.set_sensitive(true);
-        Some(value)
-    }
 }
 
 impl Service for Caller {
@@ -240,7 +239,7 @@ impl Service for Caller {
             .timeout(self.timeout(order))
             .header(HeaderName::from_static("idempotency-key"), order.action_id.to_string())
             .json(order);
-        if let Some(value) = self.authorization() {
+        if let Some(value) = &self.authorization {
             request = request.header(AUTHORIZATION, value);
         }
         match request.send().await {
@@ -254,7 +253,7 @@ impl Service for Caller {
         let mut url = self.probe_url.clone()?;
         url.query_pairs_mut().append_pair("action_id", &order.action_id.to_string());
         let mut request = self.client.get(url).timeout(self.timeout(order));
-        if let Some(value) = self.authorization() {
+        if let Some(value) = &self.authorization {
             request = request.header(AUTHORIZATION, value);
         }
         match request.send().await.ok()?.status() {
@@ -271,6 +270,19 @@ impl Service for Caller {
     fn now(&self) -> Moment {
         clock::now()
     }
+}
+
+/// What is sent as `Authorization`: a bearer token (RFC 6750), or, where the secret names its scheme itself (a word, a space,
+/// more), the secret as it is. None where no header can hold it. A dump of the request does not show it.
+fn authorization(secret: &str) -> Option<HeaderValue> {
+    let word = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.+".contains(&byte));
+    let named = secret
+        .split_once(' ')
+        .is_some_and(|(scheme, rest)| !scheme.is_empty() && word(scheme) && !rest.trim().is_empty());
+    let text = if named { secret.to_owned() } else { format!("Bearer {secret}") };
+    let mut value = HeaderValue::from_str(&text).ok()?;
+    value.set_sensitive(true);
+    Some(value)
 }
 
 fn judge(status: StatusCode) -> Call {

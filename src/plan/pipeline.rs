@@ -223,7 +223,8 @@ pub enum ExecutorSpec {
     Webhook {
         /// Where to.
         url: String,
-        /// The environment variable that holds the bearer token.
+        /// The environment variable that holds the bearer token. A value that names its scheme itself, as `Basic dXNlcjpwdw==`, is
+        /// sent as it is.
         #[serde(default)]
         token_env: Option<String>,
     },

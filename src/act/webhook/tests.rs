@@ -63,11 +63,29 @@ fn an_order_is_posted_with_its_key_and_secret() {
     assert_eq!(called(&webhook, &orders), vec![Answer::Done { attempts: 1 }; 9]);
     for order in &orders {
         let calls = server.calls_of(&order.action_id.to_string());
-        assert_eq!((calls.len(), calls[0].authorization.as_str()), (1, "quell"));
+        assert_eq!((calls.len(), calls[0].authorization.as_str()), (1, "Bearer quell"));
         let body: serde_json::Value = serde_json::from_str(&calls[0].body).unwrap();
         for field in ["action_id", "verb", "target", "parameters", "ttl_s", "incident_id"] {
             assert!(body.get(field).is_some(), "{field}");
         }
+    }
+}
+
+#[test]
+fn a_secret_is_a_bearer_token_unless_it_names_its_scheme() {
+    for (secret, sent) in [
+        ("supersecret", Some("Bearer supersecret")),
+        ("a.b-c_d~e+f/g==", Some("Bearer a.b-c_d~e+f/g==")),
+        ("Bearer x", Some("Bearer x")),
+        ("Basic dXNlcjpwdw==", Some("Basic dXNlcjpwdw==")),
+        ("Token x", Some("Token x")),
+        ("SSWS x", Some("SSWS x")),
+        ("secret ", Some("Bearer secret ")),
+        ("two\nlines", None),
+    ] {
+        let value = authorization(secret);
+        assert_eq!(value.as_ref().map(|value| value.to_str().unwrap()), sent, "{secret:?}");
+        assert!(value.is_none_or(|value| value.is_sensitive()), "{secret:?}");
     }
 }
 
