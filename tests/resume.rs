@@ -125,19 +125,22 @@ fn what_cannot_be_resumed_is_refused_and_left_alone() {
     done(&mut days.replay(&archive, &[]));
     let before = digest(&archive);
     assert!(refused(&days, &archive, &[]).contains("--resume"));
-    // With other options, other inputs, an input that has grown, another plan.
-    assert!(refused(&days, &archive, &["--resume", "--arrival"]).contains("other inputs"));
+    // With other options, other inputs, an input that has grown, one that has changed in its place, another plan.
+    let option = refused(&days, &archive, &["--resume", "--arrival"]);
+    assert!(option.contains("--arrival was not given and is given"), "{option}");
     let edges = days.inputs.pop().expect("two inputs");
-    assert!(refused(&days, &archive, &["--resume"]).contains("other inputs"));
+    assert!(refused(&days, &archive, &["--resume"]).contains("the input edges.jsonl was there and is not"));
     let text = std::fs::read_to_string(&edges).expect("what was written");
     std::fs::write(&edges, format!("{text}{{}}\n")).expect("room for a line");
     days.inputs.push(edges.clone());
-    assert!(refused(&days, &archive, &["--resume"]).contains("other inputs"));
+    assert!(refused(&days, &archive, &["--resume"]).contains("the input edges.jsonl had"));
+    std::fs::write(&edges, text.replacen("\"u", "\"v", 1)).expect("room for records");
+    assert!(refused(&days, &archive, &["--resume"]).contains("the input edges.jsonl has changed"));
     std::fs::write(&edges, text).expect("room for records");
     let plan = std::fs::read_to_string(&days.flow).expect("a plan");
     std::fs::write(&days.flow, plan.replace("dedup_window: 5m", "dedup_window: 6m"))
         .expect("room for a plan");
-    assert!(refused(&days, &archive, &["--resume"]).contains("another plan"));
+    assert!(refused(&days, &archive, &["--resume"]).contains("the plan was"));
     assert_eq!(digest(&archive), before);
     // A folder that is no archive is not touched either.
     let foreign = days.folder.path().join("foreign");
@@ -147,4 +150,20 @@ fn what_cannot_be_resumed_is_refused_and_left_alone() {
         refused(&days, &foreign, more);
         assert_eq!(std::fs::read_dir(&foreign).expect("a folder").count(), 1);
     }
+}
+
+#[test]
+fn an_archive_that_was_begun_before_fingerprints_is_gone_on_with() {
+    let days = Days::new(300);
+    let archive = days.folder.path().join("archive");
+    done(&mut days.replay(&archive, &[]));
+    let log = Log::open(&archive).expect("a log");
+    let mut begun: serde_json::Value =
+        serde_json::from_str(&log.meta("run").expect("a log").expect("what it is")).expect("JSON");
+    for input in begun["inputs"].as_array_mut().expect("a list") {
+        assert!(input[2].is_string(), "{input}");
+        input.as_array_mut().expect("a list").truncate(2);
+    }
+    log.set_meta("run", &begun.to_string()).expect("room");
+    done(&mut days.replay(&archive, &["--resume"]));
 }

@@ -9,6 +9,7 @@ mod topics;
 mod learning;
 mod cluster;
 mod reading;
+mod begun;
 mod doors;
 mod scrape;
 mod outside;

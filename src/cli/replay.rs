@@ -1,5 +1,7 @@
 //! `quell replay`: a historical run over files, or over what an archive has recorded.
 
+mod prepare;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,14 +9,13 @@ use std::time::Duration;
 use super::report::{Progress, Stopwatch, measured, tell, tell_difference};
 use super::{Failure, Output, cluster, setup};
 use crate::act::Executor;
-use crate::archive::{Reader, recover};
+use crate::archive::Reader;
 use crate::cluster::Terms;
-use crate::engine::answers::EXECUTOR;
 use crate::engine::crier::Criers;
 use crate::engine::journal::{Effects, Said, recorded};
 use crate::engine::log::{Log, STATE_FOLDER};
 use crate::engine::metrics::Metrics;
-use crate::engine::run::{Batch, Run, Settings, has_log};
+use crate::engine::run::{Batch, Run, Settings};
 use crate::engine::scores;
 use crate::engine::summary::{Counts, Summary};
 use crate::ingest::Limits;
@@ -22,7 +23,7 @@ use crate::plan::catalog::Plan;
 use crate::plan::pipeline::{Context, ExecutorSpec};
 use crate::plan::policy::Act;
 use crate::rank::Recall;
-use crate::record::{Epoch, Millis, NOTHING_SETTLED, Names};
+use crate::record::{Millis, NOTHING_SETTLED, Names};
 use crate::replay::again;
 use crate::replay::arrival::ArrivalFeed;
 use crate::replay::diff::compare;
@@ -31,6 +32,8 @@ use crate::replay::inputs::{InputFile, files};
 use crate::replay::parse::{Parsing, Pieces};
 use crate::replay::set::{FeedError, SetFeed};
 use crate::replay::sorted::Sorter;
+
+use prepare::prepare;
 
 /// Replay historical alerts from files into an archive.
 ///
@@ -246,79 +249,6 @@ fn input(args: &Args) -> Result<Input, Failure> {
         Some(archive) => Ok(Input::Archive(archive.clone())),
         None => Ok(Input::Files(files(&args.input, args.name.as_deref())?)),
     }
-}
-
-/// Looks at what stands in the archive; the epoch through which it is published and the time as of which the run judges,
-/// or none where the run is finished already.
-fn prepare(args: &Args, plan: &Plan, input: &Input) -> Result<Option<(Epoch, Millis)>, Failure> {
-    let stands = has_log(&args.archive);
-    let used = stands || setup::is_used(&args.archive);
-    if used && !args.resume {
-        return Err(anyhow::anyhow!(
-            "{} already holds something; name a new folder, or go on with a replay that was cut with --resume",
-            args.archive.display()
-        )
-        .into());
-    }
-    if used && !stands {
-        return Err(anyhow::anyhow!(
-            "{} holds something that is not an archive of quell; name another folder",
-            args.archive.display()
-        )
-        .into());
-    }
-    let log = Log::open(&args.archive)?;
-    let what = identity(args, plan, input)?;
-    match log.meta("run")? {
-        None => log.set_meta("run", &what)?,
-        Some(before) if before != what => {
-            return Err(anyhow::anyhow!(
-                "{} was begun with other inputs, options or another plan ({before}, now {what}); resume with the same",
-                args.archive.display()
-            )
-            .into());
-        }
-        Some(_) => {}
-    }
-    if args.environment.is_some() {
-        log.set_meta(EXECUTOR, &serde_json::to_string(&plan.pipeline.executor)?)?;
-    }
-    let as_of = match log.meta("as_of")?.and_then(|as_of| as_of.parse().ok()) {
-        Some(as_of) => as_of,
-        None => {
-            let as_of = args.as_of.unwrap_or_else(setup::now);
-            log.set_meta("as_of", &as_of.to_string())?;
-            as_of
-        }
-    };
-    if log.meta("finished")?.is_some() {
-        return Ok(None);
-    }
-    let committed = log.committed()?;
-    recover(&args.archive, committed)?;
-    Ok(Some((committed.map_or(0, |(epoch, _)| epoch), as_of)))
-}
-
-/// What must be the same for a resumed run to come to the same result.
-fn identity(args: &Args, plan: &Plan, input: &Input) -> Result<String, Failure> {
-    let size = |input: &InputFile| std::fs::metadata(&input.path).map_or(0, |file| file.len());
-    let inputs = match input {
-        Input::Files(files) => files.iter().map(|file| serde_json::json!([file.name, size(file)])).collect(),
-        Input::Archive(archive) => vec![again::identity(archive)?],
-    };
-    let what = serde_json::json!({
-        "plan": plan.hash,
-        "inputs": inputs,
-        "arrival": args.arrival,
-        "batch": args.batch,
-        "model": args.model,
-        "rescore": args.rescore,
-        "record_bytes_max": args.record_bytes_max,
-        "environment": args.environment,
-        "truth": args.truth,
-        "context": args.context,
-    });
-    Ok(what.to_string())
 }
 
 fn feed(

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use anyhow::anyhow;
 use crossbeam_channel::Receiver;
 
+use super::begun::differences;
 use super::clock::Clock;
 use super::doors::{Doors, open_to_all};
 use super::renewal::{Ended, Renewal};
@@ -336,6 +337,7 @@ fn prepare(args: &Args, plan: &Plan, specs: &[pipeline::Source]) -> Result<(Log,
         );
     }
     let mut log = Log::open(&args.archive)?;
+    let ranker = setup::ranker(plan, args.model.as_deref())?;
     log.claim()?;
     let kind = |spec: &pipeline::Source| match &spec.kind {
         SourceKind::File { .. } => format!("{} (file)", spec.name),
@@ -347,20 +349,22 @@ fn prepare(args: &Args, plan: &Plan, specs: &[pipeline::Source]) -> Result<(Log,
         "command": "run",
         "plan": plan.hash,
         "sources": specs.iter().map(kind).collect::<Vec<_>>(),
-        "model": setup::ranker(plan, args.model.as_deref())?.version(),
+        "model": ranker.version(),
         "record_bytes_max": args.record_bytes_max,
     });
-    let what = what.to_string();
     match log.meta("run")? {
-        None => log.set_meta("run", &what)?,
-        Some(before) if before != what => {
-            return Err(anyhow!(
-                "{dir} was begun with other sources, another plan or model ({before}, now {what}); go on with the same, \
-                 name a new archive, or set this one aside with --fresh"
-            )
-            .into());
+        None => log.set_meta("run", &what.to_string())?,
+        Some(before) => {
+            let differ = differences(&before, &what);
+            if !differ.is_empty() {
+                let differ = differ.join("; ");
+                return Err(anyhow!(
+                    "{dir} was begun otherwise: {differ}; go on with the same, name a new archive, or set this one aside \
+                     with --fresh"
+                )
+                .into());
+            }
         }
-        Some(_) => {}
     }
     log.set_meta(LIVE, "true")?;
     log.unset_meta("finished")?;

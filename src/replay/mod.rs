@@ -1,6 +1,7 @@
 //! Replay: a historical day from files, in recorded time; and synthetic days to replay.
 
 pub mod inputs;
+pub mod fingerprint;
 pub mod parse;
 pub mod sorted;
 pub mod set;
