@@ -167,3 +167,21 @@ fn an_archive_that_was_begun_before_fingerprints_is_gone_on_with() {
     log.set_meta("run", &begun.to_string()).expect("room");
     done(&mut days.replay(&archive, &["--resume"]));
 }
+
+#[test]
+fn what_is_refused_leaves_nothing_behind() {
+    let days = Days::new(300);
+    let archive = days.folder.path().join("archive");
+    // The plan names no registry; then one that lacks the version.
+    let output = days.replay(&archive, &["--model", "v99"]).output().expect("the binary starts");
+    assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+    assert!(!archive.exists());
+    let models = common::root().join("models/ranker");
+    let plan = std::fs::read_to_string(&days.flow).expect("a plan");
+    std::fs::write(&days.flow, format!("{plan}models: {}\n", models.display())).expect("room for a plan");
+    let text = refused(&days, &archive, &["--model", "v99"]);
+    assert!(text.contains("v99") && !archive.exists(), "{text}");
+    let text = refused(&days, &archive, &["--diff", "/nonexistent"]);
+    assert!(text.contains("nonexistent") && !archive.exists(), "{text}");
+    done(&mut days.replay(&archive, &[]));
+}

@@ -33,7 +33,7 @@ use crate::replay::parse::{Parsing, Pieces};
 use crate::replay::set::{FeedError, SetFeed};
 use crate::replay::sorted::Sorter;
 
-use prepare::prepare;
+use prepare::{prepare, refuse};
 
 /// Replay historical alerts from files into an archive.
 ///
@@ -118,20 +118,20 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let plan = Arc::new(plan);
     let input = input(args)?;
     let names = setup::names();
+    // What can be refused is refused before anything is written.
+    refuse(args)?;
+    let ranker = setup::ranker(&plan, args.model.as_deref())?;
+    let executor = executor(&plan, &input, &names)?;
+    let tables = tables(&plan, &names)?;
+    let act = input.acts(&plan)?;
+    let recall = recall(args, &plan, &input, &names)?;
     let _lock = setup::lock(&args.archive)?;
     let Some((committed, as_of)) = prepare(args, &plan, &input)? else {
         return finished(args);
     };
-    let executor = executor(&plan, &input, &names)?;
-    let act = match &input {
-        Input::Files(_) => Act::Settled,
-        Input::Archive(archive) => acts(archive, plan.policy.act)?,
-    };
     if act == Act::Early {
         Log::open(&args.archive)?.set_meta(EARLY, "true")?;
     }
-    let ranker = setup::ranker(&plan, args.model.as_deref())?;
-    let recall = recall(args, &plan, &input, &names)?;
     let first = cluster::First {
         plan: &plan,
         names: &names,
@@ -160,7 +160,6 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         sinks: None,
         metrics: Metrics::default(),
     };
-    let tables = tables(&plan, &names)?;
     let mut run = Run::start_committing(settings, Duration::from_millis(args.commit_every_ms))?;
     let fed = feed(args, &plan, input, as_of, tables.as_ref(), &mut run);
     let (summary, counts) = run.finish()?;
@@ -229,6 +228,16 @@ fn absolute(path: &Path) -> Result<PathBuf, Failure> {
 enum Input {
     Files(Vec<InputFile>),
     Archive(PathBuf),
+}
+
+impl Input {
+    /// When its alerts are acted on.
+    fn acts(&self, plan: &Plan) -> Result<Act, Failure> {
+        match self {
+            Input::Files(_) => Ok(Act::Settled),
+            Input::Archive(archive) => Ok(acts(archive, plan.policy.act)?),
+        }
+    }
 }
 
 fn input(args: &Args) -> Result<Input, Failure> {

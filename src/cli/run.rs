@@ -74,7 +74,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     args.spread.obey(&heard.0)?;
     let plan = Arc::new(setup::plan(&args.flow)?);
     let specs = specs(args, &plan)?;
-    // Where topics cannot be read, nothing is begun.
+    // Where there is no such model, or topics cannot be read, nothing is begun.
+    setup::ranker(&plan, args.model.as_deref())?;
     let mut topics = Topics::find(&specs, &plan, &heard.0)?;
     if args.fresh {
         set_aside(&args.archive)?;
@@ -336,8 +337,8 @@ fn prepare(args: &Args, plan: &Plan, specs: &[pipeline::Source]) -> Result<(Log,
             anyhow!("{dir} holds something that is not an archive of quell; name another folder").into()
         );
     }
-    let mut log = Log::open(&args.archive)?;
     let ranker = setup::ranker(plan, args.model.as_deref())?;
+    let mut log = Log::open(&args.archive)?;
     log.claim()?;
     let kind = |spec: &pipeline::Source| match &spec.kind {
         SourceKind::File { .. } => format!("{} (file)", spec.name),
