@@ -1,5 +1,6 @@
 //! What a replay reads: the files that paths name, each with the source name that it goes by.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// One file.
@@ -7,7 +8,7 @@ use std::path::{Path, PathBuf};
 pub struct InputFile {
     /// Where it lies.
     pub path: PathBuf,
-    /// Its name without folder, or what `--name` says.
+    /// Its name without folder, or what `--name` says. Where several are named alike, its path below the folder that was given.
     pub name: String,
 }
 
@@ -59,7 +60,7 @@ pub enum InputError {
 /// one left out unsaid would be missed by nobody. Hidden files, those in folders that begin with an underscore, pipes
 /// and devices are passed over, and so is a link to a folder that it lies in.
 pub fn files(paths: &[PathBuf], name: Option<&str>) -> Result<Vec<InputFile>, InputError> {
-    let mut files = Vec::new();
+    let mut files: Vec<(PathBuf, Option<&Path>)> = Vec::new();
     for path in paths {
         let failed = |source| InputError::Path { path: path.clone(), source };
         let kind = std::fs::metadata(path).map_err(failed)?;
@@ -70,33 +71,44 @@ pub fn files(paths: &[PathBuf], name: Option<&str>) -> Result<Vec<InputFile>, In
                 return Err(InputError::Empty { path: path.clone() });
             }
             found.sort();
-            files.extend(found.into_iter().map(|file| (named(&file, Some(path)), file)));
+            files.extend(found.into_iter().map(|file| (file, Some(path.as_path()))));
         } else {
             // What writes to a pipe must find it opened once.
             if kind.is_file() {
                 std::fs::File::open(path).map_err(failed)?;
             }
-            files.push((named(path, None), path.clone()));
+            files.push((path.clone(), None));
         }
     }
     if let (Some(_), count @ 2..) = (name, files.len()) {
         return Err(InputError::Named { count });
     }
-    let mut inputs: Vec<InputFile> = Vec::new();
-    for (own, path) in files {
-        let name = name.map_or(own, str::to_owned);
-        if let Some(other) = inputs.iter().find(|input| input.name == name) {
-            if other.path == path {
-                return Err(InputError::Again { path });
-            }
-            return Err(InputError::Twice { name, one: other.path.clone(), other: path });
-        }
-        inputs.push(InputFile { path, name });
+    let mut alike: BTreeMap<String, usize> = BTreeMap::new();
+    for (file, _) in &files {
+        *alike.entry(named(file, None)).or_default() += 1;
     }
-    Ok(inputs)
+    let (mut inputs, mut paths) = (BTreeMap::<String, PathBuf>::new(), BTreeSet::new());
+    let mut order = Vec::new();
+    for (path, folder) in files {
+        let own = named(&path, None);
+        let name = match name {
+            Some(name) => name.to_owned(),
+            None if alike[&own] > 1 => named(&path, folder),
+            None => own,
+        };
+        if !paths.insert(path.clone()) {
+            return Err(InputError::Again { path });
+        }
+        if let Some(one) = inputs.insert(name.clone(), path.clone()) {
+            return Err(InputError::Twice { name, one, other: path });
+        }
+        order.push(InputFile { path, name });
+    }
+    Ok(order)
 }
 
-/// A file's name; below a folder, its path from there, so that `a/x.json` and `b/x.json` are two sources.
+/// A file's name. Below a folder it is its path from there, so that `a/x.json` and `b/x.json` are two sources: where one name is
+/// that of several files of a run. Any other has it without its folder, so that the same file elsewhere is the same source.
 fn named(file: &Path, folder: Option<&Path>) -> String {
     let below = folder.and_then(|folder| file.strip_prefix(folder).ok());
     let name = below.unwrap_or_else(|| Path::new(file.file_name().unwrap_or_default()));
@@ -131,4 +143,45 @@ fn walk(folder: &Path, above: &mut Vec<PathBuf>, found: &mut Vec<PathBuf>) -> Re
     }
     above.pop();
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The names that files of these paths get, in order, where these paths are given; or what is said of it.
+    fn names(files_there: &[&str], given: &[&str]) -> String {
+        let folder = tempfile::tempdir().expect("a folder");
+        for file in files_there {
+            let path = folder.path().join(file);
+            std::fs::create_dir_all(path.parent().expect("it lies in a folder")).expect("room");
+            std::fs::write(path, "x").expect("room");
+        }
+        let given: Vec<PathBuf> = given.iter().map(|path| folder.path().join(path)).collect();
+        let at = format!("{}/", folder.path().display());
+        match files(&given, None) {
+            Ok(inputs) => inputs.iter().map(|input| input.name.as_str()).collect::<Vec<_>>().join(" "),
+            Err(error) => error.to_string().replace(&at, ""),
+        }
+    }
+
+    #[test]
+    fn a_name_has_no_folder_unless_another_file_has_it_too() {
+        let one = ["d/sub/b.csv", "d/c.csv"];
+        assert_eq!(names(&one, &["d"]), "c.csv b.csv");
+        assert_eq!(names(&one, &["d/sub"]), "b.csv");
+        assert_eq!(names(&one, &["d/sub/b.csv"]), "b.csv");
+        let two = ["d/one/b.csv", "d/two/b.csv", "d/c.csv"];
+        assert_eq!(names(&two, &["d"]), "c.csv one/b.csv two/b.csv");
+        assert_eq!(names(&two, &["d/two"]), "b.csv");
+        assert_eq!(names(&["d/b.csv", "d/sub/b.csv"], &["d"]), "b.csv sub/b.csv");
+    }
+
+    #[test]
+    fn what_cannot_be_told_apart_is_refused() {
+        let two = ["d/sub/b.csv", "e/b.csv"];
+        assert!(names(&two, &["d/sub/b.csv", "e/b.csv"]).starts_with("two inputs are named \"b.csv\""));
+        assert!(names(&two, &["d", "d/sub/b.csv"]).starts_with("d/sub/b.csv is among the inputs twice"));
+        assert!(names(&two, &["e", "e"]).starts_with("e/b.csv is among the inputs twice"));
+    }
 }
