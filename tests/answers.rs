@@ -224,3 +224,22 @@ fn a_live_run_that_is_over_gives_the_order_once() {
     }
     assert_eq!(calls(), then);
 }
+
+#[test]
+fn programs_are_told_what_came_of_an_answer() {
+    let asking = Asking::new(|policy| policy.replace("  people: 1\n", "  people: 2\n"));
+    let Asking { flow, archive, .. } = &asking;
+    let ids: Vec<DecisionId> = asked(archive).iter().map(|line| line.decision_id).collect();
+    let say = |command: &str, id: DecisionId, by: &str| -> serde_json::Value {
+        let mut say = quell();
+        say.args([command, &id.to_string(), "--by", by, "--output", "json", "--archive"]).arg(archive);
+        summary(say.arg("--flow").arg(flow))
+    };
+    let told = say("approve", ids[0], "ada");
+    assert_eq!((&told["taken"], &told["people_approved"]), (&"waiting".into(), &1.into()), "{told}");
+    let told = say("approve", ids[0], "bo");
+    assert_eq!((&told["taken"], &told["approved"]), (&"now".into(), &true.into()), "{told}");
+    assert!(told["superseded_by"].is_string() && told["actions"].is_object(), "{told}");
+    let told = say("deny", ids[1], "ada");
+    assert_eq!((&told["taken"], &told["approved"]), (&"now".into(), &false.into()), "{told}");
+}

@@ -276,6 +276,14 @@ fn what_cannot_be_printed_is_told_and_a_closed_pipe_is_not() {
 }
 
 #[test]
+fn a_registry_is_told_to_programs_as_one_object() {
+    let models = root().join("models/ranker").display().to_string();
+    let said = json(&["model", "list", "--models", &models, "--output", "json"]);
+    let versions = said["versions"].as_array().expect("a list");
+    assert!(versions.iter().any(|version| version["promoted"] == true), "{said}");
+}
+
+#[test]
 fn a_generated_day_is_what_was_asked_for() {
     let folder = tempfile::tempdir().expect("a folder");
     let out = folder.path().join("day").display().to_string();

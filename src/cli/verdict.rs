@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::anyhow;
+use serde_json::json;
 
-use super::{Failure, outside, setup};
+use super::{Failure, Output, outside, setup};
 use crate::act::Executor;
 use crate::archive::Reader;
 use crate::engine::answers::{Answered, EXECUTOR, LIVE, Taken, answer, say};
@@ -42,6 +43,9 @@ pub(crate) struct Args {
     verdict: Triage,
     #[command(flatten)]
     speaker: Speaker,
+    /// How to report.
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
 }
 
 /// Answer a decision on which people are asked.
@@ -60,30 +64,48 @@ pub(crate) struct AnswerArgs {
     /// The plan that made the archive; read where its run is over, to carry out what is approved.
     #[arg(long, default_value = setup::FLOW)]
     flow: PathBuf,
+    /// How to report.
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let time = setup::now();
     let verdict =
         Verdict { incident_id: args.incident, verdict: args.verdict, by: args.speaker.by.clone(), time };
-    let what = match say(&args.speaker.archive, &verdict)? {
-        Taken::ByRun => "the run that is going on takes it",
-        Taken::Later => "the run is not over: it takes this when it goes on",
-        Taken::Now => "the archive's outcomes tell it",
-        Taken::Before => "said before: nothing changes",
+    let (taken, what) = match say(&args.speaker.archive, &verdict)? {
+        Taken::ByRun => ("by_run", "the run that is going on takes it"),
+        Taken::Later => ("later", "the run is not over: it takes this when it goes on"),
+        Taken::Now => ("now", "the archive's outcomes tell it"),
+        Taken::Before => ("before", "said before: nothing changes"),
     };
-    say!("{} {} by {}: {what}", args.incident, args.verdict.name(), args.speaker.by);
+    let (incident, name, by) = (args.incident, args.verdict.name(), &args.speaker.by);
+    match args.output {
+        Output::Text => say!("{incident} {name} by {by}: {what}"),
+        Output::Json => {
+            say!("{}", json!({ "incident_id": incident, "verdict": name, "by": by, "taken": taken }));
+        }
+    }
     Ok(())
 }
 
 pub(crate) fn approve(args: &AnswerArgs, approved: bool) -> Result<(), Failure> {
     let approval =
         Approval { decision_id: args.decision, approved, by: args.speaker.by.clone(), time: setup::now() };
+    let answered = answer(&args.speaker.archive, &approval, |log, names| {
+        means(&args.speaker.archive, &args.flow, log, names)
+    })?;
+    match args.output {
+        Output::Text => tell(args, approved, &answered),
+        Output::Json => say!("{}", told(args, approved, &answered)),
+    }
+    Ok(())
+}
+
+fn tell(args: &AnswerArgs, approved: bool, answered: &Answered) {
     let word = if approved { "approved" } else { "denied" };
     let said = format!("{} {word} by {}", args.decision, args.speaker.by);
-    match answer(&args.speaker.archive, &approval, |log, names| {
-        means(&args.speaker.archive, &args.flow, log, names)
-    })? {
+    match answered {
         Answered::ByRun => say!("{said}: the run takes it"),
         Answered::Later => {
             say!("{said}, and logged");
@@ -103,7 +125,27 @@ pub(crate) fn approve(args: &AnswerArgs, approved: bool) -> Result<(), Failure> 
             say!("{said}: the archive tells it as decision {decision} ({done})");
         }
     }
-    Ok(())
+}
+
+/// The same for programs: `taken` is as `quell verdict` says it, or `waiting` where more people must approve.
+fn told(args: &AnswerArgs, approved: bool, answered: &Answered) -> serde_json::Value {
+    let (taken, more) = match answered {
+        Answered::ByRun => ("by_run", json!({})),
+        Answered::Later => ("later", json!({})),
+        Answered::Before => ("before", json!({})),
+        Answered::Waiting { approved, people } => {
+            ("waiting", json!({ "people_approved": approved, "people_needed": people }))
+        }
+        Answered::Now { decision, actions } => {
+            ("now", json!({ "superseded_by": decision, "actions": actions }))
+        }
+    };
+    let by = &args.speaker.by;
+    let mut said = json!({ "decision_id": args.decision, "approved": approved, "by": by, "taken": taken });
+    if let (Some(said), serde_json::Value::Object(more)) = (said.as_object_mut(), more) {
+        said.extend(more);
+    }
+    said
 }
 
 /// What the archive was made by: the plan, and the executor that the run had. A replay calls nobody outside.
