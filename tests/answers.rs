@@ -226,6 +226,31 @@ fn a_live_run_that_is_over_gives_the_order_once() {
 }
 
 #[test]
+fn words_that_are_said_at_once_wait_for_one_another() {
+    let asking = Asking::new(|policy| policy);
+    let Asking { archive, .. } = &asking;
+    let incident = asked(archive)[0].incident_id.to_string();
+    let people = ["ada", "bo", "cy", "di", "ed", "flo"];
+    let say = |by: &str| {
+        let mut say = quell();
+        say.args(["verdict", &incident, "false_positive", "--by", by, "--output", "json", "--archive"]);
+        say.arg(archive).stdout(std::process::Stdio::piped()).spawn().expect("it starts")
+    };
+    let saying: Vec<_> = people.iter().map(|by| say(by)).collect();
+    for (by, said_by) in people.iter().zip(saying) {
+        let output = said_by.wait_with_output().expect("it ends");
+        assert!(output.status.success(), "{by}: {}", said(&output));
+        let told: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one JSON object");
+        let wanted = serde_json::json!({ "incident_id": incident, "verdict": "false_positive", "by": by, "taken": "now" });
+        assert_eq!(told, wanted);
+    }
+    let outcomes = outcomes(archive);
+    let labelled = |by: &str| outcomes.iter().filter(|line| line.labelled_by == by).count();
+    assert!(people.iter().all(|by| labelled(by) == 1), "each is kept once");
+    asking.says_the_same("again");
+}
+
+#[test]
 fn programs_are_told_what_came_of_an_answer() {
     let asking = Asking::new(|policy| policy.replace("  people: 1\n", "  people: 2\n"));
     let Asking { flow, archive, .. } = &asking;

@@ -78,6 +78,11 @@ pub enum AnswerError {
     /// Nothing goes on with it.
     #[error("{0} is of a replay that is not over; let it end (a cut one with --resume), then say it again")]
     Unfinished(PathBuf),
+    /// What others say of it takes long.
+    #[error(
+        "another word on {0} is being carried out, and takes longer than a minute; say this one again when that is through"
+    )]
+    Busy(PathBuf),
     /// An answer was given, and its process ended before it was carried out.
     #[error("an answer to a decision of {0} was cut; give that one again first (quell approve, quell deny)")]
     Cut(PathBuf),

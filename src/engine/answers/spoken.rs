@@ -3,6 +3,8 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::thread::sleep;
+use std::time::Duration;
 
 use super::{AnswerError, LIVE, carry_out, checked};
 use crate::archive::recover;
@@ -11,6 +13,10 @@ use crate::engine::log::{Heard, Log, LogError, LoggedEpoch};
 use crate::engine::reopen::Means;
 use crate::engine::run::has_log;
 use crate::record::{DecisionId, InputKind, Names};
+
+/// How often it is looked whether another word on the same archive is through, and how many times.
+const LOOK: Duration = Duration::from_millis(50);
+const LOOKS: u32 = 1_200;
 
 /// An archive that is spoken to.
 pub(super) struct Spoken<'a> {
@@ -23,15 +29,24 @@ pub(super) struct Spoken<'a> {
 }
 
 impl<'a> Spoken<'a> {
-    /// Opens it, and keeps runs out where none is going on.
+    /// Opens it, and keeps runs out where none is going on. Where the run is over, who has it is carrying out a word: that is
+    /// waited for.
     pub(super) fn to(archive: &'a Path) -> Result<Spoken<'a>, AnswerError> {
         if !has_log(archive) {
             return Err(AnswerError::NoArchive(archive.to_owned()));
         }
-        let lock = Lock::take(archive)?;
-        let log = Log::open(archive)?;
-        let over = lock.is_some() && log.meta("finished")?.is_some();
-        Ok(Spoken { archive, names: Arc::new(Names::default()), log, over, lock })
+        for look in 0..=LOOKS {
+            if look > 0 {
+                sleep(LOOK);
+            }
+            let lock = Lock::take(archive)?;
+            let log = Log::open(archive)?;
+            let over = log.meta("finished")?.is_some();
+            if lock.is_some() || !over {
+                return Ok(Spoken { archive, names: Arc::new(Names::default()), log, over, lock });
+            }
+        }
+        Err(AnswerError::Busy(archive.to_owned()))
     }
 
     /// Whether `quell run` writes this log, and so takes what is appended.
