@@ -159,3 +159,33 @@ fn an_archive_is_replayed_alone_and_in_its_own_order() {
     refused(&[&at("first")], &["--name", "x"], 2);
     refused(&[&days.inputs[0]], &["--diff", "/nowhere"], 1);
 }
+
+#[test]
+fn who_reads_an_archive_leaves_it_as_it_was() {
+    let days = Days::new(500);
+    let at = |name: &str| days.folder.path().join(name);
+    done(&mut days.replay(&at("first"), &[]));
+    // As it lies when it was copied, or its last writer ended in order.
+    drop(quell::engine::log::Log::open(&at("first")).expect("a log"));
+    let state = || {
+        let entries = std::fs::read_dir(at("first").join("_quell")).expect("a folder");
+        let mut state: Vec<_> = entries
+            .map(|entry| {
+                let path = entry.expect("an entry").path();
+                let bytes = std::fs::read(&path).expect("it can be read");
+                (path, bytes)
+            })
+            .collect();
+        state.sort();
+        state
+    };
+    let before = state();
+    assert!(before.iter().all(|(path, _)| !path.to_string_lossy().ends_with("-wal")), "its log is shut");
+    done(&mut replay(&days.flow, &[&at("first")], &at("second"), &[]));
+    let reader = Reader::open(at("first"), Arc::new(Names::default())).expect("an archive");
+    let action = reader.actions(None).expect("actions").next().expect("one").expect("a line").action_id;
+    for args in [&["doctor", "--archive"][..], &["explain", &action.to_string(), "--archive"], &["digest"]] {
+        done(common::quell().args(args).arg(at("first")));
+    }
+    assert_eq!(state(), before);
+}

@@ -25,11 +25,12 @@ pub use topic::LedgerTopic;
 
 use std::path::Path;
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension};
+use rusqlite::{Connection, OptionalExtension};
 use serde::{Deserialize, Serialize};
 
 use self::entry::{Met, Whose};
 use self::shared::Shared;
+use super::look::look;
 use super::order::Order;
 use crate::kafka::ProduceError;
 use crate::record::{ActionId, ActionStatus, Epoch, Tick};
@@ -220,8 +221,7 @@ impl Ledger {
         if !file.is_file() {
             return Ok(None);
         }
-        let connection = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-        connection.busy_timeout(std::time::Duration::from_secs(5))?;
+        let connection = look(&file)?;
         let version: i64 = connection.query_row("pragma user_version", [], |row| row.get(0))?;
         if version < 1 {
             // Whoever was making it ended before it had a table.

@@ -10,6 +10,7 @@ mod desk;
 mod effects;
 mod executor;
 mod ledger;
+mod look;
 mod order;
 mod orders;
 mod receipt;
@@ -27,6 +28,7 @@ pub use executor::Executor;
 pub use ledger::{
     Book, Common, Entry, Intent, Known, Leaves, Ledger, LedgerError, LedgerTopic, Moment, Page, Pages,
 };
+pub use look::look;
 pub use order::{Order, action_id};
 pub use orders::Orders;
 pub use receipt::{Receipt, Recorded};

@@ -176,7 +176,7 @@ fn archive(dir: &Path) -> Vec<Finding> {
     }
     let mut findings = Vec::new();
     let users = users(&Log::path_of(dir));
-    let state = Log::open(dir).and_then(|log| Ok((log.meta("finished")?, log.committed()?)));
+    let state = Log::look(dir).and_then(|log| Ok((log.meta("finished")?, log.committed()?)));
     findings.push(match state {
         Err(error) => wrong("archive", error.to_string(), "end what holds it, or restore the file"),
         Ok((Some(_), committed)) => {

@@ -20,6 +20,7 @@ use said::{put_heard, put_input};
 
 pub use forget::Through;
 
+use crate::act::look;
 use crate::record::{Epoch, Tick};
 
 /// The folder beside the tables; hive readers pass over names that begin with an underscore.
@@ -219,7 +220,23 @@ impl Log {
         Ok(Log { path, db, generation })
     }
 
-    /// The same, for who must not wait for what was written to be moved to its place: [`Log::tidy`] does that.
+    /// The log of an archive as it is, to read: nothing is changed, and nothing left behind. One that an older version began and this
+    /// one has not opened yet may lack tables, and is opened to be written.
+    pub fn look(archive: &Path) -> Result<Log, LogError> {
+        let path = Self::path_of(archive);
+        let sql = |source| LogError::Sql { path: path.clone(), source };
+        let db = look(&path).map_err(sql)?;
+        let tables = "select count(*) from sqlite_master where name in ('meta', 'epoch', 'part', 'assigned', 'quarantined', 'input',
+            'committed', 'folded', 'passed', 'pushed', 'forgotten', 'standing')";
+        if db.query_row(tables, [], |row| row.get::<_, i64>(0)).map_err(sql)? < 12 {
+            drop(db);
+            return Log::open(archive);
+        }
+        let generation = generation(&db).map_err(sql)?;
+        Ok(Log { path, db, generation })
+    }
+
+    /// [`Log::open`], for who must not wait for what was written to be moved to its place: [`Log::tidy`] does that.
     pub fn open_to_write(archive: &Path) -> Result<Log, LogError> {
         let log = Log::open(archive)?;
         let set = log.db.pragma_update(None, "wal_autocheckpoint", 0);

@@ -43,7 +43,7 @@ pub fn identity(path: &Path) -> Result<serde_json::Value, crate::engine::log::Lo
     if !Log::path_of(path).is_file() {
         return Ok(serde_json::Value::Null);
     }
-    let log = Log::open(path)?;
+    let log = Log::look(path)?;
     Ok(
         serde_json::json!({ "run": log.meta("run")?, "as_of": log.meta("as_of")?, "through": log.committed()? }),
     )
@@ -263,7 +263,7 @@ fn taken(reader: &Reader, archive: &Path) -> Result<VecDeque<Taken>, FeedError> 
         }
     }
     if Log::path_of(archive).is_file() {
-        let log = Log::open(archive).map_err(FeedError::Log)?;
+        let log = Log::look(archive).map_err(FeedError::Log)?;
         for (epoch, tick) in log.ends().map_err(FeedError::Log)? {
             by_epoch.entry((tick, epoch)).or_insert_with(|| Taken::new(tick, epoch)).last = true;
         }

@@ -31,7 +31,7 @@ pub fn acts(archive: &Path, policy: Act) -> Result<Act, LogError> {
     if policy == Act::Settled || !Log::path_of(archive).is_file() {
         return Ok(Act::Settled);
     }
-    let log = Log::open(archive)?;
+    let log = Log::look(archive)?;
     let came_in = log.meta(LIVE)?.is_some() || log.meta(EARLY)?.is_some();
     Ok(if came_in { Act::Early } else { Act::Settled })
 }
@@ -189,7 +189,7 @@ fn parts(reader: &Reader) -> std::io::Result<BTreeMap<Epoch, Vec<EpochRow>>> {
 
 /// The published epochs; where the last is not the input's end, one more that is.
 fn epochs(archive: &Path, last: Tick) -> Result<VecDeque<LoggedEpoch>, LogError> {
-    let log = Log::open(archive)?;
+    let log = Log::look(archive)?;
     let through = log.committed()?.map_or(0, |(epoch, _)| epoch);
     let mut epochs: VecDeque<LoggedEpoch> = log.epochs()?.into();
     epochs.retain(|logged| logged.epoch <= through);
