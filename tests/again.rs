@@ -161,6 +161,40 @@ fn an_archive_is_replayed_alone_and_in_its_own_order() {
 }
 
 #[test]
+fn an_archive_that_has_lost_a_part_is_not_taken_for_whole() {
+    let days = Days::new(2_000);
+    let at = |name: &str| days.folder.path().join(name);
+    done(&mut days.replay(&at("first"), &[]));
+    for (table, lost) in
+        [("alerts", "are there"), ("duplicates", "are there"), ("epochs", "its epochs tell of")]
+    {
+        let (copied, to) = (at(&format!("without {table}")), at(&format!("again without {table}")));
+        common::copy(&at("first"), &copied);
+        let part = parts(&copied.join(table)).pop().expect("a part");
+        std::fs::remove_file(part).expect("it is there");
+        let output = replay(&days.flow, &[&copied], &to, &[]).output().expect("the binary starts");
+        let text = said(&output);
+        assert_eq!(output.status.code(), Some(1), "{table}: {text}");
+        assert!(text.contains("has lost something") && text.contains(lost), "{table}: {text}");
+        let mut doctor = common::quell();
+        doctor.args(["doctor", "--flow"]).arg(&days.flow).arg("--archive").arg(&copied);
+        let text = said(&doctor.output().expect("the binary starts"));
+        assert!(text.contains("WRONG   archive") && text.contains(lost), "{table}: {text}");
+    }
+}
+
+/// A table's parts, in order.
+fn parts(table: &Path) -> Vec<std::path::PathBuf> {
+    let entries = |folder: &Path| -> Vec<std::path::PathBuf> {
+        let entries = std::fs::read_dir(folder).expect("a folder");
+        entries.map(|entry| entry.expect("an entry").path()).collect()
+    };
+    let mut parts: Vec<_> = entries(table).iter().flat_map(|date| entries(date)).collect();
+    parts.sort();
+    parts
+}
+
+#[test]
 fn who_reads_an_archive_leaves_it_as_it_was() {
     let days = Days::new(500);
     let at = |name: &str| days.folder.path().join(name);

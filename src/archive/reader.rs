@@ -89,6 +89,19 @@ impl Reader {
         &self.names
     }
 
+    /// How many rows a table has, as its parts' footers tell.
+    pub fn count(&self, table: &str) -> io::Result<u64> {
+        let mut rows = 0;
+        for path in layout::published(&self.dir, table)? {
+            let file = Ends::open(&path).map_err(|error| about(&path, "cannot open", &error))?;
+            let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+            let part = ParquetRecordBatchReaderBuilder::try_new_with_options(file, options)
+                .map_err(|error| about(&path, "cannot read", &io_error(error)))?;
+            rows += part.metadata().file_metadata().num_rows().max(0).cast_unsigned();
+        }
+        Ok(rows)
+    }
+
     /// The ids in `column` of `table` that begin with `prefix`, in hex. No other column is read.
     pub fn ids(&self, table: &str, column: &str, prefix: &str) -> io::Result<BTreeSet<String>> {
         let mut found = BTreeSet::new();

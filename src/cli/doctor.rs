@@ -14,7 +14,8 @@ use crate::plan::catalog::Plan;
 use crate::plan::kafka::Cluster;
 use crate::plan::pipeline::{ExecutorSpec, Pipeline};
 use crate::plan::webhook;
-use crate::record::Millis;
+use crate::record::{Epoch, Millis};
+use crate::replay::whole;
 
 /// Look at the plan, the model, an archive and the machine, and say what to do about what is amiss.
 ///
@@ -179,9 +180,7 @@ fn archive(dir: &Path) -> Vec<Finding> {
     let state = Log::look(dir).and_then(|log| Ok((log.meta("finished")?, log.committed()?)));
     findings.push(match state {
         Err(error) => wrong("archive", error.to_string(), "end what holds it, or restore the file"),
-        Ok((Some(_), committed)) => {
-            fine("archive", format!("finished, through epoch {}", committed.map_or(0, |(epoch, _)| epoch)))
-        }
+        Ok((Some(_), committed)) => finished(dir, committed.map_or(0, |(epoch, _)| epoch)),
         Ok((None, committed)) => {
             let until = committed.map_or(0, |(epoch, _)| epoch);
             if users.is_empty() {
@@ -197,6 +196,18 @@ fn archive(dir: &Path) -> Vec<Finding> {
         findings.push(advice("archive", what, "start no second run on it; reading it is fine"));
     }
     findings
+}
+
+/// An archive whose run has ended: whether it has lost anything since.
+fn finished(dir: &Path, through: Epoch) -> Finding {
+    let cure = "restore the parts of its tables from a copy, or make the archive again";
+    match whole::missing(dir) {
+        Ok(None) => fine("archive", format!("finished, through epoch {through}")),
+        Ok(Some(missing)) => {
+            wrong("archive", format!("finished, through epoch {through}, but {missing}"), cure)
+        }
+        Err(error) => wrong("archive", format!("finished, but {error}"), cure),
+    }
 }
 
 /// Other processes that have `file` open, as far as the system tells us.

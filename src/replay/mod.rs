@@ -6,6 +6,7 @@ pub mod parse;
 pub mod sorted;
 pub mod set;
 pub mod arrival;
+pub mod whole;
 pub mod again;
 pub mod epochs;
 pub mod diff;

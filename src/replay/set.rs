@@ -32,6 +32,12 @@ pub enum FeedError {
         "the archive to be replayed keeps no alerts: its plan had `ends_at: findings`; replay the files that it was made from"
     )]
     NoAlerts,
+    /// Parts of the archive that is the input are gone.
+    #[error(
+        "the archive to be replayed has lost something: {0}; restore the parts of its tables from a copy, or replay the files that it \
+         was made from"
+    )]
+    Missing(String),
     /// The archive that is the input.
     #[error("the archive to be replayed cannot be read: {0}")]
     Archive(#[source] std::io::Error),
