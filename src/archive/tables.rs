@@ -338,7 +338,7 @@ table! {
     finished_time: Option<Utc> = row.finished_time.map(Utc);
     /// The action that it undoes, because that stands on withdrawn ground.
     undo_of: Option<ActionId> = row.undo_of;
-    /// Why it undoes that.
+    /// Why it undoes that; of one that failed or is in doubt, what the executor said.
     reason: Option<String> = row.reason.as_deref();
 }
 

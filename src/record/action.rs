@@ -183,6 +183,6 @@ pub struct Action {
     pub finished_time: Option<Millis>,
     /// The action that it undoes, because that stands on withdrawn ground.
     pub undo_of: Option<ActionId>,
-    /// Why it undoes that.
+    /// Why it undoes that; of one that failed or is in doubt, what the executor said.
     pub reason: Option<String>,
 }

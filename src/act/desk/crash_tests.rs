@@ -339,3 +339,32 @@ fn a_process_that_was_thought_dead_calls_nothing_more() {
     assert_eq!(statuses(&next.handle(1, rulings(&plan), 2000).unwrap()), ALL_DONE);
     assert_eq!(server.posts_of_one_max(), 1);
 }
+
+#[test]
+fn a_row_tells_what_the_executor_said_and_a_replay_the_same() {
+    for (status, stands, why) in [
+        (404, "failed", "HTTP 404"),
+        (307, "failed", "HTTP 307: redirects are not followed"),
+        (500, "in_doubt", "HTTP 500"),
+    ] {
+        let plan = plan(ActionClass::Opaque);
+        let server = Server::start(move |_, _| Reply::Status(status));
+        let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let rows = open(&plan, dir.path(), &server).handle(1, rulings(&plan), 2000).unwrap();
+        let told = |rows: &Rows| -> Vec<(&'static str, Option<String>)> {
+            rows.actions.iter().map(|row| (row.status.name(), row.reason.clone())).collect()
+        };
+        let ended = told(&rows).into_iter().filter(|(status, _)| *status == stands);
+        assert!(ended.clone().count() >= 2, "{:?}", told(&rows));
+        for (_, reason) in ended {
+            assert!(reason.as_deref().is_some_and(|reason| reason.contains(why)), "{reason:?} tells {why}");
+        }
+        assert!(told(&rows).iter().all(|(status, reason)| *status == stands || reason.is_none()));
+        let receipts = rows.receipts.iter().map(|(receipt, _)| receipt.clone());
+        let executor = Executor::Recorded(crate::act::Recorded::of(receipts));
+        let (playbooks, policy) = (plan.playbooks.clone().into(), Arc::new(plan.policy.clone()));
+        let names = Arc::clone(&plan.names);
+        let mut again = Desk::open((other.path(), None), executor, (playbooks, policy), names, 0).unwrap();
+        assert_eq!(again.handle(1, rulings(&plan), 2000).unwrap().actions, rows.actions);
+    }
+}

@@ -19,6 +19,9 @@ use crate::record::{
 };
 use crate::settle::Labels;
 
+/// What of an executor's words a row tells, in characters.
+const SAID_MAX: usize = 1_000;
+
 impl Desk {
     pub(super) fn process(&mut self, event: Event) -> Result<(), DeskError> {
         match event {
@@ -238,12 +241,12 @@ impl Desk {
                 self.record(id, &known);
                 self.receive(id, &known);
                 match answer {
-                    Answer::Done { .. } => self.called(id, true, None),
-                    Answer::Refused { .. } => self.called(id, false, None),
-                    Answer::Unknown { .. } => {
+                    Answer::Done { .. } => self.called(id, true, (None, None)),
+                    Answer::Refused { what, .. } => self.called(id, false, (None, Some(&what))),
+                    Answer::Unknown { what, .. } => {
                         self.in_doubt.insert(id);
                         self.look_again(id);
-                        self.row(id, ActionStatus::InDoubt, false);
+                        self.row_since(id, ActionStatus::InDoubt, false, Some(&what));
                     }
                 }
             }
@@ -254,7 +257,7 @@ impl Desk {
                     id,
                     &Known { status, attempts, tick: self.now, detail: format!("by {by}"), place: 0 },
                 );
-                self.called(id, succeeded, Some(by));
+                self.called(id, succeeded, (Some(by), None));
             }
         }
     }
@@ -276,17 +279,22 @@ impl Desk {
         }
     }
 
-    /// A call has ended: the action's row and outcome, and those who joined it in flight.
-    fn called(&mut self, id: ActionId, succeeded: bool, by: Option<String>) {
+    /// A call has ended: the action's row and outcome, and those who joined it in flight. Who said so, and what the executor said.
+    fn called(&mut self, id: ActionId, succeeded: bool, (by, said): (Option<String>, Option<&str>)) {
         self.in_doubt.remove(&id);
         self.look_again(id);
-        self.row(id, if succeeded { ActionStatus::Succeeded } else { ActionStatus::Failed }, true);
+        self.row_since(
+            id,
+            if succeeded { ActionStatus::Succeeded } else { ActionStatus::Failed },
+            true,
+            said,
+        );
         self.label(by);
         let Some(live) = self.actions.get(&id) else { return };
         let (key, reversible) = (live.key.clone(), self.undo_verb(live).is_some());
         for joiner in self.effects.called(&key, succeeded, reversible) {
             if !succeeded {
-                self.row(joiner, ActionStatus::Failed, true);
+                self.row_since(joiner, ActionStatus::Failed, true, said);
             } else if reversible {
                 self.hold(joiner);
             }
@@ -359,9 +367,21 @@ impl Desk {
     }
 
     pub(super) fn row(&mut self, id: ActionId, status: ActionStatus, finished: bool) {
+        self.row_since(id, status, finished, None);
+    }
+
+    /// A row, since the executor said something.
+    pub(super) fn row_since(
+        &mut self,
+        id: ActionId,
+        status: ActionStatus,
+        finished: bool,
+        said: Option<&str>,
+    ) {
         let Some(live) = self.actions.get_mut(&id) else { return };
         let mut row = row_of(&live.order, live.tenant, self.now, status, finished);
         (row.seq, row.attempts) = (live.seq, live.attempts);
+        row.reason = said.filter(|said| !said.is_empty()).map(|said| said.chars().take(SAID_MAX).collect());
         live.seq += 1;
         self.rows.actions.push(row);
     }

@@ -400,6 +400,7 @@ impl Desk {
         let (status, attempts) = (known.status, known.attempts);
         undo.outcomes += 1;
         undo.in_doubt = status == ActionStatus::InDoubt;
+        let said = known.detail.clone();
         self.pending.outcomes.push((id, undo.outcomes, known));
         let caller = self.effects.caller(&undo.key);
         self.undo_row(id, status, attempts);
@@ -409,7 +410,7 @@ impl Desk {
                 self.undos.remove(&id);
             }
             if let Some(caller) = caller {
-                self.row(caller, ActionStatus::InDoubt, false);
+                self.row_since(caller, ActionStatus::InDoubt, false, Some(&format!("not undone: {said}")));
             }
             return;
         }

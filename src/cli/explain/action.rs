@@ -38,7 +38,9 @@ pub(super) fn explain(source: &Source, id: &str) -> Result<Said, Failure> {
         ));
     }
     let row = |row: &crate::archive::ActionLine| {
-        format!("{}  {}, {} calls so far", when(row.tick * 1000), row.status.name(), row.attempts)
+        let why = row.reason.as_deref().filter(|_| row.undo_of.is_none());
+        let why = why.map_or_else(String::new, |why| format!(": {why}"));
+        format!("{}  {}, {} calls so far{why}", when(row.tick * 1000), row.status.name(), row.attempts)
     };
     section(&mut told, "Course", rows.iter().map(row).collect());
     section(&mut told, "Outcomes", outcomes.iter().map(words::outcome).collect());
