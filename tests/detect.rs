@@ -96,6 +96,30 @@ fn expected() -> [u64; 6] {
 }
 
 #[test]
+fn rules_that_are_added_make_no_fault_of_what_the_shipped_ones_pass_over() {
+    let Setting { folder, flow, .. } = setting();
+    let check = || {
+        let output = quell().args(["check", "--flow"]).arg(&flow).output().expect("it starts");
+        (output.status.code(), common::said(&output))
+    };
+    // What a mapping's example says is ignored, somebody wants to hear of.
+    let rule = "title: Anything\nid: 00000000-0000-4000-8000-0000000000aa\nlogsource: {product: aws, service: cloudtrail}\n\
+                detection: {selection: {eventVersion|exists: true}, condition: selection}\nlevel: low\n";
+    let more = folder.path().join("more");
+    fs::create_dir(&more).expect("room");
+    fs::write(more.join("any.yml"), rule).expect("room");
+    let text = fs::read_to_string(&flow).expect("the plan");
+    fs::write(&flow, format!("{text}\nrules: [rules, ../more]\n")).expect("room");
+    let (code, text) = check();
+    assert_eq!(code, Some(0), "{text}");
+    // A rule that ships with the mappings is what their examples are about.
+    fs::rename(more.join("any.yml"), folder.path().join("plan/rules/any.yml")).expect("one disk");
+    let (code, text) = check();
+    assert_eq!(code, Some(3), "{text}");
+    assert!(text.contains("it became an alert"), "{text}");
+}
+
+#[test]
 fn rules_are_part_of_the_plan() {
     let Setting { folder, flow, .. } = setting();
     let look = || {

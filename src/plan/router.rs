@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 
 use rsigma_eval::{EvaluationResult, Event};
@@ -123,6 +124,12 @@ impl Router {
         // rsigma promises no order.
         matched.sort_unstable_by(|a, b| a.key.cmp(&b.key));
         matched
+    }
+
+    /// Where a rule was read, by its key.
+    #[must_use]
+    pub fn file_of(&self, key: &str) -> Option<&Path> {
+        self.rules.place(key).map(|at| &*self.rules.all()[at].file)
     }
 
     /// The places in [`Rules::all`] of the rules that some event can reach.
