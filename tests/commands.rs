@@ -295,6 +295,12 @@ fn a_generated_day_is_what_was_asked_for() {
     assert_eq!(lines, 2000);
     let again = quell().args(ask).output().expect("the binary starts");
     assert_eq!(again.status.code(), Some(1), "a folder that holds something is left alone: {}", said(&again));
+    assert!(!said(&again).contains("room for"), "as many campaigns as there are: {}", said(&again));
+    let crowded = folder.path().join("crowded").display().to_string();
+    let crowded =
+        done(quell().args(["generate", "--alerts", "2000", "--campaigns", "500", "--out", &crowded]));
+    let told = String::from_utf8_lossy(&crowded.stderr).into_owned();
+    assert!(told.contains("there was room for") && told.contains("of 500 campaigns"), "{told}");
     let absurd =
         quell().args(["generate", "--alerts", "9", "--late-share", "2", "--out", "/nonexistent/x"]).output();
     let absurd = absurd.expect("the binary starts");

@@ -72,6 +72,13 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         }
         error @ (GenerateError::NotEmpty { .. } | GenerateError::Io { .. }) => error.into(),
     })?;
+    let made: u64 = summary.use_cases.values().map(|n| n.campaigns).sum();
+    if let Some(wanted) = args.campaigns.map(u64::from).filter(|wanted| *wanted > made) {
+        eprintln!(
+            "quell: there was room for {made} of {wanted} campaigns: they and what looks like them are 30 % of the alerts at most; \
+             give more --alerts, or more --days where campaigns would end after the last"
+        );
+    }
     match args.output {
         Output::Json => say!("{}", serde_json::to_string(&summary)?),
         Output::Text => tell(&summary, args),
