@@ -19,6 +19,7 @@ use serde_saphyr::Spanned;
 use super::detection::Detection;
 use super::fault::Fault;
 pub use super::field::{Condition, FieldPath, OneOrMany, Test};
+use super::place::{Lines, Place};
 use super::text;
 use crate::record::{EntityKind, Role, Severity};
 
@@ -370,9 +371,11 @@ pub fn load(path: &Path) -> Result<Mapping, Vec<Fault>> {
     })?;
     path.clone_into(&mut mapping.file);
     let mut faults = Vec::new();
+    let lines = Lines::of(&text);
+    let top = Place::top(path, &lines);
     let mut need = |fine: bool, what: &str, cure: &str| {
         if !fine {
-            faults.push(fault(None, what.to_owned(), cure));
+            faults.push(top.named(what).fault(what, cure));
         }
     };
     need(!mapping.detect.is_empty(), "`detect` is empty", "say by which fields its records are known");
@@ -462,7 +465,7 @@ examples:
             (", equals: 1", "", "x.yml:2:", "a condition asks one of"),
             ("equals: 1", "equals: 1, exists: true", "x.yml:2:", "a condition asks one of"),
             ("formats: [rfc3339]", "formats: [stardate]", "x.yml:3:", "stardate"),
-            ("formats: [rfc3339]", "formats: []", "x.yml:", "`time.formats` is empty"),
+            ("formats: [rfc3339]", "formats: []", "x.yml:3:", "`time.formats` is empty"),
             ("[s, \"id.orig_h\"]", "[]", "x.yml:6:", "the list is empty"),
             ("a.b", "a..b", "x.yml:2:", "is not a field's path"),
             ("a.b", "a.*.b", "x.yml:2:", "lists are walked through"),

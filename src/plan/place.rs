@@ -9,12 +9,14 @@ use serde_saphyr::Spanned;
 use super::fault::Fault;
 
 /// What stands in a document, with the line of each key and of each item of a list.
+#[derive(Clone, Debug)]
 enum Node {
     Branch(Vec<(String, u64, Node)>),
     Leaf,
 }
 
 /// The lines of a document.
+#[derive(Clone, Debug)]
 pub struct Lines(Node);
 
 impl Lines {
@@ -66,6 +68,14 @@ impl<'a> Place<'a> {
         let mut path = self.path.clone();
         path.push(key.to_string());
         Place { path, ..self.clone() }
+    }
+
+    /// The key that `what` names first, in backticks: `` `time.formats` is empty ``. Here, where it names none.
+    #[must_use]
+    pub fn named(&self, what: &str) -> Place<'a> {
+        let named = what.split('`').nth(1).unwrap_or_default();
+        let keys = named.split('.').filter(|key| !key.is_empty()).map(str::to_owned);
+        Place { path: self.path.iter().cloned().chain(keys).collect(), ..self.clone() }
     }
 
     /// What is wrong here.

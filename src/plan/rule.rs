@@ -10,6 +10,7 @@ use rsigma_parser::{FilterRule, Level, LogSource, SigmaCollection, SigmaRule, pa
 use rustc_hash::FxHashMap;
 
 use super::fault::Fault;
+use super::place::Lines;
 use super::text;
 use crate::record::Severity;
 
@@ -171,31 +172,49 @@ impl Reading {
 
     fn document(&mut self, file: &Path, line: u64, text: &str) {
         const SEE: &str = "see the Sigma specification, version 2.1";
-        if text.lines().any(|line| line.starts_with("action:")) {
+        // A line within the document is one further down in the file.
+        let at = |within: u64| line + within.saturating_sub(1);
+        if let Some(action) = text.lines().zip(1..).find(|(line, _)| line.starts_with("action:")) {
             let what = "`action` makes rules of other documents, which Sigma 2 no longer knows";
-            return self.fault(file, line, what, "write each rule out");
+            return self.fault(file, at(action.1), what, "write each rule out");
         }
         let SigmaCollection { rules, correlations, filters, errors } = match parse_sigma_yaml(text) {
             Ok(collection) => collection,
-            Err(error) => return self.fault(file, line, error.to_string(), SEE),
+            Err(error) => {
+                let what = error.to_string();
+                return self.fault(file, at(line_of(&what, text)), what, SEE);
+            }
         };
         for error in errors {
-            self.fault(file, line + line_in(&error).saturating_sub(1), error, SEE);
+            self.fault(file, at(line_of(&error, text)), error, SEE);
         }
+        // Thousands of rules are read: their lines are looked for where there is something to say of one.
+        let key = |key: &str| at(Lines::of(text).line(&[key.to_owned()]).unwrap_or(1));
         if !correlations.is_empty() {
             let cure = "write it as a file of `correlations/`";
-            self.fault(file, line, "a correlation does not stand among detection rules", cure);
+            let what = "a correlation does not stand among detection rules";
+            self.fault(file, key("correlation"), what, cure);
         }
         self.filters.extend(filters.into_iter().map(|filter| (filter, file.to_owned(), line)));
         for rule in rules {
             match compile_rule(&rule) {
-                Ok(compiled) => self.add(file, line, rule, compiled),
-                Err(error) => self.fault(file, line, format!("rule {:?}: {error}", rule.title), SEE),
+                Ok(compiled) => self.add((file, line), &|| key("logsource"), rule, compiled),
+                Err(error) => {
+                    let what = format!("rule {:?}: {error}", rule.title);
+                    self.fault(file, at(line_of(&error.to_string(), text)), what, SEE);
+                }
             }
         }
     }
 
-    fn add(&mut self, file: &Path, line: u64, rule: SigmaRule, compiled: CompiledRule) {
+    /// A rule that is read; its `logsource` has a line of its own.
+    fn add(
+        &mut self,
+        (file, line): (&Path, u64),
+        source: &dyn Fn() -> u64,
+        rule: SigmaRule,
+        compiled: CompiledRule,
+    ) {
         let key = rule.id.unwrap_or_else(|| rule.title.clone());
         if let Some(other) = self.rules.place(&key).map(|at| self.rules.list[at].file.display().to_string()) {
             let what = format!("the rule {key:?} is also in {other}");
@@ -203,7 +222,7 @@ impl Reading {
         }
         if let Some(custom) = rule.logsource.custom.keys().min() {
             let what = format!("rule {key:?}: `logsource` has {custom:?}, which is not supported");
-            return self.fault(file, line, what, "use `product`, `category` and `service`");
+            return self.fault(file, source(), what, "use `product`, `category` and `service`");
         }
         let severity = match rule.level {
             None => Severity::Unknown,
@@ -269,10 +288,35 @@ fn documents(text: &str) -> Vec<(u64, &str)> {
     documents
 }
 
-/// The line within a document of which an error speaks; 1 where it speaks of none.
-fn line_in(error: &str) -> u64 {
-    let number = error.split(" line ").nth(1).and_then(|rest| rest.split(' ').next());
-    number.and_then(|number| number.parse().ok()).unwrap_or(1)
+/// The line within a document of which an error speaks: the one that it tells, else the one on which the rarest of its words
+/// stands, below `detection` or `logsource`, for rsigma tells of what it does not understand and not where; else where `detection`
+/// begins, or the document.
+fn line_of(error: &str, document: &str) -> u64 {
+    let told = error.split(" line ").nth(1).and_then(|rest| rest.split(' ').next());
+    if let Some(line) = told.and_then(|number| number.parse().ok()) {
+        return line;
+    }
+    let words = |text: &str| -> Vec<String> {
+        let parts = text.split(|c: char| !c.is_alphanumeric() && c != '_');
+        parts.filter(|word| word.len() > 2).map(str::to_lowercase).collect()
+    };
+    let body = |line: &&(u64, &str)| line.1.starts_with("detection:") || line.1.starts_with("logsource:");
+    let lines: Vec<(u64, &str)> = (1..).zip(document.lines()).collect();
+    let from = lines.iter().find(body).map_or(1, |(number, _)| *number);
+    let holds: Vec<(u64, Vec<String>)> = lines
+        .iter()
+        .filter(|(number, _)| *number >= from)
+        .map(|(number, line)| (*number, words(line)))
+        .collect();
+    let found = words(error).into_iter().filter_map(|word| {
+        let mut there = holds.iter().filter(|(_, words)| words.contains(&word)).map(|(number, _)| *number);
+        there.next().map(|first| (there.count(), first))
+    });
+    // Of words that are equally rare the last: what is wrong is named at the end.
+    let found = found.reduce(|best, other| if other.0 <= best.0 { other } else { best });
+    let detection =
+        lines.iter().find(|(_, line)| line.starts_with("detection:")).map_or(1, |(number, _)| *number);
+    found.map_or(detection, |(_, line)| line)
 }
 
 #[cfg(test)]
@@ -286,6 +330,18 @@ logsource: { product: windows, category: process_creation }
 detection: { selection: { Image|endswith: '\\a.exe' }, condition: selection }
 level: high
 tags: [attack.t1003]
+";
+
+    /// One that goes on with the lines of a selection.
+    const LONG: &str = "\
+title: A
+id: 00000000-0000-4000-8000-00000000000a
+logsource:
+  product: windows
+  category: process_creation
+detection:
+  selection:
+    CommandLine|contains: x
 ";
 
     fn load(files: &[(&str, &str)]) -> (Rules, String) {
@@ -318,14 +374,18 @@ tags: [attack.t1003]
     #[test]
     fn what_cannot_be_used_is_a_fault_with_its_line() {
         let spoilt = [
-            (FINE.replace("endswith", "ends"), "a.yml:1:", "ends"),
-            (FINE.replace("condition: selection", "condition: selektion"), "a.yml:1:", "selektion"),
+            (FINE.replace("endswith", "ends"), "a.yml:4:", "ends"),
+            (FINE.replace("condition: selection", "condition: selektion"), "a.yml:4:", "selektion"),
+            (format!("{LONG}    Image|ends: x\n  condition: selection\n"), "a.yml:9:", "ends"),
+            (format!("{LONG}    Image|re: '(abc'\n  condition: selection\n"), "a.yml:9:", "(abc"),
+            (format!("{LONG}    Image: x\n  condition: selektion\n"), "a.yml:10:", "selektion"),
+            (format!("---\n{LONG}    Image: x\n  condition: selection and\n"), "a.yml:11:", "ondition"),
             (FINE.replace("detection: {", "detection: ["), "a.yml:4:", "YAML"),
             (format!("{FINE}---\n{FINE}"), "a.yml:8:", "is also in"),
             (format!("action: global\n{FINE}"), "a.yml:1:", "`action`"),
-            (FINE.replace("product: windows", "product: windows, zone: dmz"), "a.yml:1:", "\"zone\""),
+            (FINE.replace("product: windows", "product: windows, zone: dmz"), "a.yml:3:", "\"zone\""),
             ("# nothing\n".to_owned(), "a.yml:1:", "holds no rule"),
-            ("title: x\ncorrelation: { type: event_count, rules: [a], group-by: [b], timespan: 1m, condition: { gte: 2 } }\n".to_owned(), "a.yml:1:", "a correlation"),
+            ("title: x\ncorrelation: { type: event_count, rules: [a], group-by: [b], timespan: 1m, condition: { gte: 2 } }\n".to_owned(), "a.yml:2:", "a correlation"),
         ];
         for (text, place, what) in spoilt {
             let (_, told) = load(&[("a.yml", &text)]);

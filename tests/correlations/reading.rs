@@ -273,4 +273,13 @@ fn a_fault_has_its_line_in_a_file_of_many_documents() {
         "title: A\ndetection: {}\n---\n# b\ntitle: B\ncorrelation:\n  type: event_count\n  rulez: [a]\n";
     let (_, faults) = read(&[text]);
     assert_eq!(faults[0].line, Some(8), "{faults:?}");
+    // What can be read, and not used, stands on its line as well.
+    for (from, to, line) in
+        [("timespan: 5m", "timespan: 0s", 10), ("[a]", "[]", 8), ("gte: 2", "field: x, eq: 2", 11)]
+    {
+        let text = "title: A\ndetection: {}\n---\n# b\ntitle: B\ncorrelation:\n  type: event_count\n  rules: [a]\n  \
+                    group-by: [host]\n  timespan: 5m\n  condition: {gte: 2}\n";
+        let (_, faults) = read(&[&text.replace(from, to)]);
+        assert_eq!(faults[0].line, Some(line), "{faults:?}");
+    }
 }

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::file::{BaseRule, CorrelationFile, FilterFile};
 use crate::plan::fault::Fault;
+use crate::plan::place::Lines;
 use crate::plan::yaml;
 
 /// A document and where it begins.
@@ -14,6 +15,8 @@ use crate::plan::yaml;
 pub struct Document {
     /// The line, from 1.
     pub line: u64,
+    /// Where its keys stand in the file.
+    pub lines: Lines,
     /// What it is.
     pub kind: Kind,
 }
@@ -45,7 +48,7 @@ pub fn read(file: &Path, text: &str) -> Result<Vec<Document>, Vec<Fault>> {
     let (mut documents, mut faults) = (Vec::new(), Vec::new());
     for (line, text) in parts(text) {
         match one(file, &text) {
-            Ok(kind) => documents.push(Document { line, kind }),
+            Ok(kind) => documents.push(Document { line, lines: Lines::of(&text), kind }),
             Err(more) => faults.extend(more),
         }
     }

@@ -14,6 +14,7 @@ use super::rule::{Correlation, Extent, Input, Lookup, Source, Window};
 use super::test::Wrong;
 use super::{Correlations, Filter, timespan};
 use crate::plan::fault::Fault;
+use crate::plan::place::{Lines, Place};
 
 /// What stands for the alerts of all rules, as in Sigma's filters.
 const ANY: &str = "any";
@@ -21,12 +22,16 @@ const ANY: &str = "any";
 struct Placed<T> {
     file: PathBuf,
     line: u64,
+    lines: Lines,
     of: T,
 }
 
 impl<T> Placed<T> {
+    /// On the line of the key that it names, else where the document begins.
     fn fault(&self, (what, cure): Wrong) -> Fault {
-        Fault { file: self.file.clone(), line: Some(self.line), what, cure }
+        let top = Place::top(&self.file, &self.lines);
+        let fault = top.within("correlation").named(&what).fault(what, cure);
+        Fault { line: fault.line.or(Some(self.line)), ..fault }
     }
 }
 
@@ -40,10 +45,10 @@ struct All {
 /// Makes rules of documents; tells every fault, and keeps what has none.
 pub fn resolve(documents: Vec<(PathBuf, Document)>, faults: &mut Vec<Fault>) -> Correlations {
     let mut all = All::default();
-    for (file, Document { line, kind }) in documents {
+    for (file, Document { line, lines, kind }) in documents {
         match kind {
-            Kind::Correlation(of) => all.correlations.push(Placed { file, line, of: *of }),
-            Kind::Filter(of) => all.filters.push(Placed { file, line, of: *of }),
+            Kind::Correlation(of) => all.correlations.push(Placed { file, line, lines, of: *of }),
+            Kind::Filter(of) => all.filters.push(Placed { file, line, lines, of: *of }),
             Kind::Base(of) => all.bases.push(of),
         }
     }
