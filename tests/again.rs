@@ -176,6 +176,7 @@ fn an_archive_that_has_lost_a_part_is_not_taken_for_whole() {
         let text = said(&output);
         assert_eq!(output.status.code(), Some(1), "{table}: {text}");
         assert!(text.contains("has lost something") && text.contains(lost), "{table}: {text}");
+        assert!(!to.exists(), "{table}: nothing was begun");
         let mut doctor = common::quell();
         doctor.args(["doctor", "--flow"]).arg(&days.flow).arg("--archive").arg(&copied);
         let text = said(&doctor.output().expect("the binary starts"));

@@ -280,7 +280,7 @@ fn a_registry_is_told_to_programs_as_one_object() {
     let models = root().join("models/ranker").display().to_string();
     let said = json(&["model", "list", "--models", &models, "--output", "json"]);
     let versions = said["versions"].as_array().expect("a list");
-    assert!(versions.iter().any(|version| version["promoted"] == true), "{said}");
+    assert!(versions.iter().any(|version| version["promoted"].is_object()), "{said}");
 }
 
 #[test]

@@ -32,6 +32,7 @@ use crate::replay::inputs::{InputFile, files};
 use crate::replay::parse::{Parsing, Pieces};
 use crate::replay::set::{FeedError, SetFeed};
 use crate::replay::sorted::Sorter;
+use crate::replay::whole;
 
 use prepare::{prepare, refuse};
 
@@ -255,7 +256,10 @@ fn input(args: &Args) -> Result<Input, Failure> {
         Some(_) if args.arrival || args.name.is_some() => Err(Failure::Usage(
             "--arrival and --name are for files: an archive is replayed in its own order, with its own sources".to_owned(),
         )),
-        Some(archive) => Ok(Input::Archive(archive.clone())),
+        Some(archive) => {
+            whole::check(archive)?;
+            Ok(Input::Archive(archive.clone()))
+        }
         None => Ok(Input::Files(files(&args.input, args.name.as_deref())?)),
     }
 }

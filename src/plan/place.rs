@@ -62,12 +62,18 @@ impl<'a> Place<'a> {
         Place { file, lines, path: Vec::new() }
     }
 
-    /// What `key` leads to from here: a key, or the number of an item from 0.
+    /// What `key` leads to from here.
     #[must_use]
-    pub fn within(&self, key: impl ToString) -> Place<'a> {
+    pub fn within(&self, key: &str) -> Place<'a> {
         let mut path = self.path.clone();
-        path.push(key.to_string());
+        path.push(key.to_owned());
         Place { path, ..self.clone() }
+    }
+
+    /// An item of the list that stands here, from 0.
+    #[must_use]
+    pub fn item(&self, at: usize) -> Place<'a> {
+        self.within(&at.to_string())
     }
 
     /// The key that `what` names first, in backticks: `` `time.formats` is empty ``. Here, where it names none.

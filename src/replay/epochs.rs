@@ -14,7 +14,6 @@ use rustc_hash::FxHashMap;
 use super::again::{AgainFeed, all_alerts};
 use super::set::FeedError;
 use super::sorted::{Sorted, Sorter};
-use super::whole;
 use crate::archive::{Reader, TurnRow};
 use crate::engine::answers::LIVE;
 use crate::engine::journal::{Effects, Said, is_reported};
@@ -55,7 +54,6 @@ impl Recorded {
         (act, batch_records): (Act, usize),
         with_context: bool,
     ) -> Result<Recorded, FeedError> {
-        whole::check(archive)?;
         Ok(match act {
             Act::Settled => {
                 let feed = AgainFeed::open(archive, folder, names, batch_records, with_context)?;

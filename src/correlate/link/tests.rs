@@ -117,8 +117,10 @@ proptest! {
                 let gap_s = if evidence.kind == "rare" { settings.rare_gap_s } else { settings.entity_gap_s };
                 prop_assert!(alert.tick - other.tick <= gap_s + 1);
                 if evidence.kind == "rare" {
-                    // Rare then, and no habit since: of a week's hours few at most.
-                    let mut hours: Vec<i64> = past.iter().filter(|it| has(it)).map(|it| it.tick / 3600).collect();
+                    // Rare then, and no habit since: of a week's hours few at most. A network links through such an address.
+                    let rare = if network::is_one(entity, &names) { alert.entities[1].entity } else { entity };
+                    let has = |alert: &&Alert| network::is_named(rare, alert, &names);
+                    let mut hours: Vec<i64> = past.iter().filter(has).map(|it| it.tick / 3600).collect();
                     hours.dedup();
                     prop_assert!(hours.len() <= 24, "{hours:?}");
                 }

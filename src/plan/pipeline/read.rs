@@ -73,7 +73,7 @@ fn files(top: &Place<'_>, folder: &Path, pipeline: &Pipeline, faults: &mut Vec<F
         for (at, file) in pipeline.context.of(table).iter().enumerate() {
             if !folder.join(file).is_file() {
                 let what = format!("the context table {} is not there", file.display());
-                faults.push(place.within(at).fault(what, cure));
+                faults.push(place.item(at).fault(what, cure));
             }
         }
     }
@@ -81,7 +81,7 @@ fn files(top: &Place<'_>, folder: &Path, pipeline: &Pipeline, faults: &mut Vec<F
     for (at, archive) in pipeline.sightings.archives.iter().enumerate() {
         if !folder.join(archive).is_dir() {
             let what = format!("`sightings` names the archive {}, which is not there", archive.display());
-            faults.push(place.within(at).fault(what, cure));
+            faults.push(place.item(at).fault(what, cure));
         }
     }
 }
@@ -89,7 +89,7 @@ fn files(top: &Place<'_>, folder: &Path, pipeline: &Pipeline, faults: &mut Vec<F
 fn sources(top: &Place<'_>, folder: &Path, pipeline: &Pipeline, faults: &mut Vec<Fault>) {
     let mut names: Vec<&str> = Vec::new();
     for (at, source) in pipeline.sources.iter().enumerate() {
-        let place = top.within("sources").within(at);
+        let place = top.within("sources").item(at);
         if let SourceKind::Kafka(topic) = &source.kind {
             faults.extend(topic.faults(&place, folder, &format!("source {:?}", source.name)));
         }
