@@ -80,7 +80,7 @@ pub(crate) enum Output {
     /// For people.
     #[default]
     Text,
-    /// One JSON object on the last line of standard output.
+    /// JSON on the last line of standard output: one object, or a list of them where a command lists.
     Json,
 }
 

@@ -134,7 +134,7 @@ fn list(args: &List) -> Result<(), Failure> {
     match args.output {
         Output::Json => {
             let row = |(version, hash, f1): &(String, String, Option<f64>)| serde_json::json!({ "version": version, "blake3": hash, "macro_f1": f1, "promoted": used(version) });
-            say!("{}", serde_json::json!({ "versions": versions.iter().map(row).collect::<Vec<_>>() }));
+            say!("{}", serde_json::Value::Array(versions.iter().map(row).collect()));
         }
         Output::Text => {
             for (version, hash, f1) in &versions {
