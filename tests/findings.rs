@@ -87,7 +87,9 @@ fn a_finding_that_cannot_be_said_fails_the_run_at_its_end() {
         command.stdout(if to == "-" { full.into() } else { Stdio::null() });
         let mut run = command.spawn().expect("it starts");
         let mut input = run.stdin.take().expect("a pipe");
-        [10, 20, 30].into_iter().for_each(|second| writeln!(input, "{}", alert(second)).expect("it reads"));
+        for second in [10, 20, 30] {
+            writeln!(input, "{}", alert(second)).expect("it reads");
+        }
         drop(input);
         let ended = run.wait_with_output().expect("it ends");
         let told = said(&ended);

@@ -3,7 +3,7 @@
 use clap::CommandFactory;
 use clap_complete::Shell;
 
-use super::{Cli, Failure, out};
+use super::{Cli, out};
 
 /// Print the completions of a shell.
 ///
@@ -14,10 +14,9 @@ pub(crate) struct Args {
     shell: Shell,
 }
 
-pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+pub(crate) fn run(args: &Args) {
     // Gathered first: the generator itself panics where its reader has gone.
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "quell", &mut script);
     out::write(&script);
-    Ok(())
 }

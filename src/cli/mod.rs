@@ -136,7 +136,10 @@ pub fn main() -> ExitCode {
         Command::Model(args) => model::run(args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Schema(args) => schema::run(&args),
-        Command::Completions(args) => completions::run(&args),
+        Command::Completions(args) => {
+            completions::run(&args);
+            Ok(())
+        }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -95,7 +95,9 @@ impl Rules {
         for folder in folders {
             let (files, faults) = files(folder);
             reading.faults.extend(faults);
-            files.iter().for_each(|file| reading.file(file));
+            for file in &files {
+                reading.file(file);
+            }
         }
         reading.finish()
     }

@@ -228,7 +228,7 @@ impl Links {
             let nearer = nearness(gap_s, NEAR_LEAST_S) - nearness(gap_s, clue.least_s);
             let pull = clue.net + nearer - crowd - against;
             let evidence = Evidence { other: last.alert, entity, kind, weight };
-            self.accept(alert, Candidate { home, net, pull, is_foreign, evidence }, found);
+            self.accept(alert, Candidate { home, net, is_foreign, pull, evidence }, found);
         }
     }
 
