@@ -50,14 +50,14 @@ pub type Sink = Arc<dyn Fn(&str, &str, Option<&str>) -> Result<Stored, String> +
 #[derive(Clone, Debug)]
 pub struct Room {
     bytes: Arc<Semaphore>,
-    for_room: Duration,
-    for_body: Duration,
+    patience: Duration,
+    comes_within: Duration,
 }
 
 impl Default for Room {
     fn default() -> Self {
         let bytes = Arc::new(Semaphore::new(UNDER_WAY_MAX));
-        Room { bytes, for_room: ROOM_WAIT, for_body: BODY_WAIT }
+        Room { bytes, patience: ROOM_WAIT, comes_within: BODY_WAIT }
     }
 }
 
@@ -157,15 +157,15 @@ async fn received(room: &Room, request: Request) -> Result<(Bytes, OwnedSemaphor
     let Some(bytes) = u32::try_from(length).ok().filter(|_| length <= BODY_MAX) else {
         return Err(Box::new(too_large()));
     };
-    let Ok(Ok(kept)) = timeout(room.for_room, Arc::clone(&room.bytes).acquire_many_owned(bytes)).await else {
+    let Ok(Ok(kept)) = timeout(room.patience, Arc::clone(&room.bytes).acquire_many_owned(bytes)).await else {
         return Err(Box::new(later("too much is under way; send it again later")));
     };
-    match timeout(room.for_body, Bytes::from_request(request, &())).await {
+    match timeout(room.comes_within, Bytes::from_request(request, &())).await {
         Ok(Ok(body)) => Ok((body, kept)),
         Ok(Err(error)) if error.status() == StatusCode::PAYLOAD_TOO_LARGE => Err(Box::new(too_large())),
         Ok(Err(error)) => Err(Box::new(refused(error.status(), "the body broke off; send it again"))),
         Err(_) => {
-            let what = format!("the body took over {} s; send less at once", room.for_body.as_secs());
+            let what = format!("the body took over {} s; send less at once", room.comes_within.as_secs());
             Err(Box::new(refused(StatusCode::REQUEST_TIMEOUT, &what)))
         }
     }
@@ -218,7 +218,7 @@ mod tests {
 
     #[test]
     fn what_is_too_much_is_refused_until_there_is_room() {
-        let door = door(Room { for_room: Duration::ZERO, ..Room::default() });
+        let door = door(Room { patience: Duration::ZERO, ..Room::default() });
         let (waiting, bytes) = (Arc::clone(&door.waiting), Arc::clone(&door.room.bytes));
         let mut building = tokio::runtime::Builder::new_current_thread();
         let runtime = building.enable_time().build().unwrap();
@@ -247,8 +247,8 @@ mod tests {
     fn bodies_that_do_not_come_are_bounded_and_given_up() {
         use std::io::{Read, Write};
         let room = Room {
-            for_room: Duration::from_millis(200),
-            for_body: Duration::from_secs(3),
+            patience: Duration::from_millis(200),
+            comes_within: Duration::from_secs(3),
             ..Room::default()
         };
         let bytes = Arc::clone(&room.bytes);
