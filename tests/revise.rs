@@ -245,6 +245,16 @@ fn an_alert_that_is_not_related_parts_two_hosts() {
 fn a_word_that_the_log_has_forgotten_was_said_all_the_same() {
     let world = World::new();
     let archive = world.live("kept", &["--snapshot-every-ms", "1"], true, by_alert);
+    let forgotten = || {
+        let log = Log::open(&archive).expect("a log");
+        log.folded().expect("epochs") > 0 && log.words(InputKind::Verdict).expect("words").is_empty()
+    };
+    // On a busy machine a run may end before two snapshots lie behind the word: then it goes on, and keeps one at its end.
+    for _ in (0..5).take_while(|_| !forgotten()) {
+        let live = Live::start(&world.flow, &archive, &["--snapshot-every-ms", "1"]);
+        until("it goes on", || live.told().contains("Ctrl-C").then_some(()));
+        assert_eq!(count(&live.stop(), "divergences"), 0);
+    }
     let log = Log::open(&archive).expect("a log");
     assert!(log.folded().expect("epochs") > 0);
     assert!(log.words(InputKind::Verdict).expect("words").is_empty(), "the archive has it");
