@@ -232,8 +232,6 @@ mod tests {
     use super::*;
     use crate::flow::kept::{Items, Kept, Past};
     use crate::flow::store::Store;
-    use crate::record::{Severity, Sym, Tactics};
-    use smallvec::SmallVec;
 
     fn all() -> impl Iterator<Item = (AlertId, Admission)> {
         (0..10_000u32).map(|n| {
@@ -290,19 +288,10 @@ mod tests {
             id: AlertId::of(&[b"copied"]),
             time: second * 1000,
             tick,
-            tenant: Sym::EMPTY,
             source: names.intern(source),
             position: 1,
-            product: Sym::EMPTY,
-            rule: Sym::EMPTY,
-            title: Sym::EMPTY,
-            severity: Severity::Low,
             identified: true,
-            further: false,
-            tactics: Tactics::default(),
-            attacks: Sym::EMPTY,
-            entities: SmallVec::new(),
-            unmapped: None,
+            ..Alert::bare()
         })
     }
 

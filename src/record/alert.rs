@@ -111,6 +111,29 @@ pub struct Alert {
 }
 
 impl Alert {
+    /// One that says nothing, for tests of a few of its fields.
+    #[cfg(test)]
+    pub(crate) fn bare() -> Alert {
+        Alert {
+            id: AlertId::default(),
+            time: 0,
+            tick: 0,
+            tenant: Sym::EMPTY,
+            source: Sym::EMPTY,
+            position: 0,
+            product: Sym::EMPTY,
+            rule: Sym::EMPTY,
+            title: Sym::EMPTY,
+            severity: Severity::Low,
+            identified: false,
+            further: false,
+            tactics: Tactics::default(),
+            attacks: Sym::EMPTY,
+            entities: SmallVec::new(),
+            unmapped: None,
+        }
+    }
+
     /// Its place in the order in which results are computed.
     #[must_use]
     pub fn order(&self) -> Order {

@@ -145,26 +145,15 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::record::{AlertId, Millis, Severity, Sym, Tactics};
+    use crate::record::{AlertId, Millis};
 
     fn alert(time: Millis, n: u64) -> Alert {
         Alert {
             id: AlertId::of(&[&n.to_le_bytes()]),
             time,
-            tick: 0,
-            tenant: Sym::EMPTY,
-            source: Sym::EMPTY,
             position: n,
-            product: Sym::EMPTY,
-            rule: Sym::EMPTY,
-            title: Sym::EMPTY,
-            severity: Severity::Low,
-            identified: false,
-            further: false,
-            tactics: Tactics::default(),
-            attacks: Sym::EMPTY,
-            entities: smallvec::SmallVec::new(),
             unmapped: n.is_multiple_of(3).then(|| "{\"a\":1}".into()),
+            ..Alert::bare()
         }
     }
 
