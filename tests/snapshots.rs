@@ -21,7 +21,7 @@ fn grow(file: &Path, lines: &[&str]) {
 
 /// The epoch whose end a run began at, where it said so.
 fn begun(live: &Live) -> Option<u64> {
-    until("it goes on", || live.told().contains("Ctrl-C").then_some(()));
+    live.goes_on();
     let told = live.told();
     let line =
         told.lines().find_map(|line| line.strip_prefix("quell: beginning with what was kept at epoch "))?;
@@ -272,7 +272,7 @@ fn what_is_pushed_without_a_time_has_that_at_which_it_came() {
     live.kill();
     // Computed again, it is as it was.
     let live = Live::start(&flow, &at("live"), &["--snapshot-every-ms", "0"]);
-    until("it goes on", || live.told().contains("Ctrl-C").then_some(()));
+    live.goes_on();
     let said = live.stop();
     agrees(&said, &at("live"));
     assert_eq!((count(&said, "alerts"), count(&said, "rejects")), (10, 0), "{said}");
@@ -337,7 +337,7 @@ fn what_was_read_of_a_topic_is_not_read_again() {
         taken(&at("live"), (n as u64 + 1) * 100);
         live.kill();
         live = Live::start(&flow, &at("live"), &["--snapshot-every-ms", "1", "--workers", ["2", "1"][n % 2]]);
-        until("it goes on", || live.told().contains("Ctrl-C").then_some(()));
+        live.goes_on();
     }
     let through = begun(&live).expect("it begins where it was");
     // What lies before that is not there any more, and nobody misses it.

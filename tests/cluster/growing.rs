@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::common::days::RULES;
-use super::common::live::{Live, taken, until};
+use super::common::live::{Live, taken};
 use super::common::{acting_plan, agrees, count, digest, edges, replay, site, summary};
 use super::results::append;
 
@@ -64,7 +64,7 @@ impl Growing {
 
 /// The epoch at whose end a run began, where it began with what was kept.
 pub(crate) fn begun(live: &Live) -> Option<u64> {
-    until("it goes on", || live.told().contains("Ctrl-C").then_some(()));
+    live.goes_on();
     let told = live.told();
     let line =
         told.lines().find_map(|line| line.strip_prefix("quell: beginning with what was kept at epoch "));

@@ -86,6 +86,11 @@ impl Live {
         self.child.try_wait().expect("a child")
     }
 
+    /// Waits until it has all that it needs and has begun.
+    pub fn goes_on(&self) {
+        until("it goes on", || self.told().contains("Ctrl-C").then_some(()));
+    }
+
     /// SIGTERM, and nothing waited for.
     pub fn tell_to_stop(&self) {
         let id = self.child.id().to_string();
@@ -105,6 +110,8 @@ impl Live {
 
     /// SIGTERM, what it comes to, and all that it said for people.
     pub fn stop_telling(self) -> (Value, String) {
+        // One that is told so before it has begun has nothing to end in order: a cluster then fails.
+        self.goes_on();
         self.tell_to_stop();
         let told = Arc::clone(&self.told);
         let summary = self.end();
