@@ -59,6 +59,7 @@ pub struct Snapshot {
 struct Manifest {
     form: String,
     plan_hash: String,
+    /// What judged when the run began that wrote it.
     model_version: String,
     turn: Turn,
     rows: u64,
@@ -217,14 +218,15 @@ impl Rows {
     }
 }
 
-/// The last snapshot of a plan and a model through `committed`; why others were passed over is told by `complain`.
+/// The last snapshot of a plan through `committed`; why others were passed over is told by `complain`. Which model judges from
+/// there on is the log's to say: operators remember what was judged, and nothing of who did.
 ///
 /// # Errors
 /// Where the folder cannot be read.
 pub fn latest(
     state: &Path,
     committed: Epoch,
-    stamp: &RunStamp,
+    plan_hash: &str,
     mut complain: impl FnMut(String),
 ) -> io::Result<Option<Snapshot>> {
     let dir = folder(state);
@@ -232,7 +234,7 @@ pub fn latest(
         return Ok(None);
     }
     for (epoch, manifest) in all(&dir)?.into_iter().rev().filter(|(epoch, _)| *epoch <= committed) {
-        match read(&dir, epoch, &manifest, stamp) {
+        match read(&dir, epoch, &manifest, plan_hash) {
             Ok(snapshot) => return Ok(Some(snapshot)),
             Err(why) => complain(format!("the snapshot {} is passed over: {why}", manifest.display())),
         }
@@ -240,14 +242,14 @@ pub fn latest(
     Ok(None)
 }
 
-fn read(dir: &Path, epoch: Epoch, manifest: &Path, stamp: &RunStamp) -> Result<Snapshot, String> {
+fn read(dir: &Path, epoch: Epoch, manifest: &Path, plan_hash: &str) -> Result<Snapshot, String> {
     let text = fs::read(manifest).map_err(|error| error.to_string())?;
     let said: Manifest = serde_json::from_slice(&text).map_err(|error| error.to_string())?;
     if said.form != FORM {
         return Err(format!("its form is {}, and this is {FORM}", said.form));
     }
-    if (&said.plan_hash, &said.model_version) != (&stamp.plan_hash, &stamp.model_version) {
-        return Err("it is of another plan or model".to_owned());
+    if said.plan_hash != plan_hash {
+        return Err("it is of another plan".to_owned());
     }
     let (data, _) = names(dir, epoch);
     let (hash, _) = hashed(&data).map_err(|error| error.to_string())?;
@@ -313,7 +315,7 @@ mod tests {
         let text = fs::read_to_string(&manifest).unwrap();
         for (form, is_read) in [("5 of quell", true), ("4 of quell", false), ("6 of quell", false)] {
             fs::write(&manifest, text.replace("5 of quell", form)).unwrap();
-            let found = latest(dir.path(), 9, &stamp("p"), |_| ()).unwrap();
+            let found = latest(dir.path(), 9, "p", |_| ()).unwrap();
             assert_eq!(found.is_some(), is_read, "{form}");
         }
     }
@@ -346,7 +348,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let read = |committed, plan: &str| {
             let mut why = Vec::new();
-            let found = latest(dir.path(), committed, &stamp(plan), |text| why.push(text)).unwrap();
+            let found = latest(dir.path(), committed, plan, |text| why.push(text)).unwrap();
             (found.map(|found| (found.turn.epoch, found.kept)), why)
         };
         assert_eq!(read(9, "p"), (None, Vec::new()));
@@ -379,7 +381,7 @@ mod tests {
         let (data, _) = names(&folder(dir.path()), 4);
         let form = ArrowReaderMetadata::load(&Ends::open(&data).unwrap(), ArrowReaderOptions::new()).unwrap();
         assert_eq!(form.metadata().num_row_groups(), 2);
-        let found = latest(dir.path(), 4, &stamp("p"), |why| panic!("{why}")).unwrap().unwrap();
+        let found = latest(dir.path(), 4, "p", |why| panic!("{why}")).unwrap().unwrap();
         assert!(found.kept == kept);
     }
 

@@ -190,7 +190,7 @@ pub(crate) fn serve(
         while !bell.stopped() && rings.recv().is_ok() {}
         stop();
     })?;
-    let span = Span::Cluster { workers: peers.workers, recalls: cluster.terms.recalls };
+    let span = Span::Cluster { workers: peers.workers, first_judges: cluster.terms.first_judges };
     let wiring = wiring(&plan, &names, cluster.terms.act, span);
     let service = RankService::start(ranker, version, None)?;
     let fed = match cluster.terms.reads {

@@ -25,6 +25,7 @@ mod evaluate;
 mod explain;
 mod generate;
 mod model;
+mod models;
 mod renewal;
 mod replay;
 mod run;

@@ -26,6 +26,9 @@ enum What {
     List(List),
     /// Put a version to use, if it loads, answers numbers and is not worse than the one in use on the golden archives.
     ///
+    /// A live run whose plan names the registry, and whose command line no version, judges by it from the next second on. The
+    /// version before must stay in the registry: what the log has of it may have to be judged again.
+    ///
     /// Example: quell model promote v2 --golden golden-archive/ --by ada
     Promote(Promote),
     /// Go back to the version that was in use before.

@@ -19,6 +19,8 @@ pub(crate) enum Ended {
     Left,
     /// As it stood, to go on at once with new names.
     Anew,
+    /// As it stood, for all processes of a cluster to go on with this model.
+    Promoted(String),
 }
 
 /// When it is time.

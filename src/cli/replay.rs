@@ -23,7 +23,7 @@ use crate::plan::catalog::Plan;
 use crate::plan::pipeline::{Context, ExecutorSpec};
 use crate::plan::policy::Act;
 use crate::rank::Recall;
-use crate::record::{Millis, NOTHING_SETTLED, Names};
+use crate::record::{InputKind, Millis, NOTHING_SETTLED, Names};
 use crate::replay::again;
 use crate::replay::arrival::ArrivalFeed;
 use crate::replay::diff::compare;
@@ -138,7 +138,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         names: &names,
         archive: &args.archive,
         model: ranker.version(),
-        terms: Terms { act, recalls: recall.is_some(), reads: None },
+        terms: Terms { act, first_judges: recall.is_some(), reads: None },
     };
     let (crew, cluster) = args.spread.crew(args.workers, &first, None)?;
     let settings = Settings {
@@ -149,6 +149,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         archive: args.archive.clone(),
         crew,
         ranker,
+        first_judges: recall.is_some(),
         recall,
         executor,
         // A replay looks nothing up: what the archive had then is in its log, and files have none.
@@ -182,7 +183,7 @@ fn executor(plan: &Plan, input: &Input, names: &Arc<Names>) -> Result<Executor, 
     }
 }
 
-/// What an archive's model said, unless it is to be asked again.
+/// What an archive's models said, unless one is to be asked again.
 fn recall(args: &Args, plan: &Plan, input: &Input, names: &Arc<Names>) -> Result<Option<Recall>, Failure> {
     let Input::Archive(archive) = input else { return Ok(None) };
     if args.rescore {
@@ -352,9 +353,15 @@ fn feed_archive(args: &Args, tables: Option<&Said>, archive: &Path, run: &mut Ru
     let progress = Progress::start(feed.records());
     progress.phase("replaying", feed.records());
     let mut taken = 0;
-    while let Some(batch) = feed.pull()? {
+    while let Some(mut batch) = feed.pull()? {
         taken += batch.alerts.len() as u64;
-        if !run.take(batch) {
+        if args.rescore {
+            // One model is asked for everything.
+            batch.inputs.retain(|input| input.kind != InputKind::Promotion);
+            batch.promotes = None;
+        }
+        let promotes = batch.promotes.take();
+        if !run.take(batch) || !promotes.is_none_or(|model| run.recalls(&model)) {
             break;
         }
         progress.at(taken);

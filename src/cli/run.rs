@@ -11,11 +11,12 @@ use crossbeam_channel::Receiver;
 use super::begun::differences;
 use super::clock::Clock;
 use super::doors::{Doors, open_to_all};
+use super::models::{Wanted, finder};
 use super::renewal::{Ended, Renewal};
 use super::report::{Stopwatch, measured, tell};
 use super::sightings::Sightings;
 use super::topics::Topics;
-use super::turning::Turning;
+use super::turning::{Swap, Turning};
 use super::watch::Watch;
 use super::{Failure, Output, cluster, outside, setup};
 use crate::archive::recover;
@@ -115,7 +116,9 @@ fn once(
     let caution = Caution::begin(&mut log, committed, epochs, tell)?;
     let done = attended(job, (topics, committed, caution.clone()), (heard, &log), doors);
     match &done {
-        Ok(Ended::InOrder | Ended::Left | Ended::Anew) | Err(Failure::Diverged(_)) => Caution::end(&log)?,
+        Ok(Ended::InOrder | Ended::Left | Ended::Anew | Ended::Promoted(_)) | Err(Failure::Diverged(_)) => {
+            Caution::end(&log)?
+        }
         Err(Failure::Failed(error)) if is_defect(error) => {}
         Ok(Ended::Early) | Err(_) => caution.withdraw(&log)?,
     }
@@ -139,7 +142,9 @@ fn attended(
     metrics.goes_on(committed);
     let known = (&names, committed, metrics);
     let says = (sightings.asks(), unsaid);
-    let Started { run, cluster, begins, talks } = start(args, plan, known, says, bell)?;
+    let mut wanted = Wanted::new(plan, args.model.as_deref());
+    let started = start(args, plan, known, says, (bell, &mut wanted))?;
+    let Started { run, cluster, begins, talks, judges } = started;
     topics.spread(talks.len());
     let mut log = Log::open(&args.archive)?;
     let through = begins.as_ref().map_or(0, |(turn, _)| turn.epoch);
@@ -158,6 +163,7 @@ fn attended(
         caution,
         begins,
         keeping: Keeping::every(args.snapshot_every_ms.into()),
+        models: finder(plan),
         bell: bell.clone(),
         pushed_bytes: Arc::clone(&doors.waiting),
         clock: Box::new(move || clock.now()),
@@ -168,6 +174,7 @@ fn attended(
         watch: Watch::new(plan, &names, outside::tables(plan, &names, (&scribe, bell))?),
         sightings,
         topics,
+        models: (wanted, Swap::of(judges, args.snapshot_every_ms)),
         words: outside::words(plan, &args.archive, (&scribe, bell))?,
         bell: bell.clone(),
         rings: rings.clone(),
@@ -208,7 +215,9 @@ fn told(
             eprintln!("quell: left as it stands; the next run goes on as though this one had not ended");
             report(job, summary, counts, names)?;
         }
-        Ended::Anew if summary.divergences > 0 => return Err(Failure::Diverged(summary.divergences)),
+        Ended::Anew | Ended::Promoted(_) if summary.divergences > 0 => {
+            return Err(Failure::Diverged(summary.divergences));
+        }
         Ended::Anew if several => {
             return Err(anyhow!(
                 "{} MB of names were met; what is remembered is kept: start all processes again, and they go on with \
@@ -218,6 +227,12 @@ fn told(
             .into());
         }
         Ended::Anew => {}
+        Ended::Promoted(model) => {
+            return Err(anyhow!(
+                "the model {model} is put to use, and what is remembered is kept: start all processes again, and they go on with it"
+            )
+            .into());
+        }
     }
     Ok(())
 }
@@ -346,14 +361,19 @@ fn prepare(args: &Args, plan: &Plan, specs: &[pipeline::Source]) -> Result<(Log,
         SourceKind::Http { .. } => format!("{} (http)", spec.name),
         SourceKind::Kafka(topic) => format!("{} (topic {})", spec.name, topic.topic),
     };
+    let before = log.meta("run")?;
+    // Which model judged since is told by the log itself.
+    let began = before.as_ref().and_then(|before| serde_json::from_str::<serde_json::Value>(before).ok());
+    let model =
+        began.and_then(|began| began.get("model").cloned()).unwrap_or_else(|| ranker.version().into());
     let what = serde_json::json!({
         "command": "run",
         "plan": plan.hash,
         "sources": specs.iter().map(kind).collect::<Vec<_>>(),
-        "model": ranker.version(),
+        "model": model,
         "record_bytes_max": args.record_bytes_max,
     });
-    match log.meta("run")? {
+    match before {
         None => log.set_meta("run", &what.to_string())?,
         Some(before) => {
             let differ = differences(&before, &what);

@@ -9,6 +9,7 @@ use crossbeam_channel::Receiver;
 
 use super::Failure;
 use super::doors::Doors;
+use super::models::{Judged, Wanted};
 use super::renewal::{Ended, Renewal};
 use super::sightings::Sightings;
 use super::topics::Topics;
@@ -18,7 +19,8 @@ use crate::engine::journal::Said;
 use crate::engine::metrics::Metrics;
 use crate::engine::words::Words;
 use crate::ingest::live::Bell;
-use crate::record::Millis;
+use crate::rank::Ranker;
+use crate::record::{Epoch, Millis};
 
 /// How often tables and topics are looked at.
 const LOOK_MS: Millis = 1_000;
@@ -31,6 +33,8 @@ pub(crate) struct Turning {
     pub(crate) watch: Watch,
     pub(crate) sightings: Sightings,
     pub(crate) topics: Topics,
+    /// The model that it is to judge by, and how another one is put to use.
+    pub(crate) models: (Wanted, Swap),
     /// Who hears what is said in topics.
     pub(crate) words: Option<Words>,
     pub(crate) bell: Bell,
@@ -43,6 +47,28 @@ pub(crate) struct Turning {
     pub(crate) leaves: bool,
     /// What an operator sees.
     pub(crate) metrics: Metrics,
+}
+
+/// How another model is put to use.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Swap {
+    /// Between two epochs: this process judges everything.
+    Here,
+    /// All processes start again with it.
+    Everywhere,
+    /// Not before the run is ended in order: nothing is kept with which all could start again.
+    Later,
+}
+
+impl Swap {
+    /// Where this process judges everything, or else what is remembered is kept every so often.
+    pub(crate) fn of(judges: bool, keeps_every_ms: u32) -> Swap {
+        match (judges, keeps_every_ms) {
+            (true, _) => Swap::Here,
+            (false, 0) => Swap::Later,
+            (false, _) => Swap::Everywhere,
+        }
+    }
 }
 
 impl Turning {
@@ -59,7 +85,7 @@ impl Turning {
     /// it is finished.
     pub(crate) fn turn(&mut self, doors: &mut Doors) -> Result<Ended, Failure> {
         let told = self.turns(doors)?;
-        match told {
+        match &told {
             Ended::InOrder => {
                 doors.close();
                 let _ = self.bell.stop();
@@ -69,6 +95,11 @@ impl Turning {
                 doors.close();
                 self.bell.rest();
                 self.feed.leave()?;
+            }
+            Ended::Promoted(model) => {
+                doors.close();
+                self.bell.rest();
+                self.feed.promote_next(model)?;
             }
             Ended::Early => {}
         }
@@ -83,7 +114,9 @@ impl Turning {
             return Ok(Ended::Early);
         }
         while !self.bell.stopped() {
-            self.look(doors)?;
+            if let Some(model) = self.look(doors)? {
+                return Ok(Ended::Promoted(model));
+            }
             if self.renewal.is_due(self.feed.now(), self.feed.run().names()) {
                 return Ok(Ended::Anew);
             }
@@ -108,7 +141,44 @@ impl Turning {
         self.looked = self.feed.now();
         let says = !changes.is_empty() || (fresh && self.watch.has_tables());
         let said = says.then(|| Said::context(&changes, fresh, self.feed.run().names()));
-        Ok(self.feed.begin(said)?)
+        Ok(self.feed.begin(said)? && self.judge()?)
+    }
+
+    /// The model that is wanted judges from here on; false where the run has failed.
+    fn judge(&mut self) -> Result<bool, Failure> {
+        let (_, journal) = self.feed.reading();
+        let judged = Judged::of(journal.log())?;
+        let ranker = self.models.0.ranker()?;
+        if judged.after(Epoch::MAX).is_none_or(|model| model == ranker.version()) {
+            return Ok(true);
+        }
+        self.promote(ranker)
+    }
+
+    fn promote(&mut self, ranker: Ranker) -> Result<bool, Failure> {
+        let model = ranker.version();
+        let promoted = self.feed.promote(ranker)?;
+        eprintln!("quell: the model {model} is in use after epoch {}", self.feed.run().epoch());
+        Ok(promoted)
+    }
+
+    /// Puts to use what was promoted meanwhile; which model it is, where all processes are to start with it.
+    fn promoted(&mut self) -> Result<Option<String>, Failure> {
+        let (wanted, swap) = &mut self.models;
+        let Some(ranker) = wanted.other_than(&self.feed.run().model()) else { return Ok(None) };
+        match swap {
+            // A run that has failed says so when it turns next.
+            Swap::Here => self.promote(ranker).map(|_| None),
+            Swap::Everywhere => Ok(Some(ranker.version())),
+            Swap::Later => {
+                eprintln!(
+                    "quell: the model {} is put to use when all processes are started again: with --snapshot-every-ms 0 nothing is \
+                     kept with which they could go on now",
+                    ranker.version()
+                );
+                Ok(None)
+            }
+        }
     }
 
     /// Nothing came, or the sources have said more in the meantime: either way it is looked again.
@@ -116,12 +186,12 @@ impl Turning {
         let _ = self.rings.recv_timeout(WAIT);
     }
 
-    /// Looks what there is beside the sources.
-    fn look(&mut self, doors: &Doors) -> Result<(), Failure> {
+    /// Looks what there is beside the sources; with which model all processes are to start again, where they are.
+    fn look(&mut self, doors: &Doors) -> Result<Option<String>, Failure> {
         self.still_hears()?;
         let now = self.feed.now();
         if now - self.looked < LOOK_MS {
-            return Ok(());
+            return Ok(None);
         }
         self.looked = now;
         self.stand(doors);
@@ -140,7 +210,8 @@ impl Turning {
             self.feed.say(Said::sightings(&found, self.feed.run().names()));
         }
         let epoch = self.feed.run().epoch();
-        self.topics.look(self.feed.reading(), (epoch, now))
+        self.topics.look(self.feed.reading(), (epoch, now))?;
+        self.promoted()
     }
 
     /// Shows how the sources stand.

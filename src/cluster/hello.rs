@@ -46,8 +46,8 @@ pub struct Alike {
 pub struct Terms {
     /// When alerts are acted on.
     pub act: Act,
-    /// Whether it has an earlier run's scores, and so judges for all.
-    pub recalls: bool,
+    /// Whether it judges for all, and the others ask no model.
+    pub first_judges: bool,
     /// The longest record, in bytes, where the others read topics for it.
     pub reads: Option<usize>,
 }

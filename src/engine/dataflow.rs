@@ -88,8 +88,9 @@ pub enum Span {
     Cluster {
         /// Workers of each process.
         workers: usize,
-        /// Whether only the first process knows what an earlier run's model said, and so judges for all.
-        recalls: bool,
+        /// Whether the first process judges for all: it alone knows what an earlier run's model said, or that another model is put
+        /// to use on the way.
+        first_judges: bool,
     },
 }
 
@@ -245,10 +246,10 @@ fn answer<'scope>(
     let facts = facts::join(watched.entities, watched.addresses, context, names);
     let enriched = facts::attach(watched.versions, facts, clock.clone(), keeper);
     let enriched = match wiring.span {
-        Span::Cluster { workers, recalls: true } => {
+        Span::Cluster { workers, first_judges: true } => {
             enriched.exchange(move |version: &Enriched| route(version.incident.tenant) % workers as u64)
         }
-        Span::Cluster { recalls: false, .. } | Span::Process => enriched,
+        Span::Cluster { first_judges: false, .. } | Span::Process => enriched,
     };
     let judged = judge(enriched, ranker, with.clone());
     let (ruled, weighed) = ruling(judged, approvals, clock, with, keeper);

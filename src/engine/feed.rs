@@ -9,9 +9,12 @@
 //! on. Nothing here waits for a source: where a turn comes to nothing, whoever leads it waits.
 
 mod again;
+mod promote;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+pub use promote::Models;
 
 use super::caution::Caution;
 use super::journal::{Effects, Journal, Said};
@@ -55,6 +58,18 @@ pub enum FeedError {
     /// A source cannot be gone on with.
     #[error("{0}")]
     Source(String),
+    /// What judged then cannot be asked again.
+    #[error(
+        "what the log has after epoch {epoch} was judged by the model {model}, which cannot be asked again: {why}"
+    )]
+    Model {
+        /// After which epoch.
+        epoch: Epoch,
+        /// Which model.
+        model: String,
+        /// Why.
+        why: String,
+    },
     /// Another program wrote the log.
     #[error("the log holds a pushed batch that this program did not write")]
     Pushed,
@@ -97,6 +112,8 @@ pub struct Parts {
     pub begins: Option<(Turn, Vec<SourceKept>)>,
     /// When what is remembered is kept.
     pub keeping: Keeping,
+    /// The model of a name, as the log and decisions have it.
+    pub models: Models,
     /// Rung when it is to stop.
     pub bell: Bell,
     /// Bytes of pushed batches that wait to be taken.
@@ -115,6 +132,7 @@ pub struct Feed {
     caution: Caution,
     begins: Option<(Turn, Vec<SourceKept>)>,
     keeping: Keeping,
+    models: Models,
     bell: Bell,
     pushed_bytes: Arc<AtomicU64>,
     clock: Box<dyn Fn() -> Millis>,
@@ -149,7 +167,8 @@ impl Feed {
     /// One that has taken nothing yet.
     #[must_use]
     pub fn new(parts: Parts) -> Feed {
-        let Parts { run, live, journal, caution, begins, keeping, bell, pushed_bytes, clock, tell } = parts;
+        let Parts { run, live, journal, caution, begins, keeping, models, bell, pushed_bytes, clock, tell } =
+            parts;
         Feed {
             run,
             live,
@@ -157,6 +176,7 @@ impl Feed {
             caution,
             begins,
             keeping,
+            models,
             bell,
             pushed_bytes,
             clock,
@@ -290,8 +310,12 @@ impl Feed {
     /// Takes nothing more, and keeps what is remembered: what was read and not taken is read again, and what was pushed lies in the
     /// log. Where it cannot, it is said when the run is finished.
     pub fn leave(&mut self) -> Result<(), FeedError> {
+        self.leave_with(&[])
+    }
+
+    fn leave_with(&mut self, said: &[Said]) -> Result<(), FeedError> {
         self.keeping.asked = true;
-        let _ = self.epoch_of(&[], 0)? && self.run.show();
+        let _ = self.epoch_of(said, 0)? && self.run.show();
         Ok(())
     }
 

@@ -3,16 +3,18 @@
 //! In: clocks' moves, changes of context, sightings, verdicts, approvals: JSON of one shape each, live or from the log.
 //! Out: their effects on a batch. State: epochs that are not in the log yet.
 
-use std::io;
+mod receipts;
+
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use receipts::is_reported;
+pub use receipts::{received, recorded};
+
 use super::log::{Assigned, Entry, Heard, Log, LogError, LoggedEpoch, LoggedInput, Through};
 use super::run::Batch;
 use super::scribe::Scribe;
-use crate::act::{Receipt, Recorded};
-use crate::archive::Reader;
 use crate::record::input::{Approval, Reported};
 use crate::record::{
     ContextRow, Diff, Entity, Epoch, InputKind, InputRow, Known, Millis, Names, Reject, Stage, Sym, Unlink,
@@ -53,6 +55,12 @@ pub struct Move<S> {
     pub partitions: Vec<u32>,
     /// To when.
     pub time: Millis,
+}
+
+/// Another model is put to use: what is judged after the epoch is judged by it.
+#[derive(Serialize, Deserialize)]
+struct Promoted {
+    model: String,
 }
 
 /// A change of context tables; the first one is how they stood.
@@ -106,17 +114,23 @@ impl Said {
         Said { kind: InputKind::Sighting, ..Said::context(changes, false, names) }
     }
 
+    /// A model is put to use, named as decisions name it.
+    #[must_use]
+    pub fn promotion(model: &str) -> Said {
+        Said::of(InputKind::Promotion, &Promoted { model: model.to_owned() })
+    }
+
     fn of(kind: InputKind, body: &impl Serialize) -> Said {
         Said { id: None, kind, body: serde_json::to_string(body).unwrap_or_default() }
     }
 
-    /// Whether it takes an incident apart, for which it needs an epoch of its own.
+    /// Whether it takes an incident apart.
     #[must_use]
     pub fn is_unlink(&self) -> bool {
         is_unlink(self.kind, &self.body)
     }
 
-    /// Whether it is on what was written before, so that its epoch takes no records.
+    /// Whether it is on all that came before, so that its epoch takes no records.
     #[must_use]
     pub fn stands_alone(&self) -> bool {
         stands_alone(self.kind, &self.body)
@@ -132,6 +146,7 @@ impl Said {
             InputKind::Verdict,
             InputKind::Approval,
             InputKind::Receipt,
+            InputKind::Promotion,
         ];
         let kind = kinds.into_iter().find(|kind| kind.name() == input.kind)?;
         Some(Said { id: Some(input.id), kind, body: input.body })
@@ -169,6 +184,7 @@ pub struct Effects {
     unlinks: Vec<Unlink>,
     refused: Vec<Reject>,
     reported: Vec<Reported>,
+    promotes: Option<String>,
     rows: Vec<InputRow>,
     /// Inputs that say nothing that can be understood: they were not written by this program.
     pub strange: Vec<String>,
@@ -224,7 +240,11 @@ impl Effects {
                 tenant = names.intern(&whose);
                 self.reported.push(reported);
             }
-            InputKind::Score | InputKind::Promotion | InputKind::Push => {}
+            InputKind::Promotion => {
+                let Promoted { model } = serde_json::from_str(&said.body)?;
+                self.promotes = Some(model);
+            }
+            InputKind::Score | InputKind::Push => {}
         }
         self.rows.push(InputRow { epoch: 0, tick: 0, tenant, kind: said.kind, body: said.body.clone() });
         Ok(())
@@ -246,6 +266,7 @@ impl Effects {
         batch.inputs.extend(self.rows);
         batch.inputs.iter_mut().for_each(|row| row.tick = tick);
         batch.reported = self.reported;
+        batch.promotes = self.promotes;
         batch.refused = self.refused;
         batch.refused.iter_mut().for_each(|reject| reject.tick = tick);
     }
@@ -285,13 +306,14 @@ fn is_unlink(kind: InputKind, body: &str) -> bool {
     kind == InputKind::Verdict && says(body)
 }
 
-/// Whether an input takes incidents apart: a word, or a changed list of entities that never link.
+/// Whether an input is on all that came before it: it takes incidents apart (a word, or a changed list of entities that never
+/// link), or puts another model to use.
 pub(crate) fn stands_alone(kind: InputKind, body: &str) -> bool {
     let lists = |body| {
         let changed = serde_json::from_str::<Changed>(body);
         changed.is_ok_and(|it| it.rows.iter().any(|row| row.known == Known::NeverLink))
     };
-    is_unlink(kind, body) || (kind == InputKind::Context && lists(body))
+    kind == InputKind::Promotion || is_unlink(kind, body) || (kind == InputKind::Context && lists(body))
 }
 
 /// A person's word as JSON, with whose matter it is on.
@@ -331,33 +353,10 @@ impl Pushed {
     }
 }
 
-/// The row of a receipt.
-#[must_use]
-pub fn received((receipt, tenant): &(Receipt, Sym)) -> InputRow {
-    let body = serde_json::to_string(receipt).unwrap_or_default();
-    InputRow { epoch: 0, tick: receipt.tick, tenant: *tenant, kind: InputKind::Receipt, body }
-}
-
-/// Whether an input is what came of an order that had been given before, rather than what the desk heard of one.
-pub(crate) fn is_reported(kind: InputKind, body: &str) -> bool {
-    kind == InputKind::Receipt && worded::<Reported>(body).is_ok()
-}
-
-/// An archive's receipts, as an executor that calls nobody.
-pub fn recorded(archive: &Reader) -> io::Result<Recorded> {
-    let mut receipts: Vec<(Epoch, Receipt)> = Vec::new();
-    for line in archive.inputs(None)? {
-        let line = line?;
-        if line.kind == InputKind::Receipt && !is_reported(line.kind, &line.body) {
-            let receipt = serde_json::from_str(&line.body).map_err(|error| {
-                io::Error::other(format!("a recorded receipt cannot be understood: {error}"))
-            })?;
-            receipts.push((line.epoch, receipt));
-        }
-    }
-    // Within an epoch they were heard in the order of their ticks, as they lie.
-    receipts.sort_by_key(|(epoch, _)| *epoch);
-    Ok(Recorded::of(receipts.into_iter().map(|(_, receipt)| receipt)))
+/// The model that an input puts to use.
+pub(super) fn promoted_by(kind: InputKind, body: &str) -> Option<String> {
+    let promoted = (kind == InputKind::Promotion).then(|| serde_json::from_str::<Promoted>(body));
+    promoted?.ok().map(|Promoted { model }| model)
 }
 
 /// Writes epochs to the log ahead of the archive, where they take more than records.

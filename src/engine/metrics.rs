@@ -146,6 +146,11 @@ impl Metrics {
         });
     }
 
+    /// Another model judges.
+    pub(super) fn judges(&self, model: &str) {
+        self.note(|state| model.clone_into(&mut state.model_version));
+    }
+
     /// It is one of several processes, which are all there.
     pub fn joins(&self, cluster: &Cluster) {
         let member = Member {

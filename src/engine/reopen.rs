@@ -25,6 +25,7 @@ use crate::act::{Common, Desk, Executor};
 use crate::archive::{Reader, Rows};
 use crate::plan::catalog::Plan;
 use crate::plan::policy::Act;
+use crate::rank::service::Gone;
 use crate::rank::{RankService, Ranker};
 use crate::record::{DecisionId, Epoch, NOTHING_SETTLED, Names, Tick};
 use crate::replay::epochs::{Recorded, acts};
@@ -106,20 +107,24 @@ impl Reopened {
         let model = names.intern(&ranker.version());
         let service = RankService::start(ranker, model, Some(recall)).map_err(RunError::Thread)?;
         let (outputs, inbox) = unbounded();
-        let workers = Workers::start(Crew::Alone(1), &wiring, service, &outputs).map_err(RunError::Worker)?;
+        let workers =
+            Workers::start(Crew::Alone(1), &wiring, service.clone(), &outputs).map_err(RunError::Worker)?;
         let acted = NOTHING_SETTLED;
         let unsettled = Unsettled::new(act);
         let mut run =
             Reopened { reader, act, acted, unsettled, workers, outputs, inbox, clerk, told, epoch: 0 };
         let mut feed = Recorded::open(archive, &state, &names, (act, BATCH), true)?;
         let mut stands = decision.is_none();
-        while let Some(batch) = feed.pull()? {
+        while let Some(mut batch) = feed.pull()? {
+            let promotes = batch.promotes.take().map(|model| names.intern(&model));
             for rows in run.turn(batch)? {
                 if let Rows::Decisions(rows) = rows {
                     let said = rows.iter().rfind(|row| Some(row.decision.id) == decision);
                     stands = said.map_or(stands, |row| row.superseded_by.is_none());
                 }
             }
+            let gone = |gone: Gone| RunError::Worker(gone.to_string());
+            promotes.map_or(Ok(()), |model| service.recalls(model)).map_err(gone)?;
         }
         run.clerk.desk.go_on();
         Ok((run, stands))

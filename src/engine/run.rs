@@ -34,7 +34,7 @@ use crate::flow::kept::Kept;
 use crate::plan::catalog::Plan;
 use crate::plan::policy::Act;
 use crate::rank::judge::Proposing;
-use crate::rank::{Ranker, Recall};
+use crate::rank::{RankService, Ranker, Recall};
 use crate::record::input::{Approval, Reported};
 use crate::record::{
     Alert, ContextRow, Diff, Entity, Epoch, EpochRow, InputRow, Millis, NOTHING_SETTLED, Names, Observed,
@@ -80,6 +80,8 @@ pub struct Batch {
     pub verdicts: Vec<(Verdict, Sym)>,
     /// What an analyst said is not related; one a batch, which takes nothing else.
     pub unlinks: Vec<Unlink>,
+    /// Which model is put to use after it.
+    pub promotes: Option<String>,
     /// Where the batch was an epoch of another archive: which.
     pub was: Option<Epoch>,
     /// Rows for the `inputs` table; the epoch is filled in.
@@ -142,6 +144,8 @@ pub struct Settings {
     pub ranker: Ranker,
     /// What an earlier run's model said, which is not asked again.
     pub recall: Option<Recall>,
+    /// Of a cluster, whether this process judges for all: the others know nothing of recalled or other models.
+    pub first_judges: bool,
     /// What carries out actions.
     pub executor: Executor,
     /// Where the ledger lies for all machines; none where it lies beside the archive alone.
@@ -167,12 +171,14 @@ pub struct Settings {
 /// A run under way.
 pub struct Run {
     workers: Workers,
+    ranks: RankService,
     outputs: Sender<Output>,
     archive: Sender<Told>,
     tokens: Receiver<Turn>,
     behind: Behind,
     sinks: Option<Sinks>,
     names: Arc<Names>,
+    /// Plan and model in force.
     stamp: (Sym, Sym),
     epoch: Epoch,
     /// Records of each epoch under way.
@@ -208,6 +214,36 @@ impl Run {
     #[must_use]
     pub fn names(&self) -> &Arc<Names> {
         &self.names
+    }
+
+    /// The model in force, as decisions name it.
+    #[must_use]
+    pub fn model(&self) -> String {
+        self.names.get(self.stamp.1)
+    }
+
+    /// Puts another model to use: it judges whatever is judged from the next epoch on. False where the run has failed.
+    #[must_use]
+    pub fn promote(&mut self, ranker: Ranker) -> bool {
+        // What was taken in is the other one's to judge.
+        let judged = self.drain();
+        let model = self.in_force(&ranker.version());
+        judged && self.ranks.promote(ranker, model).is_ok()
+    }
+
+    /// From the next epoch on what this model said is recalled; what it did not say the run's own model does. False where the run
+    /// has failed.
+    #[must_use]
+    pub fn recalls(&mut self, model: &str) -> bool {
+        let judged = self.drain();
+        let model = self.in_force(model);
+        judged && self.ranks.recalls(model).is_ok()
+    }
+
+    fn in_force(&mut self, model: &str) -> Sym {
+        self.stamp.1 = self.names.intern(model);
+        self.metrics.judges(model);
+        self.stamp.1
     }
 
     /// When alerts are acted on.

@@ -7,12 +7,13 @@ use std::io;
 
 use serde::{Deserialize, Serialize};
 
+use super::journal::promoted_by;
 use crate::archive::Reader;
 use crate::plan::playbook::Playbook;
 use crate::rank::judge::Judged;
 use crate::rank::recall::{Edition, Question, Recall, Recalled};
 use crate::record::attack::TACTICS;
-use crate::record::{IncidentId, InputKind, InputRow, Names, Score, Sym, Triage};
+use crate::record::{Epoch, IncidentId, InputKind, InputRow, Names, Score, Sym, Triage};
 
 /// A row's JSON.
 #[derive(Serialize, Deserialize)]
@@ -58,16 +59,24 @@ pub fn row(judged: &Judged, playbooks: &[Playbook], names: &Names) -> Option<Inp
 pub fn recall(archive: &Reader, playbooks: &[Playbook]) -> io::Result<Recall> {
     let names = archive.names();
     let mut recall = Recall::new(playbooks.iter().map(|playbook| Edition::of(&playbook.hash)));
-    let mut model = archive.epochs(None)?.next().transpose()?.map_or(Sym::EMPTY, |turn| turn.model_version);
+    recall.began = archive.epochs(None)?.next().transpose()?.map(|turn| turn.model_version);
+    let began = recall.began.unwrap_or(Sym::EMPTY);
+    // What was said at an epoch was said by the model that was put to use last before it.
+    let mut promoted: Vec<(Epoch, Sym)> = Vec::new();
     for line in archive.inputs(None)? {
         let line = line?;
         if line.kind == InputKind::Score
             && let Some((question, answer)) = read(&line.body, names)
         {
-            model = answer.model;
             recall.add(question, answer);
         }
+        if let Some(model) = promoted_by(line.kind, &line.body) {
+            promoted.push((line.epoch, names.intern(&model)));
+        }
     }
+    promoted.sort_by_key(|(epoch, _)| *epoch);
+    let in_force =
+        |epoch| promoted.iter().rfind(|(after, _)| *after < epoch).map_or(began, |(_, model)| *model);
     for line in archive.incidents(None)? {
         let line = line?;
         let seen = line.features.zip(line.tokens);
@@ -78,6 +87,7 @@ pub fn recall(archive: &Reader, playbooks: &[Playbook]) -> io::Result<Recall> {
         let tactics: Option<Vec<u8>> =
             line.next_tactics.unwrap_or_default().into_iter().map(|id| names.with(id, place)).collect();
         let Some(next_tactics) = tactics.and_then(|tactics| tactics.try_into().ok()) else { continue };
+        let model = in_force(line.epoch);
         let answer = Recalled { triage, confidence, next_tactics, scores: Box::default(), model };
         recall.add(Question::of(line.incident_id, &numeric, &tokens), answer);
     }

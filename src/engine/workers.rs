@@ -62,12 +62,12 @@ pub enum Crew {
 }
 
 impl Crew {
-    /// Over which processes they are spread; whether only the first `recalls` what a model said.
+    /// Over which processes they are spread, and whether the first of these judges for all.
     #[must_use]
-    pub fn span(&self, recalls: bool) -> Span {
+    pub fn span(&self, first_judges: bool) -> Span {
         match self {
             Crew::Alone(_) => Span::Process,
-            Crew::Cluster(peers) => Span::Cluster { workers: peers.workers, recalls },
+            Crew::Cluster(peers) => Span::Cluster { workers: peers.workers, first_judges },
         }
     }
 

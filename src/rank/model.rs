@@ -178,6 +178,18 @@ impl Model {
         }
     }
 
+    /// One that has learned nothing: its network is as it was drawn from `seed`.
+    #[must_use]
+    pub fn drawn(seed: u64, history: History) -> Model {
+        Model {
+            version: format!("drawn-{seed}"),
+            hash: "0".to_owned(),
+            network: Network::drawn(seed, &Device::flex()),
+            history,
+            config: Config::new(seed, 1.0),
+        }
+    }
+
     fn read(path: &Path, version: String) -> Result<Model, ModelError> {
         // Each file is read once: what was hashed is what is used.
         let [weights, config, history] = HASHED.map(|name| file(&path.join(name)));

@@ -301,15 +301,7 @@ mod tests {
         for seed in 0..400 {
             history.add(&case(seed % 32).features, Triage::ALL[usize::try_from(seed % 3).unwrap_or(0)]);
         }
-        let network = Network::drawn(7, &Device::flex());
-        let model = Model {
-            version: "v0".into(),
-            hash: "0".repeat(64),
-            network,
-            history,
-            config: Config::new(7, 1.0),
-        };
-        Ranker::of(model, &playbooks())
+        Ranker::of(Model::drawn(7, history), &playbooks())
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! In: an earlier run's answers, by what was asked. Out: judgements, each with the model that it is of.
 //! State: an entry a judged version, of some 50 bytes and 16 a candidate; they live as long as the replay. An answer is found
-//! only by the incident and all that the model saw of it; a candidate only by its playbook as it was then: under another plan
+//! by the model that was in force, where several answered, and only by the incident and all that the model saw of it; a candidate only by its playbook as it was then: under another plan
 //! what did not exist then is asked of the model.
 
 use rustc_hash::FxHashMap;
@@ -73,7 +73,11 @@ pub struct Opinion {
 /// Everything that an earlier run was told.
 #[derive(Default)]
 pub struct Recall {
+    /// The model that was in force first, where that is known.
+    pub began: Option<Sym>,
     answers: FxHashMap<Question, Recalled>,
+    /// What other models said to questions that were answered before.
+    others: FxHashMap<(Question, Sym), Recalled>,
     editions: Vec<Edition>,
 }
 
@@ -81,43 +85,68 @@ impl Recall {
     /// Nothing yet; playbooks are those that the ranker was loaded with, in their order.
     #[must_use]
     pub fn new(playbooks: impl Iterator<Item = Edition>) -> Recall {
-        Recall { answers: FxHashMap::default(), editions: playbooks.collect() }
+        Recall { editions: playbooks.collect(), ..Recall::default() }
     }
 
-    /// Remembers an answer; of two to one question, the one with more scores.
+    /// Remembers an answer; of two of one model to one question, the one with more scores.
     pub fn add(&mut self, question: Question, answer: Recalled) {
         let fuller = |known: &Recalled| known.scores.len() >= answer.scores.len();
-        if !self.answers.get(&question).is_some_and(fuller) {
-            self.answers.insert(question, answer);
+        let other = (question, answer.model);
+        match self.answers.get(&question) {
+            Some(known) if known.model != answer.model => {
+                if !self.others.get(&other).is_some_and(fuller) {
+                    self.others.insert(other, answer);
+                }
+            }
+            Some(known) if fuller(known) => {}
+            Some(_) | None => drop(self.answers.insert(question, answer)),
         }
     }
 
-    /// An opinion on each case, in their order; `model` is the ranker's own.
-    pub fn judge(&self, cases: &[(IncidentId, Case)], ranker: &mut Ranker, model: Sym) -> Vec<Opinion> {
-        let known: Vec<Option<Opinion>> =
-            cases.iter().map(|(incident, case)| self.known(*incident, case)).collect();
+    /// An opinion on each case, in their order; `model` is the ranker's own, and `in_force` the one that was asked then.
+    pub fn judge(
+        &self,
+        cases: &[(IncidentId, Case)],
+        ranker: &mut Ranker,
+        (model, in_force): (Sym, Sym),
+    ) -> Vec<Opinion> {
+        let said = |(incident, case): &(IncidentId, Case)| {
+            self.said(Question::on(*incident, &case.features), in_force)
+        };
+        let recalled: Vec<Option<&Recalled>> = cases.iter().map(said).collect();
+        let known = cases.iter().zip(&recalled).map(|((_, case), recalled)| self.known((*recalled)?, case));
+        let known: Vec<Option<Opinion>> = known.collect();
         let open = cases.iter().zip(&known).filter(|(_, known)| known.is_none());
         let open: Vec<Case> = open.map(|((_, case), _)| case.clone()).collect();
         let mut said = ranker.judge(&open).into_iter();
-        let each = cases.iter().zip(known);
-        let opinion = |((incident, case), known): (&(IncidentId, Case), Option<Opinion>)| match known {
-            Some(opinion) => Some(opinion),
-            None => Some(Opinion { judgement: self.completed(*incident, case, said.next()?), model }),
-        };
+        let each = cases.iter().zip(recalled).zip(known);
+        let opinion =
+            |(((_, case), recalled), known): ((&(IncidentId, Case), _), Option<Opinion>)| match known {
+                Some(opinion) => Some(opinion),
+                None => Some(Opinion { judgement: self.completed(recalled, case, said.next()?), model }),
+            };
         each.filter_map(opinion).collect()
     }
 
+    /// What was answered to a question, by the model that was in force where it has answered.
+    fn said(&self, question: Question, in_force: Sym) -> Option<&Recalled> {
+        let first = self.answers.get(&question)?;
+        if first.model == in_force || self.others.is_empty() {
+            return Some(first);
+        }
+        Some(self.others.get(&(question, in_force)).unwrap_or(first))
+    }
+
     /// What is known of a case as a whole.
-    fn known(&self, incident: IncidentId, case: &Case) -> Option<Opinion> {
-        let recalled = self.answers.get(&Question::on(incident, &case.features))?;
+    fn known(&self, recalled: &Recalled, case: &Case) -> Option<Opinion> {
         let scores = case.playbooks.iter().map(|at| self.score(recalled, *at)).collect::<Option<Vec<_>>>()?;
         let &Recalled { triage, confidence, next_tactics, model, .. } = recalled;
         Some(Opinion { judgement: Judgement { triage, confidence, next_tactics, scores }, model })
     }
 
     /// What is known of it in part stands; the rest is as the model says now.
-    fn completed(&self, incident: IncidentId, case: &Case, mut said: Judgement) -> Judgement {
-        let Some(recalled) = self.answers.get(&Question::on(incident, &case.features)) else { return said };
+    fn completed(&self, recalled: Option<&Recalled>, case: &Case, mut said: Judgement) -> Judgement {
+        let Some(recalled) = recalled else { return said };
         for (at, score) in case.playbooks.iter().zip(&mut said.scores) {
             *score = self.score(recalled, *at).unwrap_or(*score);
         }
@@ -159,7 +188,7 @@ mod tests {
             |playbooks: &[u16]| Case { features: Arc::new(features.clone()), playbooks: playbooks.into() };
         let cases = [(known, case(&[1])), (new, case(&[1])), (known, case(&[0, 1]))];
         let mut ranker = Ranker::untrained(&[traits.clone(), traits]);
-        let opinions = recall.judge(&cases, &mut ranker, now);
+        let opinions = recall.judge(&cases, &mut ranker, (now, then));
         let told = |at: usize| {
             let Opinion { judgement, model } = &opinions[at];
             (judgement.triage, judgement.confidence.0, judgement.scores.clone(), *model)
@@ -167,5 +196,33 @@ mod tests {
         assert_eq!(told(0), (Triage::FalsePositive, 77, vec![Score(42)], then));
         assert_eq!(told(1), (Triage::TruePositive, 0, vec![Score(5_000)], now));
         assert_eq!(told(2), (Triage::FalsePositive, 77, vec![Score(5_000), Score(42)], now));
+    }
+    #[test]
+    fn each_model_is_recalled_where_it_was_in_force() {
+        let (names, traits) = (Names::default(), PlaybookTraits::of(&[], &[], &[], 0));
+        let [first, second, third] = ["first", "second", "third"].map(|name| names.intern(name));
+        let mut recall = Recall::new([7].map(Edition).into_iter());
+        let features = Features { numeric: [0.9; NUMERIC.len()], tokens: [0; TOKENS], history: [0; 3] };
+        let incident = IncidentId::of(&[b"i"]);
+        let said = |model, confidence, scores: &[(Edition, Score)]| Recalled {
+            triage: Triage::FalsePositive,
+            confidence: Score(confidence),
+            next_tactics: [5, 6, 7],
+            scores: scores.into(),
+            model,
+        };
+        // What was ranked comes first, and what was only triaged after it.
+        let scores = [(Edition(7), Score(42))];
+        for (model, confidence, scores) in
+            [(first, 1, &scores[..]), (second, 2, &scores), (first, 3, &[]), (second, 4, &[])]
+        {
+            recall.add(Question::on(incident, &features), said(model, confidence, scores));
+        }
+        let case = Case { features: Arc::new(features), playbooks: vec![0] };
+        let mut ranker = Ranker::untrained(&[traits]);
+        for (in_force, model, confidence) in [(first, first, 1), (second, second, 2), (third, first, 1)] {
+            let opinions = recall.judge(&[(incident, case.clone())], &mut ranker, (third, in_force));
+            assert_eq!((opinions[0].model, opinions[0].judgement.confidence), (model, Score(confidence)));
+        }
     }
 }

@@ -20,6 +20,7 @@ pub const BATCH: usize = 256;
 pub type Wake = Arc<dyn Fn() + Send + Sync>;
 
 /// A handle from which clients are made and by which the model is replaced.
+#[derive(Clone)]
 pub struct RankService {
     door: Door,
 }
@@ -40,7 +41,8 @@ impl Door {
                 let mut bench = bench.lock().map_err(|_| Gone)?;
                 match message {
                     Message::Ask(request) => answer(&mut bench, &mut vec![request]),
-                    Message::Promote(ranker, model) => (bench.ranker, bench.model) = (*ranker, model),
+                    Message::Promote(ranker, model) => bench.promote(*ranker, model),
+                    Message::InForce(model) => bench.in_force = model,
                 }
                 Ok(())
             }
@@ -73,6 +75,7 @@ pub struct Gone;
 enum Message {
     Ask(Request),
     Promote(Box<Ranker>, Sym),
+    InForce(Sym),
 }
 
 struct Request {
@@ -86,7 +89,7 @@ impl RankService {
     /// Starts the thread. `model` is the ranker's version; what `recall` knows is not asked again.
     pub fn start(ranker: Ranker, model: Sym, recall: Option<Recall>) -> std::io::Result<RankService> {
         let (messages, inbox) = unbounded();
-        let bench = Bench { ranker, model, recall };
+        let bench = Bench::new(ranker, model, recall);
         thread::Builder::new().name("rank".to_owned()).spawn(move || serve(bench, &inbox))?;
         Ok(RankService { door: Door::Thread(messages) })
     }
@@ -94,7 +97,7 @@ impl RankService {
     /// One without a thread: what is asked is answered before `ask` returns.
     #[must_use]
     pub fn by_hand(ranker: Ranker, model: Sym, recall: Option<Recall>) -> RankService {
-        RankService { door: Door::Hand(Arc::new(Mutex::new(Bench { ranker, model, recall }))) }
+        RankService { door: Door::Hand(Arc::new(Mutex::new(Bench::new(ranker, model, recall)))) }
     }
 
     /// A client whose answers `wake` announces.
@@ -107,6 +110,11 @@ impl RankService {
     /// Replaces the model: requests sent from now on are judged by `ranker`, those sent before by the old one.
     pub fn promote(&self, ranker: Ranker, model: Sym) -> Result<(), Gone> {
         self.door.send(Message::Promote(Box::new(ranker), model))
+    }
+
+    /// What is recalled from now on was said by this model, where it has an answer; the ranker stays.
+    pub fn recalls(&self, model: Sym) -> Result<(), Gone> {
+        self.door.send(Message::InForce(model))
     }
 }
 
@@ -129,7 +137,20 @@ impl RankClient {
 struct Bench {
     ranker: Ranker,
     model: Sym,
+    /// Whose answers are recalled.
+    in_force: Sym,
     recall: Option<Recall>,
+}
+
+impl Bench {
+    fn new(ranker: Ranker, model: Sym, recall: Option<Recall>) -> Bench {
+        let in_force = recall.as_ref().and_then(|recall| recall.began).unwrap_or(model);
+        Bench { ranker, model, in_force, recall }
+    }
+
+    fn promote(&mut self, ranker: Ranker, model: Sym) {
+        (self.ranker, self.model, self.in_force) = (ranker, model, model);
+    }
 }
 
 fn serve(mut bench: Bench, inbox: &Receiver<Message>) {
@@ -141,7 +162,11 @@ fn serve(mut bench: Bench, inbox: &Receiver<Message>) {
                 Message::Ask(request) => waiting.push(request),
                 Message::Promote(ranker, model) => {
                     answer(&mut bench, &mut waiting);
-                    (bench.ranker, bench.model) = (*ranker, model);
+                    bench.promote(*ranker, model);
+                }
+                Message::InForce(model) => {
+                    answer(&mut bench, &mut waiting);
+                    bench.in_force = model;
                 }
             }
             if waiting.iter().map(|request| request.cases.len()).sum::<usize>() >= BATCH {
@@ -155,9 +180,9 @@ fn serve(mut bench: Bench, inbox: &Receiver<Message>) {
 
 fn answer(bench: &mut Bench, waiting: &mut Vec<Request>) {
     let cases = waiting.iter().flat_map(|request| request.cases.iter().cloned());
-    let model = bench.model;
+    let (model, in_force) = (bench.model, bench.in_force);
     let opinions = if let Some(recall) = &bench.recall {
-        recall.judge(&cases.collect::<Vec<_>>(), &mut bench.ranker, model)
+        recall.judge(&cases.collect::<Vec<_>>(), &mut bench.ranker, (model, in_force))
     } else {
         let judged = bench.ranker.judge(&cases.map(|(_, case)| case).collect::<Vec<_>>());
         judged.into_iter().map(|judgement| Opinion { judgement, model }).collect()

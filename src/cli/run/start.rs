@@ -9,11 +9,12 @@ use crossbeam_channel::Sender;
 use super::Args;
 use super::unsaid::Unsaid;
 use crate::act::Ledger;
-use crate::archive::RunStamp;
 use crate::archive::snapshots::{self, Snapshot};
-use crate::cli::{Failure, cluster, outside, setup};
+use crate::cli::models::{Judged, Wanted, finder};
+use crate::cli::{Failure, cluster, outside};
 use crate::cluster::{Cluster, Talk, Terms};
 use crate::engine::beginning::Beginning;
+use crate::engine::feed::FeedError;
 use crate::engine::live::SourceKept;
 use crate::engine::log::{Log, STATE_FOLDER};
 use crate::engine::metrics::Metrics;
@@ -38,23 +39,30 @@ pub(super) struct Started {
     pub(super) talks: Vec<Option<Talk>>,
     /// Where it begins, and what the sources remembered there; none where it begins at the beginning.
     pub(super) begins: Option<(Turn, Vec<SourceKept>)>,
+    /// Whether this process judges everything, so that another model can be put to use while it runs.
+    pub(super) judges: bool,
 }
 
-/// Starts the run, once all processes of its cluster are there.
+/// Starts the run, once all processes of its cluster are there, with the model that judged where it begins.
 pub(super) fn start(
     args: &Args,
     plan: &Arc<Plan>,
     (names, committed, metrics): (&Arc<Names>, Epoch, &Metrics),
     (asks, unsaid): (Option<Sender<Question>>, &Unsaid),
-    bell: &Bell,
+    (bell, wanted): (&Bell, &mut Wanted),
 ) -> Result<Started, Failure> {
-    let ranker = setup::ranker(plan, args.model.as_deref())?;
+    let wanted = wanted.ranker()?;
+    let log = Log::open(&args.archive)?;
+    let judged = Judged::of(&log)?;
+    // Others have the wanted model alone: where another one judged what is computed again, this process does so.
+    let oldest = snapshots::oldest(log.folder(), committed).unwrap_or(None).unwrap_or(0);
+    let first_judges = !judged.is_all(oldest, &wanted.version());
     let first = cluster::First {
         plan,
         names,
         archive: &args.archive,
-        model: ranker.version(),
-        terms: Terms { act: plan.policy.act, recalls: false, reads: spread(args, plan) },
+        model: wanted.version(),
+        terms: Terms { act: plan.policy.act, first_judges, reads: spread(args, plan) },
     };
     let (mut crew, cluster) = args.spread.crew(args.workers, &first, Some(bell))?;
     let talks = match &mut crew {
@@ -64,8 +72,10 @@ pub(super) fn start(
     if let Some(cluster) = &cluster {
         metrics.joins(cluster);
     }
-    let beginning = beginning(args, plan, committed, &ranker)?;
+    let judges = cluster.is_none() || first_judges;
+    let beginning = beginning(args, plan, committed)?;
     let begins = beginning.as_ref().map(|it| (it.turn, it.sources(names)));
+    let ranker = ranker(plan, wanted, (&log, &judged), begins.as_ref().map_or(0, |(turn, _)| turn.epoch))?;
     let executor = outside::executor(plan, bell, names)?;
     let sinks = outside::sinks(plan, &args.archive, bell)?;
     let stopping = bell.clone();
@@ -78,6 +88,7 @@ pub(super) fn start(
         crew,
         ranker,
         recall: None,
+        first_judges,
         // What is told or done outside is told or done once: nothing that comes later may come before it.
         journaled: plan.policy.act == Act::Early || sinks.is_some() || executor.is_outside(),
         executor,
@@ -93,7 +104,24 @@ pub(super) fn start(
     if plan.pipeline.ledger.kafka.is_some() {
         tell_elsewhere(&args.archive)?;
     }
-    Ok(Started { run, cluster, talks, begins })
+    Ok(Started { run, cluster, talks, begins, judges })
+}
+
+/// The model that judged after an epoch. Where it is gone, and nothing is to be judged by it again, the wanted one does.
+fn ranker(
+    plan: &Arc<Plan>,
+    wanted: Ranker,
+    (log, judged): (&Log, &Judged),
+    after: Epoch,
+) -> Result<Ranker, Failure> {
+    let Some(model) = judged.after(after).filter(|model| *model != wanted.version()) else {
+        return Ok(wanted);
+    };
+    match finder(plan)(model) {
+        Ok(ranker) => Ok(ranker),
+        Err(_) if log.last_epoch()? == after => Ok(wanted),
+        Err(why) => Err(FeedError::Model { epoch: after, model: model.to_owned(), why }.into()),
+    }
 }
 
 /// Tells what stands that another archive's run has done.
@@ -116,13 +144,7 @@ fn spread(args: &Args, plan: &Plan) -> Option<usize> {
 }
 
 /// What an earlier run kept, as far as the archive is published.
-fn beginning(
-    args: &Args,
-    plan: &Plan,
-    committed: Epoch,
-    ranker: &Ranker,
-) -> Result<Option<Beginning>, Failure> {
-    let stamp = RunStamp { plan_hash: plan.hash.clone(), model_version: ranker.version() };
+fn beginning(args: &Args, plan: &Plan, committed: Epoch) -> Result<Option<Beginning>, Failure> {
     // What topics were not told of is said by computing it again.
     let told = match plan.pipeline.sinks.kafka {
         Some(_) => delivered(&Log::open(&args.archive)?)?,
@@ -130,7 +152,7 @@ fn beginning(
     };
     let committed = committed.min(told);
     let complain = |why: String| eprintln!("quell: {why}");
-    let found = snapshots::latest(&args.archive.join(STATE_FOLDER), committed, &stamp, complain);
+    let found = snapshots::latest(&args.archive.join(STATE_FOLDER), committed, &plan.hash, complain);
     let found =
         found.with_context(|| format!("the snapshots of {} cannot be read", args.archive.display()))?;
     let folded = Log::open(&args.archive)?.folded()?;

@@ -52,7 +52,8 @@ impl Feed {
             let lost = |why| FeedError::Lost { epoch: logged.epoch, why };
             // Reading it may be what ends the process.
             self.fear(logged.epoch)?;
-            let Some(batch) = self.live.again(logged, effects).map_err(lost)? else { return Ok(false) };
+            let Some(mut batch) = self.live.again(logged, effects).map_err(lost)? else { return Ok(false) };
+            let promotes = batch.promotes.take();
             if logged.parts.iter().any(LoggedPart::is_unread) {
                 // It is kept out, and only now is it known where it lies.
                 self.journal.note(logged.epoch, &batch, &[])?;
@@ -63,6 +64,7 @@ impl Feed {
             if !self.run.take(batch)
                 || !self.run.logged(logged.epoch)
                 || !self.careful(logged.epoch, !logged.parts.is_empty())?
+                || !self.promoted(logged.epoch, promotes)?
             {
                 break;
             }

@@ -75,6 +75,17 @@ impl Log {
         Ok(taken)
     }
 
+    /// Models that were put to use on the way, each with the epoch after which it judged, in order.
+    pub fn promotions(&self) -> Result<Vec<(Epoch, String)>, LogError> {
+        let said = "select epoch, coalesce(json_extract(body, '$.model'), '') from input
+            where kind = 'promotion' and epoch is not null order by epoch, id";
+        let read = || -> rusqlite::Result<Vec<(Epoch, String)>> {
+            let row = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)?.cast_unsigned(), row.get(1)?));
+            self.db.prepare(said)?.query_map([], row)?.collect()
+        };
+        self.sql(read())
+    }
+
     /// Pushed batches after `after`, `most` at most, in order.
     pub fn pushes(&self, after: i64, most: u32) -> Result<Vec<LoggedInput>, LogError> {
         self.inputs_where("kind = 'push' and id > ?1 order by id limit ?2", params![after, most])

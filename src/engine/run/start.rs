@@ -57,7 +57,7 @@ impl Run {
         let writer = Writer::new(&archive, 0, Arc::clone(&names), &stamp, committed);
         let commits = (committed, commit_every, metrics.clone());
         let archivist = Archivist::new(&archive, writer, (stamp, before.counts), commits, topics)?;
-        let wiring = Wiring { past, ..wiring(&plan, &names, act, crew.span(settings.recall.is_some())) };
+        let wiring = Wiring { past, ..wiring(&plan, &names, act, crew.span(settings.first_judges)) };
         let simulated = matches!(settings.executor, Executor::Simulate(_));
         let ruled_by = (Arc::clone(&wiring.proposing.playbooks), Arc::clone(&wiring.proposing.policy));
         let lies = (&*archive.join(STATE_FOLDER), settings.ledger);
@@ -76,20 +76,21 @@ impl Run {
             under_way: before.under_way,
             metrics: metrics.clone(),
         };
-        let ranks = (ranker, model_version, settings.recall);
+        let (ranks, in_force) = ranks(ranker, model_version, settings.recall, hand.is_some())?;
         let (workers, outputs, archive_door, tokens, behind) =
-            work(archivist, clerk, (crew, &wiring), ranks, hand)?;
+            work(archivist, clerk, (crew, &wiring), &ranks, hand)?;
         before.run.count(&wiring.correlations);
         let unsettled = unsettled(act, begins, before.run.unsettled);
         Ok(Run {
             workers,
+            ranks,
             outputs,
             archive: archive_door,
             tokens,
             behind,
             sinks,
             names,
-            stamp: (plan_hash, model_version),
+            stamp: (plan_hash, in_force),
             epoch: begins.map_or(0, |turn| turn.epoch),
             under_way: std::collections::VecDeque::new(),
             late: before.run.late,
@@ -202,22 +203,36 @@ fn unsettled(act: Act, begins: Option<Turn>, before: Vec<Arc<Alert>>) -> Unsettl
     unsettled
 }
 
+/// Who judges, and which model is in force.
+fn ranks(
+    ranker: Ranker,
+    model: Sym,
+    recall: Option<Recall>,
+    by_hand: bool,
+) -> Result<(RankService, Sym), RunError> {
+    let in_force = recall.as_ref().and_then(|recall| recall.began).unwrap_or(model);
+    let ranks = if by_hand {
+        RankService::by_hand(ranker, model, recall)
+    } else {
+        RankService::start(ranker, model, recall)?
+    };
+    Ok((ranks, in_force))
+}
+
 /// Has everybody begin.
 fn work(
     archivist: Archivist,
     clerk: impl FnOnce(Sender<Told>) -> Clerk,
     (crew, wiring): (Crew, &Wiring),
-    (ranker, model, recall): (Ranker, Sym, Option<Recall>),
+    ranks: &RankService,
     hand: Option<Choose>,
 ) -> Result<Parts, RunError> {
     if let Some(choose) = hand {
-        let ranks = RankService::by_hand(ranker, model, recall);
-        return Ok(by_hand(archivist, clerk, wiring, &ranks, choose));
+        return Ok(by_hand(archivist, clerk, wiring, ranks, choose));
     }
     let (archivist, to_archive, tokens) = archivist.start()?;
     let (clerk, outputs) = clerk(to_archive.clone()).start()?;
-    let ranks = RankService::start(ranker, model, recall)?;
-    let workers = Workers::start(crew, wiring, ranks, &outputs).map_err(RunError::Worker)?;
+    let workers = Workers::start(crew, wiring, ranks.clone(), &outputs).map_err(RunError::Worker)?;
     Ok((workers, outputs, to_archive, tokens, Behind::Threads { clerk, archivist }))
 }
 

@@ -68,7 +68,8 @@ pub(super) fn all(handle: &Handle, stage: &Stage, summary: &Summary) -> Result<(
     actions(handle, &dir)?;
     again(handle, &dir, stage)?;
     // Moves of the clock and people's words come when they come; so does what is done early.
-    if stage.people || stage.wall || stage.act == Act::Early || stage.topic || kept_out > 0 {
+    let said = stage.people || stage.promotes || stage.wall || stage.topic;
+    if said || stage.act == Act::Early || kept_out > 0 {
         return Ok(());
     }
     undisturbed(handle, &dir, stage)
@@ -268,6 +269,7 @@ fn kind(name: &str) -> Option<&'static str> {
         InputKind::Receipt,
         InputKind::Context,
         InputKind::Sighting,
+        InputKind::Promotion,
     ];
     all.into_iter().map(InputKind::name).find(|kind| *kind == name)
 }

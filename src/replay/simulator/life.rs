@@ -7,23 +7,23 @@
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use crossbeam_channel::Sender;
 use jiff::tz::TimeZone;
 
 use super::drawn::{Handle, may_crash, of};
 use super::people::Listener;
-use super::sources::PUSHED;
+use super::sources::{PUSHED, RULES};
 use super::stage::Stage;
 use super::world::Door;
 use crate::act::{Common, Executor, Orders, Webhook};
+use crate::archive::recover;
 use crate::archive::snapshots::{self, Snapshot};
-use crate::archive::{RunStamp, recover};
 use crate::engine::beginning::Beginning;
 use crate::engine::caution::Caution;
 use crate::engine::crier::{Crier, Criers};
-use crate::engine::feed::{Feed, Keeping, Parts, Turned};
+use crate::engine::feed::{Feed, Keeping, Models, Parts, Turned};
 use crate::engine::journal::Journal;
 use crate::engine::live::{Live, Source, SourceKept, Stream};
 use crate::engine::log::{Log, STATE_FOLDER};
@@ -33,13 +33,15 @@ use crate::engine::run::{Backstage, Choose, Run, Settings};
 use crate::engine::scribe::Scribe;
 use crate::engine::summary::Summary;
 use crate::engine::workers::Crew;
+use crate::featurize::features::history_keys;
 use crate::flow::Turn;
 use crate::flow::kept::Past;
 use crate::ingest::Limits;
 use crate::ingest::live::{Bell, Heard};
 use crate::normalize::SourceSettings;
 use crate::plan::policy::Act;
-use crate::rank::{PlaybookTraits, Ranker};
+use crate::rank::history::History;
+use crate::rank::{Model, PlaybookTraits, Ranker};
 use crate::record::{Epoch, Names, Tick};
 
 /// Why a process stopped, in words: of a disk that failed, or of a fault in the program.
@@ -56,6 +58,8 @@ pub(super) struct Life {
     dir: PathBuf,
     feed: Feed,
     backstage: Rc<RefCell<Backstage>>,
+    /// What models see of the plan's playbooks.
+    traits: Vec<PlaybookTraits>,
     scribe: Scribe,
     files: Vec<Sender<Heard>>,
     cautious: Rc<Cautious>,
@@ -101,6 +105,7 @@ impl Life {
             caution: cautious.0.clone(),
             begins,
             keeping: Keeping::every(stage.keeps_ms),
+            models: models(stage),
             bell: Bell::new().0,
             pushed_bytes: Arc::default(),
             clock: Box::new(move || of(&clock).now),
@@ -109,7 +114,8 @@ impl Life {
         // Whoever took the log over meanwhile has it: what was opened since would write in its name.
         cautious.1.held().map_err(stopped)?;
         let (handle, dir, cautious) = (Arc::clone(handle), dir.to_owned(), Rc::clone(cautious));
-        Ok(Life { handle, dir, feed, backstage, scribe, files, cautious })
+        let traits = traits(stage);
+        Ok(Life { handle, dir, feed, backstage, traits, scribe, files, cautious })
     }
 
     /// Where it lives.
@@ -137,6 +143,12 @@ impl Life {
             Turned::Ended => Err("its sources have ended before it".to_owned()),
             Turned::Failed => self.goes(false),
         }
+    }
+
+    /// Another model is put to use.
+    pub(super) fn promote(&mut self, model: &str) -> Result<(), Stopped> {
+        let promoted = self.feed.promote(ranker(&self.traits, model)).map_err(stopped)?;
+        self.goes(promoted)
     }
 
     /// Everything that is there is taken, and all sources end.
@@ -224,15 +236,18 @@ fn run(
     names: &Arc<Names>,
     (dir, committed): (&Path, Epoch),
 ) -> Result<(Run, Option<Begins>), Stopped> {
-    let ranker = ranker(stage);
-    let stamp = RunStamp { plan_hash: stage.plan.hash.clone(), model_version: ranker.version() };
     let complain = |why| of(handle).note(why);
-    let found = snapshots::latest(&dir.join(STATE_FOLDER), committed, &stamp, complain).map_err(stopped)?;
+    let found =
+        snapshots::latest(&dir.join(STATE_FOLDER), committed, &stage.plan.hash, complain).map_err(stopped)?;
     let beginning = found.map(|Snapshot { turn, kept }| Beginning { turn, past: Past::of(kept) });
     let begins = beginning.as_ref().map(|it| (it.turn, it.sources(names)));
     if begins.is_some() {
         of(handle).count("beginnings with what was kept");
     }
+    let began = begins.as_ref().map_or(0, |(turn, _)| turn.epoch);
+    let judged = Log::open(dir).and_then(|log| log.promotions()).map_err(stopped)?;
+    let judged = judged.iter().rfind(|(epoch, _)| *epoch <= began).map_or(MODELS[0], |(_, model)| model);
+    let ranker = ranker(&traits(stage), judged);
     let executor = executor(handle, stage);
     let settings = Settings {
         ledger: stage.shared.then(|| common(handle, dir)),
@@ -242,6 +257,7 @@ fn run(
         crew: Crew::Alone(1),
         ranker,
         recall: None,
+        first_judges: false,
         journaled: stage.act == Act::Early || executor.is_outside(),
         executor,
         asks: None,
@@ -264,11 +280,37 @@ fn common(handle: &Handle, dir: &Path) -> Common {
     Common { book: Box::new(drawn.book.clone()), archive, yields: false }
 }
 
-fn ranker(stage: &Stage) -> Ranker {
+/// The models that may be put to use, as the log names them: the rules that a run begins with, and networks that learned nothing,
+/// each of its own mind.
+pub(super) const MODELS: [&str; 3] = ["untrained", "drawn-1:0", "drawn-2:0"];
+
+fn models(stage: &Stage) -> Models {
+    let traits = traits(stage);
+    Box::new(move |model| Ok(ranker(&traits, model)))
+}
+
+fn ranker(traits: &[PlaybookTraits], model: &str) -> Ranker {
+    static DRAWN: LazyLock<[Model; 2]> = LazyLock::new(|| [1, 2].map(|seed| Model::drawn(seed, history())));
+    let drawn =
+        DRAWN.iter().find(|drawn| model.split_once(':').is_some_and(|(name, _)| name == drawn.version));
+    drawn.map_or_else(|| Ranker::untrained(traits), |drawn| Ranker::of(drawn.clone(), traits))
+}
+
+/// Analysts have judged every rule of the records: what a model does not know it is not asked.
+fn history() -> History {
+    let names = Names::default();
+    let keys = RULES.flat_map(|rule| {
+        [format!("R{rule}"), format!("Rule {rule}")]
+            .map(|rule| history_keys(&[(names.intern(&rule), 1)], names.intern("default"), &names))
+    });
+    History::new(keys.flatten().map(|key| (key, [9, 5, 7])).collect(), [90, 50, 70])
+}
+
+fn traits(stage: &Stage) -> Vec<PlaybookTraits> {
     let traits = stage.plan.playbooks.iter().map(|playbook| {
         PlaybookTraits::of(&playbook.verbs(), &playbook.target_kinds(), &playbook.labels, playbook.impact)
     });
-    Ranker::untrained(&traits.collect::<Vec<_>>())
+    traits.collect()
 }
 
 /// Ticks that a receipt may take.

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use super::check;
 use super::disk::Disk;
 use super::drawn::{Crashed, Drawn, Gone, Handle, Strikes, Tally, may_crash, of, set_meanwhile};
-use super::life::{Life, Stopped};
+use super::life::{Life, MODELS, Stopped};
 use super::people;
 use super::stage::Stage;
 use crate::engine::summary::Summary;
@@ -382,6 +382,11 @@ impl Play {
             }
             92 if self.stage.topic => {
                 people::report(&mut of(&self.handle), life.dir()).map_err(|error| error.to_string())
+            }
+            95 if self.stage.promotes => {
+                let model = of(&self.handle).machines.pick(&MODELS);
+                of(&self.handle).count("models put to use");
+                life.promote(model)
             }
             90..92 => life.flush(),
             92 | 93 => {

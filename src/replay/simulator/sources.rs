@@ -125,6 +125,9 @@ struct Serial {
     poisoned: Option<u64>,
 }
 
+/// Numbers of the rules that records are of.
+pub(super) const RULES: std::ops::RangeInclusive<u32> = 1..=5;
+
 /// What a record says that ends whoever works on it, and what one says that ends whoever parses it.
 pub(super) const POISONED: &str = "\"severity\":\"fatal\"";
 pub(super) const UNREADABLE: &str = "\"severity\":\"unreadable\"";

@@ -29,6 +29,8 @@ pub(super) struct Stage {
     pub(super) topic: bool,
     /// Whether the ledger lies where other machines reach it.
     pub(super) shared: bool,
+    /// Whether other models are put to use on the way.
+    pub(super) promotes: bool,
     /// Whether what is pushed follows the clock.
     pub(super) wall: bool,
     /// Records of an epoch.
@@ -62,6 +64,7 @@ impl Stage {
             dry: dice.chance(150_000),
             topic: dice.chance(300_000),
             shared: machines.chance(400_000),
+            promotes: machines.chance(300_000),
             wall: dice.chance(300_000),
             most: dice.pick(&[1, 5, 20, 1_000]),
             lives: u32::try_from(dice.between(2, 7)).unwrap_or(2),
