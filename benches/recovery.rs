@@ -102,7 +102,12 @@ fn main() {
     timed(&format!("written, {} MB", bytes / 1_000_000), began);
     drop(kept);
     let began = Instant::now();
-    let found = snapshots::latest(folder.path(), turn.epoch, &stamp.plan_hash, |why| panic!("{why}"));
+    let found = snapshots::latest(
+        folder.path(),
+        turn.epoch,
+        snapshots::By { plan: &stamp.plan_hash, since: 0 },
+        |why| panic!("{why}"),
+    );
     let found = found.expect("a folder").expect("a snapshot");
     timed("read", began);
     let began = Instant::now();

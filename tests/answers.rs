@@ -5,7 +5,7 @@ mod common;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use common::live::{Live, taken, until};
+use common::live::{Live, taken};
 use common::world::{calling, world};
 use common::{asking_plan, count, digest, done, edges, held, quell, replay, said, site, summary};
 use quell::archive::{DecisionLine, OutcomeLine, Reader};

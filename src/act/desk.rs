@@ -39,7 +39,7 @@ use crate::plan::policy::{Mode, Policy};
 use crate::record::input::Reported;
 use crate::record::{
     Action, ActionId, ActionStatus, Approval, Decision, DecisionId, Epoch, IncidentId, Member, Names,
-    Outcome, Sym, Target, Tick, Verdict,
+    Outcome, Sym, Target, Tick, Verb, Verdict,
 };
 use crate::settle::Labels;
 
@@ -142,7 +142,10 @@ enum Heard {
 #[derive(Serialize, Deserialize)]
 struct Run {
     decision: Decision,
+    /// Its place in the plan, found again by id and hash where it was kept.
+    #[serde(skip)]
     playbook: usize,
+    book: (Sym, [u8; 32]),
     mode: Mode,
     targets: BTreeMap<usize, Vec<Target>>,
     walk: Walk,
@@ -162,6 +165,8 @@ struct Live {
     /// Outcomes in the ledger so far.
     outcomes: u32,
     attempts: u32,
+    /// What lifts it, if anything does: as the plan said when it was ordered.
+    undo: Option<Verb>,
     /// Its ground is gone: it holds nothing any more.
     withdrawn: bool,
 }

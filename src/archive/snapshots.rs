@@ -31,7 +31,7 @@ use crate::ingest::ends::Ends;
 use crate::record::Epoch;
 
 /// The form of what operators keep: another one is no snapshot of this program.
-const FORM: &str = concat!("5 of quell ", env!("CARGO_PKG_VERSION"));
+const FORM: &str = concat!("6 of quell ", env!("CARGO_PKG_VERSION"));
 /// Snapshots kept.
 const KEPT: usize = 2;
 /// Rows gathered before they are encoded, and the bytes of theirs.
@@ -113,6 +113,18 @@ pub fn write(state: &Path, (turn, safe): (Turn, Epoch), stamp: &RunStamp, kept: 
         fs::remove_file(data)?;
     }
     Ok(bytes)
+}
+
+/// Whether there is one of an epoch, in a form that this program reads.
+///
+/// # Errors
+/// The disk's.
+pub fn is_there(state: &Path, epoch: Epoch) -> io::Result<bool> {
+    let (data, manifest) = names(&folder(state), epoch);
+    if !manifest.is_file() || !data.is_file() {
+        return Ok(false);
+    }
+    Ok(serde_json::from_slice::<Manifest>(&fs::read(manifest)?).is_ok_and(|said| said.form == FORM))
 }
 
 /// The epoch before which nobody begins any more: that of the oldest snapshot, where there are enough of them, and it is at or
@@ -218,15 +230,30 @@ impl Rows {
     }
 }
 
-/// The last snapshot of a plan through `committed`; why others were passed over is told by `complain`. Which model judges from
-/// there on is the log's to say: operators remember what was judged, and nothing of who did.
+/// The plan that a run begins by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct By<'a> {
+    /// Its hash.
+    pub plan: &'a str,
+    /// The epoch after which it is in force; 0 where it always was. What another plan left there is begun with.
+    pub since: Epoch,
+}
+
+impl By<'_> {
+    fn fits(self, epoch: Epoch, plan: &str) -> bool {
+        (epoch == self.since && epoch > 0) || (epoch > self.since && plan == self.plan)
+    }
+}
+
+/// The last snapshot through `committed` that a plan may begin with; why others were passed over is told by `complain`. Which model
+/// judges from there on is the log's to say: operators remember what was judged, and nothing of who did.
 ///
 /// # Errors
 /// Where the folder cannot be read.
 pub fn latest(
     state: &Path,
     committed: Epoch,
-    plan_hash: &str,
+    by: By<'_>,
     mut complain: impl FnMut(String),
 ) -> io::Result<Option<Snapshot>> {
     let dir = folder(state);
@@ -234,7 +261,7 @@ pub fn latest(
         return Ok(None);
     }
     for (epoch, manifest) in all(&dir)?.into_iter().rev().filter(|(epoch, _)| *epoch <= committed) {
-        match read(&dir, epoch, &manifest, plan_hash) {
+        match read(&dir, epoch, &manifest, by) {
             Ok(snapshot) => return Ok(Some(snapshot)),
             Err(why) => complain(format!("the snapshot {} is passed over: {why}", manifest.display())),
         }
@@ -242,13 +269,13 @@ pub fn latest(
     Ok(None)
 }
 
-fn read(dir: &Path, epoch: Epoch, manifest: &Path, plan_hash: &str) -> Result<Snapshot, String> {
+fn read(dir: &Path, epoch: Epoch, manifest: &Path, by: By<'_>) -> Result<Snapshot, String> {
     let text = fs::read(manifest).map_err(|error| error.to_string())?;
     let said: Manifest = serde_json::from_slice(&text).map_err(|error| error.to_string())?;
     if said.form != FORM {
         return Err(format!("its form is {}, and this is {FORM}", said.form));
     }
-    if said.plan_hash != plan_hash {
+    if !by.fits(epoch, &said.plan_hash) {
         return Err("it is of another plan".to_owned());
     }
     let (data, _) = names(dir, epoch);
@@ -313,15 +340,35 @@ mod tests {
         write(dir.path(), (turn(3), 3), &stamp("p"), &kept(3)).unwrap();
         let (_, manifest) = names(&folder(dir.path()), 3);
         let text = fs::read_to_string(&manifest).unwrap();
-        for (form, is_read) in [("5 of quell", true), ("4 of quell", false), ("6 of quell", false)] {
-            fs::write(&manifest, text.replace("5 of quell", form)).unwrap();
-            let found = latest(dir.path(), 9, "p", |_| ()).unwrap();
+        for (form, is_read) in [("6 of quell", true), ("5 of quell", false), ("7 of quell", false)] {
+            fs::write(&manifest, text.replace("6 of quell", form)).unwrap();
+            let found = latest(dir.path(), 9, by("p"), |_| ()).unwrap();
             assert_eq!(found.is_some(), is_read, "{form}");
         }
     }
 
     fn turn(epoch: Epoch) -> Turn {
         Turn { epoch, settled: 5, acts: 6, last: false, keeps: true }
+    }
+
+    fn by(plan: &str) -> By<'_> {
+        By { plan, since: 0 }
+    }
+
+    #[test]
+    fn another_plan_begins_with_what_was_left_to_it_and_goes_on_with_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        for (epoch, plan) in [(3, "p"), (5, "p"), (8, "q")] {
+            write(dir.path(), (turn(epoch), 3), &stamp(plan), &kept(epoch)).unwrap();
+        }
+        let began = |committed, plan, since| {
+            let found = latest(dir.path(), committed, By { plan, since }, |_| ()).unwrap();
+            found.map(|found| found.turn.epoch)
+        };
+        assert_eq!([9, 7, 4].map(|committed| began(committed, "q", 5)), [Some(8), Some(5), None]);
+        assert_eq!([9, 7, 4].map(|committed| began(committed, "p", 0)), [Some(5), Some(5), Some(3)]);
+        assert_eq!(began(9, "p", 8), Some(8), "it went back to the first");
+        assert_eq!([3, 4, 8].map(|epoch| is_there(dir.path(), epoch).unwrap()), [true, false, true]);
     }
 
     fn stamp(plan: &str) -> RunStamp {
@@ -348,7 +395,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let read = |committed, plan: &str| {
             let mut why = Vec::new();
-            let found = latest(dir.path(), committed, plan, |text| why.push(text)).unwrap();
+            let found = latest(dir.path(), committed, by(plan), |text| why.push(text)).unwrap();
             (found.map(|found| (found.turn.epoch, found.kept)), why)
         };
         assert_eq!(read(9, "p"), (None, Vec::new()));
@@ -381,7 +428,7 @@ mod tests {
         let (data, _) = names(&folder(dir.path()), 4);
         let form = ArrowReaderMetadata::load(&Ends::open(&data).unwrap(), ArrowReaderOptions::new()).unwrap();
         assert_eq!(form.metadata().num_row_groups(), 2);
-        let found = latest(dir.path(), 4, "p", |why| panic!("{why}")).unwrap().unwrap();
+        let found = latest(dir.path(), 4, by("p"), |why| panic!("{why}")).unwrap().unwrap();
         assert!(found.kept == kept);
     }
 

@@ -259,6 +259,10 @@ fn input(args: &Args) -> Result<Input, Failure> {
         )),
         Some(archive) => {
             whole::check(archive)?;
+            let plans = Log::look(archive).and_then(|log| log.plans()).unwrap_or_default().len();
+            if plans > 0 {
+                eprintln!("quell: the archive was made by {} plans one after the other; all of it is replayed by one", plans + 1);
+            }
             Ok(Input::Archive(archive.clone()))
         }
         None => Ok(Input::Files(files(&args.input, args.name.as_deref())?)),

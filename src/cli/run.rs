@@ -8,7 +8,6 @@ use std::sync::Arc;
 use anyhow::anyhow;
 use crossbeam_channel::Receiver;
 
-use super::begun::differences;
 use super::clock::Clock;
 use super::doors::{Doors, open_to_all};
 use super::models::{Wanted, finder};
@@ -40,11 +39,13 @@ use crate::record::{Epoch, Names};
 use crate::replay::inputs::files;
 
 mod args;
+mod begin;
 mod start;
 mod unsaid;
 
 pub(crate) use args::Args;
 use args::OnStop;
+use begin::begin_or_go_on;
 use start::{Started, start};
 use unsaid::Unsaid;
 
@@ -355,38 +356,7 @@ fn prepare(args: &Args, plan: &Plan, specs: &[pipeline::Source]) -> Result<(Log,
     let ranker = setup::ranker(plan, args.model.as_deref())?;
     let mut log = Log::open(&args.archive)?;
     log.claim()?;
-    let kind = |spec: &pipeline::Source| match &spec.kind {
-        SourceKind::File { .. } => format!("{} (file)", spec.name),
-        SourceKind::Stdin => format!("{} (stdin)", spec.name),
-        SourceKind::Http { .. } => format!("{} (http)", spec.name),
-        SourceKind::Kafka(topic) => format!("{} (topic {})", spec.name, topic.topic),
-    };
-    let before = log.meta("run")?;
-    // Which model judged since is told by the log itself.
-    let began = before.as_ref().and_then(|before| serde_json::from_str::<serde_json::Value>(before).ok());
-    let model =
-        began.and_then(|began| began.get("model").cloned()).unwrap_or_else(|| ranker.version().into());
-    let what = serde_json::json!({
-        "command": "run",
-        "plan": plan.hash,
-        "sources": specs.iter().map(kind).collect::<Vec<_>>(),
-        "model": model,
-        "record_bytes_max": args.record_bytes_max,
-    });
-    match before {
-        None => log.set_meta("run", &what.to_string())?,
-        Some(before) => {
-            let differ = differences(&before, &what);
-            if !differ.is_empty() {
-                let differ = differ.join("; ");
-                return Err(anyhow!(
-                    "{dir} was begun otherwise: {differ}; go on with the same, name a new archive, or set this one aside \
-                     with --fresh"
-                )
-                .into());
-            }
-        }
-    }
+    begin_or_go_on(args, plan, specs, (&log, ranker.version()))?;
     log.set_meta(LIVE, "true")?;
     log.unset_meta("finished")?;
     let committed = log.committed()?;

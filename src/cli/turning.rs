@@ -140,8 +140,17 @@ impl Turning {
         let changes = self.watch.look().map_err(Failure::Plan)?;
         self.looked = self.feed.now();
         let says = !changes.is_empty() || (fresh && self.watch.has_tables());
-        let said = says.then(|| Said::context(&changes, fresh, self.feed.run().names()));
+        let tables = says.then(|| Said::context(&changes, fresh, self.feed.run().names()));
+        let said: Vec<Said> = self.other_plan()?.into_iter().chain(tables).collect();
         Ok(self.feed.begin(said)? && self.judge()?)
+    }
+
+    /// That it is gone by another plan since the last epoch, where no epoch has told it yet.
+    fn other_plan(&mut self) -> Result<Option<Said>, Failure> {
+        let (_, journal) = self.feed.reading();
+        let Some((after, plan)) = journal.log().plans()?.pop() else { return Ok(None) };
+        let is_told = journal.log().tells_of_plan(&plan, after)?;
+        Ok((!is_told).then(|| Said::plan(&plan)))
     }
 
     /// The model that is wanted judges from here on; false where the run has failed.

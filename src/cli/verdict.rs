@@ -110,7 +110,7 @@ fn tell(args: &AnswerArgs, approved: bool, answered: &Answered) {
         Answered::Later => {
             say!("{said}, and logged");
             say!(
-                "No run is going on, and this one is not over: go on with `quell run --archive {}`",
+                "No run is going on: it is carried out by the next one, `quell run --archive {}`",
                 args.speaker.archive.display()
             );
         }

@@ -34,7 +34,7 @@ use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::vec::ToStream;
 
 use super::findings::behind;
-use super::group::{Compiled, Found, Group, Values};
+use super::group::{Compiled, Found, Group, Values, by_identity};
 use crate::flow::{Keeping, Stream, Turn, route, turns};
 use crate::record::{AlertId, Diff, Order, Sym};
 
@@ -68,8 +68,13 @@ pub(super) fn connected<'scope>(
 ) -> Stream<'scope, (Found, Diff)> {
     let rules = Arc::clone(rules);
     let mut graphs: BTreeMap<(u32, Sym), Graph> = BTreeMap::new();
-    let of_tenant = |((_, tenant), _): &((u32, Sym), Graph)| route(*tenant);
-    keeping.restore(of_tenant, |(whose, graph)| drop(graphs.insert(whose, graph)));
+    let known = by_identity(&rules);
+    let of_tenant = |(_, tenant, _): &(Sym, Sym, Graph)| route(*tenant);
+    keeping.restore(of_tenant, |(identity, tenant, graph)| {
+        if let Some(rule) = known.get(&identity) {
+            graphs.insert((*rule, tenant), graph);
+        }
+    });
     let by_tenant = Exchange::new(|(one, _): &(Linkable, Diff)| route(one.tenant));
     let nothing = Vec::<()>::new().to_stream(clock.scope());
     let (out, _) = turns("connected", (linkable, by_tenant), (nothing, Pipeline), clock, move |work| {
@@ -100,7 +105,11 @@ pub(super) fn connected<'scope>(
             });
         }
         graphs.retain(|_, graph| !graph.is_empty());
-        keeping.keep(work.turn, |items| graphs.iter().for_each(|graph| items.put(&graph)));
+        keeping.keep(work.turn, |items| {
+            for ((rule, tenant), graph) in &graphs {
+                items.put(&(rules[*rule as usize].identity, tenant, graph));
+            }
+        });
         out.sort_unstable_by(|(a, one), (b, other)| (a.order, &a.ids, *one).cmp(&(b.order, &b.ids, *other)));
         let _: &mut Vec<()> = work.side;
     });

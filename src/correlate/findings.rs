@@ -15,12 +15,12 @@ use timely::dataflow::operators::Concatenate;
 use timely::dataflow::operators::vec::{Map, ToStream};
 
 use super::connected::{Linkable, connected};
-use super::group::{Compiled, Found, Group};
+use super::group::{Compiled, Found, Group, by_identity};
 use super::index::Index;
 use super::machine::{Matching, State};
 use super::window::Event;
 use crate::flow::{Keeper, Keeping, Stream, Tails, Turn, turns};
-use crate::record::{Alert, AlertId, Diff, Finding, Names, Order};
+use crate::record::{Alert, AlertId, Diff, Finding, Names, Order, Sym};
 
 type Change = (Group, Event, Diff);
 
@@ -109,8 +109,15 @@ fn level<'scope>(
 ) -> Stream<'scope, (Found, Diff)> {
     let rules = Arc::clone(rules);
     let mut tails: Tails<Group, Matching> = Tails::new(Matching { rules: Arc::clone(&rules) });
-    let by_group = |(group, _, _): &(Group, State, Vec<Event>)| group.route();
-    keeping.restore(by_group, |(group, state, events)| tails.restore(group, state, events));
+    let known = by_identity(&rules);
+    keeping.restore_all(|(identity, mut group, state, mut events): (Sym, Group, State, Vec<Event>)| {
+        let Some(rule) = known.get(&identity) else { return };
+        group.rule = *rule;
+        if keeping.owns(group.route()) {
+            events.iter_mut().for_each(|event| event.rule = *rule);
+            tails.restore(group, state, events);
+        }
+    });
     let route = Exchange::new(|(group, _, _): &Change| group.route());
     let nothing = Vec::<()>::new().to_stream(clock.scope());
     let (out, _) = turns("findings", (events, route), (nothing, Pipeline), clock, move |work| {
@@ -131,8 +138,11 @@ fn level<'scope>(
             }
         }
         tails.settle(settled, |_, _| ());
-        keeping
-            .keep(work.turn, |items| tails.each(|group, state, events| items.put(&(group, state, events))));
+        keeping.keep(work.turn, |items| {
+            tails.each(|group, state, events| {
+                items.put(&(rules[group.rule as usize].identity, group, state, events));
+            });
+        });
         let _: &mut Vec<()> = work.side;
     });
     out

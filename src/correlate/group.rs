@@ -53,6 +53,8 @@ pub type Values = SmallVec<[Sym; 4]>;
 pub struct Compiled {
     /// Its name.
     pub name: Sym,
+    /// A hash of all that it and those that it refers to say: what is remembered of a rule is of this.
+    pub identity: Sym,
     /// What it takes in, by place.
     pub inputs: Vec<Place>,
     /// How long an alert may still be asked for: by the rule itself, or by one that takes in its findings.
@@ -78,6 +80,34 @@ pub struct Compiled {
     filters: Arc<[Sieve]>,
     /// Whether a value that is counted is known by its interned text alone.
     interned: bool,
+}
+
+/// Of each rule a hash of what it says, of all filters, and of those that it takes in findings of. Where it stands, and its cases,
+/// change nothing.
+fn identities(correlations: &Correlations) -> Vec<String> {
+    let filters = format!("{:?}", correlations.filters);
+    let mut identities = vec![String::new(); correlations.rules.len()];
+    let mut by_level: Vec<usize> = (0..correlations.rules.len()).collect();
+    by_level.sort_by_key(|at| correlations.rules[*at].level);
+    for at in by_level {
+        let Correlation { name, inputs, only, group_by, extent, test, fires, told, level, lasts_ms, .. } =
+            &correlations.rules[at];
+        let below = inputs.iter().map(|input| match &input.of {
+            Source::Findings(other) => identities[*other].clone(),
+            source @ (Source::Alerts(_) | Source::Any) => format!("{source:?}"),
+        });
+        let below: Vec<String> = below.collect();
+        let fields: Vec<_> = inputs.iter().map(|input| (&input.group, &input.value)).collect();
+        let says = (name, below, fields, only, group_by, extent, test, fires, told);
+        let hash = blake3::hash(format!("{says:?} {level} {lasts_ms} {filters}").as_bytes());
+        hash.to_hex()[..32].clone_into(&mut identities[at]);
+    }
+    identities
+}
+
+/// Which rule something was kept of, by its identity; none where no rule of the plan is that one any more.
+pub(super) fn by_identity(rules: &[Compiled]) -> FxHashMap<Sym, u32> {
+    rules.iter().zip(0..).map(|(rule, at)| (rule.identity, at)).collect()
 }
 
 /// One of the rules that a correlation refers to.
@@ -144,10 +174,12 @@ impl Compiled {
             filter: filter.clone(),
         });
         let sieves: Arc<[Sieve]> = sieves.collect();
-        correlations.rules.iter().map(|rule| Compiled::of(rule, &sieves, names)).collect()
+        let identities = identities(correlations);
+        let rules = correlations.rules.iter().zip(identities);
+        rules.map(|(rule, identity)| Compiled::of(rule, (&sieves, &identity), names)).collect()
     }
 
-    fn of(rule: &Correlation, sieves: &Arc<[Sieve]>, names: &Names) -> Compiled {
+    fn of(rule: &Correlation, (sieves, identity): (&Arc<[Sieve]>, &str), names: &Names) -> Compiled {
         let inputs: Vec<Place> = rule
             .inputs
             .iter()
@@ -169,6 +201,7 @@ impl Compiled {
         let only = rule.only.as_ref().filter(|_| severities.is_none());
         Compiled {
             name: names.intern(&rule.name),
+            identity: names.intern(identity),
             any: inputs.iter().any(|place| place.any),
             severities: severities.unwrap_or(u8::MAX),
             only: only.cloned().map(Arc::new),

@@ -32,7 +32,7 @@ pub use unlink::{Parted, unlink};
 pub enum Taken {
     /// A run is going on: it takes it within a second.
     ByRun,
-    /// No run is going on, but this one is not over: it takes it when it goes on.
+    /// No run is going on: the next one takes it.
     Later,
     /// The run is over, and the archive tells it now.
     Now,
@@ -204,7 +204,7 @@ fn standing(reader: &Reader, verdict: &Verdict) -> io::Result<Vec<Outcome>> {
 pub enum Answered {
     /// A run is going on: it takes it within a second.
     ByRun,
-    /// No run is going on, but this one is not over: it takes it when it goes on.
+    /// No run is going on: the next one takes it.
     Later,
     /// The same person said so before: it counts once.
     Before,

@@ -57,10 +57,13 @@ pub struct Move<S> {
     pub time: Millis,
 }
 
-/// Another model is put to use: what is judged after the epoch is judged by it.
-#[derive(Serialize, Deserialize)]
+/// Another model is put to use: what is judged after the epoch is judged by it. Or another plan is gone by since the epoch before.
+#[derive(Default, Serialize, Deserialize)]
 struct Promoted {
-    model: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    model: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    plan: Option<String>,
 }
 
 /// A change of context tables; the first one is how they stood.
@@ -117,7 +120,13 @@ impl Said {
     /// A model is put to use, named as decisions name it.
     #[must_use]
     pub fn promotion(model: &str) -> Said {
-        Said::of(InputKind::Promotion, &Promoted { model: model.to_owned() })
+        Said::of(InputKind::Promotion, &Promoted { model: Some(model.to_owned()), plan: None })
+    }
+
+    /// It is gone by another plan since the epoch before.
+    #[must_use]
+    pub fn plan(hash: &str) -> Said {
+        Said::of(InputKind::Promotion, &Promoted { model: None, plan: Some(hash.to_owned()) })
     }
 
     fn of(kind: InputKind, body: &impl Serialize) -> Said {
@@ -241,8 +250,8 @@ impl Effects {
                 self.reported.push(reported);
             }
             InputKind::Promotion => {
-                let Promoted { model } = serde_json::from_str(&said.body)?;
-                self.promotes = Some(model);
+                let Promoted { model, .. } = serde_json::from_str(&said.body)?;
+                self.promotes = model.or(self.promotes.take());
             }
             InputKind::Score | InputKind::Push => {}
         }
@@ -356,7 +365,7 @@ impl Pushed {
 /// The model that an input puts to use.
 pub(super) fn promoted_by(kind: InputKind, body: &str) -> Option<String> {
     let promoted = (kind == InputKind::Promotion).then(|| serde_json::from_str::<Promoted>(body));
-    promoted?.ok().map(|Promoted { model }| model)
+    promoted?.ok()?.model
 }
 
 /// Writes epochs to the log ahead of the archive, where they take more than records.

@@ -26,6 +26,9 @@ use crate::record::{Epoch, Tick};
 /// The folder beside the tables; hive readers pass over names that begin with an underscore.
 pub const STATE_FOLDER: &str = "_quell";
 
+/// The key of the plans by which a run went on.
+const PLANS: &str = "plans";
+
 /// What can go wrong with the log.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
@@ -265,6 +268,20 @@ impl Log {
     pub fn set_meta(&self, key: &str, value: &str) -> Result<(), LogError> {
         let said = "insert into meta values (?1, ?2) on conflict (key) do update set value = ?2";
         self.sql(self.db.execute(said, [key, value])).map(drop)
+    }
+
+    /// Plans by which the run went on, each with the epoch after which it did; none where it goes by the one it was begun with.
+    pub fn plans(&self) -> Result<Vec<(Epoch, String)>, LogError> {
+        let said = self.meta(PLANS)?;
+        Ok(said.and_then(|said| serde_json::from_str(&said).ok()).unwrap_or_default())
+    }
+
+    /// Says that the run goes by another plan after an epoch, which is the last so far.
+    pub fn goes_by(&self, plan: &str, after: Epoch) -> Result<(), LogError> {
+        let mut plans = self.plans()?;
+        plans.retain(|(epoch, _)| *epoch < after);
+        plans.push((after, plan.to_owned()));
+        self.set_meta(PLANS, &serde_json::json!(plans).to_string())
     }
 
     /// Takes back what was said of the run.

@@ -264,7 +264,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::rank::model::Config;
     use crate::rank::network::{Dice, Network};
     use crate::record::features::{BUCKETS, HISTORY, TOKENS};
     use crate::record::{EntityKind, Verb};

@@ -88,7 +88,11 @@ impl Live {
 
     /// Waits until it has all that it needs and has begun.
     pub fn goes_on(&self) {
-        until("it goes on", || self.told().contains("Ctrl-C").then_some(()));
+        let since = Instant::now();
+        while !self.told().contains("Ctrl-C") {
+            assert!(since.elapsed() < PATIENCE, "it does not go on: {}", self.told());
+            thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// SIGTERM, and nothing waited for.

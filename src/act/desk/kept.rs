@@ -52,7 +52,7 @@ impl Desk {
         self.begin_with(remembered);
     }
 
-    fn lend(&mut self) -> Remembered {
+    pub(super) fn lend(&mut self) -> Remembered {
         let simulated = match &mut self.executor {
             Executor::Simulate(environment) => environment.lend(),
             Executor::DryRun | Executor::Webhook(_) | Executor::Orders(_) | Executor::Recorded(_) => {
@@ -94,5 +94,24 @@ impl Desk {
         if let Executor::Simulate(environment) = &mut self.executor {
             environment.begin_with(simulated);
         }
+        self.find_playbooks();
+    }
+
+    /// What is carried out goes on by the playbook that was approved; where the plan has it no more, no further step begins.
+    fn find_playbooks(&mut self) {
+        let (playbooks, names) = (&self.playbooks, &self.names);
+        let before = self.runs.len();
+        self.runs.retain(|decision, run| {
+            let (id, hash) = (names.get(run.book.0), run.book.1);
+            let found = playbooks.iter().position(|playbook| playbook.id == id && playbook.hash == hash);
+            if found.is_none() {
+                eprintln!(
+                    "quell: the plan has the playbook {id} no more as it was approved: no further step of decision {decision} begins"
+                );
+            }
+            run.playbook = found.unwrap_or_default();
+            found.is_some()
+        });
+        self.dropped += (before - self.runs.len()) as u64;
     }
 }

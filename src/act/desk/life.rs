@@ -12,7 +12,7 @@ use crate::act::receipt::Receipt;
 use crate::act::stepper::{Due, Walk};
 use crate::decide::{Approved, Ruled};
 use crate::plan::openc2;
-use crate::plan::playbook::{self, StepKind};
+use crate::plan::playbook::StepKind;
 use crate::plan::policy::Mode;
 use crate::record::{
     Action, ActionId, ActionStatus, DecisionId, IncidentId, LabelSource, Sym, Target, Tick, Verdict,
@@ -56,7 +56,8 @@ impl Desk {
         let acts = |step: usize| targets.contains_key(&step);
         let (walk, due) = Walk::begin(&self.playbooks[playbook], &acts, self.now);
         let decision = ruled.decision.clone();
-        let run = Run { decision, playbook, mode: undertaking.mode, targets, walk, due: 0 };
+        let book = (undertaking.playbook_id, undertaking.playbook_hash);
+        let run = Run { decision, playbook, book, mode: undertaking.mode, targets, walk, due: 0 };
         let id = ruled.decision.id;
         self.runs.insert(id, run);
         self.schedule(id, &due);
@@ -147,7 +148,8 @@ impl Desk {
             requested: self.now,
         };
         let tenant = run.decision.tenant;
-        Some(Live { order, tenant, step, key, seq: 0, outcomes: 0, attempts: 0, withdrawn: false })
+        let undo = action.parameters.undo;
+        Some(Live { order, tenant, step, key, undo, seq: 0, outcomes: 0, attempts: 0, withdrawn: false })
     }
 
     /// Joins what stands or is in flight, or calls.
@@ -291,7 +293,7 @@ impl Desk {
         );
         self.label(by);
         let Some(live) = self.actions.get(&id) else { return };
-        let (key, reversible) = (live.key.clone(), self.undo_verb(live).is_some());
+        let (key, reversible) = (live.key.clone(), live.undo.is_some());
         for joiner in self.effects.called(&key, succeeded, reversible) {
             if !succeeded {
                 self.row_since(joiner, ActionStatus::Failed, true, said);
@@ -333,18 +335,6 @@ impl Desk {
         let acts = |step: usize| targets.contains_key(&step);
         let due = run.walk.ended(&self.playbooks[run.playbook], &acts, (step, id), succeeded, self.now);
         self.schedule(decision, &due);
-    }
-
-    fn parameters(&self, live: &Live) -> Option<&playbook::Parameters> {
-        let named = |it: &&playbook::Playbook| it.name == live.order.playbook;
-        match &self.playbooks.iter().find(named)?.steps.get(live.step)?.kind {
-            StepKind::Action(action) => Some(&action.parameters),
-            StepKind::Start | StepKind::End | StepKind::Parallel(_) => None,
-        }
-    }
-
-    pub(super) fn undo_verb(&self, live: &Live) -> Option<crate::record::Verb> {
-        self.parameters(live).and_then(|parameters| parameters.undo)
     }
 
     /// Holds a standing effect, and lets go when its time to live is over.

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::act::simulate::{Environment, Truth};
 use crate::decide::fixture::{Plan, shipped};
+use crate::plan::playbook::StepKind;
 use crate::record::{AlertId, Triage};
 
 const ENVIRONMENT: &str = r#"{"seed": 7, "analyst": {"coverage": 0.6, "error": 0.02, "delay_s": [600, 14400]},
@@ -247,4 +248,44 @@ fn a_halt_holds_back_what_has_not_begun() {
     assert_eq!(desk.handle(1, handed(vec![ruled]), 2000).unwrap(), Rows::default());
     desk.halt(false);
     assert!(!desk.handle(2, Handed::default(), 3000).unwrap().actions.is_empty());
+}
+
+#[test]
+fn what_is_carried_out_goes_on_by_the_playbook_that_was_approved_or_ends() {
+    let plan = shipped();
+    let rule =
+        plan.executed(&plan.incident("a", 1000, "T1110", "ip:203.0.113.1"), "credential-stuffing-block");
+    // So far as the desk had come when it was kept, and what another one makes of it.
+    let goes_on = |through: Tick, changed: bool| {
+        let [one, other] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        let mut first = desk(&plan, one.path(), certain());
+        let before = first.handle(1, handed(vec![rule.clone()]), through).unwrap();
+        let mut plan = shipped();
+        if changed {
+            plan.playbooks.iter_mut().for_each(|playbook| playbook.hash[0] ^= 1);
+            for step in plan.playbooks.iter_mut().flat_map(|playbook| &mut playbook.steps) {
+                if let StepKind::Action(action) = &mut step.kind {
+                    action.parameters.undo = None;
+                }
+            }
+        }
+        let mut second = Desk::open(
+            (other.path(), None),
+            certain(),
+            (plan.playbooks.into(), Arc::new(plan.policy)),
+            first.names.clone(),
+            0,
+        )
+        .unwrap();
+        second.begin_with(first.lend());
+        let after = second.handle(2, Handed::default(), 40_000).unwrap();
+        (lines(&before).len(), lines(&after), after.actions.len(), second.dropped)
+    };
+    let (_, _, same, none) = goes_on(1001, false);
+    let (_, _, changed, dropped) = goes_on(1001, true);
+    assert_eq!((none, dropped), (0, 1));
+    assert!(same > changed, "{same} rows, {changed} where no further step begins");
+    // What stands is lifted as it was ordered, whatever the plan says by now.
+    let (asked, ends, ..) = goes_on(5000, true);
+    assert!(asked > 1 && ends.iter().any(|line| line.ends_with("undone")), "{ends:?}");
 }

@@ -176,7 +176,7 @@ impl Desk {
         let all = self.actions.iter().filter(|(_, live)| live.order.decision_id == decision);
         let holds = all.filter(|(id, live)| {
             targets.contains(&live.order.target)
-                && self.undo_verb(live).is_some()
+                && live.undo.is_some()
                 && self.effects.is_party(&live.key, **id)
         });
         holds.map(|(id, _)| *id).collect()
@@ -260,7 +260,7 @@ impl Desk {
     /// The order that lifts an effect.
     fn reverse(&self, effect: &Effect) -> Option<Order> {
         let caller = self.actions.get(&effect.caller)?;
-        Some(caller.order.undo(self.undo_verb(caller)?, self.now))
+        Some(caller.order.undo(caller.undo?, self.now))
     }
 
     /// What a decision holds on ground that has changed.

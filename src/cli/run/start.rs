@@ -9,7 +9,7 @@ use crossbeam_channel::Sender;
 use super::Args;
 use super::unsaid::Unsaid;
 use crate::act::Ledger;
-use crate::archive::snapshots::{self, Snapshot};
+use crate::archive::snapshots::{self, By, Snapshot};
 use crate::cli::models::{Judged, Wanted, finder};
 use crate::cli::{Failure, cluster, outside};
 use crate::cluster::{Cluster, Talk, Terms};
@@ -146,16 +146,21 @@ fn spread(args: &Args, plan: &Plan) -> Option<usize> {
 /// What an earlier run kept, as far as the archive is published.
 fn beginning(args: &Args, plan: &Plan, committed: Epoch) -> Result<Option<Beginning>, Failure> {
     // What topics were not told of is said by computing it again.
+    let log = Log::open(&args.archive)?;
+    let since = log.plans()?.last().map_or(0, |(after, _)| *after);
     let told = match plan.pipeline.sinks.kafka {
-        Some(_) => delivered(&Log::open(&args.archive)?)?,
+        // Through the epoch after which this plan is gone by they were told by the one before, if that named any.
+        Some(_) => delivered(&log)?.max(since),
         None => Epoch::MAX,
     };
     let committed = committed.min(told);
     let complain = |why: String| eprintln!("quell: {why}");
-    let found = snapshots::latest(&args.archive.join(STATE_FOLDER), committed, &plan.hash, complain);
+    let by = By { plan: &plan.hash, since };
+    let found = snapshots::latest(&args.archive.join(STATE_FOLDER), committed, by, complain);
     let found =
         found.with_context(|| format!("the snapshots of {} cannot be read", args.archive.display()))?;
-    let folded = Log::open(&args.archive)?.folded()?;
+    // What was taken by another plan is not computed again by this one.
+    let folded = log.folded()?.max(since);
     if found.as_ref().map_or(0, |found| found.turn.epoch) < folded {
         return Err(anyhow!(
             "{} cannot be gone on with: epochs through {folded} are in its snapshots alone, and this program can begin with \

@@ -54,6 +54,11 @@ impl<'a> Spoken<'a> {
         self.log.meta(LIVE).map(|said| said.is_some())
     }
 
+    /// Whether it went by several plans: no one of them computes all of it again, and a run is to take the word.
+    fn is_of_plans(&self) -> Result<bool, LogError> {
+        Ok(!self.log.plans()?.is_empty())
+    }
+
     /// Where the run is over, brings the archive to its commit; whether its log has a word that was cut before it was carried
     /// out to its end.
     pub(super) fn is_cut(&self) -> Result<bool, AnswerError> {
@@ -71,7 +76,7 @@ impl<'a> Spoken<'a> {
         means: impl Fn(&Log, &Arc<Names>) -> Result<Means, E>,
         decision: Option<DecisionId>,
     ) -> Result<(), E> {
-        if self.is_cut()? {
+        if !self.is_of_plans().map_err(AnswerError::Log)? && self.is_cut()? {
             let means = checked(self.archive, &self.log, means(&self.log, &self.names)?)?;
             carry_out(self.archive, &mut self.log, means, decision, None)?;
         }
@@ -92,7 +97,7 @@ impl<'a> Spoken<'a> {
         means: impl Fn(&Log, &Arc<Names>) -> Result<Means, E>,
         act: impl FnOnce(&mut Self, Means) -> Result<T, AnswerError>,
     ) -> Result<Option<T>, E> {
-        if !self.over {
+        if !self.over || self.is_of_plans().map_err(AnswerError::Log)? {
             return Ok(None);
         }
         let means = checked(self.archive, &self.log, means(&self.log, &self.names)?)?;

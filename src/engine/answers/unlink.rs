@@ -18,7 +18,7 @@ use crate::record::{Epoch, IncidentId, IncidentState, InputKind, Names, Unlink};
 pub enum Parted {
     /// A run is going on: it takes it within a second.
     ByRun,
-    /// No run is going on, but this one is not over: it takes it when it goes on.
+    /// No run is going on: the next one takes it.
     Later,
     /// It was said before.
     Before,

@@ -78,12 +78,18 @@ impl Log {
     /// Models that were put to use on the way, each with the epoch after which it judged, in order.
     pub fn promotions(&self) -> Result<Vec<(Epoch, String)>, LogError> {
         let said = "select epoch, coalesce(json_extract(body, '$.model'), '') from input
-            where kind = 'promotion' and epoch is not null order by epoch, id";
+            where kind = 'promotion' and epoch is not null and json_extract(body, '$.model') is not null order by epoch, id";
         let read = || -> rusqlite::Result<Vec<(Epoch, String)>> {
             let row = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)?.cast_unsigned(), row.get(1)?));
             self.db.prepare(said)?.query_map([], row)?.collect()
         };
         self.sql(read())
+    }
+
+    /// Whether an epoch after that one took that a plan is gone by.
+    pub fn tells_of_plan(&self, plan: &str, after: Epoch) -> Result<bool, LogError> {
+        let said = "select exists (select 1 from input where kind = 'promotion' and epoch > ?1 and json_extract(body, '$.plan') = ?2)";
+        self.sql(self.db.query_row(said, params![after.cast_signed(), plan], |row| row.get(0)))
     }
 
     /// Pushed batches after `after`, `most` at most, in order.

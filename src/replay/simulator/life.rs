@@ -19,7 +19,7 @@ use super::stage::Stage;
 use super::world::Door;
 use crate::act::{Common, Executor, Orders, Webhook};
 use crate::archive::recover;
-use crate::archive::snapshots::{self, Snapshot};
+use crate::archive::snapshots::{self, By, Snapshot};
 use crate::engine::beginning::Beginning;
 use crate::engine::caution::Caution;
 use crate::engine::crier::{Crier, Criers};
@@ -237,8 +237,8 @@ fn run(
     (dir, committed): (&Path, Epoch),
 ) -> Result<(Run, Option<Begins>), Stopped> {
     let complain = |why| of(handle).note(why);
-    let found =
-        snapshots::latest(&dir.join(STATE_FOLDER), committed, &stage.plan.hash, complain).map_err(stopped)?;
+    let by = By { plan: &stage.plan.hash, since: 0 };
+    let found = snapshots::latest(&dir.join(STATE_FOLDER), committed, by, complain).map_err(stopped)?;
     let beginning = found.map(|Snapshot { turn, kept }| Beginning { turn, past: Past::of(kept) });
     let begins = beginning.as_ref().map(|it| (it.turn, it.sources(names)));
     if begins.is_some() {
