@@ -225,6 +225,20 @@ fn what_is_not_settled_stays_with_its_plan() {
     assert!(told.contains("end the run in order"), "{told}");
     std::fs::remove_file(&rule).expect("it");
     plans.start(&[]).stop();
+    // One that is told to keep what is not settled settles it where its plan has changed meanwhile: so does a service's restart.
+    let live = plans.start(&["--on-stop", "keep"]);
+    plans.grow("a.jsonl", 60..90);
+    plans.another_rule();
+    let (said, told) = live.stop_telling();
+    assert!(told.contains("the plan has changed") && said["unsettled"] == 0, "{told}");
+    let live = plans.start(&["--on-stop", "keep"]);
+    let after = otherwise(&live);
+    plans.grow("a.jsonl", 90..120);
+    std::fs::remove_file(&rule).expect("it");
+    live.stop();
+    let live = plans.start(&[]);
+    assert!(otherwise(&live) > after);
+    live.stop();
     // When it is acted does not change, whatever is settled.
     let policy = plans.flow.with_file_name("policies/default.yml");
     edit(&policy, "act: settled", "act: early");

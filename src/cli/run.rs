@@ -182,6 +182,7 @@ fn attended(
         looked: 0,
         renewal: Renewal::at(names_max(args, specs)),
         leaves: args.on_stop == OnStop::Keep,
+        plan: (args.flow.clone(), plan.hash.clone()),
         metrics: metrics.clone(),
     };
     let gone_on = go((args, specs, own), &mut turning, doors, (&scribe, bell));

@@ -2,6 +2,7 @@
 //!
 //! What is taken and when is the [`Feed`]'s; here is said what the surroundings say, and waited where nothing came.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::anyhow;
@@ -19,6 +20,7 @@ use crate::engine::journal::Said;
 use crate::engine::metrics::Metrics;
 use crate::engine::words::Words;
 use crate::ingest::live::Bell;
+use crate::plan::catalog::Plan;
 use crate::rank::Ranker;
 use crate::record::{Epoch, Millis};
 
@@ -45,6 +47,8 @@ pub(crate) struct Turning {
     pub(crate) renewal: Renewal,
     /// Whether it is left as it stands when it is told to stop, instead of settled.
     pub(crate) leaves: bool,
+    /// The plan's file, and its hash as the run goes by it.
+    pub(crate) plan: (PathBuf, String),
     /// What an operator sees.
     pub(crate) metrics: Metrics,
 }
@@ -127,7 +131,19 @@ impl Turning {
                 Turned::Failed => return Ok(Ended::Early),
             }
         }
-        Ok(if self.leaves { Ended::Left } else { Ended::InOrder })
+        Ok(if self.leaves && !self.goes_on_otherwise() { Ended::Left } else { Ended::InOrder })
+    }
+
+    /// Whether the next run may go by another plan, which it can where all is settled.
+    fn goes_on_otherwise(&self) -> bool {
+        let (flow, hash) = &self.plan;
+        let other = Plan::load(flow).is_ok_and(|plan| plan.hash != *hash);
+        if other {
+            eprintln!(
+                "quell: the plan has changed: what was taken is settled, so that the next run can go by it"
+            );
+        }
+        other
     }
 
     /// The tables stand before the first alert comes; false where the run has failed.
