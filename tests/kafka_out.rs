@@ -85,10 +85,16 @@ fn every_row_is_told_once_over_orderly_runs() {
     let site = Site::new("60s");
     let (all, archive) = (edges(600), site.at("live"));
     let lines: Vec<&str> = all.split_inclusive('\n').collect();
-    for piece in lines.chunks(300) {
+    for (n, piece) in lines.chunks(200).enumerate() {
         site.feed(&piece.concat());
+        if n == 2 {
+            // By another plan, too.
+            let text = std::fs::read_to_string(&site.flow).expect("a plan");
+            std::fs::write(&site.flow, format!("# a comment\n{text}")).expect("room");
+        }
         let live = Live::start(&site.flow, &archive, &["--batch", "17"]);
-        until("it goes on", || live.told().contains("Ctrl-C").then_some(()));
+        live.goes_on();
+        assert_eq!(live.told().contains("on it goes otherwise"), n == 2, "{}", live.told());
         taken(&archive, 1);
         agrees(&live.stop(), &archive);
         let counts = site.told(&archive);
@@ -103,6 +109,40 @@ fn every_row_is_told_once_over_orderly_runs() {
     let runs: std::collections::BTreeSet<String> =
         lying(&site.broker, "decisions").iter().map(|it| it.header("quell-run").to_owned()).collect();
     assert_eq!(runs.len(), 2);
+}
+
+/// Topics that another plan names are told what comes from there on.
+#[test]
+fn topics_that_are_named_later_are_told_what_comes_then() {
+    let site = Site::new("60s");
+    let archive = site.at("live");
+    let named = std::fs::read_to_string(&site.flow).expect("a plan");
+    let silent: String = named
+        .lines()
+        .filter(|line| !line.starts_with("sinks:"))
+        .fold(String::new(), |text, line| text + line + "\n");
+    std::fs::write(&site.flow, silent).expect("room");
+    let all = edges(600);
+    let lines: Vec<&str> = all.split_inclusive('\n').collect();
+    site.feed(&lines[..300].concat());
+    let live = Live::start(&site.flow, &archive, &["--batch", "17"]);
+    taken(&archive, 300);
+    live.stop();
+    let before = rows(&archive);
+    std::fs::write(&site.flow, named).expect("room");
+    site.feed(&lines[300..].concat());
+    let live = Live::start(&site.flow, &archive, &["--batch", "17"]);
+    taken(&archive, 600);
+    agrees(&live.stop(), &archive);
+    for (topic, rows) in rows(&archive) {
+        let mut told: Vec<(String, u64)> =
+            lying(&site.broker, topic).iter().map(|it| (id(topic, it), it.epoch())).collect();
+        told.sort();
+        let through = before.values().flatten().map(|(_, epoch)| *epoch).max().unwrap_or(0);
+        let since: Vec<(String, u64)> = rows.into_iter().filter(|(_, epoch)| *epoch > through).collect();
+        assert!(topic == "findings" || !since.is_empty(), "{topic}");
+        assert_eq!(told, since, "{topic}");
+    }
 }
 
 /// Runs that are killed at moments spread over what they do, ten times or as often as `QUELL_KILLS` says; nothing is told twice,

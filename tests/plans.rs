@@ -215,6 +215,21 @@ fn what_is_not_settled_stays_with_its_plan() {
     plans.grow("a.jsonl", 0..60);
     live.kill();
     plans.another_rule();
+    // A file that changed at the wrong moment stops nothing: what is not settled goes on by the plan of then.
+    for processes in [&[][..], &["--supervise", "2"]] {
+        let live = plans.start(processes);
+        assert!(live.told().contains("going on by the plan of then"), "{}", live.told());
+        live.kill();
+    }
+    std::fs::write(plans.flow.with_file_name("correlations").join("aaa.yml"), "title: broken\n")
+        .expect("room");
+    let live = plans.start(&[]);
+    assert!(live.told().contains("going on by the plan of then"), "{}", live.told());
+    live.kill();
+    // Without its copy it is told.
+    let copy = plans.live().join("_quell/plan.json");
+    std::fs::rename(&copy, plans.at("copy")).expect("it");
+    plans.another_rule();
     let told = Live::start(&plans.flow, &plans.live(), &[]).failed();
     assert!(told.contains("the plan was ") && told.contains("is not settled, or not kept"), "{told}");
     let rule = plans.flow.with_file_name("correlations").join("aaa.yml");
@@ -223,6 +238,7 @@ fn what_is_not_settled_stays_with_its_plan() {
     plans.another_rule();
     let told = Live::start(&plans.flow, &plans.live(), &[]).failed();
     assert!(told.contains("end the run in order"), "{told}");
+    std::fs::rename(plans.at("copy"), &copy).expect("it");
     std::fs::remove_file(&rule).expect("it");
     plans.start(&[]).stop();
     // One that is told to keep what is not settled settles it where its plan has changed meanwhile: so does a service's restart.

@@ -159,7 +159,7 @@ pub(crate) fn part(cluster: Cluster) {
 pub(crate) fn serve(
     spread: &Args,
     (path, process): (&Path, usize),
-    (flow, model): (&Path, Option<&str>),
+    (plan, model): (impl FnOnce() -> Result<Plan, Failure>, Option<&str>),
     shown: Option<SocketAddr>,
 ) -> Result<(), Failure> {
     let file = ClusterFile::read(path).map_err(Failure::Plan)?;
@@ -174,7 +174,7 @@ pub(crate) fn serve(
     let doors = Doors::start(&bell)?;
     spread.obey(&bell)?;
     let metrics = doors.show(shown, &format!(" of process {process}"), Metrics::of_another)?;
-    let (plan, names) = (Arc::new(setup::plan(flow)?), setup::names());
+    let (plan, names) = (Arc::new(plan()?), setup::names());
     let ranker: Ranker = setup::ranker(&plan, model)?;
     let version = names.intern(&ranker.version());
     let role = Role::Other(process);

@@ -111,7 +111,12 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     if let Some(other) = args.spread.other() {
-        return cluster::serve(&args.spread, other, (&args.flow, args.model.as_deref()), None);
+        return cluster::serve(
+            &args.spread,
+            other,
+            (|| setup::plan(&args.flow), args.model.as_deref()),
+            None,
+        );
     }
     let watch = Stopwatch::start();
     let mut plan = setup::plan(&args.flow)?;

@@ -55,7 +55,7 @@ const PUSH: &str = "push";
 /// What this process does where the run is another's.
 fn elsewhere(args: &Args) -> Option<Result<(), Failure>> {
     if let Some(other) = args.spread.other() {
-        let made = (&*args.flow, args.model.as_deref());
+        let made = (|| begin::plan(args), args.model.as_deref());
         return Some(cluster::serve(&args.spread, other, made, args.metrics));
     }
     args.supervise.map(|processes| {
@@ -74,7 +74,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let mut heard = Bell::new();
     let mut doors = Doors::start(&heard.0)?;
     args.spread.obey(&heard.0)?;
-    let plan = Arc::new(setup::plan(&args.flow)?);
+    let plan = Arc::new(begin::plan(args)?);
     let specs = specs(args, &plan)?;
     // Where there is no such model, or topics cannot be read, nothing is begun.
     setup::ranker(&plan, args.model.as_deref())?;

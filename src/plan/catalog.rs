@@ -81,9 +81,13 @@ impl Parts {
     /// Reads and checks everything.
     #[must_use]
     pub fn read(flow: &Path) -> Parts {
-        let folder = flow.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut faults = Vec::new();
-        let pipeline = pipeline::read(flow, folder, &mut faults);
+        Parts::read_beside(flow, folder_of(flow))
+    }
+
+    /// The same of a plan whose tables, models and keys lie in another folder.
+    fn read_beside(flow: &Path, beside: &Path) -> Parts {
+        let (folder, mut faults) = (folder_of(flow), Vec::new());
+        let pipeline = pipeline::read(flow, beside, &mut faults);
         let mut mappings = each(&folder.join("mappings"), "yml", mapping::load, &mut faults);
         let (rules, refused) = Rules::load(&rule_folders(folder, pipeline.as_ref()));
         faults.extend(refused);
@@ -99,7 +103,7 @@ impl Parts {
         });
         faults.sort();
         faults.dedup();
-        let (folder, flow) = (folder.to_owned(), flow.to_owned());
+        let (folder, flow) = (beside.to_owned(), flow.to_owned());
         let playbooks = playbooks.unwrap_or_default();
         Parts { folder, pipeline, mappings, rules, correlations, playbooks, policy, faults, flow }
     }
@@ -112,7 +116,7 @@ impl Parts {
         };
         let span = |text: &str| pipeline::seconds(text).unwrap_or_default();
         Ok(Plan {
-            hash: hash(&flow, &folder, &pipeline).map_err(|fault| vec![fault])?,
+            hash: hash(&flow, &pipeline).map_err(|fault| vec![fault])?,
             folder,
             lateness_s: span(&pipeline.lateness),
             dedup_s: span(&pipeline.dedup_window),
@@ -131,6 +135,11 @@ impl Plan {
     /// Reads and checks everything; on any fault tells all of them, sorted by file and line.
     pub fn load(flow: &Path) -> Result<Plan, Vec<Fault>> {
         Parts::read(flow).plan()
+    }
+
+    /// The same of a plan whose tables, models and keys lie in another folder, which is the plan's.
+    pub(super) fn load_beside(flow: &Path, beside: &Path) -> Result<Plan, Vec<Fault>> {
+        Parts::read_beside(flow, beside).plan()
     }
 
     /// A path of the pipeline file, from its folder.
@@ -210,7 +219,14 @@ fn read_correlations(folder: &Path, faults: &mut Vec<Fault>) -> Correlations {
     Correlations::read(&files, faults)
 }
 
-fn hash(flow: &Path, folder: &Path, pipeline: &Pipeline) -> Result<String, Fault> {
+/// A plan's folder.
+pub(super) fn folder_of(flow: &Path) -> &Path {
+    flow.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// The files that make a plan, the pipeline's own first.
+pub(super) fn files_of(flow: &Path, pipeline: &Pipeline) -> Result<Vec<PathBuf>, Fault> {
+    let folder = folder_of(flow);
     let mut all = vec![flow.to_owned(), folder.join(&pipeline.policy)];
     for (name, ending) in [("mappings", "yml"), ("correlations", "yml"), ("playbooks", "json")] {
         all.extend(files(&folder.join(name), ending)?);
@@ -220,8 +236,12 @@ fn hash(flow: &Path, folder: &Path, pipeline: &Pipeline) -> Result<String, Fault
         faults.into_iter().next().map_or(Ok(()), Err)?;
         all.extend(files);
     }
+    Ok(all)
+}
+
+fn hash(flow: &Path, pipeline: &Pipeline) -> Result<String, Fault> {
     let mut hasher = blake3::Hasher::new();
-    for file in all {
+    for file in files_of(flow, pipeline)? {
         let bytes = std::fs::read(&file)
             .map_err(|error| Fault::of(&file, format!("cannot be read: {error}"), "make it readable"))?;
         // The name without its folder: the same plan elsewhere is the same plan.

@@ -23,5 +23,6 @@ pub mod outside;
 pub mod pipeline;
 pub mod spare;
 pub mod catalog;
+pub mod copy;
 
 pub use fault::Fault;

@@ -4,22 +4,93 @@
 //! is computed again by a plan that did not take it. What operators remember of a correlation rule goes on where the rule says what
 //! it said; what is carried out goes on by the playbook that was approved. When alerts are acted on, and how far the journey goes,
 //! never changes.
+//!
+//! Files may change at any time, and a process end at any other. So a copy of the plan's files lies in `_quell/plan.json`: what is not
+//! settled goes on by that.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
 use serde_json::{Value, json};
 
 use super::Args;
 use crate::archive::snapshots;
-use crate::cli::Failure;
 use crate::cli::begun::differences;
+use crate::cli::{Failure, setup};
 use crate::engine::log::{Log, LogError};
+use crate::engine::run::has_log;
 use crate::engine::sinks::delivered;
 use crate::plan::catalog::Plan;
+use crate::plan::copy::Copy;
 use crate::plan::pipeline::{self, SourceKind};
 use crate::record::Epoch;
 
 /// What may change on the way.
 const MAY_CHANGE: [&str; 3] = ["plan", "sources", "record_bytes_max"];
+
+/// The plan by which a run goes: that of its files, or the one before, where what that one took is not settled.
+pub(super) fn plan(args: &Args) -> Result<Plan, Failure> {
+    let read = setup::plan(&args.flow);
+    let before = if args.fresh || !has_log(&args.archive) { None } else { of_before(args)? };
+    let Some((hash, path)) = before.filter(|(hash, _)| !read.as_ref().is_ok_and(|plan| plan.hash == *hash))
+    else {
+        return read;
+    };
+    let Ok(text) = fs::read(&path) else { return read };
+    let folder = args.flow.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let room = path.with_extension(std::process::id().to_string());
+    let copied = serde_json::from_slice::<Copy>(&text).map_err(io::Error::other);
+    match copied.and_then(|copy| copy.plan(folder, &room)) {
+        Ok(plan) if plan.hash == hash => {
+            eprintln!(
+                "quell: {} has changed since, and what was taken is not settled: going on by the plan of then; once the run is ended \
+                 in order the next one goes by the files",
+                args.flow.display()
+            );
+            Ok(plan)
+        }
+        Ok(_) => read,
+        Err(error) => {
+            eprintln!("quell: the copy of the plan of then cannot be used: {error}");
+            read
+        }
+    }
+}
+
+/// The plan of before, and where its copy lies, where what it took is not settled.
+fn of_before(args: &Args) -> Result<Option<(String, PathBuf)>, Failure> {
+    let log = Log::look(&args.archive)?;
+    let Some(before) = log.meta("run")? else { return Ok(None) };
+    let before: Value = serde_json::from_str(&before).unwrap_or_default();
+    let is_settled = settled_and_kept(&log)?.is_some();
+    let plan = before["plan"].as_str().filter(|_| !is_settled);
+    Ok(plan.map(|plan| (plan.to_owned(), copy_of(&log))))
+}
+
+fn copy_of(log: &Log) -> PathBuf {
+    log.folder().join("plan.json")
+}
+
+/// Keeps a copy of the plan, before anything is taken by it. Where none can be kept a changed file is told when it is too late.
+fn keep(args: &Args, plan: &Plan, log: &Log) -> Result<(), Failure> {
+    let path = copy_of(log);
+    let copy = match Copy::of(&args.flow, plan) {
+        Ok(copy) => serde_json::to_vec(&copy)?,
+        Err(error) => {
+            eprintln!(
+                "quell: no copy of the plan is kept: {error}; leave its files as they are while the run goes on"
+            );
+            return Ok(());
+        }
+    };
+    let open = path.with_extension("tmp");
+    fs::write(&open, copy)?;
+    File::open(&open)?.sync_all()?;
+    fs::rename(&open, &path)?;
+    Ok(File::open(log.folder())?.sync_all()?)
+}
 
 /// Notes how an archive is begun, or that it goes on otherwise; refuses it where it cannot.
 pub(super) fn begin_or_go_on(
@@ -38,6 +109,7 @@ pub(super) fn begin_or_go_on(
         "record_bytes_max": args.record_bytes_max,
     });
     let Some(said) = log.meta("run")? else {
+        keep(args, plan, log)?;
         return Ok(log.set_meta("run", &what.to_string())?);
     };
     let before: Value = serde_json::from_str(&said).unwrap_or_default();
@@ -63,7 +135,8 @@ pub(super) fn begin_or_go_on(
     }
     let differ = differences(&said, &what).join("; ");
     if differ.is_empty() {
-        return Ok(());
+        // An older version kept none.
+        return if copy_of(log).is_file() { Ok(()) } else { keep(args, plan, log) };
     }
     let Some(after) = settled_and_kept(log)? else {
         return Err(anyhow!(
@@ -73,6 +146,9 @@ pub(super) fn begin_or_go_on(
         )
         .into());
     };
+    if before["plan"] != what["plan"] {
+        keep(args, plan, log)?;
+    }
     if before["plan"] != what["plan"] && after > 0 {
         log.goes_by(&plan.hash, after)?;
     }
