@@ -80,13 +80,12 @@ impl Site {
 
 /// The epoch after which a model is in use, once a run has said so for the `nth` time.
 fn in_use(live: &Live, version: &str, nth: usize) -> u64 {
-    let epoch = until("the model is put to use", || {
+    until("the model is put to use", || {
         let told = live.told();
         let said = told.lines().filter(|line| line.contains(" is in use after epoch ")).nth(nth)?.to_owned();
         assert!(said.starts_with(&format!("quell: the model {version}:")), "{said}");
         said.rsplit(' ').next()?.parse().ok()
-    });
-    epoch
+    })
 }
 
 /// Of each epoch of which the archive tells, which model was in use.

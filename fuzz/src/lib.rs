@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use quell::act::Page;
+use quell::archive::snapshots::By;
 use quell::archive::{RunStamp, snapshots};
 use quell::cluster::ClusterFile;
 use quell::cluster::hello::{Answer, Hello};
@@ -178,7 +179,8 @@ pub fn snapshot(data: &[u8]) {
     fs::write(state.join("snapshots/3.parquet"), data).expect("room");
     fs::write(&manifest, template.replace("HASH", blake3::hash(data).to_hex().as_str())).expect("room");
     let mut complaints = 0;
-    let found = snapshots::latest(&state, 9, &stamp, |_| complaints += 1).expect("the folder can be read");
+    let by = By { plan: &stamp.plan_hash, since: 0 };
+    let found = snapshots::latest(&state, 9, by, |_| complaints += 1).expect("the folder can be read");
     assert_eq!(found.is_none(), complaints == 1);
 }
 

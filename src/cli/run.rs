@@ -118,7 +118,7 @@ fn once(
     let done = attended(job, (topics, committed, caution.clone()), (heard, &log), doors);
     match &done {
         Ok(Ended::InOrder | Ended::Left | Ended::Anew | Ended::Promoted(_)) | Err(Failure::Diverged(_)) => {
-            Caution::end(&log)?
+            Caution::end(&log)?;
         }
         Err(Failure::Failed(error)) if is_defect(error) => {}
         Ok(Ended::Early) | Err(_) => caution.withdraw(&log)?,

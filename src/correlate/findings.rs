@@ -114,7 +114,9 @@ fn level<'scope>(
         let Some(rule) = known.get(&identity) else { return };
         group.rule = *rule;
         if keeping.owns(group.route()) {
-            events.iter_mut().for_each(|event| event.rule = *rule);
+            for event in &mut events {
+                event.rule = *rule;
+            }
             tails.restore(group, state, events);
         }
     });

@@ -45,8 +45,17 @@ impl Copy {
         let depth = self.files.keys().map(up).max().unwrap_or(0);
         let folder = (0..depth).fold(room.join("plan"), |folder, _| folder.join("plan"));
         let read = || {
-            std::fs::create_dir_all(&folder)?;
+            // A folder without a file is one that is there.
+            for name in ["mappings", "correlations", "playbooks"] {
+                std::fs::create_dir_all(folder.join(name))?;
+            }
             for (path, text) in &self.files {
+                if path.is_absolute() {
+                    return Err(io::Error::other(format!(
+                        "{} is no path from the plan's folder",
+                        path.display()
+                    )));
+                }
                 let file = folder.join(path);
                 file.parent().map_or(Ok(()), std::fs::create_dir_all)?;
                 std::fs::write(file, text)?;
@@ -73,7 +82,7 @@ mod tests {
         let at = |name: &str| folder.path().join(name);
         let shipped = std::fs::read_to_string(root.join("dataflows/pipeline.yml")).unwrap();
         let flow = at("plan/pipeline.yml");
-        for name in ["plan/mappings", "plan/policies", "elsewhere/rules"] {
+        for name in ["plan/mappings", "plan/policies", "plan/playbooks", "elsewhere/rules"] {
             std::fs::create_dir_all(at(name)).unwrap();
         }
         let models = format!("models: {}\n", root.join("models/ranker").display());
@@ -92,8 +101,8 @@ mod tests {
         std::fs::remove_dir_all(at("elsewhere")).unwrap();
         let again = kept.plan(&at("plan"), &at("room")).unwrap();
         assert_eq!(
-            (&again.hash, &again.folder, again.rules.len()),
-            (&plan.hash, &plan.folder, plan.rules.len())
+            (&again.hash, &again.folder, again.rules.all().len()),
+            (&plan.hash, &plan.folder, plan.rules.all().len())
         );
         assert!(!at("room").exists());
     }
