@@ -174,9 +174,10 @@ impl Tape {
         may
     }
 
-    /// Gives the records out, if there is a chunk's worth of bytes; where those hold no record, they are let go.
+    /// Gives the records out, if there is a chunk's worth of bytes; where those hold no record, they are let go. What is
+    /// under way counts: else a second chunk's worth had to come first, for which there is no room.
     pub(super) fn emit_full(&mut self) {
-        if self.start >= self.limits.chunk_bytes {
+        if self.scan >= self.limits.chunk_bytes && self.start > 0 {
             self.emit();
             self.buf.drain(..self.start);
             self.scan -= self.start;
