@@ -51,15 +51,19 @@ fn bench(tenant: &str, tenant_from_field: bool) -> Bench {
     Bench { names, normalizer, parsed: Parsed::default() }
 }
 
+fn chunk(text: &str) -> Chunk {
+    let origin = Origin { source: Sym::EMPTY, tenant: Sym::EMPTY };
+    let mut framer = Framer::new(origin, Limits::default());
+    let mut out = Vec::new();
+    framer.feed(text.as_bytes(), &mut out);
+    framer.finish(&mut out);
+    let Some(Framed::Chunk(chunk)) = out.pop().filter(|_| out.is_empty()) else { panic!("one chunk") };
+    chunk
+}
+
 impl Bench {
     fn text(&mut self, text: &str) -> &Parsed {
-        let origin = Origin { source: Sym::EMPTY, tenant: Sym::EMPTY };
-        let mut framer = Framer::new(origin, Limits::default());
-        let mut out = Vec::new();
-        framer.feed(text.as_bytes(), &mut out);
-        framer.finish(&mut out);
-        let [Framed::Chunk(chunk)] = out.as_slice() else { panic!("one chunk") };
-        self.normalizer.parse(chunk, &mut self.parsed);
+        self.normalizer.parse(&chunk(text), &mut self.parsed);
         &self.parsed
     }
 
@@ -166,6 +170,33 @@ fn every_record_is_accounted_for() {
             (6, Stage::Normalize, "the JSON is cut off at column 6 of line 1 of the record"),
         ]
     );
+}
+
+#[test]
+fn records_that_are_read_together_become_what_each_becomes_alone() {
+    let mut bench = bench("default", true);
+    let record = |n: usize| match n % 7 {
+        0 => "{\"kind\":\"flow\"}".to_owned(),
+        3 => "{\"kind\":".to_owned(),
+        5 => format!(r#"{{"kind":"alert","t":"at {n}","r":"R"}}"#),
+        rest => format!(
+            r#"{{"kind":"alert","t":{n},"r":"R{rest}","p":"P{rest}","h":["host-{n}","h"],"ip":"10.0.0.{rest}:80","id":{n},"left":{n}}}"#
+        ),
+    };
+    let mut chunk = chunk(&(1..40).map(record).collect::<Vec<_>>().join("\n"));
+    bench.normalizer.parse(&chunk, &mut bench.parsed);
+    let together = std::mem::take(&mut bench.parsed);
+    let mut alone = Parsed::default();
+    for _ in 1..40 {
+        bench.normalizer.parse(&chunk.split(1), &mut bench.parsed);
+        alone.alerts.append(&mut bench.parsed.alerts);
+        alone.rejects.append(&mut bench.parsed.rejects);
+        bench.parsed.ignored.drain().for_each(|(kind, n)| *alone.ignored.entry(kind).or_default() += n);
+        alone.records += bench.parsed.records;
+    }
+    assert_eq!((together.alerts.len(), together.rejects.len(), together.ignored_count()), (23, 11, 5));
+    assert_eq!((together.alerts, together.rejects), (alone.alerts, alone.rejects));
+    assert_eq!((together.ignored, together.records), (alone.ignored, alone.records));
 }
 
 #[test]

@@ -2,10 +2,12 @@
 //!
 //! State: memos of bounded size; nothing that an answer depends on.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
 
 use super::canonical::capped;
 use super::compile::{Compiled, Plan, ProductPlan};
@@ -18,7 +20,7 @@ use super::refusal::Refusal;
 use super::row::Columns;
 use super::time::{self, Frame};
 use super::unmapped::{of_row, unmapped};
-use super::value::{Digits, Slots};
+use super::value::{Digits, Slots, Value};
 use super::words::Words;
 use crate::ingest::{Chunk, Framing, raw};
 use crate::plan::mapping::Mapping;
@@ -26,6 +28,9 @@ use crate::record::{Alert, AlertId, Millis, Names, Observed, Reject, Sym, tick_o
 
 /// The longest name by which ignored records are counted, in bytes.
 pub(super) const TYPE_MAX: usize = 64;
+
+/// Records that are read before the first of them becomes an alert: what they look up is then fetched at the same time.
+const AT_ONCE: usize = 8;
 
 /// What a source says of its records.
 #[derive(Clone, Debug)]
@@ -86,6 +91,9 @@ pub struct Normalizer {
     columns: Option<Columns>,
     /// When its source's log took the record at hand, where that is told.
     logged: Option<Millis>,
+    /// The mapping that took the last alert, and how many alerts the last chunk made: what comes next is mostly alike.
+    took: usize,
+    made: usize,
     guesses: Guesses,
     pub(super) observing: Observing,
     pub(super) words: Words,
@@ -115,6 +123,8 @@ impl Normalizer {
             tenant,
             columns: None,
             logged: None,
+            took: 0,
+            made: 0,
             guesses: Guesses::new(),
             observing: Observing::default(),
             words,
@@ -130,8 +140,10 @@ impl Normalizer {
     /// Parses `chunk` into `out`, which is cleared first.
     pub fn parse(&mut self, chunk: &Chunk, out: &mut Parsed) {
         out.clear();
+        out.alerts.reserve(self.made.min(chunk.len()));
         let plan = Arc::clone(&self.plan);
-        let mut slots = Slots::new(plan.paths.len());
+        let slots = || Slots::new(plan.paths.len());
+        let mut each: Vec<Slots<'_>> = std::iter::repeat_with(slots).take(chunk.len().min(AT_ONCE)).collect();
         // One check of the whole chunk is cheaper than one a record; where it fails, each is checked by itself.
         let whole = std::str::from_utf8(&chunk.bytes).ok();
         if let Framing::Csv(header) = &chunk.framing
@@ -139,21 +151,34 @@ impl Normalizer {
         {
             self.columns = Some(Columns::new(header, &plan.paths));
         }
-        for (at, (span, (position, ordinal, bytes))) in chunk.spans.iter().zip(chunk.records()).enumerate() {
-            self.logged = chunk.times.get(at).copied().flatten();
-            let place = Place { position, ordinal, bytes };
-            out.records += 1;
-            slots.clear();
-            let known = whole.and_then(|text| text.get(span.start as usize..span.end as usize));
-            let text = known.map_or_else(|| std::str::from_utf8(bytes), Ok);
-            let done = text
-                .map_err(|error| Refusal::NotUtf8 { at: error.valid_up_to() })
-                .and_then(|text| self.read(&plan, chunk, text, &mut slots).map(|()| text))
-                .and_then(|text| self.settle(&plan, chunk, text, &slots, place, out));
-            if let Err(refusal) = done {
-                out.rejects.push(self.reject(&refusal, place));
+        let mut records = chunk.spans.iter().zip(chunk.records()).enumerate();
+        let mut read = SmallVec::<[_; AT_ONCE]>::new();
+        loop {
+            for (slots, (at, (span, (position, ordinal, bytes)))) in each.iter_mut().zip(records.by_ref()) {
+                slots.clear();
+                let known = whole.and_then(|text| text.get(span.start as usize..span.end as usize));
+                let text = known
+                    .map_or_else(|| std::str::from_utf8(bytes), Ok)
+                    .map_err(|error| Refusal::NotUtf8 { at: error.valid_up_to() })
+                    .and_then(|text| self.read(&plan, chunk, text, slots).map(|()| text));
+                read.push((at, Place { position, ordinal, bytes }, text));
+            }
+            if read.is_empty() {
+                break;
+            }
+            if let Some(mapping) = plan.mappings.get(self.took) {
+                self.words.warm(&each[..read.len()], mapping);
+            }
+            for ((at, place, text), slots) in read.drain(..).zip(&each) {
+                self.logged = chunk.times.get(at).copied().flatten();
+                out.records += 1;
+                let done = text.and_then(|text| self.settle(&plan, chunk, text, slots, place, out));
+                if let Err(refusal) = done {
+                    out.rejects.push(self.reject(&refusal, place));
+                }
             }
         }
+        self.made = out.alerts.len();
         self.observing.take(&plan, self.settings.name, &mut out.observed);
     }
 
@@ -200,6 +225,7 @@ impl Normalizer {
             }
             let said = |words: &mut Words| words.said(slots, &plan.mappings[at], at);
             let mut alert = self.alert((plan, at), slots, place, said, None)?;
+            self.took = at;
             if let Some(taken) = &plan.mappings[at].keep {
                 alert.unmapped = self.record(chunk, text).ok().and_then(|record| unmapped(record, taken));
             }
@@ -318,15 +344,21 @@ impl Normalizer {
         &mut self,
         mapping: &'p Plan,
         slots: &'p Slots<'_>,
-    ) -> Option<(Sym, std::borrow::Cow<'p, str>)> {
+    ) -> Option<(Sym, Cow<'p, str>)> {
         let (found, field) = match &mapping.product {
             ProductPlan::Constant(text, sym) => return Some((*sym, text.as_str().into())),
             ProductPlan::Field(found, field) => (found, field),
         };
         let mut digits: Digits = [0; 40];
-        let text = slots.first(found).text(&mut digits).map(capped).filter(|text| !text.is_empty());
+        let found = slots.first(found);
+        let text = found.text(&mut digits).map(capped).filter(|text| !text.is_empty());
         let product = if field.starts_with.is_empty() {
-            text.map(|text| std::borrow::Cow::Owned(text.to_owned()))
+            // What is a text in the record needs no copy.
+            if let Value::Text(text) = found {
+                Some(Cow::Borrowed(capped(text))).filter(|text| !text.is_empty())
+            } else {
+                text.map(|text| Cow::Owned(text.to_owned()))
+            }
         } else {
             let fits = |begin: &&String| text.is_some_and(|text| text.starts_with(begin.as_str()));
             let longest = field.starts_with.keys().filter(fits).max_by_key(|begin| begin.len());
