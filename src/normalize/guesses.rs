@@ -35,28 +35,36 @@ struct Key {
     to: Option<Node>,
     /// `"key":`, whole.
     bytes: Box<[u8]>,
-    /// Its first bytes, the rest zero.
-    word: u128,
+    /// Its first bytes, the rest zero, in two words: the second says something of long keys alone.
+    words: [u64; 2],
     /// Which bits of these count.
-    mask: u128,
+    masks: [u64; 2],
     next: [Guess; 2],
 }
 
 impl Key {
     fn new(of: Option<Node>, to: Option<Node>, bytes: &[u8]) -> Self {
-        let mut word = [0; AT_ONCE];
+        let (mut word, mut mask) = ([0; AT_ONCE], [0; AT_ONCE]);
         let (first, _) = bytes.split_at(bytes.len().min(AT_ONCE));
         word[..first.len()].copy_from_slice(first);
-        let mask = u128::MAX >> (8 * (AT_ONCE - first.len()));
-        Key { of, to, bytes: bytes.into(), word: u128::from_le_bytes(word), mask, next: [START; 2] }
+        mask[..first.len()].fill(u8::MAX);
+        Key { of, to, bytes: bytes.into(), words: words(word), masks: words(mask), next: [START; 2] }
     }
 
     #[inline]
     fn begins(&self, rest: &[u8]) -> bool {
         let Some(first) = rest.first_chunk::<AT_ONCE>() else { return rest.starts_with(&self.bytes) };
-        u128::from_le_bytes(*first) & self.mask == self.word
+        let [one, two] = words(*first);
+        one & self.masks[0] == self.words[0]
+            && two & self.masks[1] == self.words[1]
             && (self.bytes.len() <= AT_ONCE || rest.starts_with(&self.bytes))
     }
+}
+
+fn words(bytes: [u8; AT_ONCE]) -> [u64; 2] {
+    let bytes = u128::from_le_bytes(bytes);
+    #[expect(clippy::cast_possible_truncation, reason = "its halves")]
+    [bytes as u64, (bytes >> 64) as u64]
 }
 
 impl Guesses {

@@ -25,13 +25,12 @@ pub(super) fn scan<'a>(
     text: &'a str,
     slots: &mut Slots<'a>,
 ) -> Option<()> {
-    let mut scan = Scan { paths, guesses, last: START, text, bytes: text.as_bytes(), at: 0, slots };
-    scan.space();
-    scan.value(Some(ROOT), 0)?;
-    scan.space();
-    (scan.at == scan.bytes.len()).then_some(())
+    let mut scan = Scan { paths, guesses, last: START, text, bytes: text.as_bytes(), slots };
+    let end = scan.value(scan.space(0), Some(ROOT), 0)?;
+    (scan.space(end) == text.len()).then_some(())
 }
 
+/// How far it is goes from hand to hand: each step waits for the one before, and would wait longer for what lies in memory.
 struct Scan<'p, 's, 'a> {
     paths: &'p Paths,
     guesses: &'p mut Guesses,
@@ -39,7 +38,6 @@ struct Scan<'p, 's, 'a> {
     last: Guess,
     text: &'a str,
     bytes: &'a [u8],
-    at: usize,
     slots: &'s mut Slots<'a>,
 }
 
@@ -47,21 +45,18 @@ struct Scan<'p, 's, 'a> {
 struct Place(Option<Node>);
 
 impl<'a> Scan<'_, '_, 'a> {
-    fn byte(&self) -> Option<u8> {
-        self.bytes.get(self.at).copied()
+    #[inline]
+    fn byte(&self, at: usize) -> Option<u8> {
+        self.bytes.get(at).copied()
     }
 
-    fn space(&mut self) {
-        while let Some(b' ' | b'\n' | b'\t' | b'\r') = self.byte() {
-            self.at += 1;
+    /// Where white space ends.
+    #[inline]
+    fn space(&self, mut at: usize) -> usize {
+        while let Some(b' ' | b'\n' | b'\t' | b'\r') = self.byte(at) {
+            at += 1;
         }
-    }
-
-    /// Whether `byte` comes next, which is then passed.
-    fn passes(&mut self, byte: u8) -> bool {
-        let is = self.byte() == Some(byte);
-        self.at += usize::from(is);
-        is
+        at
     }
 
     fn put(&mut self, node: Option<Node>, value: Value<'a>) {
@@ -70,126 +65,133 @@ impl<'a> Scan<'_, '_, 'a> {
         }
     }
 
-    /// A value at a node; none where nobody asks for it.
-    fn value(&mut self, node: Option<Node>, depth: usize) -> Option<()> {
-        match self.byte()? {
-            b'"' => self.text_at(node),
-            b'{' if depth < DEPTH_MAX => self.object(node, depth + 1),
-            b'[' if depth < DEPTH_MAX => self.array(node, depth + 1),
-            b't' => self.word("true", node, Value::Bool(true)),
-            b'f' => self.word("false", node, Value::Bool(false)),
-            b'n' => self.word("null", None, Value::Absent),
-            b'-' | b'0'..=b'9' => self.number(node),
+    /// A value at a node; none where nobody asks for it. Answers where it ends, as all of these do.
+    #[inline]
+    fn value(&mut self, at: usize, node: Option<Node>, depth: usize) -> Option<usize> {
+        match self.byte(at)? {
+            b'"' => self.text_at(at, node),
+            _ => self.other(at, node, depth),
+        }
+    }
+
+    /// A value that is no text.
+    fn other(&mut self, at: usize, node: Option<Node>, depth: usize) -> Option<usize> {
+        match self.byte(at)? {
+            b'{' if depth < DEPTH_MAX => self.object(at, node, depth + 1),
+            b'[' if depth < DEPTH_MAX => self.array(at, node, depth + 1),
+            b't' => self.word(at, "true", node, Value::Bool(true)),
+            b'f' => self.word(at, "false", node, Value::Bool(false)),
+            b'n' => self.word(at, "null", None, Value::Absent),
+            b'-' | b'0'..=b'9' => self.number(at, node),
             _ => None,
         }
     }
 
-    fn object(&mut self, node: Option<Node>, depth: usize) -> Option<()> {
-        self.at += 1;
-        self.space();
-        if self.passes(b'}') {
-            return Some(());
+    fn object(&mut self, at: usize, node: Option<Node>, depth: usize) -> Option<usize> {
+        let mut at = self.space(at + 1);
+        if self.byte(at)? == b'}' {
+            return Some(at + 1);
         }
         loop {
-            let Place(child) = self.key(node)?;
-            self.space();
-            self.value(child, depth)?;
-            self.space();
-            if self.passes(b'}') {
-                return Some(());
+            let (Place(child), colon) = self.key(at, node)?;
+            let end = self.value(self.space(colon), child, depth)?;
+            at = self.space(end);
+            match self.byte(at)? {
+                b'}' => return Some(at + 1),
+                b',' => at = self.space(at + 1),
+                _ => return None,
             }
-            if !self.passes(b',') {
-                return None;
-            }
-            self.space();
         }
     }
 
     /// Passes a key of an object at `node` and the colon; where it leads.
-    fn key(&mut self, node: Option<Node>) -> Option<Place> {
-        if let Some((guess, length, child)) = self.guesses.next(self.last, node, &self.bytes[self.at..]) {
+    #[inline]
+    fn key(&mut self, at: usize, node: Option<Node>) -> Option<(Place, usize)> {
+        if let Some((guess, length, child)) = self.guesses.next(self.last, node, &self.bytes[at..]) {
             self.last = guess;
-            self.at += length;
-            return Some(Place(child));
+            return Some((Place(child), at + length));
         }
-        let (start, plain) = self.string()?;
+        self.strange_key(at, node)
+    }
+
+    /// The same of one that was not guessed.
+    fn strange_key(&mut self, at: usize, node: Option<Node>) -> Option<(Place, usize)> {
+        let (end, plain) = self.string(at)?;
         let child = match node {
-            Some(node) if plain => self.paths.step(node, self.text.get(start..self.at - 1)?),
+            Some(node) if plain => self.paths.step(node, self.text.get(at + 1..end - 1)?),
             // The key's letters are not its bytes.
             Some(_) => return None,
             None => None,
         };
-        if plain && self.byte() == Some(b':') {
-            self.last = self.guesses.learn(self.last, node, child, &self.bytes[start - 1..=self.at]);
+        if plain && self.byte(end) == Some(b':') {
+            self.last = self.guesses.learn(self.last, node, child, &self.bytes[at..=end]);
         }
-        self.space();
-        self.passes(b':').then_some(Place(child))
+        let colon = self.space(end);
+        (self.byte(colon)? == b':').then_some((Place(child), colon + 1))
     }
 
-    fn array(&mut self, node: Option<Node>, depth: usize) -> Option<()> {
-        self.at += 1;
-        self.space();
-        if self.passes(b']') {
-            return Some(());
+    fn array(&mut self, at: usize, node: Option<Node>, depth: usize) -> Option<usize> {
+        let mut at = self.space(at + 1);
+        if self.byte(at)? == b']' {
+            return Some(at + 1);
         }
         loop {
-            self.value(node, depth)?;
-            self.space();
-            if self.passes(b']') {
-                return Some(());
+            let end = self.value(at, node, depth)?;
+            at = self.space(end);
+            match self.byte(at)? {
+                b']' => return Some(at + 1),
+                b',' => at = self.space(at + 1),
+                _ => return None,
             }
-            if !self.passes(b',') {
-                return None;
-            }
-            self.space();
         }
     }
 
-    fn word(&mut self, word: &str, node: Option<Node>, value: Value<'a>) -> Option<()> {
-        if !self.bytes[self.at..].starts_with(word.as_bytes()) {
+    fn word(&mut self, at: usize, word: &str, node: Option<Node>, value: Value<'a>) -> Option<usize> {
+        if !self.bytes[at..].starts_with(word.as_bytes()) {
             return None;
         }
-        self.at += word.len();
         self.put(node, value);
-        Some(())
+        Some(at + word.len())
     }
 
-    fn text_at(&mut self, node: Option<Node>) -> Option<()> {
-        let (start, plain) = self.string()?;
-        let Some(at) = node else { return Some(()) };
+    #[inline]
+    fn text_at(&mut self, at: usize, node: Option<Node>) -> Option<usize> {
+        let (end, plain) = self.string(at)?;
+        let Some(of) = node else { return Some(end) };
         let text = if plain {
-            Cow::Borrowed(self.text.get(start..self.at - 1)?)
+            Cow::Borrowed(self.text.get(at + 1..end - 1)?)
         } else {
-            Cow::Owned(serde_json::from_str(self.text.get(start - 1..self.at)?).ok()?)
+            Cow::Owned(serde_json::from_str(self.text.get(at..end)?).ok()?)
         };
         // It may be JSON that a path goes on in.
-        if matches!(text.as_bytes().first(), Some(b'{' | b'[')) && self.paths.goes_on(at) {
+        if matches!(text.as_bytes().first(), Some(b'{' | b'[')) && self.paths.goes_on(of) {
             return None;
         }
         self.put(node, Value::Text(text));
-        Some(())
+        Some(end)
     }
 
-    /// Passes a string; where its content begins, and whether that is without escapes.
-    fn string(&mut self) -> Option<(usize, bool)> {
-        if !self.passes(b'"') {
+    /// Passes a string with its quotes; whether it is without escapes.
+    #[inline]
+    fn string(&self, at: usize) -> Option<(usize, bool)> {
+        if self.byte(at)? != b'"' {
             return None;
         }
-        let (start, mut plain) = (self.at, true);
+        let end = at + 1 + telling(&self.bytes[at + 1..]);
+        if self.byte(end)? == b'"' { Some((end + 1, true)) } else { self.escaped(end) }
+    }
+
+    /// The rest of a string from the first byte on that is not as it is.
+    fn escaped(&self, mut at: usize) -> Option<(usize, bool)> {
         loop {
-            self.at += telling(&self.bytes[self.at..]);
-            match self.byte()? {
-                b'"' => {
-                    self.at += 1;
-                    return Some((start, plain));
-                }
+            match self.byte(at)? {
+                b'"' => return Some((at + 1, false)),
                 b'\\' => {
-                    plain = false;
-                    let escaped = *self.bytes.get(self.at + 1)?;
-                    self.at += 2;
+                    let escaped = self.byte(at + 1)?;
+                    at += 2;
                     if escaped == b'u' {
-                        let digits = self.bytes.get(self.at..self.at + 4)?;
-                        self.at += 4;
+                        let digits = self.bytes.get(at..at + 4)?;
+                        at += 4;
                         digits.iter().all(u8::is_ascii_hexdigit).then_some(())?;
                     } else if !br#""\/bfnrt"#.contains(&escaped) {
                         return None;
@@ -197,44 +199,48 @@ impl<'a> Scan<'_, '_, 'a> {
                 }
                 _ => return None,
             }
+            at += telling(&self.bytes[at..]);
         }
     }
 
-    fn digits(&mut self) -> usize {
-        let start = self.at;
-        while self.byte().is_some_and(|byte| byte.is_ascii_digit()) {
-            self.at += 1;
+    /// Where digits end.
+    fn digits(&self, mut at: usize) -> usize {
+        while self.byte(at).is_some_and(|byte| byte.is_ascii_digit()) {
+            at += 1;
         }
-        self.at - start
+        at
     }
 
-    fn number(&mut self, node: Option<Node>) -> Option<()> {
-        let start = self.at;
-        let negative = self.passes(b'-');
-        let leading = self.byte();
-        let whole = self.digits();
-        if whole == 0 || whole > 1 && leading == Some(b'0') {
+    fn number(&mut self, start: usize, node: Option<Node>) -> Option<usize> {
+        let negative = self.byte(start)? == b'-';
+        let first = start + usize::from(negative);
+        let leads = self.byte(first) == Some(b'0');
+        let mut at = self.digits(first);
+        let whole = at - first;
+        if whole == 0 || whole > 1 && leads {
             return None;
         }
-        let mut integer = whole <= DIGITS_MAX && !(negative && leading == Some(b'0'));
-        if self.passes(b'.') {
+        let mut integer = whole <= DIGITS_MAX && !(negative && leads);
+        if self.byte(at) == Some(b'.') {
             integer = false;
-            (self.digits() > 0).then_some(())?;
+            at = self.some_digits(at + 1)?;
         }
-        if let Some(b'e' | b'E') = self.byte() {
+        if let Some(b'e' | b'E') = self.byte(at) {
             integer = false;
-            self.at += 1;
-            if !self.passes(b'+') {
-                self.passes(b'-');
-            }
-            (self.digits() > 0).then_some(())?;
+            let signed = matches!(self.byte(at + 1), Some(b'+' | b'-'));
+            at = self.some_digits(at + 1 + usize::from(signed))?;
         }
         if node.is_some() {
-            let text = self.text.get(start..self.at)?;
+            let text = self.text.get(start..at)?;
             let value = if integer { Value::Int(text.parse().ok()?) } else { number(text)? };
             self.put(node, value);
         }
-        Some(())
+        Some(at)
+    }
+
+    /// Where digits end, of which there is at least one.
+    fn some_digits(&self, at: usize) -> Option<usize> {
+        Some(self.digits(at)).filter(|end| *end > at)
     }
 }
 
