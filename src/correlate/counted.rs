@@ -31,7 +31,7 @@ pub fn counted<'scope>(
         for admitted in work.first.drain(..) {
             match admitted {
                 Admitted::Alert(_) => alerts += 1,
-                Admitted::Duplicate(duplicate) => duplicates.push(duplicate),
+                Admitted::Duplicate(duplicate) => duplicates.push(*duplicate),
             }
         }
         duplicates.sort_unstable_by_key(|duplicate| (duplicate.tick, duplicate.time, duplicate.position));

@@ -17,7 +17,7 @@ use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::vec::ToStream;
 
 use super::admissions::{Admissions, Page};
-use crate::flow::{Keeper, Keeping, Machine, Stream, Tails, Turn, turns};
+use crate::flow::{Keeper, Keeping, Machine, Stream, Tails, Turn, sort_nearly, turns};
 use crate::record::{Alert, AlertId, Diff, Duplicate, Names, Order, Tick, tick_of};
 
 /// How long the same identity is the same alert, in ticks.
@@ -28,8 +28,8 @@ pub const SAME_ALERT_S: Tick = 24 * 3600;
 pub enum Admitted {
     /// The first of its identity.
     Alert(Arc<Alert>),
-    /// One more of it.
-    Duplicate(Duplicate),
+    /// One more of it. There are few, and what is told of each alert is small.
+    Duplicate(Box<Duplicate>),
 }
 
 struct FirstOfItsName {
@@ -131,7 +131,7 @@ pub fn dedup<'scope>(
     turns("dedup", (alerts, route), (nothing, Pipeline), clock, move |work| {
         let settled = work.turn.settled;
         let by_source = |a: &Alert, b: &Alert| names.compare(a.source, b.source);
-        work.first.sort_unstable_by(|a, b| a.order().cmp(&b.order()).then_with(|| by_source(a, b)));
+        sort_nearly(work.first, |a, b| a.order().cmp(&b.order()).then_with(|| by_source(a, b)));
         let (out, side) = (work.out, work.side);
         let mut early = |alert: &Arc<Alert>, diff: Diff| {
             if wanted(alert) {
@@ -215,14 +215,14 @@ fn finally(alert: Arc<Alert>, kept: bool) -> Admitted {
     if kept {
         return Admitted::Alert(alert);
     }
-    Admitted::Duplicate(Duplicate {
+    Admitted::Duplicate(Box::new(Duplicate {
         alert_id: alert.id,
         tick: alert.tick,
         time: alert.time,
         tenant: alert.tenant,
         source: alert.source,
         position: alert.position,
-    })
+    }))
 }
 
 #[cfg(test)]

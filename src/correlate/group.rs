@@ -17,7 +17,7 @@ use crate::record::{Alert, AlertId, Decimal, Diff, Millis, Names, Sym};
 pub use crate::plan::correlation::Field;
 
 /// The rule, the tenant, and the values of the `group-by` fields: one group's identity.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Group {
     /// Index of the correlation rule.
     pub rule: u32,
@@ -25,6 +25,13 @@ pub struct Group {
     pub tenant: Sym,
     /// Values, in the order of the fields.
     pub values: SmallVec<[Sym; 2]>,
+}
+
+/// As a derived one, which would take the values one by one.
+impl Clone for Group {
+    fn clone(&self) -> Group {
+        Group { rule: self.rule, tenant: self.tenant, values: SmallVec::from_slice(&self.values) }
+    }
 }
 
 impl Group {
@@ -352,7 +359,7 @@ impl Compiled {
                 if number.is_none() {
                     self.without_number.fetch_add(diff, Ordering::Relaxed);
                 }
-                number.map(|number| Value::Number(number.billionths()))
+                number.map(|number| Value::Number(number.billionths().into()))
             }
         }
     }

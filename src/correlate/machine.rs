@@ -132,12 +132,13 @@ impl Machine for Matching {
             (Of::Sum(group), test @ (Test::Sum(bounds) | Test::Average(bounds)), Value::Number(number)) => {
                 let mean = matches!(test, Test::Average(_));
                 let holds = |sum: &Sum| if mean { sum.mean_within(bounds) } else { sum.within(bounds) };
-                let (undo, fired) = group.step(event, number, extent, fires, holds);
+                let (undo, fired) = group.step(event, number.into(), extent, fires, holds);
                 told = fired.then(|| last(group, ALERTS_MAX));
                 undo.map(Undo::Number)
             }
             (Of::Ranked(group), test, Value::Number(number)) => {
-                let (undo, fired) = group.step(event, number, extent, fires, |ranked| ranks(ranked, test));
+                let (undo, fired) =
+                    group.step(event, number.into(), extent, fires, |ranked| ranks(ranked, test));
                 told = fired.then(|| last(group, ALERTS_MAX));
                 undo.map(Undo::Number)
             }

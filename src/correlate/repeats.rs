@@ -51,7 +51,7 @@ pub fn repeats<'scope>(
         for admitted in work.first.drain(..) {
             match admitted {
                 Admitted::Alert(alert) => alerts.push(alert),
-                Admitted::Duplicate(duplicate) => duplicates.push(duplicate),
+                Admitted::Duplicate(duplicate) => duplicates.push(*duplicate),
             }
         }
         alerts.sort_unstable_by_key(|alert: &Arc<Alert>| alert.order());

@@ -5,6 +5,7 @@ pub mod decade;
 pub mod fate;
 pub mod meet;
 pub mod kept;
+pub mod nearly;
 pub mod queue;
 pub mod store;
 pub mod tail;
@@ -22,6 +23,7 @@ pub type Flow<'scope, D> = VecCollection<'scope, Epoch, D, Diff>;
 
 pub use kept::{Keeper, Keeping};
 pub use meet::{joined, reduced};
+pub use nearly::sort_nearly;
 pub use queue::Queue;
 pub use tail::{Machine, Tails};
 pub use turn::{Turn, Work, turns};

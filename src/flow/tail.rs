@@ -13,6 +13,7 @@
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use std::collections::hash_map::Entry;
 use std::hash::Hash;
 
 use rustc_hash::FxHashMap;
@@ -153,7 +154,7 @@ impl<K: Clone + Eq + Hash, M: Machine, S: Store<K, M::State>> Tails<K, M, S> {
     pub fn settle(&mut self, before: Tick, mut tell: impl FnMut(M::Record, Vec<M::Change>)) {
         while let Some(entry) = self.due.first_entry().filter(|entry| *entry.key() < before) {
             for key in entry.remove() {
-                self.settle_key(&key, before, &mut tell);
+                self.settle_key(key, before, &mut tell);
             }
         }
         let machine = &self.machine;
@@ -208,18 +209,19 @@ impl<K: Clone + Eq + Hash, M: Machine, S: Store<K, M::State>> Tails<K, M, S> {
         self.live.insert(key, live);
     }
 
-    fn settle_key(&mut self, key: &K, before: Tick, tell: &mut impl FnMut(M::Record, Vec<M::Change>)) {
-        let Some(live) = self.live.get_mut(key) else { return };
+    fn settle_key(&mut self, key: K, before: Tick, tell: &mut impl FnMut(M::Record, Vec<M::Change>)) {
+        let Entry::Occupied(mut entry) = self.live.entry(key) else { return };
+        let live = entry.get_mut();
         while let Some(said) = live.tail.pop_front_if(|said| said.order.tick < before) {
             tell(said.record, said.changes);
         }
         if !live.tail.is_empty() {
             return;
         }
-        let Some(live) = self.live.remove(key) else { return };
+        let (key, live) = entry.remove_entry();
         let dies = self.machine.dies(&live.state);
         if dies > before {
-            self.settled.put(key.clone(), live.state, dies);
+            self.settled.put(key, live.state, dies);
         }
     }
 }
