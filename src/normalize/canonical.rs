@@ -57,14 +57,20 @@ pub(crate) fn canonical(
         EntityKind::Url | EntityKind::Resource | EntityKind::Process | EntityKind::File => value.into_owned(),
     };
     // Lower case may be longer than what it was made of.
-    Some(capped(&value).to_owned()).filter(|value| !value.is_empty())
+    let kept = capped(&value);
+    let value = if kept.len() < value.len() { kept.to_owned() } else { value };
+    Some(value).filter(|value| !value.is_empty())
 }
 
 /// An address in the spelling of RFC 5952, which is `std`'s; IPv4 in IPv6 becomes IPv4, a zone (`%eth0`) is left out.
 fn address(text: &str) -> Option<String> {
     let text = text.split('%').next().unwrap_or(text);
     let text = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
-    text.parse::<IpAddr>().ok().map(|address| address.to_canonical().to_string())
+    match text.parse::<IpAddr>().ok()? {
+        // It has one spelling, which was read just now.
+        IpAddr::V4(_) => Some(text.to_owned()),
+        IpAddr::V6(address) => Some(address.to_canonical().to_string()),
+    }
 }
 
 fn strip_port(text: &str) -> &str {
@@ -108,7 +114,17 @@ fn unquote(text: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn an_address_is_spelt_as_std_spells_it(text in "[0-9]{1,3}(\\.[0-9]{1,3}){3}|([0-9a-fA-F]{0,4}:){1,7}[0-9a-f.:]{0,9}") {
+            let spelt = text.parse::<IpAddr>().ok().map(|address| address.to_canonical().to_string());
+            prop_assert_eq!(address(&text), spelt);
+        }
+    }
 
     fn ip(text: &str) -> Option<String> {
         canonical(EntityKind::Ip, &[Transform::StripPort], &["0.0.0.0".into()], text)
