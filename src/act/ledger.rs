@@ -31,6 +31,7 @@ use serde::{Deserialize, Serialize};
 use self::entry::{Met, Whose};
 use self::shared::Shared;
 use super::look::look;
+use super::make::make;
 use super::order::Order;
 use crate::kafka::ProduceError;
 use crate::record::{ActionId, ActionStatus, Epoch, Tick};
@@ -186,13 +187,21 @@ create index if not exists effect_target on effect (tenant, verb, target);
 pragma user_version = 1;
 ";
 
+/// All tables at once: each by itself would wait for the disk.
+fn tables(first: &str) -> String {
+    ["begin immediate;", first, since::SCHEMA, shared::SCHEMA, "commit;"].concat()
+}
+
 impl Ledger {
     /// Opens or makes the ledger `actions.sqlite` in `dir`, which is all there is of it, or the copy of what lies in a book.
     ///
     /// # Errors
     /// Where the file or the book can't be used, or another version wrote it.
     pub fn open(dir: &Path, common: Option<Common>) -> Result<Ledger, LedgerError> {
-        let mut connection = Connection::open(dir.join("actions.sqlite"))?;
+        let file = dir.join("actions.sqlite");
+        // What fails here fails again when it is opened, which says why.
+        let _ = make(&file, |new| new.execute_batch(&tables(SCHEMA)));
+        let mut connection = Connection::open(file)?;
         connection.busy_timeout(std::time::Duration::from_secs(5))?;
         connection.pragma_update(None, "journal_mode", "wal")?;
         connection.pragma_update(None, "synchronous", "full")?;
@@ -200,10 +209,7 @@ impl Ledger {
         if version > 1 {
             return Err(LedgerError::Content(format!("schema version {version}")));
         }
-        // All tables at once: each by itself would wait for the disk.
-        let first = if version < 1 { SCHEMA } else { "" };
-        let tables = ["begin immediate;", first, since::SCHEMA, shared::SCHEMA, "commit;"].concat();
-        connection.execute_batch(&tables)?;
+        connection.execute_batch(&tables(if version < 1 { SCHEMA } else { "" }))?;
         let generation = since::take(&connection)?;
         if common.is_none() && shared::is_copy(&connection)? {
             return Err(LedgerError::NotShared);

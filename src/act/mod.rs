@@ -11,6 +11,7 @@ mod effects;
 mod executor;
 mod ledger;
 mod look;
+mod make;
 mod order;
 mod orders;
 mod receipt;
@@ -29,6 +30,7 @@ pub use ledger::{
     Book, Common, Entry, Intent, Known, Leaves, Ledger, LedgerError, LedgerTopic, Moment, Page, Pages,
 };
 pub use look::look;
+pub use make::make;
 pub use order::{Order, action_id};
 pub use orders::Orders;
 pub use receipt::{Receipt, Recorded};

@@ -132,11 +132,12 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let act = input.acts(&plan)?;
     let recall = recall(args, &plan, &input, &names)?;
     let _lock = setup::lock(&args.archive)?;
-    let Some((committed, as_of)) = prepare(args, &plan, &input)? else {
+    // It is held to the end: whoever closes it last waits for the disk.
+    let Some((log, committed, as_of)) = prepare(args, &plan, &input)? else {
         return finished(args);
     };
     if act == Act::Early {
-        Log::open(&args.archive)?.set_meta(EARLY, "true")?;
+        log.set_meta(EARLY, "true")?;
     }
     let first = cluster::First {
         plan: &plan,
@@ -172,7 +173,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let (summary, counts) = run.finish()?;
     cluster.into_iter().for_each(cluster::part);
     fed?;
-    report(args, &measured(summary, &counts, &watch), &counts, &names)
+    report(args, &log, (&measured(summary, &counts, &watch), &counts), &names)
 }
 
 /// Orders that would leave the process are answered as they were then; where files are replayed they are told, not done.
@@ -397,10 +398,13 @@ fn finished(args: &Args) -> Result<(), Failure> {
     }
 }
 
-fn report(args: &Args, summary: &Summary, counts: &Counts, names: &Arc<Names>) -> Result<(), Failure> {
-    let log = Log::open(&args.archive)?;
-    log.set_meta("summary", &serde_json::to_string(summary)?)?;
-    log.set_meta("finished", "true")?;
+fn report(
+    args: &Args,
+    log: &Log,
+    (summary, counts): (&Summary, &Counts),
+    names: &Arc<Names>,
+) -> Result<(), Failure> {
+    log.set_metas(&[("summary", &serde_json::to_string(summary)?), ("finished", "true")])?;
     if args.output == Output::Text {
         tell(summary, counts, &args.archive, names);
     }

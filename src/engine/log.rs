@@ -20,7 +20,7 @@ use said::{put_heard, put_input};
 
 pub use forget::Through;
 
-use crate::act::look;
+use crate::act::{look, make};
 use crate::record::{Epoch, Tick};
 
 /// The folder beside the tables; hive readers pass over names that begin with an underscore.
@@ -173,8 +173,6 @@ pub struct Heard {
 }
 
 const SCHEMA: &str = "
-    pragma journal_mode = wal;
-    pragma synchronous = full;
     begin immediate;
     create table if not exists meta (key text primary key, value text not null);
     create table if not exists epoch (epoch integer primary key, settled integer not null, last integer not null);
@@ -187,6 +185,16 @@ const SCHEMA: &str = "
         key text unique, epoch integer);
     create table if not exists committed (one integer primary key check (one = 1), epoch integer not null, tick integer not null);
 ";
+
+/// All tables at once: each by itself would wait for the disk.
+fn tables() -> String {
+    [SCHEMA, fold::SCHEMA, forget::SCHEMA, "commit;"].concat()
+}
+
+fn set(db: &Connection, (key, value): (&str, &str)) -> rusqlite::Result<usize> {
+    let said = "insert into meta values (?1, ?2) on conflict (key) do update set value = ?2";
+    db.execute(said, [key, value])
+}
 
 /// Pages of what was written and could not be moved to its place yet, beyond which writers wait for it: 64 MB.
 const PAGES_MAX: i64 = 16_384;
@@ -204,21 +212,32 @@ impl Log {
         archive.join(STATE_FOLDER).join("log.db")
     }
 
-    /// Opens an archive's log; makes it where there is none.
-    pub fn open(archive: &Path) -> Result<Log, LogError> {
+    /// Makes an archive's log where there is none, that says this of the run from its first moment on.
+    pub fn begin(archive: &Path, metas: &[(&str, &str)]) -> Result<(), LogError> {
         let path = Self::path_of(archive);
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder)
                 .map_err(|source| LogError::Folder { path: folder.to_owned(), source })?;
         }
+        // What fails here fails again when it is opened, which says why.
+        let _ = make(&path, |db| {
+            db.execute_batch(&tables())?;
+            metas.iter().try_for_each(|meta| set(db, *meta).map(drop))
+        });
+        Ok(())
+    }
+
+    /// Opens an archive's log; makes it where there is none.
+    pub fn open(archive: &Path) -> Result<Log, LogError> {
+        Self::begin(archive, &[])?;
+        let path = Self::path_of(archive);
         let sql = |source| LogError::Sql { path: path.clone(), source };
         let mut db = Connection::open(&path).map_err(sql)?;
         db.busy_handler(Some(wait)).map_err(sql)?;
         // One that reads before it writes would not be waited for.
         db.set_transaction_behavior(TransactionBehavior::Immediate);
-        // All tables at once: each by itself would wait for the disk.
-        let tables = [SCHEMA, fold::SCHEMA, forget::SCHEMA, "commit;"].concat();
-        db.execute_batch(&tables).map_err(sql)?;
+        let how = "pragma journal_mode = wal; pragma synchronous = full;";
+        db.execute_batch(&[how, &tables()].concat()).map_err(sql)?;
         let generation = generation(&db).map_err(sql)?;
         Ok(Log { path, db, generation })
     }
@@ -266,8 +285,17 @@ impl Log {
 
     /// Says what the run is.
     pub fn set_meta(&self, key: &str, value: &str) -> Result<(), LogError> {
-        let said = "insert into meta values (?1, ?2) on conflict (key) do update set value = ?2";
-        self.sql(self.db.execute(said, [key, value])).map(drop)
+        self.set_metas(&[(key, value)])
+    }
+
+    /// Says this of the run, all of it or nothing.
+    pub fn set_metas(&self, metas: &[(&str, &str)]) -> Result<(), LogError> {
+        let write = || -> rusqlite::Result<()> {
+            let work = self.db.unchecked_transaction()?;
+            metas.iter().try_for_each(|meta| set(&work, *meta).map(drop))?;
+            work.commit()
+        };
+        self.sql(write())
     }
 
     /// Plans by which the run went on, each with the epoch after which it did; none where it goes by the one it was begun with.

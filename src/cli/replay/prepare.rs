@@ -36,12 +36,19 @@ pub(super) fn refuse(args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Looks at what stands in the archive; the epoch through which it is published and the time as of which the run judges,
-/// or none where the run is finished already.
-pub(super) fn prepare(args: &Args, plan: &Plan, input: &Input) -> Result<Option<(Epoch, Millis)>, Failure> {
+/// Looks at what stands in the archive; its log, the epoch through which it is published and the time as of which the run
+/// judges, or none where the run is finished already.
+pub(super) fn prepare(
+    args: &Args,
+    plan: &Plan,
+    input: &Input,
+) -> Result<Option<(Log, Epoch, Millis)>, Failure> {
     // Another process may have begun meanwhile, and be over.
     refuse(args)?;
     let what = identity(args, plan, input)?;
+    let as_of = args.as_of.unwrap_or_else(setup::now);
+    let begins = [("run", &*what.to_string()), ("as_of", &*as_of.to_string())];
+    Log::begin(&args.archive, &begins)?;
     let log = Log::open(&args.archive)?;
     match log.meta("run")? {
         None => log.set_meta("run", &what.to_string())?,
@@ -63,7 +70,6 @@ pub(super) fn prepare(args: &Args, plan: &Plan, input: &Input) -> Result<Option<
     let as_of = match log.meta("as_of")?.and_then(|as_of| as_of.parse().ok()) {
         Some(as_of) => as_of,
         None => {
-            let as_of = args.as_of.unwrap_or_else(setup::now);
             log.set_meta("as_of", &as_of.to_string())?;
             as_of
         }
@@ -73,7 +79,7 @@ pub(super) fn prepare(args: &Args, plan: &Plan, input: &Input) -> Result<Option<
     }
     let committed = log.committed()?;
     recover(&args.archive, committed)?;
-    Ok(Some((committed.map_or(0, |(epoch, _)| epoch), as_of)))
+    Ok(Some((log, committed.map_or(0, |(epoch, _)| epoch), as_of)))
 }
 
 /// What must be the same for a resumed run to come to the same result.
