@@ -15,7 +15,7 @@ pub trait Line: Sized {
     /// What the writer is given for it.
     type Row;
     /// The columns under construction.
-    type Columns;
+    type Columns: Send;
     /// What a row of it is.
     fn about() -> String;
     /// The columns in order, as handed to the Parquet writer.

@@ -252,13 +252,13 @@ impl<L: Line> Parts<L> {
 }
 
 /// What can be done with the parts of any table.
-pub(super) trait AnyParts {
+pub(super) trait AnyParts: Send {
     /// The greatest part's bytes, the number of parts, the number of open files.
     fn load(&self) -> (usize, usize, usize);
     /// Begins an empty part where the table has none at all, so that readers find its columns.
     fn show(&mut self, dir: &Path, worker: u32, epoch: Epoch, tick: Tick) -> io::Result<()>;
     /// Ends every part.
-    fn end(&mut self, tick: Tick, into: &mut Vec<Ended>) -> io::Result<()>;
+    fn end(&mut self, tick: Tick) -> io::Result<Vec<Ended>>;
 }
 
 impl<L: Line> AnyParts for Parts<L> {
@@ -278,10 +278,8 @@ impl<L: Line> AnyParts for Parts<L> {
         Ok(())
     }
 
-    fn end(&mut self, tick: Tick, into: &mut Vec<Ended>) -> io::Result<()> {
-        for (_, part) in self.parts.drain(..) {
-            into.push(part.end(tick, &self.format)?);
-        }
-        Ok(())
+    fn end(&mut self, tick: Tick) -> io::Result<Vec<Ended>> {
+        let format = &self.format;
+        self.parts.drain(..).map(|(_, part)| part.end(tick, format)).collect()
     }
 }

@@ -75,9 +75,8 @@ impl Writer {
     pub fn show_empty_tables(&mut self, epoch: Epoch, tick: Tick) -> io::Result<()> {
         self.standing()?;
         let (dir, worker) = (self.dir.clone(), self.worker);
-        let done =
-            self.tables.all_mut().into_iter().try_for_each(|table| table.show(&dir, worker, epoch, tick));
-        self.note(done)
+        let done = together(self.tables.all_mut(), |table| table.show(&dir, worker, epoch, tick));
+        self.note(done.map(drop))
     }
 
     /// Whether parts have grown so large, or so many, that the caller should seal now rather than in its own time.
@@ -99,12 +98,10 @@ impl Writer {
     /// Commit to the log what was sealed, then [`Sealed::publish`].
     pub fn seal(&mut self, tick: Tick) -> io::Result<Sealed> {
         self.standing()?;
-        let mut parts = Vec::new();
-        let mut done = Ok(());
-        for table in self.tables.all_mut() {
-            done = done.and_then(|()| table.end(tick, &mut parts));
-        }
-        let parts = done.and_then(|()| together(parts, Ended::seal));
+        // The last rows of each are packed then, which takes as long as writing them.
+        let filled = self.tables.all_mut().into_iter().filter(|table| table.load().1 > 0);
+        let ended = together(filled, |table| table.end(tick));
+        let parts = ended.and_then(|ended| together(ended.into_iter().flatten(), Ended::seal));
         let sealed = Sealed { parts: parts.inspect_err(|error| self.failed = Some(error.to_string()))? };
         let synced = sealed.sync(&self.dir);
         self.note(synced)?;
