@@ -46,7 +46,7 @@ use crate::replay::set::parts;
 /// Epochs under way at most, where they are large: so many records in all, but for one that has more by itself. Of small
 /// ones there may be more, so that no record of a live run waits while the archive writes a part.
 const UNDER_WAY: usize = 4;
-const UNDER_WAY_RECORDS: u64 = 20_000;
+const UNDER_WAY_RECORDS: u64 = 8_000;
 const UNDER_WAY_MAX: usize = 1_024;
 
 /// What one epoch takes in. The feed decides its bounds; ticks are already given.

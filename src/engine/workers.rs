@@ -235,8 +235,12 @@ fn work(
     begin(worker, wiring);
     let (mut inputs, probe) = build(worker, wiring, ranker, outputs);
     let mut under_way = UnderWay { turns: VecDeque::new(), first: worker.index() == 0 };
+    let alone = worker.peers() == 1;
     loop {
-        match queue.try_recv() {
+        // Where nothing is under way, and no other worker has anything for this one, only a share gives it work.
+        let idle = alone && under_way.turns.is_empty();
+        let next = if idle { queue.recv().map_err(|_| TryRecvError::Disconnected) } else { queue.try_recv() };
+        match next {
             Ok(share) => {
                 under_way.take(&mut inputs, share);
                 worker.step();

@@ -91,7 +91,7 @@ struct Partition {
     source: Sym,
     reading: Option<Reading>,
     /// Read and not yet given out, each in the order of the file.
-    alerts: Peekable<std::vec::IntoIter<Alert>>,
+    alerts: std::vec::IntoIter<Alert>,
     rejects: Peekable<std::vec::IntoIter<Reject>>,
     clock: PartitionClock,
 }
@@ -126,7 +126,7 @@ impl ArrivalFeed {
             partitions.push(Partition {
                 source: settings.name,
                 reading: Some(reading),
-                alerts: Vec::new().into_iter().peekable(),
+                alerts: Vec::new().into_iter(),
                 rejects: Vec::new().into_iter().peekable(),
                 clock: PartitionClock::new(lateness_s),
             });
@@ -149,7 +149,10 @@ impl ArrivalFeed {
                 progress(self.read.0, self.read.1);
                 continue;
             }
-            self.take(at, &mut batch);
+            // Nobody else's turn comes where one is left.
+            let alone = self.partitions.iter().filter(|partition| partition.is_open()).count() == 1;
+            let many = if alone { self.batch_records - batch.alerts.len() - batch.rejects.len() } else { 1 };
+            self.take(at, many, &mut batch);
         }
         let open =
             self.partitions.iter().filter(|partition| partition.is_open()).map(|p| p.clock.settled()).min();
@@ -169,16 +172,22 @@ impl ArrivalFeed {
         open.min_by_key(|(at, partition)| (partition.clock.tick(), *at)).map(|(at, _)| at)
     }
 
-    /// Takes the next record of a partition.
-    fn take(&mut self, at: usize, batch: &mut Batch) {
-        let partition = &mut self.partitions[at];
-        let next = partition.alerts.peek().map_or(u64::MAX, |alert| alert.position);
-        if let Some(mut reject) = partition.rejects.next_if(|reject| reject.position < next) {
-            reject.tick = partition.clock.tick().max(0);
-            batch.rejects.push(reject);
-        } else if let Some(mut alert) = partition.alerts.next() {
-            batch.late += u64::from(partition.clock.stamp(&mut alert, NOTHING_SETTLED));
-            batch.alerts.push(alert);
+    /// Takes so many records of a partition, or those that are ready.
+    fn take(&mut self, at: usize, many: usize, batch: &mut Batch) {
+        let Partition { alerts, rejects, clock, .. } = &mut self.partitions[at];
+        for _ in 0..many {
+            let rejected = rejects.peek().is_some_and(|reject| {
+                alerts.as_slice().first().is_none_or(|alert| reject.position < alert.position)
+            });
+            if let Some(mut reject) = rejects.next_if(|_| rejected) {
+                reject.tick = clock.tick().max(0);
+                batch.rejects.push(reject);
+            } else if let Some(mut alert) = alerts.next() {
+                batch.late += u64::from(clock.stamp(&mut alert, NOTHING_SETTLED));
+                batch.alerts.push(alert);
+            } else {
+                break;
+            }
         }
     }
 
@@ -198,7 +207,7 @@ impl ArrivalFeed {
             ignored.push((partition.source, 0, piece.ignored));
             observed.extend(piece.observed);
         }
-        partition.alerts = piece.alerts.into_iter().peekable();
+        partition.alerts = piece.alerts.into_iter();
         partition.rejects = piece.rejects.into_iter().peekable();
         Ok(())
     }
