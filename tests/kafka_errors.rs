@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use common::live::{Live, taken, until};
+use common::live::{Live, taken};
 use common::world::{Done, calling, world};
 use common::{acting_plan, agrees, count, edges, site};
 use quell::kafka::Reader;

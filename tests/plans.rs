@@ -177,7 +177,7 @@ fn sources_come_and_go_and_the_policy_changes() {
     let live = plans.start(&[]);
     live.stop();
     let names = Arc::new(Names::default());
-    let reader = Reader::open(&plans.live(), Arc::clone(&names)).expect("an archive");
+    let reader = Reader::open(plans.live(), Arc::clone(&names)).expect("an archive");
     let decided = |wanted: fn(u64, u64) -> bool| -> BTreeSet<&str> {
         let lines = reader.decisions(None).expect("decisions").map(|line| line.expect("a decision"));
         let made = lines.filter(|line| line.superseded_by.is_none() && wanted(line.epoch, after));
@@ -195,7 +195,7 @@ fn sources_come_and_go_and_the_policy_changes() {
     let said = live.stop();
     agrees(&said, &plans.live());
     // What two plans have done none of them computes again: the next run takes the word.
-    let reader = Reader::open(&plans.live(), Arc::clone(&names)).expect("an archive");
+    let reader = Reader::open(plans.live(), Arc::clone(&names)).expect("an archive");
     let asked = reader.decisions(None).expect("decisions").map(|line| line.expect("a decision"));
     let asked = asked.filter(|line| line.ruling == Ruling::Escalate && line.superseded_by.is_none());
     let asked = asked.last().expect("somebody is asked").decision_id.to_string();

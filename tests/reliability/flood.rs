@@ -14,7 +14,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use super::asked;
 use super::common::edges_of;
 use super::common::kafka::Broker;
-use super::common::live::{Live, shown, until};
+use super::common::live::{Live, shown};
 use super::running::millis;
 use super::soak::{PARTITIONS, Seen, Soak, look};
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use quell::archive::Reader;
 use quell::record::{Names, Stage};
 
-use super::common::live::{Live, PATIENCE, shown, until};
+use super::common::live::{Live, PATIENCE, shown};
 use super::common::{asking_plan, count, digest, done, held, quell, replay};
 use super::fault::Shim;
 
