@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use serde::{Deserialize, Serialize};
 
-use super::link::Foreign;
+use super::link::{Actors, Foreign};
 use super::rarity::{ActiveHours, HOUR_S};
 use crate::flow::decade::{log10_milli, weekly};
 use crate::plan::link::LinkSettings;
@@ -100,6 +100,8 @@ pub(super) struct Bond {
     pub(super) met: [u32; EntityKind::ALL.len()],
     /// What of these is none of the site's own.
     pub(super) foreign: [Foreign; EntityKind::ALL.len()],
+    /// Whose accounts its alerts name.
+    pub(super) actors: Actors,
     /// What analysts said does not belong to it; few incidents have that.
     pub(super) parted: Option<Box<Parted>>,
 }

@@ -15,7 +15,8 @@
 //! falls with the gap, with how often the entity, the rule or the site surprises, and with how many rare entities the
 //! incident has met; to merge two takes more than to join one, unless something foreign is in both; where alerts name what
 //! connects, sharing nothing speaks against a link by rule, site, campaign, or a merge by the pair; something foreign that an
-//! incident does not know, though it knows others, speaks against joining it; an incident's age and span are bounded. And where
+//! incident does not know, though it knows others, speaks against joining it, and so does an account where others come again
+//! and again (see [`actors`]); an incident's age and span are bounded. And where
 //! most is rare, rarity says nothing (see [`super::base`]): a surprise opens nothing by itself then, and background sessions of
 //! rare pairs last as long as others.
 //!
@@ -38,8 +39,10 @@ use crate::record::{Alert, AlertId, Entity, EntityKind, Finding, IncidentKind, N
 use candidates::{Candidates, Connections};
 
 pub use super::bond::Number;
+pub(super) use actors::Actors;
 pub(super) use own::Foreign;
 pub use revise::Judged;
+mod actors;
 mod campaign;
 mod candidates;
 mod meetings;
@@ -169,6 +172,9 @@ impl Links {
             self.pairs.at_mut(place).last = Some(pointer);
         }
         self.claim(&met, pointer);
+        if let Some(bond) = self.bonds.get_mut(&verdict.home) {
+            bond.actors.note(met.accounts());
+        }
         if seen.is_strong {
             self.connections.count(met.connects);
             self.remember(alert, &met, pointer);
@@ -334,6 +340,7 @@ impl Links {
             is_tight: false,
             met: [0; EntityKind::ALL.len()],
             foreign: [Foreign::default(); EntityKind::ALL.len()],
+            actors: Actors::default(),
             parted: None,
         };
         self.bonds.insert(verdict.home, bond);
@@ -377,6 +384,7 @@ impl Links {
             for (rule, surprise) in gone.rules {
                 raise(bond, rule, surprise);
             }
+            bond.actors.add(&gone.actors);
             bond.near.extend(gone.near);
             if let Some(gone) = gone.parted {
                 bond.parted = Some(Box::new(gone.and(bond.parted.take().map(|parted| *parted))));

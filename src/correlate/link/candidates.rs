@@ -11,7 +11,8 @@
 //! its weight bears the logs of how many entities of that kind each of the two has met or is about, and
 //! [`crate::plan::link::LinkSettings::merge_weight`]. What is foreign (see [`super::own`]) is in one story, however many others
 //! that has met, and bears none of these logs. An alert that names something foreign is a stranger to incidents that know
-//! others; see [`Links::strangeness`].
+//! others, and one that names another account to incidents whose accounts come again and again; see [`Links::strangeness`] and
+//! [`super::actors`].
 //!
 //! State: how many surprising alerts named something that connects subjects.
 
@@ -217,11 +218,12 @@ impl Links {
         let crowd = if is_foreign { 0 } else { crowd(bond, entity) };
         let by_chance = if kind == "rare" { crowd } else { crowd / 2 };
         let strangeness = if is_foreign { 0 } else { self.strangeness(met, home, bond) };
+        let others = if is_foreign { 0 } else { bond.actors.strangeness(met.accounts()) };
         // A pair goes on with its own, but not where another hand is at it.
         if kind == "session" && strangeness >= self.settings.strange_weight {
             return;
         }
-        let against = if kind == "session" { 0 } else { strangeness };
+        let against = if kind == "session" { 0 } else { strangeness + others };
         let net = clue.net - by_chance - against;
         if net >= 0 {
             let gap_s = alert.tick - last.tick;

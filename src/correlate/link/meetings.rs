@@ -34,6 +34,13 @@ pub(super) struct Rare {
     pub(super) is_own: bool,
 }
 
+impl Met {
+    /// The accounts among them.
+    pub(super) fn accounts(&self) -> impl Iterator<Item = Entity> {
+        self.entities.iter().map(|(entity, _)| *entity).filter(|entity| entity.kind == EntityKind::User)
+    }
+}
+
 impl Links {
     /// Marks the alert's entities as seen, and the networks of addresses that are rare, and says which are rare: what common
     /// neighbours do says nothing of how rare it is that a new one comes.

@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 
 use super::super::bond::{Bond, Number, Parted, Pointer, raise};
 use super::super::revision::{Part, Revision};
-use super::{Foreign, Links, network};
+use super::{Actors, Foreign, Links, network};
 use crate::record::{Alert, AlertId, Entity, EntityKind, IncidentKind, Sym, Tick};
 
 /// What linking says of a part.
@@ -75,8 +75,13 @@ impl Links {
             abouts: old.map_or([0; EntityKind::ALL.len()], |old| old.abouts),
             met: old.map_or([0; EntityKind::ALL.len()], |old| old.met),
             foreign: old.map_or([Foreign::default(); EntityKind::ALL.len()], |old| old.foreign),
+            actors: Actors::default(),
             parted: None,
         };
+        for alert in &part.alerts {
+            let entities = alert.entities.iter().map(|observable| observable.entity);
+            bond.actors.note(entities.filter(|it| it.kind == EntityKind::User && !self.listed.contains(it)));
+        }
         for (at, told) in &part.surprises {
             let alert = &part.alerts[*at];
             // One that opened surprised as its rule does at most, which the bond remembers; else the least that opens.

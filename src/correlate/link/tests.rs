@@ -137,6 +137,41 @@ proptest! {
     }
 }
 
+proptest! {
+    /// Whose accounts an incident names is what a recount over all its alerts says, however it merged.
+    #[test]
+    fn actors_are_what_a_recount_says(
+        steps in prop::collection::vec((0i64..20_000, 0u8..5, 0u8..8, 0u8..6), 1..150),
+    ) {
+        let names = Arc::new(Names::default());
+        let mut links = Links::new(LinkSettings::default(), Arc::clone(&names));
+        let mut past: Vec<(Number, Alert)> = Vec::new();
+        let mut tick = 1_700_000_000;
+        for (n, (gap, host, rule, user)) in (0..).zip(steps) {
+            tick += if gap % 3 == 0 { gap } else { gap % 600 };
+            let entities = [format!("host:h{host}"), format!("user:u{user}"), format!("hash:{}", gap % 9)];
+            // Some name no account.
+            let texts: Vec<&str> = entities.iter().map(String::as_str).filter(|it| *it != "user:u5").collect();
+            let alert = told(n, tick, &format!("r{rule}"), &texts, &names);
+            let verdict = links.alert(&alert, None);
+            past.push((verdict.home, alert));
+            let mut due: FxHashMap<Number, (FxHashSet<Sym>, u32)> = FxHashMap::default();
+            for (home, alert) in &past {
+                let accounts = alert.entities.iter().filter(|it| it.entity.kind == EntityKind::User);
+                let due = due.entry(links.resolve(*home).expect("none is forgotten")).or_default();
+                let before = due.0.len();
+                due.0.extend(accounts.clone().map(|it| it.entity.value));
+                due.1 += u32::from(accounts.count() > 0);
+                prop_assert!(due.0.len() <= before + 1);
+            }
+            for (number, bond) in &links.bonds {
+                let (accounts, named) = due.remove(number).unwrap_or_default();
+                prop_assert_eq!(bond.actors.told(), (accounts, named));
+            }
+        }
+    }
+}
+
 /// A site told alert by alert. `usual` is what happens every hour on its hosts.
 struct Site {
     names: Arc<Names>,
@@ -333,6 +368,23 @@ fn two_hands_at_the_same_accounts_are_two_stories() {
         }
     }
     assert_eq!((site.of("one"), site.of("two")), (vec![(30, 0)], vec![(30, 0)]));
+}
+
+#[test]
+fn two_accounts_at_one_server_are_two_stories() {
+    let mut site = Site::new();
+    for hour in 0..48 {
+        site.usual(START + hour * 3600, 80);
+    }
+    // An attacker goes from a server to host after host; then an administrator does, from the same server.
+    for (story, user, after) in [("one", "user:service", 0), ("two", "user:admin", 820)] {
+        for step in 0..40 {
+            let host = format!("host:h{}", step + if after > 0 { 40 } else { 0 });
+            let at = START + 48 * 3600 + after + step * 20;
+            site.tell(story, at, "service created", &[&host, user, "ip:10.0.9.9"]);
+        }
+    }
+    assert_eq!((site.of("one"), site.of("two")), (vec![(40, 0)], vec![(40, 0)]));
 }
 
 #[test]
