@@ -235,6 +235,8 @@ fn what_is_not_settled_stays_with_its_plan() {
     let rule = plans.flow.with_file_name("correlations").join("aaa.yml");
     std::fs::remove_file(&rule).expect("it");
     plans.start(&["--on-stop", "keep"]).stop();
+    // Who went on by the files has kept another.
+    std::fs::remove_file(&copy).expect("a copy");
     plans.another_rule();
     let told = Live::start(&plans.flow, &plans.live(), &[]).failed();
     assert!(told.contains("end the run in order"), "{told}");
