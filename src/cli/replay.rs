@@ -110,14 +110,13 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
-    if let Some(other) = args.spread.other() {
-        return cluster::serve(
-            &args.spread,
-            other,
-            (|| setup::plan(&args.flow), args.model.as_deref()),
-            None,
-        );
-    }
+    let Some(other) = args.spread.other() else { return first(args) };
+    let plan = || setup::plan(&args.flow);
+    cluster::serve(&args.spread, other, (plan, args.model.as_deref()), None)
+}
+
+/// What the first process does, which may be the only one.
+fn first(args: &Args) -> Result<(), Failure> {
     let watch = Stopwatch::start();
     let mut plan = setup::plan(&args.flow)?;
     replace(&mut plan, args)?;
