@@ -6,17 +6,14 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
 
+use super::watch::{Look, look};
 use super::{Failure, setup, whole};
 use crate::engine::feed;
 use crate::engine::log::{Log, LogError};
 use crate::plan::catalog::Plan;
 use crate::rank::Ranker;
 use crate::record::Epoch;
-
-/// What tells that a file changed.
-type Look = Option<(SystemTime, u64)>;
 
 /// The model that a run is to judge by.
 pub(crate) struct Wanted {
@@ -68,8 +65,7 @@ impl Wanted {
     }
 
     fn look(&self) -> Look {
-        let metadata = std::fs::metadata(self.promoted.as_ref()?).ok()?;
-        Some((metadata.modified().ok()?, metadata.len()))
+        look(self.promoted.as_ref()?)
     }
 }
 

@@ -13,7 +13,7 @@ use crate::record::{ContextRow, Diff, Entity, Known, Names};
 
 type Changes = Vec<((Entity, ContextRow), Diff)>;
 /// What tells that a file changed.
-type Look = Option<(SystemTime, u64)>;
+pub(crate) type Look = Option<(SystemTime, u64)>;
 
 /// The tables as the run knows them.
 pub(crate) struct Watch {
@@ -83,7 +83,8 @@ impl Watch {
     }
 }
 
-fn look(path: &std::path::Path) -> Look {
+/// How a file stands now.
+pub(crate) fn look(path: &std::path::Path) -> Look {
     let metadata = std::fs::metadata(path).ok()?;
     Some((metadata.modified().ok()?, metadata.len()))
 }

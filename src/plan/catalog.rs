@@ -220,7 +220,8 @@ fn read_correlations(folder: &Path, faults: &mut Vec<Fault>) -> Correlations {
 }
 
 /// A plan's folder.
-pub(super) fn folder_of(flow: &Path) -> &Path {
+#[must_use]
+pub fn folder_of(flow: &Path) -> &Path {
     flow.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 

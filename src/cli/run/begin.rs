@@ -10,7 +10,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::anyhow;
 use serde_json::{Value, json};
@@ -22,7 +22,7 @@ use crate::cli::{Failure, setup};
 use crate::engine::log::{Log, LogError};
 use crate::engine::run::has_log;
 use crate::engine::sinks::delivered;
-use crate::plan::catalog::Plan;
+use crate::plan::catalog::{Plan, folder_of};
 use crate::plan::copy::Copy;
 use crate::plan::pipeline::{self, SourceKind};
 use crate::record::Epoch;
@@ -33,16 +33,14 @@ const MAY_CHANGE: [&str; 3] = ["plan", "sources", "record_bytes_max"];
 /// The plan by which a run goes: that of its files, or the one before, where what that one took is not settled.
 pub(super) fn plan(args: &Args) -> Result<Plan, Failure> {
     let read = setup::plan(&args.flow);
-    let before = if args.fresh || !has_log(&args.archive) { None } else { of_before(args)? };
-    let Some((hash, path)) = before.filter(|(hash, _)| !read.as_ref().is_ok_and(|plan| plan.hash == *hash))
-    else {
+    if args.fresh || !has_log(&args.archive) {
         return read;
-    };
+    }
+    let Some((hash, path)) = of_before(args, read.as_ref().ok())? else { return read };
     let Ok(text) = fs::read(&path) else { return read };
-    let folder = args.flow.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let room = path.with_extension(std::process::id().to_string());
     let copied = serde_json::from_slice::<Copy>(&text).map_err(io::Error::other);
-    match copied.and_then(|copy| copy.plan(folder, &room)) {
+    match copied.and_then(|copy| copy.plan(folder_of(&args.flow), &room)) {
         Ok(plan) if plan.hash == hash => {
             eprintln!(
                 "quell: {} has changed since, and what was taken is not settled: going on by the plan of then; once the run is ended \
@@ -59,14 +57,16 @@ pub(super) fn plan(args: &Args) -> Result<Plan, Failure> {
     }
 }
 
-/// The plan of before, and where its copy lies, where what it took is not settled.
-fn of_before(args: &Args) -> Result<Option<(String, PathBuf)>, Failure> {
+/// The plan of before, and where its copy lies, where it is another one, and what it took is not settled.
+fn of_before(args: &Args, now: Option<&Plan>) -> Result<Option<(String, PathBuf)>, Failure> {
     let log = Log::look(&args.archive)?;
     let Some(before) = log.meta("run")? else { return Ok(None) };
     let before: Value = serde_json::from_str(&before).unwrap_or_default();
-    let is_settled = settled_and_kept(&log)?.is_some();
-    let plan = before["plan"].as_str().filter(|_| !is_settled);
-    Ok(plan.map(|plan| (plan.to_owned(), copy_of(&log))))
+    let other = before["plan"].as_str().filter(|plan| now.is_none_or(|now| now.hash != *plan));
+    match other {
+        Some(plan) if settled_and_kept(&log)?.is_none() => Ok(Some((plan.to_owned(), copy_of(&log)))),
+        Some(_) | None => Ok(None),
+    }
 }
 
 fn copy_of(log: &Log) -> PathBuf {

@@ -73,7 +73,7 @@ pub(super) fn start(
         metrics.joins(cluster);
     }
     let judges = cluster.is_none() || first_judges;
-    let beginning = beginning(args, plan, committed)?;
+    let beginning = beginning(args, plan, committed, &log)?;
     let begins = beginning.as_ref().map(|it| (it.turn, it.sources(names)));
     let ranker = ranker(plan, wanted, (&log, &judged), begins.as_ref().map_or(0, |(turn, _)| turn.epoch))?;
     let executor = outside::executor(plan, bell, names)?;
@@ -144,13 +144,12 @@ fn spread(args: &Args, plan: &Plan) -> Option<usize> {
 }
 
 /// What an earlier run kept, as far as the archive is published.
-fn beginning(args: &Args, plan: &Plan, committed: Epoch) -> Result<Option<Beginning>, Failure> {
+fn beginning(args: &Args, plan: &Plan, committed: Epoch, log: &Log) -> Result<Option<Beginning>, Failure> {
     // What topics were not told of is said by computing it again.
-    let log = Log::open(&args.archive)?;
     let since = log.plans()?.last().map_or(0, |(after, _)| *after);
     let told = match plan.pipeline.sinks.kafka {
         // Through the epoch after which this plan is gone by they were told by the one before, if that named any.
-        Some(_) => delivered(&log)?.max(since),
+        Some(_) => delivered(log)?.max(since),
         None => Epoch::MAX,
     };
     let committed = committed.min(told);

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
-use crate::record::{AlertId, Entity, Names, Role, Severity, Tactics, Tick};
+use crate::record::{AlertId, Entity, Names, Role, Tick};
 
 fn alert(names: &Names, tick: Tick, users: &[u8], hosts: &[u8]) -> Alert {
     let of = |kind, prefix: &'static str, values: &[u8]| {
@@ -17,19 +17,8 @@ fn alert(names: &Names, tick: Tick, users: &[u8], hosts: &[u8]) -> Alert {
         id: AlertId::of(&[&tick.to_le_bytes()]),
         time: tick * 1000,
         tick,
-        tenant: Sym::EMPTY,
-        source: Sym::EMPTY,
-        position: 0,
-        product: Sym::EMPTY,
-        rule: Sym::EMPTY,
-        title: Sym::EMPTY,
-        severity: Severity::Low,
-        identified: false,
-        further: false,
-        tactics: Tactics::default(),
-        attacks: Sym::EMPTY,
         entities: entities.into(),
-        unmapped: None,
+        ..Alert::bare()
     }
 }
 
