@@ -13,8 +13,8 @@ use common::{
     acting_plan, agrees, conserved, count, digest, digest_log as whole, done, early, edges, held, quell,
     replay, site, summary,
 };
-use quell::archive::Reader;
-use quell::record::{ActionStatus, IncidentState, Names};
+use quell::archive::{Only, Reader};
+use quell::record::{ActionStatus, AlertId, IncidentId, IncidentState, Names};
 use tempfile::TempDir;
 
 /// A plan that acts early, on the days that lie in `days`.
@@ -162,6 +162,104 @@ fn a_late_alert_joins_two_incidents() {
     assert_eq!(apart.len(), 3, "{apart:?}");
     let merged = incidents().into_values().filter(|(_, state)| *state == IncidentState::Merged).count();
     assert_eq!(merged, 1, "{:?}", incidents());
+    says_the_same(&flow, &at("live"), &at("again"));
+}
+
+/// A rule that finds two alerts of one product, and no more.
+fn twice(flow: &Path) {
+    let rule = "title: twice\ncorrelation: {type: event_count, rules: [RA, RB, RC], group-by: [product], timespan: 5m, condition: {eq: 2}}\n";
+    std::fs::write(flow.with_file_name("correlations/twice.yml"), rule).expect("room for the plan");
+}
+
+/// An alert of a rule of its own, of a host and a user that nobody else names.
+fn stranger(letter: char, second: u32) -> String {
+    let [id, host] = [format!("{letter}"), format!("h-{letter}")];
+    let rule = letter.to_ascii_uppercase();
+    let text = alert(&id, second, &host, &format!(",\"user\":\"u-{letter}\""));
+    text.replace("\"R\"", &format!("\"R{rule}\"")).replace("\"Rule\"", &format!("\"Rule {rule}\""))
+}
+
+/// The incident of a stranger.
+fn home_of(archive: &Path, letter: char) -> IncidentId {
+    let id = AlertId::of(&[b"default", b"edr", letter.to_string().as_bytes()]);
+    let mut sums = BTreeMap::new();
+    for line in
+        open(archive).members(Some(Only::alerts([id]))).expect("members").map(|line| line.expect("one"))
+    {
+        *sums.entry(line.incident_id).or_insert(0) += line.diff;
+    }
+    sums.retain(|_, sum| *sum > 0);
+    assert!(sums.len() < 2, "{letter} is in {sums:?}");
+    sums.into_keys().next().unwrap_or_default()
+}
+
+/// Which strangers are together.
+fn together(archive: &Path, letters: &str) -> Vec<String> {
+    let mut homes: BTreeMap<_, String> = BTreeMap::new();
+    for letter in letters.chars() {
+        homes.entry(home_of(archive, letter)).or_default().push(letter);
+    }
+    let mut homes: Vec<String> = homes.into_values().collect();
+    homes.sort_unstable();
+    homes
+}
+
+#[test]
+fn what_a_finding_joined_parts_when_it_is_undone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| folder.path().join(name);
+    let flow = pushed(&folder);
+    twice(&flow);
+    let live = Live::start(&flow, &at("live"), &[]);
+    send(&live, &stranger('a', 0));
+    send(&live, &stranger('c', 60));
+    until("it is found", || (together(&at("live"), "ac") == ["ac"]).then_some(()));
+    // It happened between the two: it is the second, and what was found of the third never was.
+    send(&live, &stranger('b', 30));
+    until("it is undone", || (together(&at("live"), "abc") == ["ab", "c"]).then_some(()));
+    live.kill();
+    let live = Live::start(&flow, &at("live"), &[]);
+    until("it goes on", || live.told().contains("Ctrl-C").then_some(()));
+    let summary = live.stop();
+    agrees(&summary, &at("live"));
+    assert_eq!(together(&at("live"), "abc"), ["ab", "c"]);
+    let mut links = BTreeMap::new();
+    for line in open(&at("live")).links(None).expect("links").map(|line| line.expect("a link")) {
+        *links.entry((line.alert_id, line.other_alert_id)).or_insert(0) += line.diff;
+    }
+    assert_eq!(links.values().filter(|sum| **sum == 1).count(), 1, "{links:?}");
+    assert!(links.values().all(|sum| (0..2).contains(sum)), "{links:?}");
+    let alone = home_of(&at("live"), 'c').to_string();
+    let told = done(quell().args(["explain", &alone, "--archive"]).arg(at("live")));
+    let told = String::from_utf8_lossy(&told.stdout).into_owned();
+    assert!(told.contains("what \"twice\" had found was withdrawn"), "{told}");
+    says_the_same(&flow, &at("live"), &at("again"));
+    // Files in their own order say so from the first, with another name for what was never joined.
+    let input = at("abc.jsonl");
+    std::fs::write(&input, [('a', 0), ('b', 30), ('c', 60)].map(|(it, at)| stranger(it, at)).concat())
+        .expect("room");
+    conserved(&common::summary(&mut replay(&flow, &[&input], &at("files"), &[])));
+    assert_eq!(together(&at("files"), "abc"), ["ab", "c"]);
+}
+
+/// A run that is stopped with an undone finding that nobody has heard of yet: it hears of it before its sources end.
+#[test]
+fn what_came_last_undoes_too() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| folder.path().join(name);
+    site(&at("days"), 100, 5);
+    let flow = plan(&at("plan"), &at("days"), &["edges.jsonl"]);
+    twice(&flow);
+    let input = at("plan").join("edges.jsonl");
+    std::fs::write(&input, stranger('a', 0) + &stranger('c', 60)).expect("room");
+    let live = Live::start(&flow, &at("live"), &[]);
+    taken(&at("live"), 2);
+    assert_eq!(together(&at("live"), "ac"), ["ac"]);
+    let mut file = std::fs::File::options().append(true).open(&input).expect("it");
+    file.write_all(stranger('b', 30).as_bytes()).expect("room");
+    taken(&at("live"), 3);
+    agrees(&live.stop(), &at("live"));
+    assert_eq!(together(&at("live"), "abc"), ["ab", "c"]);
     says_the_same(&flow, &at("live"), &at("again"));
 }
 

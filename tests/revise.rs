@@ -408,7 +408,7 @@ fn what_was_done_stays_and_says_where_its_ground_is_gone() {
     assert!(!gone.is_empty(), "{before:?}");
     assert!(homes(&archive)[&id].iter().all(|alert| alert.starts_with("db-2")), "{:?}", homes(&archive)[&id]);
     assert_eq!(told(&[]).matches("withdrawn ground").count(), gone.len(), "{}", told(&[]));
-    assert!(told(&[]).contains("an analyst parted from it"), "{}", told(&[]));
+    assert!(told(&[]).contains("ada said that they are not related"), "{}", told(&[]));
     let json: serde_json::Value = serde_json::from_str(&told(&["--output", "json"])).expect("JSON");
     assert_eq!(json["withdrawn"].as_array().map(Vec::len), Some(gone.len()), "{json}");
     world.says_the_same(&archive, "again");

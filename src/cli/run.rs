@@ -144,7 +144,8 @@ fn attended(
     let known = (&names, committed, metrics);
     let says = (sightings.asks(), unsaid);
     let mut wanted = Wanted::new(plan, args.model.as_deref());
-    let started = start(args, plan, known, says, (bell, &mut wanted))?;
+    let scribe = Scribe::start(&args.archive)?;
+    let started = start(args, plan, known, says, (&scribe, bell, &mut wanted))?;
     let Started { run, cluster, begins, talks, judges } = started;
     topics.spread(talks.len());
     let mut log = Log::open(&args.archive)?;
@@ -155,7 +156,6 @@ fn attended(
         live.spread(Others::new(talks, bell, plan.policy.act)?);
     }
     topics.listen()?;
-    let scribe = Scribe::start(&args.archive)?;
     let clock = Clock::start();
     let feed = Feed::new(Parts {
         run,

@@ -10,7 +10,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::record::{Alert, AlertId, Entity, Link};
+use crate::record::finding::CORRELATION;
+use crate::record::{Alert, AlertId, Entity, Finding, Link};
 
 /// What is said not to belong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +24,13 @@ pub enum Unrelated<'a> {
     Listed(&'a [Entity]),
     /// Two alerts.
     Link(AlertId, AlertId),
+    /// Alerts by findings that were withdrawn, unless one that stands has both.
+    Withdrawn {
+        /// These.
+        gone: &'a [&'a Finding],
+        /// Findings that stand.
+        standing: &'a [Finding],
+    },
 }
 
 /// Why nothing is cut.
@@ -56,7 +64,8 @@ pub struct Cut {
     pub mended: Vec<Link>,
 }
 
-/// Takes an incident apart. `alerts` are in order; `links` stand between two of them each.
+/// Takes an incident apart. `alerts` are in order; `links` stand between two of them each. What a withdrawn finding leaves whole is
+/// one part.
 pub fn cut(alerts: &[Arc<Alert>], links: &[Link], word: Unrelated<'_>) -> Result<Cut, Whole> {
     let mut place: BTreeMap<AlertId, usize> = BTreeMap::new();
     for (at, alert) in alerts.iter().enumerate() {
@@ -68,6 +77,11 @@ pub fn cut(alerts: &[Arc<Alert>], links: &[Link], word: Unrelated<'_>) -> Result
         Unrelated::Entity(entity) => link.entity == Some(entity),
         Unrelated::Listed(listed) => link.entity.is_some_and(|entity| listed.contains(&entity)),
         Unrelated::Link(one, other) => is_between(link, one, other),
+        Unrelated::Withdrawn { gone, standing } => {
+            let ends = [link.alert_id, link.other_alert_id];
+            let has = |it: &Finding| ends.iter().all(|id| it.alert_ids.contains(id));
+            link.evidence == CORRELATION && gone.iter().any(|it| has(it)) && !standing.iter().any(has)
+        }
     };
     let dropped: Vec<usize> = (0..links.len()).filter(|at| named(&links[*at])).collect();
     let mut mended = Vec::new();
@@ -86,7 +100,8 @@ pub fn cut(alerts: &[Arc<Alert>], links: &[Link], word: Unrelated<'_>) -> Result
     kept.filter_map(ends).for_each(|(one, other)| after.join(one, other));
     hold_together(&mut before, &mut after, alerts, word);
     let parts = parts(&mut after, alerts.len());
-    if parts.len() < 2 { Err(Whole::Holds) } else { Ok(Cut { parts, dropped, mended }) }
+    let is_one = parts.len() < 2 && !matches!(word, Unrelated::Withdrawn { .. });
+    if is_one { Err(Whole::Holds) } else { Ok(Cut { parts, dropped, mended }) }
 }
 
 fn check(place: &BTreeMap<AlertId, usize>, links: &[Link], word: Unrelated<'_>) -> Result<(), Whole> {
@@ -100,7 +115,11 @@ fn check(place: &BTreeMap<AlertId, usize>, links: &[Link], word: Unrelated<'_>) 
             let missing = [one, other].into_iter().find(|id| !place.contains_key(id));
             Err(missing.map_or(Whole::NoLink(one, other), Whole::NoAlert))
         }
-        Unrelated::Alert(_) | Unrelated::Entity(_) | Unrelated::Listed(_) | Unrelated::Link(..) => Ok(()),
+        Unrelated::Alert(_)
+        | Unrelated::Entity(_)
+        | Unrelated::Listed(_)
+        | Unrelated::Link(..)
+        | Unrelated::Withdrawn { .. } => Ok(()),
     }
 }
 

@@ -3,7 +3,8 @@
 //! In: alerts that are acted on and the findings of correlation rules, by tenant; revisions, as of the epoch before theirs.
 //! Out: versions of incidents (at ticks where something material changed, at the end of an incident, and its last word at
 //! the end of the input), memberships and links. Nothing here is taken back, but a merge moves members, and a revision takes
-//! back what an analyst says does not belong.
+//! back what an analyst says does not belong, or what a finding joined that is withdrawn: these are told, so that somebody has
+//! it revised.
 //! Where the policy acts early, what an epoch brings is looked at when the epoch ends: alerts in their order, then findings.
 //! What lies behind what a tenant's incidents were made of by then counts as of that tick, as late alerts do; its event time
 //! still governs its links. A tick may then have several versions of an incident, one an epoch.
@@ -29,6 +30,7 @@ use crate::flow::kept::Items;
 use crate::flow::{Keeper, Keeping, Stream, Turn, route, turns};
 use crate::plan::link::LinkSettings;
 use crate::plan::policy::Act;
+use crate::record::finding::CORRELATION;
 use crate::record::{
     Alert, AlertId, Diff, Finding, Incident, IncidentId, IncidentState, Link, Member, NOTHING_SETTLED, Names,
     Severity, Sym, Tick,
@@ -46,6 +48,8 @@ pub enum Told {
     Members(Vec<Member>),
     /// Reasons.
     Links(Vec<Link>),
+    /// Findings that were acted on and are withdrawn.
+    Withdrawn(Vec<Finding>),
 }
 
 /// What the operator is built from.
@@ -107,7 +111,7 @@ pub fn incidents<'scope>(
         acted = work.turn.acts;
         let later = waiting.split_off(&(acted, Finding::default()));
         let due = std::mem::replace(&mut waiting, later);
-        // Acting early, a finding that was acted on may be withdrawn: what it joined stays joined.
+        let withdrawn = withdrawn(&due);
         let stand = due.into_iter().filter(|(_, diff)| *diff > 0);
         let mut found = stand.map(|((_, finding), _)| finding).collect::<Vec<_>>();
         found.sort_unstable_by(|a, b| place(a).cmp(&place(b)).then_with(|| now.by_text(a, b)));
@@ -134,6 +138,9 @@ pub fn incidents<'scope>(
         }
         if !links.is_empty() {
             work.side.push(Told::Links(links));
+        }
+        if !withdrawn.is_empty() {
+            work.side.push(Told::Withdrawn(withdrawn));
         }
     })
 }
@@ -224,6 +231,23 @@ fn add(waiting: &mut Waiting, finding: Finding, diff: Diff) {
     if *sum == 0 {
         waiting.remove(&(finding.tick, finding));
     }
+}
+
+/// Acting early, findings that were acted on and are withdrawn, unless the same rule finds as much and more now.
+fn withdrawn(due: &Waiting) -> Vec<Finding> {
+    let (stand, gone): (Vec<_>, Vec<_>) = due.iter().partition(|(_, diff)| **diff > 0);
+    if gone.is_empty() {
+        return Vec::new();
+    }
+    let mut now: FxHashMap<_, Vec<&Finding>> = FxHashMap::default();
+    for ((_, finding), _) in stand {
+        now.entry((finding.tenant, finding.correlation, finding.group)).or_default().push(finding);
+    }
+    let is_gone = |gone: &&Finding| {
+        let stand = now.get(&(gone.tenant, gone.correlation, gone.group));
+        !stand.is_some_and(|stand| stand.iter().any(|finding| finding.holds(gone)))
+    };
+    gone.into_iter().map(|((_, finding), _)| finding).filter(is_gone).cloned().collect()
 }
 
 /// A finding's place is right after the alert that completed it.
@@ -332,7 +356,7 @@ impl Tenant {
             alert_id: pair[1],
             other_alert_id: pair[0],
             entity: None,
-            evidence: "correlation",
+            evidence: CORRELATION,
             weight: now.settings.link.correlation_weight,
             diff: 1,
         }));

@@ -1,4 +1,4 @@
-//! Revision: an incident that an analyst's word takes apart, with all that rebuilding it needs.
+//! Revision: an incident that an analyst's word or a withdrawn finding takes apart, with all that rebuilding it needs.
 //!
 //! In: what the archive has of the incident, and the word. Out: its parts with their alerts, names and evidence, and the
 //! changes of its links. It is computed where the word comes in, from what was written before, so that no incident needs
@@ -10,6 +10,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::cut::{Unrelated, Whole, cut};
+use crate::record::finding::CORRELATION;
 use crate::record::{Alert, AlertId, Diff, Entity, Finding, IncidentId, IncidentKind, Link, Sym, Tick};
 
 /// What the archive has of an incident.
@@ -29,7 +30,7 @@ pub struct Known {
     pub evidence: i32,
     /// Its alerts, in order.
     pub alerts: Vec<Arc<Alert>>,
-    /// Links that stand between them, each under the incident that it was made in.
+    /// Links that stand between them, each under the incident that it was made in; `diff` tells how many findings made it.
     pub links: Vec<Link>,
     /// Findings that stand and have one of them, in order.
     pub findings: Vec<Finding>,
@@ -57,8 +58,12 @@ pub struct Revision {
     pub known: Known,
     /// What it becomes: first the part that keeps its name.
     pub parts: Vec<Part>,
-    /// Entities that join the parts no more, where some were named; where none was, they are kept apart altogether.
+    /// Entities that join the parts no more.
     pub barred: Vec<Entity>,
+    /// Whether nothing may join the parts any more.
+    pub apart: bool,
+    /// Whether it is a finding that was withdrawn: what surprised before it came surprises still.
+    pub withdrawn: bool,
     /// Whether they are on the list of those that never link: then they join nothing for as long as they are on it.
     pub listed: bool,
     /// The alert that is related to no other, where one was named.
@@ -118,13 +123,13 @@ impl Revision {
             let home = of[&link.alert_id];
             let dropped = cut.dropped.binary_search(&at).is_ok();
             if dropped || home > 0 {
-                links.push(Link { diff: -1, ..link.clone() });
+                links.push(Link { diff: -link.diff, ..link.clone() });
             }
             if !dropped {
                 parts[home].is_linked = true;
             }
             if !dropped && home > 0 {
-                links.push(Link { incident_id: parts[home].id, diff: 1, ..link.clone() });
+                links.push(Link { incident_id: parts[home].id, ..link.clone() });
             }
         }
         for link in cut.mended {
@@ -136,17 +141,19 @@ impl Revision {
             Unrelated::Entity(entity) => (vec![entity], None),
             Unrelated::Listed(entities) => (entities.to_vec(), None),
             Unrelated::Alert(id) => (Vec::new(), Some(id)),
-            Unrelated::Link(..) => (Vec::new(), None),
+            Unrelated::Link(..) | Unrelated::Withdrawn { .. } => (Vec::new(), None),
         };
+        let apart = matches!(word, Unrelated::Alert(_) | Unrelated::Link(..));
+        let withdrawn = matches!(word, Unrelated::Withdrawn { .. });
         let listed = matches!(word, Unrelated::Listed(_));
-        Ok(Revision { known, parts, barred, listed, out, links })
+        Ok(Revision { known, parts, barred, apart, withdrawn, listed, out, links })
     }
 }
 
 /// What links tell of alerts' surprise: it is the weight of what the alert itself was linked by.
 fn surprises(links: &[Link]) -> BTreeMap<AlertId, Option<i32>> {
     let mut told: BTreeMap<AlertId, Option<i32>> = BTreeMap::new();
-    for link in links.iter().filter(|link| link.evidence != "correlation") {
+    for link in links.iter().filter(|link| link.evidence != CORRELATION) {
         told.entry(link.other_alert_id).or_default();
         let own = told.entry(link.alert_id).or_default();
         if OF_SURPRISE.contains(&link.evidence) {

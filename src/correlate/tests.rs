@@ -199,6 +199,7 @@ fn listen(
     told.inspect(move |told| match told {
         Told::Members(members) => c.lock().unwrap().members.extend(members.iter().cloned()),
         Told::Links(links) => d.lock().unwrap().links.extend(links.iter().cloned()),
+        Told::Withdrawn(findings) => panic!("what is settled is withdrawn: {findings:?}"),
     })
     .probe_with(probe);
 }
@@ -254,7 +255,8 @@ fn standing(links: &[Link], names: &Names) -> Vec<Link> {
         sums.entry(key).or_insert((0, Link { diff: 1, ..link.clone() })).0 += link.diff;
     }
     assert!(sums.values().all(|(sum, _)| *sum >= 0), "a link taken back that never was");
-    sums.into_values().filter(|(sum, _)| *sum > 0).map(|(_, link)| link).collect()
+    let standing = sums.into_values().filter(|(sum, _)| *sum > 0);
+    standing.map(|(diff, link)| Link { diff, ..link }).collect()
 }
 
 /// Sorted, and changes summed.

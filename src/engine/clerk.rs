@@ -19,12 +19,14 @@ use super::crier::Criers;
 use super::dataflow::Output;
 use super::journal::received;
 use super::metrics::Metrics;
+use super::run::RunError;
 use super::sighter::{Question, ask};
-use crate::act::{Desk, DeskError, Handed};
+use super::withdrawals::Withdrawals;
+use crate::act::{Desk, Handed};
 use crate::archive::{DecisionRow, Rows, VerdictRow};
 use crate::flow::Turn;
 use crate::flow::kept::Kept;
-use crate::record::{Decision, DecisionId, Epoch, IncidentState, Sym, Tick};
+use crate::record::{Decision, DecisionId, Epoch, Finding, IncidentState, Sym, Tick};
 
 /// Decisions older than this are superseded no more.
 const REMEMBERED_S: Tick = 8 * 24 * 3600;
@@ -45,6 +47,8 @@ pub struct Clerk {
     pub criers: Criers,
     /// Where indicators are asked after; none where nothing is looked up.
     pub asks: Option<Sender<Question>>,
+    /// Where it is said what was withdrawn; none where that is read from a record.
+    pub withdrawals: Option<Withdrawals>,
     /// The epoch through which the log is durable, where what is done depends on its epochs; else the greatest.
     pub logged: Epoch,
     /// The epoch at whose end the run began, as it was kept: all that follows from it is done.
@@ -59,6 +63,8 @@ pub struct Clerk {
 #[derive(Default)]
 pub struct UnderWay {
     handed: BTreeMap<Epoch, Handed>,
+    /// Findings that were acted on and are withdrawn.
+    withdrawn: BTreeMap<Epoch, Vec<Finding>>,
     /// Turns that the dataflow is done with.
     done: VecDeque<Turn>,
     decisions: FxHashMap<DecisionId, Decision>,
@@ -81,7 +87,7 @@ pub struct Report {
 }
 
 /// The thread, and what it is told by.
-pub type Started = (thread::JoinHandle<Result<Report, DeskError>>, Sender<Output>);
+pub type Started = (thread::JoinHandle<Result<Report, RunError>>, Sender<Output>);
 
 /// Tells the archivist when the clerk ends, in whatever way: else the feed would wait for epochs that never complete.
 struct Ending(Sender<Told>);
@@ -100,7 +106,7 @@ impl Clerk {
     }
 
     /// Works until nobody sends any more.
-    pub fn run(mut self, inbox: &Receiver<Output>) -> Result<Report, DeskError> {
+    pub fn run(mut self, inbox: &Receiver<Output>) -> Result<Report, RunError> {
         let _ending = Ending(self.archive.clone());
         for output in inbox {
             self.hear(output)?;
@@ -116,7 +122,7 @@ impl Clerk {
     }
 
     /// Takes one thing that left the dataflow.
-    pub fn hear(&mut self, output: Output) -> Result<(), DeskError> {
+    pub fn hear(&mut self, output: Output) -> Result<(), RunError> {
         match output {
             Output::Rows(epoch, rows) => {
                 if let Rows::Matches(findings) = &rows {
@@ -151,6 +157,9 @@ impl Clerk {
             Output::Grounds(epoch, grounds) => {
                 self.under_way.handed.entry(epoch).or_default().grounds.extend(grounds);
             }
+            Output::Withdrawn(epoch, findings) => {
+                self.under_way.withdrawn.entry(epoch).or_default().extend(findings);
+            }
             Output::Kept(kept) => {
                 let _ = self.archive.send(Told::Kept(kept));
             }
@@ -170,7 +179,7 @@ impl Clerk {
     }
 
     /// Takes the turns that are done, as far as the log has their epochs.
-    fn go_on(&mut self) -> Result<(), DeskError> {
+    fn go_on(&mut self) -> Result<(), RunError> {
         let logged = self.logged;
         while let Some(turn) = self.under_way.done.pop_front_if(|turn| turn.epoch <= logged) {
             let now = self.under_way.handed.remove(&turn.epoch).unwrap_or_default();
@@ -184,7 +193,8 @@ impl Clerk {
         Ok(())
     }
 
-    fn turn(&mut self, turn: Turn, mut handed: Handed) -> Result<(), DeskError> {
+    fn turn(&mut self, turn: Turn, mut handed: Handed) -> Result<(), RunError> {
+        self.withdraw(turn.epoch)?;
         handed.ruled.sort_unstable_by_key(|ruled| (ruled.decision.tick, ruled.decision.id));
         self.criers.decisions(&handed.ruled);
         self.metrics.decided(turn.epoch, handed.ruled.len());
@@ -221,6 +231,15 @@ impl Clerk {
         }
         // The archivist ends only with an error, which whoever started it will hear.
         let _ = self.archive.send(Told::Done(turn));
+        Ok(())
+    }
+
+    /// Says what an epoch withdrew, before anything of the epoch is committed.
+    fn withdraw(&mut self, epoch: Epoch) -> Result<(), RunError> {
+        let withdrawn = self.under_way.withdrawn.remove(&epoch);
+        if let (Some(findings), Some(withdrawals)) = (withdrawn, &self.withdrawals) {
+            withdrawals.say(epoch, &findings, self.desk.names())?;
+        }
         Ok(())
     }
 
@@ -304,6 +323,7 @@ mod tests {
             kill: PathBuf::new(),
             criers: Criers::default(),
             asks: None,
+            withdrawals: None,
             logged: Epoch::MAX,
             began: 0,
             under_way: UnderWay::default(),

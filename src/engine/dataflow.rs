@@ -121,6 +121,8 @@ pub enum Output {
     Reported(Epoch, Vec<Reported>),
     /// Executed rulings whose ground changed.
     Grounds(Epoch, Vec<Ground>),
+    /// Findings that were acted on and are withdrawn.
+    Withdrawn(Epoch, Vec<Finding>),
     /// What an operator remembers at an epoch's end.
     Kept(Kept),
     /// Everything of the turn's epoch and those before it has been sent.
@@ -255,7 +257,7 @@ fn answer<'scope>(
     let (ruled, weighed) = ruling(judged, approvals, clock, with, keeper);
 
     out.leave(seen, |epoch, seen| [Output::Rows(epoch, seen_rows(seen))]);
-    out.leave(gathered, |epoch, gathered| [Output::Rows(epoch, gathered_rows(gathered))]);
+    out.leave(gathered, |epoch, gathered| [gathered_out(epoch, gathered)]);
     out.leave(weighed, move |epoch, weighed| weighed_out(epoch, weighed, &told));
     out.leave(ruled, |epoch, ruled| [Output::Ruled(epoch, ruled)]);
 }
@@ -336,10 +338,11 @@ fn seen_rows(seen: Seen) -> Rows {
     }
 }
 
-fn gathered_rows(gathered: Gathered) -> Rows {
+fn gathered_out(epoch: Epoch, gathered: Gathered) -> Output {
     match gathered {
-        Gathered::Members(members) => Rows::Members(members),
-        Gathered::Links(links) => Rows::Links(links),
+        Gathered::Members(members) => Output::Rows(epoch, Rows::Members(members)),
+        Gathered::Links(links) => Output::Rows(epoch, Rows::Links(links)),
+        Gathered::Withdrawn(findings) => Output::Withdrawn(epoch, findings),
     }
 }
 

@@ -284,6 +284,10 @@ impl Feed {
                 return Ok(());
             }
         }
+        // What came last may withdraw what was acted on: that is a word, too.
+        if !self.run.drain() {
+            return Ok(());
+        }
         let mut said = std::mem::take(&mut self.beside);
         loop {
             let next = self.words()?;

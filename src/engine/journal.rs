@@ -18,7 +18,7 @@ use super::scribe::Scribe;
 use crate::record::input::{Approval, Reported};
 use crate::record::{
     ContextRow, Diff, Entity, Epoch, InputKind, InputRow, Known, Millis, Names, Reject, Stage, Sym, Unlink,
-    Verdict,
+    Verdict, Withdrawal, Withdrawals,
 };
 
 /// Epochs that may wait to be logged with others.
@@ -156,6 +156,7 @@ impl Said {
             InputKind::Approval,
             InputKind::Receipt,
             InputKind::Promotion,
+            InputKind::Withdrawal,
         ];
         let kind = kinds.into_iter().find(|kind| kind.name() == input.kind)?;
         Some(Said { id: Some(input.id), kind, body: input.body })
@@ -191,6 +192,7 @@ pub struct Effects {
     approvals: Vec<Approval>,
     verdicts: Vec<(Verdict, Sym)>,
     unlinks: Vec<Unlink>,
+    withdrawals: Vec<(Withdrawal, Sym)>,
     refused: Vec<Reject>,
     reported: Vec<Reported>,
     promotes: Option<String>,
@@ -234,6 +236,11 @@ impl Effects {
                 tenant = names.intern(&whose);
                 self.unlinks.push(unlink);
             }
+            InputKind::Withdrawal => {
+                let (Withdrawals { withdrawn }, whose) = worded(&said.body)?;
+                tenant = names.intern(&whose);
+                self.withdrawals.extend(withdrawn.into_iter().map(|finding| (finding, tenant)));
+            }
             InputKind::Verdict => {
                 let (verdict, whose) = worded(&said.body)?;
                 tenant = names.intern(&whose);
@@ -270,6 +277,7 @@ impl Effects {
         batch.approvals = self.approvals;
         batch.verdicts = self.verdicts;
         batch.unlinks = self.unlinks;
+        batch.withdrawals = self.withdrawals;
         // Before anything is settled there is no date that the row would lie at.
         let tick = batch.settled.max(0);
         batch.inputs.extend(self.rows);
@@ -312,7 +320,7 @@ impl ChangedRow {
 fn is_unlink(kind: InputKind, body: &str) -> bool {
     let says =
         |body| serde_json::from_str::<serde_json::Value>(body).is_ok_and(|it| it.get("unlink").is_some());
-    kind == InputKind::Verdict && says(body)
+    kind == InputKind::Withdrawal || kind == InputKind::Verdict && says(body)
 }
 
 /// Whether an input is on all that came before it: it takes incidents apart (a word, or a changed list of entities that never

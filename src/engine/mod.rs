@@ -22,6 +22,7 @@ pub mod archivist;
 pub mod crier;
 pub mod seen;
 pub mod sighter;
+pub mod withdrawals;
 pub mod clerk;
 pub mod summary;
 pub mod metrics;

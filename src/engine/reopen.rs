@@ -100,6 +100,7 @@ impl Reopened {
             kill: kill_switch(archive),
             criers: Criers::default(),
             asks: None,
+            withdrawals: None,
             logged: Epoch::MAX,
             began: 0,
             under_way: UnderWay::default(),
@@ -156,7 +157,8 @@ impl Reopened {
         // What was written before the word was taken then, in the archive itself.
         let was = batch.was.unwrap_or(epoch);
         let past = Past { reader: &self.reader, unsettled: &self.unsettled, epoch: was, acted: self.acted };
-        let revisions = revised(past, &batch.unlinks, listed).map_err(RunError::Revise)?;
+        let revisions =
+            revised(past, (&batch.unlinks, &batch.withdrawals), listed).map_err(RunError::Revise)?;
         self.acted = turn.acts;
         let alerts = self.unsettled.take(batch.alerts.into_iter().map(Arc::new).collect(), turn.settled);
         if !self.workers.feed(turn, alerts, batch.context, batch.approvals, revisions) {
@@ -165,7 +167,7 @@ impl Reopened {
         loop {
             let output = self.inbox.recv().map_err(|_| ended())?;
             let done = matches!(&output, Output::Done(turn) if turn.epoch == epoch);
-            self.clerk.hear(output).map_err(RunError::Desk)?;
+            self.clerk.hear(output)?;
             if done {
                 break;
             }

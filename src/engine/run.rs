@@ -24,6 +24,7 @@ use super::sighter::Question;
 use super::sinks::{SinkSettings, Sinks};
 use super::summary::{Counts, Summary};
 use super::unsettled::Unsettled;
+use super::withdrawals::Withdrawals;
 use super::workers::{Crew, Workers};
 use crate::act::{Common, Executor};
 use crate::archive::{Reader, Rows, TurnRow};
@@ -38,7 +39,7 @@ use crate::rank::{RankService, Ranker, Recall};
 use crate::record::input::{Approval, Reported};
 use crate::record::{
     Alert, ContextRow, Diff, Entity, Epoch, EpochRow, InputRow, Millis, NOTHING_SETTLED, Names, Observed,
-    Reject, Sym, Tick, Unlink, Verdict,
+    Reject, Sym, Tick, Unlink, Verdict, Withdrawal,
 };
 
 use crate::replay::set::parts;
@@ -80,6 +81,8 @@ pub struct Batch {
     pub verdicts: Vec<(Verdict, Sym)>,
     /// What an analyst said is not related; one a batch, which takes nothing else.
     pub unlinks: Vec<Unlink>,
+    /// Findings that were acted on and are withdrawn, each with whose it is; the batch takes nothing else.
+    pub withdrawals: Vec<(Withdrawal, Sym)>,
     /// Which model is put to use after it.
     pub promotes: Option<String>,
     /// Where the batch was an epoch of another archive: which.
@@ -152,6 +155,8 @@ pub struct Settings {
     pub ledger: Option<Common>,
     /// Where incidents' indicators are asked after; none where nothing is looked up.
     pub asks: Option<Sender<Question>>,
+    /// Where it is said what was acted on early and is withdrawn; none where that is read from a record.
+    pub withdrawals: Option<Withdrawals>,
     /// When alerts are acted on: what the policy says in a live run and in the replay of its log, else when they are settled.
     pub act: Act,
     /// Whether nothing is done in an epoch before the log has it: whoever feeds the run says so by [`Run::logged`].
@@ -328,7 +333,8 @@ impl Run {
     fn revisions(&mut self, batch: &mut Batch) -> Option<Vec<Revised>> {
         let listed = batch.take_listed();
         // Before the first epochs there is nothing to be taken apart.
-        let reads = !batch.unlinks.is_empty() || (self.acted > NOTHING_SETTLED && !listed.is_empty());
+        let says = !batch.unlinks.is_empty() || !batch.withdrawals.is_empty();
+        let reads = says || (self.acted > NOTHING_SETTLED && !listed.is_empty());
         if !reads {
             return Some(if listed.is_empty() { Vec::new() } else { vec![Revised::Listed(listed)] });
         }
@@ -337,7 +343,8 @@ impl Run {
         }
         let (epoch, acted, unsettled) = (self.epoch, self.acted, &self.unsettled);
         let read = Reader::open(&self.dir, Arc::clone(&self.names)).and_then(|reader| {
-            revised(Past { reader: &reader, unsettled, epoch, acted }, &batch.unlinks, listed)
+            let words = (&batch.unlinks[..], &batch.withdrawals[..]);
+            revised(Past { reader: &reader, unsettled, epoch, acted }, words, listed)
         });
         read.map_err(|error| self.failed = Some(RunError::Revise(error))).ok()
     }

@@ -25,6 +25,15 @@ pub struct Finding {
     pub alert_ids: Vec<AlertId>,
 }
 
+impl Finding {
+    /// Whether it says of the same group what another one of its rule does, and maybe more.
+    #[must_use]
+    pub fn holds(&self, other: &Finding) -> bool {
+        let of = |finding: &Finding| (finding.tenant, finding.correlation, finding.group);
+        of(self) == of(other) && other.alert_ids.iter().all(|id| self.alert_ids.contains(id))
+    }
+}
+
 /// An alert's membership of an incident.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Member {
@@ -41,7 +50,11 @@ pub struct Member {
 }
 
 /// Kinds of evidence that join alerts.
-pub const EVIDENCE: [&str; 7] = ["session", "rare", "entity", "rule", "site", "campaign", "correlation"];
+pub const EVIDENCE: [EvidenceKind; 7] =
+    ["session", "rare", "entity", "rule", "site", "campaign", CORRELATION];
+
+/// The evidence that a correlation rule's finding is.
+pub const CORRELATION: EvidenceKind = "correlation";
 
 /// A kind of evidence.
 pub type EvidenceKind = &'static str;

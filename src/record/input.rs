@@ -30,6 +30,8 @@ pub enum InputKind {
     Push,
     /// An archive was looked through for incidents' indicators.
     Sighting,
+    /// A finding that was acted on early was withdrawn.
+    Withdrawal,
 }
 
 impl InputKind {
@@ -46,6 +48,7 @@ impl InputKind {
             InputKind::Promotion => "promotion",
             InputKind::Push => "push",
             InputKind::Sighting => "sighting",
+            InputKind::Withdrawal => "withdrawal",
         }
     }
 }
@@ -126,6 +129,28 @@ pub enum Unrelated {
     Entity(String),
     /// Two alerts, by a link between them.
     Link(AlertId, AlertId),
+}
+
+/// Findings of one tenant that were acted on early, and that late alerts undid.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Withdrawals {
+    /// These.
+    pub withdrawn: Vec<Withdrawal>,
+}
+
+/// One of these findings.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Withdrawal {
+    /// Of which rule.
+    pub correlation: String,
+    /// Its `group-by` values.
+    pub group: String,
+    /// The event time at which it was complete.
+    pub time: Millis,
+    /// What it was made of, in order.
+    pub alert_ids: Vec<AlertId>,
 }
 
 /// A person's answer to an escalated decision.

@@ -34,7 +34,9 @@ pub use features::Features;
 pub use finding::{Finding, Link, Member};
 pub use id::{ActionId, AlertId, DecisionId, IncidentId};
 pub use incident::{Incident, IncidentKind, IncidentState, Unusual};
-pub use input::{Approval, EpochRow, InputKind, InputRow, Unlink, Unrelated, Verdict};
+pub use input::{
+    Approval, EpochRow, InputKind, InputRow, Unlink, Unrelated, Verdict, Withdrawal, Withdrawals,
+};
 pub use judgement::{Judgement, Score, Triage};
 pub use names::{Names, Sym};
 pub use net::Net;

@@ -256,7 +256,11 @@ fn taken(reader: &Reader, archive: &Path) -> Result<VecDeque<Taken>, FeedError> 
     let mut by_epoch: BTreeMap<(Tick, Epoch), Taken> = BTreeMap::new();
     for line in reader.inputs(None).map_err(FeedError::Archive)? {
         let line = line.map_err(FeedError::Archive)?;
-        let is_answer = matches!(line.kind, InputKind::Score | InputKind::Receipt | InputKind::Push);
+        // What is acted on when it is settled withdraws nothing.
+        let is_answer = matches!(
+            line.kind,
+            InputKind::Score | InputKind::Receipt | InputKind::Push | InputKind::Withdrawal
+        );
         if !is_answer || is_reported(line.kind, &line.body) {
             let (tick, epoch) = (line.tick, line.epoch);
             by_epoch.entry((tick, epoch)).or_insert_with(|| Taken::new(tick, epoch)).lines.push(line);

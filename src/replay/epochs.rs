@@ -138,6 +138,7 @@ impl EpochFeed {
                 | InputKind::Verdict
                 | InputKind::Approval
                 | InputKind::Promotion
+                | InputKind::Withdrawal
                 | InputKind::Push => true,
             };
             if is_said {

@@ -30,7 +30,7 @@ fn memory() -> TempDir {
     folder.expect("a folder")
 }
 
-/// The project's plan, with the one mapping that the records need.
+/// The project's plan, with the one mapping that the records need, and a rule whose findings late alerts undo.
 fn plan(folder: &Path) -> Plan {
     let flow = common::asking_plan(folder);
     let remove = |path: PathBuf| std::fs::remove_file(path).expect("a file of the plan");
@@ -41,6 +41,8 @@ fn plan(folder: &Path) -> Plan {
         }
     }
     std::fs::remove_dir_all(folder.join("rules")).expect("rules");
+    let twice = "title: twice\ncorrelation: {type: event_count, rules: [R1, R2, R3, R4, R5], group-by: [user], timespan: 1m, condition: {eq: 2}}\n";
+    std::fs::write(folder.join("correlations/twice.yml"), twice).expect("room for the plan");
     Plan::load(&flow).expect("a plan")
 }
 

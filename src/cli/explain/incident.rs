@@ -1,12 +1,14 @@
 //! An incident's story: what it is, what joined it, what was weighed, decided and done, and what came of it.
 
 mod ground;
+mod parting;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
 use self::ground::Carried;
+use self::parting::{Parted, parted, reasons};
 use super::words::{self, ends, section, when};
 use super::{Said, Source, all};
 use crate::archive::{
@@ -26,8 +28,8 @@ pub(super) struct Story {
     absorbed: Vec<IncidentId>,
     /// Incidents that go on from it.
     successors: Vec<IncidentId>,
-    /// Incidents that a revision parted it from, or from it.
-    parted: BTreeSet<IncidentId>,
+    /// Incidents that a revision parted it from, or from it, and why.
+    parted: Parted,
     /// What of its executions these carry.
     carried: Vec<Carried>,
     /// By time.
@@ -58,9 +60,8 @@ impl Story {
         let successors: BTreeSet<IncidentId> = follows.iter().map(|line| line.incident_id).collect();
         let before = Only::incidents(last.succeeds);
         let before = if last.succeeds.is_some() { all(reader.incidents(Some(before)))? } else { Vec::new() };
-        let parted =
-            parted(&versions, &follows).chain(parted(&before, &versions).filter_map(|_| last.succeeds));
-        let parted: BTreeSet<IncidentId> = parted.collect();
+        let from = parted(&before, &versions).filter_map(|(_, epoch)| Some((last.succeeds?, epoch)));
+        let parted = reasons(source, parted(&versions, &follows).chain(from).collect())?;
         let carried = Carried::by(&parted, reader, &follows)?;
         let alerts = members(source, id)?;
         // A link keeps the name that its incident had when it was made.
@@ -161,15 +162,16 @@ impl Story {
             lines.push("was taken apart by a revision: its alerts are in other incidents now".to_owned());
         }
         if let Some(before) = self.last.succeeds {
-            lines.push(if self.parted.contains(&before) {
-                format!("was part of {before} until an analyst said that they are not related")
-            } else {
-                format!("goes on from {before}, which had lasted as long as an incident may")
+            lines.push(match self.parted.get(&before) {
+                Some(why) => format!("was part of {before}, until {why}"),
+                None => format!("goes on from {before}, which had lasted as long as an incident may"),
             });
         }
         lines.extend(self.successors.iter().map(|after| {
-            let parted = self.parted.contains(after);
-            format!("{} {after}", if parted { "an analyst parted from it" } else { "is gone on with in" })
+            self.parted.get(after).map_or_else(
+                || format!("is gone on with in {after}"),
+                |why| format!("was parted from {after}: {why}"),
+            )
         }));
         lines.extend(self.absorbed.iter().map(|gone| format!("took in {gone}")));
         lines
@@ -211,7 +213,8 @@ impl Story {
             "actions": list(self.actions.iter().flatten().map(words::action_json).collect()),
             "withdrawn": self.actions.iter().filter(|rows| self.is_withdrawn(rows, names))
                 .filter_map(|rows| rows.first()).map(|row| row.action_id).collect::<Vec<_>>(),
-            "parted": self.parted,
+            "parted": self.parted.keys().collect::<Vec<_>>(),
+            "parted_by": self.parted,
             "outcomes": list(self.outcomes.iter().map(words::outcome_json).collect()),
             "verdicts": list(self.verdicts.iter().map(words::verdict_json).collect()),
         })
@@ -229,16 +232,6 @@ fn version(line: &IncidentLine) -> String {
         line.severity_id.name(),
         words::triage(line.triage)
     )
-}
-
-/// Of the incidents that go on from one with these versions, those that a revision parted from it.
-fn parted<'a>(
-    versions: &'a [IncidentLine],
-    follows: &'a [IncidentLine],
-) -> impl Iterator<Item = IncidentId> + 'a {
-    let split = |tick| versions.iter().any(|line| line.state == IncidentState::Split && line.tick == tick);
-    let parts = follows.iter().filter(move |line| line.version == 1 && split(line.tick));
-    parts.map(|line| line.incident_id)
 }
 
 /// The incidents that became part of `id`, with what had become part of these.

@@ -19,8 +19,10 @@ use crate::engine::live::SourceKept;
 use crate::engine::log::{Log, STATE_FOLDER};
 use crate::engine::metrics::Metrics;
 use crate::engine::run::{Run, Settings};
+use crate::engine::scribe::Scribe;
 use crate::engine::sighter::Question;
 use crate::engine::sinks::delivered;
+use crate::engine::withdrawals::Withdrawals;
 use crate::engine::workers::Crew;
 use crate::flow::Turn;
 use crate::flow::kept::Past;
@@ -49,7 +51,7 @@ pub(super) fn start(
     plan: &Arc<Plan>,
     (names, committed, metrics): (&Arc<Names>, Epoch, &Metrics),
     (asks, unsaid): (Option<Sender<Question>>, &Unsaid),
-    (bell, wanted): (&Bell, &mut Wanted),
+    (scribe, bell, wanted): (&Scribe, &Bell, &mut Wanted),
 ) -> Result<Started, Failure> {
     let wanted = wanted.ranker()?;
     let log = Log::open(&args.archive)?;
@@ -94,6 +96,7 @@ pub(super) fn start(
         executor,
         ledger,
         asks,
+        withdrawals: (plan.policy.act == Act::Early).then(|| Withdrawals::new(scribe, bell)),
         act: plan.policy.act,
         committed,
         criers: unsaid.criers(args, names)?,

@@ -89,7 +89,74 @@ fn a_session_loses_one_alert_and_not_itself() {
     assert_eq!(parted.parts, [vec![0, 1, 3, 4], vec![2]]);
 }
 
+/// A finding of alerts at these places.
+fn finding(alerts: &[Arc<Alert>], places: &[usize]) -> Finding {
+    Finding { alert_ids: places.iter().map(|at| alerts[*at].id).collect(), ..Finding::default() }
+}
+
+#[test]
+fn what_another_finding_holds_stays_when_one_is_withdrawn() {
+    let names = Names::default();
+    let all: Vec<_> = (0u8..4).map(|n| alert(n.into(), (n, n), &names)).collect();
+    let links = [(1, 0), (2, 1), (3, 2)].map(|(a, b)| link(&all, a, b, CORRELATION));
+    let [gone, other] = [&[1, 2, 3][..], &[1, 2]].map(|places| finding(&all, places));
+    let gone = [&gone];
+    let withdrawn = |standing| Unrelated::Withdrawn { gone: &gone, standing };
+    let parted = cut(&all, &links, withdrawn(std::slice::from_ref(&other))).unwrap();
+    assert_eq!((parted.parts, parted.dropped), (vec![vec![0, 1, 2], vec![3]], vec![2]));
+    let parted = cut(&all, &links, withdrawn(&[])).unwrap();
+    assert_eq!((parted.parts, parted.dropped), (vec![vec![0, 1], vec![2], vec![3]], vec![1, 2]));
+    // What the host joins, too, stays whole, without what the finding said.
+    let host = link(&all, 3, 2, "entity");
+    let both = [links[2].clone(), host];
+    let whole = cut(&all[2..], &both, withdrawn(&[])).unwrap();
+    assert_eq!((whole.parts, whole.dropped), (vec![vec![0, 1]], vec![0]));
+}
+
 proptest! {
+    #[test]
+    fn what_a_withdrawn_finding_held_alone_parts(
+        count in 2usize..12,
+        tree in prop::collection::vec((any::<u16>(), any::<bool>()), 12),
+        found in prop::collection::vec(prop::collection::btree_set(0usize..12, 2..5), 1..5),
+    ) {
+        let names = Names::default();
+        let all: Vec<_> = (0..count).map(|n| alert(n, (0, 0), &names)).collect();
+        let found: Vec<Vec<usize>> =
+            found.into_iter().map(|places| places.into_iter().filter(|at| *at < count).collect()).collect();
+        let mut links = Vec::new();
+        for (later, (pick, joins)) in (1..count).zip(&tree) {
+            links.extend(joins.then(|| link(&all, later, usize::from(*pick) % later, "entity")));
+        }
+        for places in &found {
+            links.extend(places.windows(2).map(|two| link(&all, two[1], two[0], CORRELATION)));
+        }
+        let findings: Vec<Finding> = found.iter().map(|places| finding(&all, places)).collect();
+        let (gone, standing) = findings.split_first().unwrap();
+        prop_assume!(!gone.alert_ids.is_empty());
+        let cut = cut(&all, &links, Unrelated::Withdrawn { gone: &[gone], standing }).unwrap();
+        // By definition: what stands without it, by alerts of each finding as a whole and by what else joins them.
+        let mut root: Vec<usize> = (0..count).collect();
+        let mut join = |one: usize, other: usize| {
+            let (from, to) = (root[one], root[other]);
+            root.iter_mut().filter(|at| **at == from).for_each(|at| *at = to);
+        };
+        found[1..].iter().flat_map(|places| places.windows(2)).for_each(|two| join(two[0], two[1]));
+        for (later, (pick, joins)) in (1..count).zip(&tree) {
+            if *joins {
+                join(later, usize::from(*pick) % later);
+            }
+        }
+        let part = |at: usize| cut.parts.iter().position(|part| part.contains(&at)).unwrap();
+        // What nothing joined before is together as far as nothing parted it: see `hold_together`.
+        for one in &found[0] {
+            for other in &found[0] {
+                let apart = root[*one] != root[*other];
+                prop_assert_eq!(part(*one) != part(*other), apart, "{} and {} in {:?}", one, other, cut.parts);
+            }
+        }
+    }
+
     #[test]
     fn parts_are_what_a_search_reaches(
         hosts in prop::collection::vec((0u8..4, 0u8..4), 2..30),

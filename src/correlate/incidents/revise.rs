@@ -17,8 +17,10 @@ impl Tenant {
         let old = number.and_then(|number| self.open.remove(&number));
         let queued = old.as_ref().is_some_and(|old| old.queued);
         let mut old = old.unwrap_or_else(|| Box::new(whole(revision)));
-        let split = old.publish((self.name, tick), IncidentState::Split, None, now.with);
-        now.versions.push(Arc::new(crate::record::Incident { version: known.version, ..split }));
+        if revision.parts.len() > 1 {
+            let split = old.publish((self.name, tick), IncidentState::Split, None, now.with);
+            now.versions.push(Arc::new(crate::record::Incident { version: known.version, ..split }));
+        }
         self.worded.remove(&known.incident);
         now.links.extend(revision.links.iter().map(|link| Link { tick, ..link.clone() }));
         for part in &revision.parts[1..] {

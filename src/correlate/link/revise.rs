@@ -37,8 +37,8 @@ impl Links {
         let mut told = Vec::new();
         for (at, bond) in numbers.iter().zip(bonds) {
             told.push(judged(Some(*at), &bond));
-            let others = numbers.iter().copied().filter(|other| other != at);
-            let apart = if revision.barred.is_empty() { others.collect() } else { Vec::new() };
+            let others = numbers.iter().copied().filter(|other| revision.apart && other != at);
+            let apart = others.collect();
             let barred = if revision.listed { Vec::new() } else { revision.barred.clone() };
             let parted = Parted { apart, barred };
             let parted = parted.and(before.clone());
@@ -82,8 +82,11 @@ impl Links {
             let entities = alert.entities.iter().map(|observable| observable.entity);
             bond.actors.note(entities.filter(|it| it.kind == EntityKind::User && !self.listed.contains(it)));
         }
-        for (at, told) in &part.surprises {
-            let alert = &part.alerts[*at];
+        let unlinked = |at: &usize| revision.withdrawn && part.surprises.iter().all(|(told, _)| told != at);
+        let opened = (0..part.alerts.len()).filter(unlinked);
+        let opened = opened.filter_map(|at| Some((at, Some(remembered(old, part.alerts[at].rule)?))));
+        for (at, told) in part.surprises.iter().copied().chain(opened) {
+            let alert = &part.alerts[at];
             // One that opened surprised as its rule does at most, which the bond remembers; else the least that opens.
             let opened = || remembered(old, alert.rule).unwrap_or(settings.surprise_strong);
             let surprise = told.unwrap_or_else(opened);

@@ -32,11 +32,11 @@ impl Log {
         self.inputs_where("kind = ?1 order by id", params![kind.name()])
     }
 
-    /// What was said after `after` by people, by executors, and in tables that cannot be understood, and no epoch has taken, in
-    /// order.
+    /// What was said after `after` by people, by executors, in tables that cannot be understood, and of what was withdrawn, and no
+    /// epoch has taken, in order.
     pub fn waiting(&self, after: i64) -> Result<Vec<LoggedInput>, LogError> {
         self.inputs_where(
-            "id > ?1 and kind in ('verdict', 'approval', 'receipt', 'context') and epoch is null order by id",
+            "id > ?1 and kind in ('verdict', 'approval', 'receipt', 'context', 'withdrawal') and epoch is null order by id",
             params![after],
         )
     }

@@ -21,7 +21,7 @@ use super::super::summary::Counts;
 use super::super::unsettled::Unsettled;
 use super::super::workers::{Crew, Hand, Workers};
 use super::{Run, RunError, Settings, kill_switch, wiring};
-use crate::act::{Desk, DeskError, Executor};
+use crate::act::{Desk, Executor};
 use crate::archive::{RunStamp, Writer};
 use crate::flow::Turn;
 use crate::plan::policy::Act;
@@ -71,6 +71,7 @@ impl Run {
             kill: kill_switch(&archive),
             criers: settings.criers,
             asks: settings.asks,
+            withdrawals: settings.withdrawals,
             logged: if journaled { 0 } else { Epoch::MAX },
             began: begins.map_or(0, |turn| turn.epoch),
             under_way: before.under_way,
@@ -80,7 +81,6 @@ impl Run {
         let (workers, outputs, archive_door, tokens, behind) =
             work(archivist, clerk, (crew, &wiring), &ranks, hand)?;
         before.run.count(&wiring.correlations);
-        let unsettled = unsettled(act, begins, before.run.unsettled);
         Ok(Run {
             workers,
             ranks,
@@ -99,7 +99,7 @@ impl Run {
             journaled,
             dir: archive,
             acted: begins.map_or(NOTHING_SETTLED, |turn| turn.acts),
-            unsettled,
+            unsettled: unsettled(act, begins, before.run.unsettled),
             metrics,
             ended: false,
             failed: None,
@@ -120,7 +120,7 @@ impl Run {
 pub(super) enum Behind {
     /// A thread each.
     Threads {
-        clerk: JoinHandle<Result<Report, DeskError>>,
+        clerk: JoinHandle<Result<Report, RunError>>,
         archivist: JoinHandle<Result<Counts, ArchiveError>>,
     },
     /// Whoever feeds the run.

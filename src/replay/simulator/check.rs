@@ -1,10 +1,10 @@
 //! Check: what must hold, whatever befell.
 //!
 //! After each process: nothing is published beyond what the log has committed. At the end: every record is an alert, a duplicate or
-//! a reject, once; what ends whoever works on it is kept out, and nothing else but where processes ended three times at that record
-//! alone; every action's last row is what the ledger says of it; a run of the same log that is left in peace says the same
-//! of alerts, findings, incidents and candidates, row by row and epoch by epoch; and, where nothing else was said, so does one of the
-//! same records in other epochs, when all is settled.
+//! a reject, once; no link is left by a finding that was withdrawn; what ends whoever works on it is kept out, and nothing else but
+//! where processes ended three times at that record alone; every action's last row is what the ledger says of it; a run of the same log
+//! that is left in peace says the same of alerts, findings, incidents and candidates, row by row and epoch by epoch; and, where nothing
+//! else was said, so does one of the same records in other epochs, when all is settled.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -20,6 +20,7 @@ use crate::engine::log::{Heard, Log, STATE_FOLDER};
 use crate::engine::pushed::{self, Read};
 use crate::engine::summary::Summary;
 use crate::plan::policy::Act;
+use crate::record::finding::CORRELATION;
 use crate::record::{ActionId, ActionStatus, InputKind, Names, Stage as RejectStage};
 
 /// So many times processes end at a record before it is kept out.
@@ -66,6 +67,7 @@ pub(super) fn all(handle: &Handle, stage: &Stage, summary: &Summary) -> Result<(
     records(&dir, stage)?;
     let kept_out = kept_out(handle, &dir, stage)?;
     actions(handle, &dir)?;
+    withdrawals(handle, &dir)?;
     again(handle, &dir, stage)?;
     // Moves of the clock and people's words come when they come; so does what is done early.
     let said = stage.people || stage.promotes || stage.wall || stage.topic;
@@ -152,6 +154,36 @@ fn records(dir: &Path, stage: &Stage) -> Result<(), Stopped> {
         let found = places.keys().filter(|(name, _)| name == source).count() as u64;
         if found != records {
             return Err(format!("{source} had {records} records, and the archive has {found}"));
+        }
+    }
+    Ok(())
+}
+
+/// How often what was acted on early was withdrawn; and no two alerts are linked by a finding but where one stands that has both.
+fn withdrawals(handle: &Handle, dir: &Path) -> Result<(), Stopped> {
+    let reader = Reader::open(dir, Arc::new(Names::default())).map_err(said)?;
+    let (mut links, mut findings) = (BTreeMap::new(), BTreeMap::new());
+    for line in reader.links(None).map_err(said)? {
+        let line = line.map_err(said)?;
+        if &*reader.names().get(line.evidence) == CORRELATION {
+            *links.entry([line.alert_id, line.other_alert_id]).or_insert(0) += line.diff;
+        }
+    }
+    for line in reader.matches(None).map_err(said)? {
+        let line = line.map_err(said)?;
+        let key = (line.correlation.raw(), line.group.raw(), line.time.0, line.alert_ids);
+        *findings.entry(key).or_insert(0) += line.diff;
+    }
+    findings.retain(|_, sum| *sum > 0);
+    for (ends, _) in links.into_iter().filter(|(_, sum)| *sum > 0) {
+        let mut all = findings.keys().map(|(.., alerts)| alerts);
+        if !all.any(|alerts| ends.iter().all(|end| alerts.contains(end))) {
+            return Err(format!("{} and {} are linked by a finding that was withdrawn", ends[0], ends[1]));
+        }
+    }
+    for line in reader.inputs(None).map_err(said)? {
+        if line.map_err(said)?.kind == InputKind::Withdrawal {
+            of(handle).count("findings withdrawn after they were acted on");
         }
     }
     Ok(())
@@ -270,6 +302,7 @@ fn kind(name: &str) -> Option<&'static str> {
         InputKind::Context,
         InputKind::Sighting,
         InputKind::Promotion,
+        InputKind::Withdrawal,
     ];
     all.into_iter().map(InputKind::name).find(|kind| *kind == name)
 }

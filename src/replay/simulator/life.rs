@@ -32,6 +32,7 @@ use crate::engine::pushed;
 use crate::engine::run::{Backstage, Choose, Run, Settings};
 use crate::engine::scribe::Scribe;
 use crate::engine::summary::Summary;
+use crate::engine::withdrawals::Withdrawals;
 use crate::engine::workers::Crew;
 use crate::featurize::features::history_keys;
 use crate::flow::Turn;
@@ -91,12 +92,14 @@ impl Life {
         committed: Epoch,
     ) -> Result<Life, Stopped> {
         let names = Arc::new(Names::default());
-        let (run, begins) = run(handle, stage, &names, (dir, committed))?;
+        let scribe = Scribe::by_hand(dir).map_err(stopped)?;
+        let bell = Bell::new().0;
+        let said = Withdrawals::new(&scribe, &bell);
+        let (run, begins) = run(handle, stage, &names, (dir, committed), said)?;
         let backstage = run.backstage().ok_or("a run by hand has no threads")?;
         let (mut live, files) = live(handle, stage, &names);
         let log = Log::open(dir).map_err(stopped)?;
         live.quarantined = log.quarantined().map_err(stopped)?;
-        let scribe = Scribe::by_hand(dir).map_err(stopped)?;
         let (clock, teller) = (Arc::clone(handle), Arc::clone(handle));
         let feed = Feed::new(Parts {
             run,
@@ -106,7 +109,7 @@ impl Life {
             begins,
             keeping: Keeping::every(stage.keeps_ms),
             models: models(stage),
-            bell: Bell::new().0,
+            bell,
             pushed_bytes: Arc::default(),
             clock: Box::new(move || of(&clock).now),
             tell: Box::new(move |what| of(&teller).note(what)),
@@ -235,6 +238,7 @@ fn run(
     stage: &Stage,
     names: &Arc<Names>,
     (dir, committed): (&Path, Epoch),
+    said: Withdrawals,
 ) -> Result<(Run, Option<Begins>), Stopped> {
     let complain = |why| of(handle).note(why);
     let by = By { plan: &stage.plan.hash, since: 0 };
@@ -261,6 +265,7 @@ fn run(
         journaled: stage.act == Act::Early || executor.is_outside(),
         executor,
         asks: None,
+        withdrawals: (stage.act == Act::Early).then_some(said),
         act: stage.act,
         committed,
         criers: Criers { findings: None, decisions: Some(listener(handle, names)) },

@@ -1,9 +1,9 @@
 //! Which of an incident's actions stand on withdrawn ground, and which a part of it carries.
 
-use std::collections::BTreeSet;
 use std::io;
 
 use super::super::words;
+use super::parting::Parted;
 use super::{Story, all};
 use crate::archive::{ActionLine, DecisionLine, IncidentLine, Only, Reader};
 use crate::record::{Entity, IncidentId, IncidentState, Names};
@@ -19,13 +19,9 @@ pub(super) struct Carried {
 
 impl Carried {
     /// What those that were parted from an incident carry; `follows` are their versions.
-    pub(super) fn by(
-        parted: &BTreeSet<IncidentId>,
-        reader: &Reader,
-        follows: &[IncidentLine],
-    ) -> io::Result<Vec<Carried>> {
+    pub(super) fn by(parted: &Parted, reader: &Reader, follows: &[IncidentLine]) -> io::Result<Vec<Carried>> {
         let mut carried = Vec::new();
-        for part in parted {
+        for part in parted.keys() {
             let versions = follows.iter().filter(|line| line.incident_id == *part);
             let Some(last) = versions.max_by_key(|line| line.version) else { continue };
             let mut decisions: Vec<DecisionLine> = all(reader.decisions(Some(Only::incidents([*part]))))?;
