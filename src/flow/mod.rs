@@ -1,6 +1,8 @@
 //! What all operators stand on: the dataflow's types, turns (work done once per closed epoch), and tails
 //! (state machines that replay what late records disturb).
 
+mod due;
+
 pub mod decade;
 pub mod fate;
 pub mod meet;

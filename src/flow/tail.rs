@@ -3,7 +3,8 @@
 //! In: records in any order, each to be added or taken back. Out: changes, added or taken back, such that at any
 //! moment what stands is what the machine would have said of the records seen so far, in their order.
 //! State: per key one state, after all of its records; for a key with unsettled records also these (the tail), each
-//! with what was said of it and what undoes its step. A key's state dies when the machine says so.
+//! with what was said of it and what undoes its step. A key's state dies when the machine says so. Keys with a tail come and go
+//! with nearly every record: each has a place in a list, which the next one takes over, and is known by its number.
 //!
 //! Why it is right: a step and its undo leave the state as it was, so undoing the tail from its end to a late record's
 //! place gives the state before that place, and stepping on from there gives what sorted input would have given. Below
@@ -12,12 +13,12 @@
 //! depends on how much a state holds.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
-use std::collections::hash_map::Entry;
-use std::hash::Hash;
+use std::hash::{BuildHasher, Hash};
 
-use rustc_hash::FxHashMap;
+use hashbrown::HashTable;
+use rustc_hash::FxBuildHasher;
 
+use super::due::Due;
 use super::queue::Queue;
 use super::store::{Store, Table};
 use crate::record::{Diff, Order, Tick};
@@ -72,28 +73,45 @@ struct Live<M: Machine> {
     tail: Queue<Said<M>>,
 }
 
+/// A key with a tail, and its hash; none where the place is free.
+struct Placed<K, M: Machine> {
+    key: Option<K>,
+    hash: u64,
+    live: Live<M>,
+}
+
 /// All keys of one operator at one worker.
 pub struct Tails<K, M: Machine, S = Table<K, <M as Machine>::State>> {
     machine: M,
     /// Of keys without a tail.
     settled: S,
-    /// Of keys with one.
-    live: FxHashMap<K, Live<M>>,
-    /// Keys with a record in the tick, so that settling touches only these.
-    due: BTreeMap<Tick, Vec<K>>,
+    /// Of keys with one, by place.
+    live: Vec<Placed<K, M>>,
+    /// Places by key.
+    places: HashTable<u32>,
+    /// Places that are free.
+    free: Vec<u32>,
+    due: Due,
     scratch: Vec<M::Change>,
 }
 
-impl<K: Clone + Eq + Hash, M: Machine, S: Store<K, M::State>> Tails<K, M, S> {
+/// Places that are kept for later, though no key has a tail.
+const PLACES_KEPT: usize = 16 << 10;
+
+fn hash(key: &impl Hash) -> u64 {
+    FxBuildHasher.hash_one(key)
+}
+
+impl<K: Eq + Hash, M: Machine, S: Store<K, M::State>> Tails<K, M, S> {
     /// No keys yet.
     pub fn new(machine: M) -> Self {
-        let (settled, live) = (S::default(), FxHashMap::default());
-        Self { machine, settled, live, due: BTreeMap::new(), scratch: Vec::new() }
+        let (settled, due, places) = (S::default(), Due::default(), HashTable::new());
+        Self { machine, settled, live: Vec::new(), places, free: Vec::new(), due, scratch: Vec::new() }
     }
 
     /// How many keys have state.
     pub fn len(&self) -> usize {
-        self.settled.len() + self.live.len()
+        self.settled.len() + self.places.len()
     }
 
     /// Whether no key has state.
@@ -110,20 +128,47 @@ impl<K: Clone + Eq + Hash, M: Machine, S: Store<K, M::State>> Tails<K, M, S> {
         mut emit: impl FnMut(&M::Record, M::Change, Diff),
     ) {
         let order = M::order(&record);
-        let live = self.live.entry(key.clone()).or_insert_with(|| Live {
-            state: self.settled.take(&key).unwrap_or_default(),
-            tail: Queue::default(),
-        });
+        let place = self.place(key);
+        let live = &mut self.live[place as usize].live;
         let machine = &self.machine;
         if diff > 0 && live.tail.back().is_none_or(|last| last.cmp(machine, order, &record).is_lt()) {
             live.append(&self.machine, record, &mut self.scratch, &mut emit);
         } else {
             live.revise(&self.machine, record, diff, &mut self.scratch, &mut emit);
         }
-        let due = self.due.entry(order.tick).or_default();
-        if due.last() != Some(&key) {
-            due.push(key);
+        self.due.note(order.tick, place);
+    }
+
+    /// The key's place, which it has from now on.
+    fn place(&mut self, key: K) -> u32 {
+        let hash = hash(&key);
+        let live = &self.live;
+        let is = |place: &u32| live[*place as usize].key.as_ref() == Some(&key);
+        if let Some(place) = self.places.find(hash, is) {
+            return *place;
         }
+        let state = self.settled.take(&key).unwrap_or_default();
+        self.give_place(key, hash, state)
+    }
+
+    /// Gives a place to a key that has none.
+    fn give_place(&mut self, key: K, hash: u64, state: M::State) -> u32 {
+        let place = match self.free.pop() {
+            Some(place) => {
+                let placed = &mut self.live[place as usize];
+                (placed.key, placed.hash, placed.live.state) = (Some(key), hash, state);
+                place
+            }
+            None => {
+                let place =
+                    u32::try_from(self.live.len()).expect("fewer than 2^32 keys with unsettled records");
+                self.live.push(Placed { key: Some(key), hash, live: Live { state, tail: Queue::default() } });
+                place
+            }
+        };
+        let live = &self.live;
+        self.places.insert_unique(hash, place, |place| live[*place as usize].hash);
+        place
     }
 
     /// As `update`, for a record that is already settled (its tick lies below the settled one): where its key has
@@ -135,7 +180,7 @@ impl<K: Clone + Eq + Hash, M: Machine, S: Store<K, M::State>> Tails<K, M, S> {
         mut emit: impl FnMut(&M::Record, M::Change, Diff),
         tell: impl FnOnce(M::Record, &[M::Change]),
     ) {
-        if self.live.contains_key(&key) {
+        if self.is_live(&key) {
             return self.update(key, record, 1, emit);
         }
         self.scratch.clear();
@@ -150,12 +195,22 @@ impl<K: Clone + Eq + Hash, M: Machine, S: Store<K, M::State>> Tails<K, M, S> {
         tell(record, &self.scratch);
     }
 
+    /// Whether the key has a tail.
+    fn is_live(&self, key: &K) -> bool {
+        let is = |place: &u32| self.live[*place as usize].key.as_ref() == Some(key);
+        !self.places.is_empty() && self.places.find(hash(key), is).is_some()
+    }
+
     /// Makes final what lies below `before`; tells each record with what was said of it, in no order of keys.
     pub fn settle(&mut self, before: Tick, mut tell: impl FnMut(M::Record, Vec<M::Change>)) {
-        while let Some(entry) = self.due.first_entry().filter(|entry| *entry.key() < before) {
-            for key in entry.remove() {
-                self.settle_key(key, before, &mut tell);
+        while let Some(places) = self.due.first(before) {
+            for place in places {
+                self.settle_place(place, before, &mut tell);
             }
+        }
+        if self.places.is_empty() && self.live.len() > PLACES_KEPT {
+            // A flood is over.
+            (self.live, self.free, self.places) = (Vec::new(), Vec::new(), HashTable::new());
         }
         let machine = &self.machine;
         self.settled.sweep(before, |state| machine.dies(state));
@@ -175,7 +230,8 @@ impl<K: Clone + Eq + Hash, M: Machine, S: Store<K, M::State>> Tails<K, M, S> {
     /// The same of keys with unsettled records.
     pub fn each_live(&mut self, mut tell: impl FnMut(&K, &M::State, &[&M::Record])) {
         let machine = &self.machine;
-        for (key, live) in &mut self.live {
+        let placed = self.live.iter_mut().filter_map(|Placed { key, live, .. }| Some((key.as_ref()?, live)));
+        for (key, live) in placed {
             let mut later = Vec::with_capacity(live.tail.len());
             while let Some(Said { order, record, changes, undo }) = live.tail.pop_back() {
                 machine.undo(&mut live.state, &record, undo);
@@ -198,30 +254,36 @@ impl<K: Clone + Eq + Hash, M: Machine, S: Store<K, M::State>> Tails<K, M, S> {
             self.settled.restore(key, state, dies);
             return;
         }
-        let mut live = Live { state, tail: Queue::default() };
+        let hash = hash(&key);
+        let place = self.give_place(key, hash, state);
         for record in records {
-            let due = self.due.entry(M::order(&record).tick).or_default();
-            if due.last() != Some(&key) {
-                due.push(key.clone());
-            }
+            self.due.note(M::order(&record).tick, place);
+            let live = &mut self.live[place as usize].live;
             live.append(&self.machine, record, &mut self.scratch, &mut |_, _, _| {});
         }
-        self.live.insert(key, live);
     }
 
-    fn settle_key(&mut self, key: K, before: Tick, tell: &mut impl FnMut(M::Record, Vec<M::Change>)) {
-        let Entry::Occupied(mut entry) = self.live.entry(key) else { return };
-        let live = entry.get_mut();
+    fn settle_place(&mut self, at: u32, before: Tick, tell: &mut impl FnMut(M::Record, Vec<M::Change>)) {
+        let Some(Placed { key, hash, live }) = self.live.get_mut(at as usize) else { return };
+        if key.is_none() {
+            return;
+        }
         while let Some(said) = live.tail.pop_front_if(|said| said.order.tick < before) {
             tell(said.record, said.changes);
         }
         if !live.tail.is_empty() {
             return;
         }
-        let (key, live) = entry.remove_entry();
-        let dies = self.machine.dies(&live.state);
-        if dies > before {
-            self.settled.put(key, live.state, dies);
+        if let Ok(listed) = self.places.find_entry(*hash, |place| *place == at) {
+            listed.remove();
+        }
+        self.free.push(at);
+        // What a queue of many took of memory is not kept for the next.
+        live.tail = Queue::default();
+        let state = std::mem::take(&mut live.state);
+        let dies = self.machine.dies(&state);
+        if let Some(key) = key.take().filter(|_| dies > before) {
+            self.settled.put(key, state, dies);
         }
     }
 }
