@@ -19,7 +19,7 @@ use super::group::{Compiled, Found, Group, by_identity};
 use super::index::Index;
 use super::machine::{Matching, State};
 use super::window::Event;
-use crate::flow::{Keeper, Keeping, Stream, Tails, Turn, turns};
+use crate::flow::{Keeper, Keeping, Stream, Tails, Turn, sort_nearly, turns};
 use crate::record::{Alert, AlertId, Diff, Finding, Names, Order, Sym};
 
 type Change = (Group, Event, Diff);
@@ -158,7 +158,7 @@ pub(super) fn behind(rule: &Compiled, index: u32) -> u64 {
 /// Sorted, what was taken back within the epoch left out, and what is taken back first: a record can only be taken back
 /// that is there, and one at its place only added once it is gone.
 fn in_order(changes: &mut Vec<Change>) {
-    changes.sort_unstable_by(|a, b| (a.1.order, &a.0, a.2).cmp(&(b.1.order, &b.0, b.2)));
+    sort_nearly(changes, |a, b| (a.1.order, &a.0, a.2).cmp(&(b.1.order, &b.0, b.2)));
     if changes.iter().all(|(_, _, diff)| *diff > 0) {
         return;
     }

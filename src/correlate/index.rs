@@ -85,6 +85,10 @@ impl Index {
                 push(&mut events, group, event);
             }
         });
+        // As whoever takes them in wants them: what comes in order need not be sorted.
+        if events.len() > 1 {
+            events.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        }
         events
     }
 
