@@ -45,9 +45,12 @@ use crate::record::{
 use crate::replay::set::parts;
 
 /// Epochs under way at most, where they are large: so many records in all, but for one that has more by itself. Of small
-/// ones there may be more, so that no record of a live run waits while the archive writes a part.
+/// ones there may be more, so that no record of a live run waits while the archive writes a part; of very large ones there are
+/// two, one that is worked on and one that waits for it.
 const UNDER_WAY: usize = 4;
 const UNDER_WAY_RECORDS: u64 = 8_000;
+const UNDER_WAY_LARGE: usize = 2;
+const UNDER_WAY_LARGE_RECORDS: u64 = 16_000;
 const UNDER_WAY_MAX: usize = 1_024;
 
 /// What one epoch takes in. The feed decides its bounds; ticks are already given.
@@ -311,7 +314,8 @@ impl Run {
 
     fn is_full(&self) -> bool {
         let (epochs, records) = (self.under_way.len(), self.under_way.iter().sum::<u64>());
-        epochs >= UNDER_WAY_MAX || (epochs >= UNDER_WAY && records >= UNDER_WAY_RECORDS)
+        let bounds = [(UNDER_WAY, UNDER_WAY_RECORDS), (UNDER_WAY_LARGE, UNDER_WAY_LARGE_RECORDS)];
+        epochs >= UNDER_WAY_MAX || bounds.iter().any(|(few, many)| epochs >= *few && records >= *many)
     }
 
     /// Has everything taken in so far written and seen; false where the run has failed.
