@@ -21,7 +21,7 @@ use parquet::schema::types::ColumnPath;
 
 use crate::record::{Epoch, Names, Tick};
 
-use super::layout::{self, PartName, about, rename, sync_file};
+use super::layout::{self, PartName, about, rename, sync_file, sync_folder};
 use super::line::Line;
 use super::writer::RunStamp;
 
@@ -97,6 +97,8 @@ pub(super) struct Part<L: Line> {
     rows: u64,
     epochs: (Epoch, Epoch),
     file: Option<ArrowWriter<File>>,
+    /// Whether it is written though it has no rows.
+    shown: bool,
 }
 
 impl<L: Line> Part<L> {
@@ -109,6 +111,7 @@ impl<L: Line> Part<L> {
             rows: 0,
             epochs: (Epoch::MAX, 0),
             file: None,
+            shown: false,
         }
     }
 
@@ -132,7 +135,7 @@ impl<L: Line> Part<L> {
 
     /// Hands the gathered rows to the encoder, which writes a row group when it has enough.
     fn drain(&mut self, format: &Format) -> io::Result<()> {
-        if self.buffered == 0 {
+        if self.buffered == 0 && !self.shown {
             return Ok(());
         }
         let path = self.open_path();
@@ -140,6 +143,9 @@ impl<L: Line> Part<L> {
             Some(file) => file,
             none => none.insert(open(&self.folder, &path, format)?),
         };
+        if self.buffered == 0 {
+            return Ok(());
+        }
         let batch = RecordBatch::try_new(Arc::clone(&format.schema), L::finish(&mut self.columns))
             .map_err(|error| about(&path, "cannot write", &io::Error::other(error)))?;
         self.buffered = 0;
@@ -152,8 +158,9 @@ impl<L: Line> Part<L> {
         (bytes, self.file.is_some())
     }
 
-    /// Ends the file.
-    pub(super) fn end(mut self, tick: Tick, format: &Format) -> io::Result<Ended> {
+    /// Ends the file, makes its bytes durable and gives it the name that tells its epochs. Answers that name and the one to publish
+    /// it under. The folders' entries are durable then, too.
+    fn seal(mut self, tick: Tick, format: &Format) -> io::Result<(PathBuf, PathBuf)> {
         let target = self.folder.join(PartName::Published { tick, worker: self.worker }.text());
         refuse_existing(&target)?;
         self.drain(format)?;
@@ -163,30 +170,17 @@ impl<L: Line> Part<L> {
         writer.finish().map_err(|error| about(&open, "cannot write", &io_error(error)))?;
         // The footer may still lie in the writer's buffer.
         writer.sync().map_err(|error| about(&open, "cannot write", &error))?;
-        let file = writer.inner().try_clone().map_err(|error| about(&open, "cannot sync", &error))?;
+        sync_file(writer.inner(), &open)?;
         let (first, last) = self.epochs;
         let sealed = self.folder.join(PartName::Sealed { tick, worker: self.worker, first, last }.text());
-        Ok(Ended { file, open, sealed, target })
+        rename(&open, &sealed)?;
+        sync_folder(&self.folder)?;
+        Ok((sealed, target))
     }
 }
 
-/// A part that is whole, and not yet durable.
-pub(super) struct Ended {
-    file: File,
-    open: PathBuf,
-    sealed: PathBuf,
-    target: PathBuf,
-}
-
-impl Ended {
-    /// Makes its bytes durable and gives it the name that tells its epochs. Answers that name and the one to publish it
-    /// under.
-    pub(super) fn seal(self) -> io::Result<(PathBuf, PathBuf)> {
-        sync_file(&self.file, &self.open)?;
-        rename(&self.open, &self.sealed)?;
-        Ok((self.sealed, self.target))
-    }
-}
+/// What ends a part: the names that it has then, and is to have.
+pub(super) type Sealing<'a> = Box<dyn FnOnce() -> io::Result<(PathBuf, PathBuf)> + Send + 'a>;
 
 /// An error where a part of that tick and worker was published before: it would be lost.
 pub(super) fn refuse_existing(target: &Path) -> io::Result<()> {
@@ -255,10 +249,10 @@ impl<L: Line> Parts<L> {
 pub(super) trait AnyParts: Send {
     /// The greatest part's bytes, the number of parts, the number of open files.
     fn load(&self) -> (usize, usize, usize);
-    /// Begins an empty part where the table has none at all, so that readers find its columns.
+    /// Notes an empty part where the table has none at all, so that readers find its columns.
     fn show(&mut self, dir: &Path, worker: u32, epoch: Epoch, tick: Tick) -> io::Result<()>;
-    /// Ends every part.
-    fn end(&mut self, tick: Tick) -> io::Result<Vec<Ended>>;
+    /// What ends each part, and makes it durable under a name that readers pass over.
+    fn seal(&mut self, tick: Tick) -> Vec<Sealing<'_>>;
 }
 
 impl<L: Line> AnyParts for Parts<L> {
@@ -272,14 +266,15 @@ impl<L: Line> AnyParts for Parts<L> {
         if self.parts.is_empty() && layout::parts(dir, L::TABLE)?.is_empty() {
             let mut part = Part::new(layout::folder(dir, L::TABLE, tick), worker);
             part.epochs = (epoch, epoch);
-            part.file = Some(open(&part.folder, &part.open_path(), &self.format)?);
+            part.shown = true;
             self.parts.push((layout::day_of(tick), part));
         }
         Ok(())
     }
 
-    fn end(&mut self, tick: Tick) -> io::Result<Vec<Ended>> {
+    fn seal(&mut self, tick: Tick) -> Vec<Sealing<'_>> {
         let format = &self.format;
-        self.parts.drain(..).map(|(_, part)| part.end(tick, format)).collect()
+        let parts = self.parts.drain(..);
+        parts.map(|(_, part)| Box::new(move || part.seal(tick, format)) as Sealing<'_>).collect()
     }
 }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use crate::record::{Epoch, Names, Tick};
 
 use super::layout::{self, PartName, about, rename, sync_folder, together};
-use super::part::{AnyParts, Ended, refuse_existing};
+use super::part::{AnyParts, refuse_existing};
 use super::{Rows, TABLES, Tables};
 
 /// A part asks to be sealed at this size.
@@ -75,8 +75,9 @@ impl Writer {
     pub fn show_empty_tables(&mut self, epoch: Epoch, tick: Tick) -> io::Result<()> {
         self.standing()?;
         let (dir, worker) = (self.dir.clone(), self.worker);
-        let done = together(self.tables.all_mut(), |table| table.show(&dir, worker, epoch, tick));
-        self.note(done.map(drop))
+        let done =
+            self.tables.all_mut().into_iter().try_for_each(|table| table.show(&dir, worker, epoch, tick));
+        self.note(done)
     }
 
     /// Whether parts have grown so large, or so many, that the caller should seal now rather than in its own time.
@@ -99,9 +100,8 @@ impl Writer {
     pub fn seal(&mut self, tick: Tick) -> io::Result<Sealed> {
         self.standing()?;
         // The last rows of each are packed then, which takes as long as writing them.
-        let filled = self.tables.all_mut().into_iter().filter(|table| table.load().1 > 0);
-        let ended = together(filled, |table| table.end(tick));
-        let parts = ended.and_then(|ended| together(ended.into_iter().flatten(), Ended::seal));
+        let sealing = self.tables.all_mut().into_iter().flat_map(|table| table.seal(tick));
+        let parts = together(sealing, |seal| seal());
         let sealed = Sealed { parts: parts.inspect_err(|error| self.failed = Some(error.to_string()))? };
         let synced = sealed.sync(&self.dir);
         self.note(synced)?;
@@ -156,12 +156,10 @@ impl Sealed {
         self.parts.iter().filter_map(|(sealed, _)| sealed.parent()).collect()
     }
 
-    /// Makes the names durable, from the dates' folders up to the archive's and the one that it lies in.
+    /// Makes the names of the dates' folders durable, up to the one that the archive lies in.
     fn sync(&self, dir: &Path) -> io::Result<()> {
-        let dates = self.folders();
-        let mut all = dates.clone();
-        all.extend(dates.iter().filter_map(|date| date.parent()));
-        if !dates.is_empty() {
+        let mut all: BTreeSet<&Path> = self.folders().into_iter().filter_map(Path::parent).collect();
+        if !all.is_empty() {
             all.insert(dir);
             all.extend(dir.parent().filter(|above| !above.as_os_str().is_empty()));
         }
