@@ -9,8 +9,8 @@ use super::framer::{Framed, Framer, Limits, Origin};
 use super::gzip::{Gzip, Trailing};
 use super::parquet::{ParquetReader, is_parquet};
 
-/// Bytes read at a time.
-const READ_BYTES: usize = 256 << 10;
+/// Bytes read at a time of what is packed.
+const PACKED_BYTES: usize = 64 << 10;
 
 /// Why a file could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -80,7 +80,6 @@ struct Stream {
     bytes: Box<dyn Read + Send>,
     packing: Packing,
     framer: Framer,
-    buf: Vec<u8>,
     /// Bytes read so far, unpacked.
     offset: u64,
     ready: VecDeque<Framed>,
@@ -109,10 +108,12 @@ impl FileReader {
         let mut magic = Vec::with_capacity(4);
         bytes.by_ref().take(4).read_to_end(&mut magic)?;
         let packing = Packing::of(&magic);
-        let whole = BufReader::with_capacity(READ_BYTES / 4, Cursor::new(magic).chain(bytes));
+        let whole = Cursor::new(magic).chain(bytes);
+        let buffered = |whole| BufReader::with_capacity(PACKED_BYTES, whole);
         let bytes: Box<dyn Read + Send> = match packing {
-            Packing::Gzip => Box::new(Gzip::new(whole)),
-            Packing::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(whole)?),
+            Packing::Gzip => Box::new(Gzip::new(buffered(whole))),
+            Packing::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(buffered(whole))?),
+            // It is read in large pieces.
             Packing::None => Box::new(whole),
         };
         let framer = Framer::new(origin, limits);
@@ -120,7 +121,6 @@ impl FileReader {
             bytes,
             packing,
             framer,
-            buf: vec![0; READ_BYTES],
             offset: 0,
             ready: VecDeque::new(),
             done: false,
@@ -131,17 +131,15 @@ impl FileReader {
 impl Stream {
     fn read(&mut self) {
         let mut framed = Vec::new();
-        match self.bytes.read(&mut self.buf) {
-            Ok(0) => {
+        let (length, read) = self.framer.feed_from(&mut self.bytes, &mut framed);
+        self.offset += length as u64;
+        match read {
+            _ if self.framer.is_foreign() => self.done = true,
+            Ok(()) if length == 0 => {
                 self.done = true;
                 self.framer.finish(&mut framed);
             }
-            Ok(length) => {
-                self.offset += length as u64;
-                self.framer.feed(&self.buf[..length], &mut framed);
-                self.done = self.framer.is_foreign();
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Ok(()) => {}
             Err(error) if is_trailing(&error) => {
                 self.done = true;
                 self.framer.finish(&mut framed);

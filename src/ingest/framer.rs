@@ -2,6 +2,7 @@
 //!
 //! State: the bytes of the chunk and of the record under way: at most the two limits and one piece.
 
+use std::io::{self, Read};
 use std::sync::Arc;
 
 use super::chunk::{Chunk, Framing};
@@ -92,6 +93,26 @@ impl Framer {
             self.tape.emit_full();
         }
         out.append(&mut self.tape.out);
+    }
+
+    /// The same of at most a piece from a reader: how many bytes that were, and what broke it off behind them. What passes as it
+    /// is goes to its chunk without a copy.
+    pub fn feed_from(&mut self, mut from: impl Read, out: &mut Vec<Framed>) -> (usize, io::Result<()>) {
+        let piece = from.by_ref().take(self.piece_bytes as u64);
+        let (length, read) = if self.decoder.is_plain() {
+            read_to(piece, &mut self.tape.buf)
+        } else {
+            let mut bytes = Vec::with_capacity(self.piece_bytes);
+            let (length, read) = read_to(piece, &mut bytes);
+            self.decoder.feed(&bytes, &mut self.tape.buf);
+            (length, read)
+        };
+        if length > 0 {
+            self.step(false);
+            self.tape.emit_full();
+            out.append(&mut self.tape.out);
+        }
+        (length, read)
     }
 
     /// Gives out the whole records at hand, though they fill no chunk: a live source is idle.
@@ -201,6 +222,13 @@ impl Framer {
             }
         };
     }
+}
+
+/// Reads to the end, behind what is there: how much that was, whether or not it was all.
+fn read_to(mut from: impl Read, to: &mut Vec<u8>) -> (usize, io::Result<()>) {
+    let before = to.len();
+    let read = from.read_to_end(to);
+    (to.len() - before, read.map(drop))
 }
 
 #[cfg(test)]

@@ -25,6 +25,11 @@ pub(super) enum Decoder {
 const BROKEN: &[u8] = b"\xff";
 
 impl Decoder {
+    /// Whether bytes pass as they are.
+    pub(super) fn is_plain(&self) -> bool {
+        matches!(self, Decoder::Plain)
+    }
+
     pub(super) fn feed(&mut self, mut bytes: &[u8], out: &mut Vec<u8>) {
         if let Decoder::Unknown(first) = self {
             let [next, rest @ ..] = bytes else { return };
