@@ -23,7 +23,7 @@ use crate::plan::catalog::Plan;
 use crate::plan::pipeline::{Context, ExecutorSpec};
 use crate::plan::policy::Act;
 use crate::rank::Recall;
-use crate::record::{InputKind, Millis, NOTHING_SETTLED, Names};
+use crate::record::{InputKind, Millis, NOTHING_SETTLED, Names, Sym};
 use crate::replay::again;
 use crate::replay::arrival::ArrivalFeed;
 use crate::replay::diff::compare;
@@ -146,6 +146,8 @@ fn first(args: &Args) -> Result<(), Failure> {
         terms: Terms { act, first_judges: recall.is_some(), reads: None },
     };
     let (crew, cluster) = args.spread.crew(args.workers, &first, None)?;
+    // Its threads read while the run's are started, and the ledger waits for the disk.
+    let feeding = Feeding::begin(args, &plan, input, as_of, &names);
     let settings = Settings {
         ledger: None,
         beginning: None,
@@ -170,7 +172,7 @@ fn first(args: &Args) -> Result<(), Failure> {
         metrics: Metrics::default(),
     };
     let mut run = Run::start_committing(settings, Duration::from_millis(args.commit_every_ms))?;
-    let fed = feed(args, &plan, input, as_of, tables.as_ref(), &mut run);
+    let fed = feeding.and_then(|feeding| feed(args, feeding, tables.as_ref(), &mut run));
     let (summary, counts) = run.finish()?;
     cluster.into_iter().for_each(cluster::part);
     fed?;
@@ -276,49 +278,82 @@ fn input(args: &Args) -> Result<Input, Failure> {
     }
 }
 
-fn feed(
-    args: &Args,
-    plan: &Plan,
-    input: Input,
-    as_of: Millis,
-    tables: Option<&Said>,
-    run: &mut Run,
-) -> Result<(), FeedError> {
-    let inputs = match input {
-        Input::Archive(archive) => return feed_archive(args, tables, &archive, run),
-        Input::Files(inputs) => inputs,
-    };
+/// What is replayed, files of so many bytes already being read.
+enum Feeding {
+    Archive(PathBuf),
+    Arrival(ArrivalFeed, u64),
+    Set(Pieces, Vec<Sym>, u64),
+}
+
+impl Feeding {
+    /// Begins to read files.
+    fn begin(
+        args: &Args,
+        plan: &Plan,
+        input: Input,
+        as_of: Millis,
+        names: &Arc<Names>,
+    ) -> Result<Feeding, FeedError> {
+        let inputs = match input {
+            Input::Archive(archive) => return Ok(Feeding::Archive(archive)),
+            Input::Files(inputs) => inputs,
+        };
+        let bytes =
+            inputs.iter().filter_map(|input| std::fs::metadata(&input.path).ok()).map(|m| m.len()).sum();
+        let with = |input: InputFile| {
+            let settings = setup::source(plan, &input.name, as_of, names);
+            (input, settings)
+        };
+        let files: Arc<[_]> = inputs.into_iter().map(with).collect();
+        let limits = Limits { record_bytes: args.record_bytes_max, ..Limits::default() };
+        let parsing = Parsing { files, mappings: plan.mappings().into(), names: Arc::clone(names), limits };
+        if args.arrival {
+            // What was read is worked on at the same time, which takes a core, too. Each parser remembers names for itself: of one
+            // too many they would be looked up once more.
+            let parsers = setup::cores().saturating_sub(1).max(1);
+            let feed = ArrivalFeed::open(&parsing, plan.lateness_s, args.batch as usize, parsers)?;
+            return Ok(Feeding::Arrival(feed, bytes));
+        }
+        let sources = parsing.files.iter().map(|(_, settings)| settings.name).collect();
+        let pieces = Pieces::start(&parsing, setup::cores()).map_err(FeedError::Thread)?;
+        Ok(Feeding::Set(pieces, sources, bytes))
+    }
+}
+
+fn feed(args: &Args, feeding: Feeding, tables: Option<&Said>, run: &mut Run) -> Result<(), FeedError> {
+    if let Feeding::Archive(archive) = &feeding {
+        return feed_archive(args, tables, archive, run);
+    }
     if !feed_tables(tables, run) {
         return Ok(());
     }
-    let bytes: u64 =
-        inputs.iter().filter_map(|input| std::fs::metadata(&input.path).ok()).map(|m| m.len()).sum();
-    let names = Arc::clone(run.names());
-    let with = |input: InputFile| {
-        let settings = setup::source(plan, &input.name, as_of, &names);
-        (input, settings)
-    };
-    let files: Arc<[_]> = inputs.into_iter().map(with).collect();
-    let limits = Limits { record_bytes: args.record_bytes_max, ..Limits::default() };
-    let parsing = Parsing { files, mappings: plan.mappings().into(), names, limits };
-    let progress = Progress::start(bytes);
-    if args.arrival {
-        let mut feed = ArrivalFeed::open(&parsing, plan.lateness_s, args.batch as usize, setup::cores())?;
-        while let Some(batch) = feed.next(|bytes, _| progress.at(bytes))? {
-            if !run.take(batch) {
-                break;
+    match feeding {
+        Feeding::Archive(_) => {}
+        Feeding::Arrival(mut feed, bytes) => {
+            let progress = Progress::start(bytes);
+            while let Some(batch) = feed.next(|bytes, _| progress.at(bytes))? {
+                if !run.take(batch) {
+                    break;
+                }
             }
+            progress.finish();
         }
-    } else {
-        feed_set(args, &parsing, run, &progress)?;
+        Feeding::Set(pieces, sources, bytes) => {
+            let progress = Progress::start(bytes);
+            feed_set(args, pieces, sources, run, &progress)?;
+            progress.finish();
+        }
     }
-    progress.finish();
     Ok(())
 }
 
-fn feed_set(args: &Args, parsing: &Parsing, run: &mut Run, progress: &Progress) -> Result<(), FeedError> {
-    let sources = parsing.files.iter().map(|(_, settings)| settings.name).collect();
-    let pieces = Pieces::start(parsing, setup::cores()).map_err(FeedError::Thread)?;
+fn feed_set(
+    args: &Args,
+    pieces: Pieces,
+    sources: Vec<Sym>,
+    run: &mut Run,
+    progress: &Progress,
+) -> Result<(), FeedError> {
     let sorter = Sorter::new(&args.archive.join(STATE_FOLDER));
     let mut feed = SetFeed::new(pieces, sorter, sources, args.batch as usize);
     let mut taken = 0;
