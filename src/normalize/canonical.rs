@@ -13,8 +13,17 @@ pub(super) const VALUE_MAX: usize = 1024;
 
 /// `text` without the white space around it, cut at a character's end to [`VALUE_MAX`] bytes.
 pub(super) fn capped(text: &str) -> &str {
-    let text = text.trim();
-    &text[..text.floor_char_boundary(VALUE_MAX)]
+    let text = trimmed(text);
+    if text.len() <= VALUE_MAX { text } else { &text[..text.floor_char_boundary(VALUE_MAX)] }
+}
+
+/// As `str::trim`, which is told at once of nearly all texts: a printed letter of ASCII begins and ends them.
+#[inline]
+pub(super) fn trimmed(text: &str) -> &str {
+    match text.as_bytes() {
+        [b'!'..=b'~', .., b'!'..=b'~'] => text,
+        _ => text.trim(),
+    }
 }
 
 /// The canonical value of an entity in `text`; none if it says nothing.

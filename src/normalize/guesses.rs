@@ -8,7 +8,7 @@ use std::hash::{Hash, Hasher};
 
 use rustc_hash::{FxHashMap, FxHasher};
 
-use super::paths::Node;
+use super::paths::{NOWHERE, Node};
 
 /// Keys that are known; attackers choose keys.
 const KEYS_MAX: usize = 4096;
@@ -29,10 +29,10 @@ pub(super) struct Guesses {
 }
 
 struct Key {
-    /// Where the object lies that the key is of; none where nobody asks for what is in it.
-    of: Option<Node>,
+    /// Where the object lies that the key is of.
+    of: Node,
     /// Where it leads.
-    to: Option<Node>,
+    to: Node,
     /// `"key":`, whole.
     bytes: Box<[u8]>,
     /// Its first bytes, the rest zero, in two words: the second says something of long keys alone.
@@ -43,7 +43,7 @@ struct Key {
 }
 
 impl Key {
-    fn new(of: Option<Node>, to: Option<Node>, bytes: &[u8]) -> Self {
+    fn new(of: Node, to: Node, bytes: &[u8]) -> Self {
         let (mut word, mut mask) = ([0; AT_ONCE], [0; AT_ONCE]);
         let (first, _) = bytes.split_at(bytes.len().min(AT_ONCE));
         word[..first.len()].copy_from_slice(first);
@@ -69,33 +69,31 @@ fn words(bytes: [u8; AT_ONCE]) -> [u64; 2] {
 
 impl Guesses {
     pub(super) fn new() -> Self {
-        Guesses { keys: vec![Key::new(None, None, b"\"\":")], by_hash: FxHashMap::default() }
+        Guesses { keys: vec![Key::new(NOWHERE, NOWHERE, b"\"\":")], by_hash: FxHashMap::default() }
     }
 
     /// Whether the bytes begin with a key that followed `last` before, in an object at `of`: which, its length with quotes
     /// and colon, and where it leads.
     #[inline]
-    pub(super) fn next(
-        &mut self,
-        last: Guess,
-        of: Option<Node>,
-        rest: &[u8],
-    ) -> Option<(Guess, usize, Option<Node>)> {
-        let next = self.keys[last as usize].next;
-        let at = next.into_iter().position(|guess| {
-            let key = &self.keys[guess as usize];
-            guess != START && key.of == of && key.begins(rest)
-        })?;
-        // What was right last goes first, and what is learnt takes the place of the other.
-        if at == 1 {
-            self.keys[last as usize].next.swap(0, 1);
+    pub(super) fn next(&mut self, last: Guess, of: Node, rest: &[u8]) -> Option<(Guess, usize, Node)> {
+        let [first, second] = self.keys[last as usize].next;
+        if let Some(known) = self.begins(first, of, rest) {
+            return Some(known);
         }
-        let key = &self.keys[next[at] as usize];
-        Some((next[at], key.bytes.len(), key.to))
+        let known = self.begins(second, of, rest)?;
+        // What was right last goes first, and what is learnt takes the place of the other.
+        self.keys[last as usize].next = [second, first];
+        Some(known)
+    }
+
+    #[inline]
+    fn begins(&self, guess: Guess, of: Node, rest: &[u8]) -> Option<(Guess, usize, Node)> {
+        let key = &self.keys[guess as usize];
+        (guess != START && key.of == of && key.begins(rest)).then_some((guess, key.bytes.len(), key.to))
     }
 
     /// Notes that the key with these bytes, quotes and colon and no escapes among them, came after `last`.
-    pub(super) fn learn(&mut self, last: Guess, of: Option<Node>, to: Option<Node>, bytes: &[u8]) -> Guess {
+    pub(super) fn learn(&mut self, last: Guess, of: Node, to: Node, bytes: &[u8]) -> Guess {
         let mut hasher = FxHasher::default();
         (of, bytes).hash(&mut hasher);
         let hash = hasher.finish();
@@ -126,17 +124,17 @@ mod tests {
     #[test]
     fn what_came_next_twice_is_known_and_a_flood_of_keys_is_forgotten() {
         let mut guesses = Guesses::new();
-        let (a, b) = (guesses.learn(START, Some(0), Some(1), b"\"a\":"), b"\"a key that is long\":");
-        let long = guesses.learn(a, Some(0), None, b);
-        assert_eq!(guesses.next(START, Some(0), b"\"a\":1}"), Some((a, 4, Some(1))));
-        assert_eq!(guesses.next(a, Some(0), b"\"a key that is long\":2"), Some((long, b.len(), None)));
-        assert_eq!(guesses.next(a, Some(0), b"\"a key that is longer\":2"), None);
-        assert_eq!(guesses.next(a, None, b"\"a key that is long\":2"), None, "it is another object's");
-        assert_eq!(guesses.next(START, Some(0), b""), None);
+        let (a, b) = (guesses.learn(START, 0, 1, b"\"a\":"), b"\"a key that is long\":");
+        let long = guesses.learn(a, 0, NOWHERE, b);
+        assert_eq!(guesses.next(START, 0, b"\"a\":1}"), Some((a, 4, 1)));
+        assert_eq!(guesses.next(a, 0, b"\"a key that is long\":2"), Some((long, b.len(), NOWHERE)));
+        assert_eq!(guesses.next(a, 0, b"\"a key that is longer\":2"), None);
+        assert_eq!(guesses.next(a, NOWHERE, b"\"a key that is long\":2"), None, "it is another object's");
+        assert_eq!(guesses.next(START, 0, b""), None);
         for n in 0..10_000 {
-            guesses.learn(START, None, None, format!("\"{n}\":").as_bytes());
+            guesses.learn(START, NOWHERE, NOWHERE, format!("\"{n}\":").as_bytes());
         }
         assert_eq!(guesses.keys.len(), KEYS_MAX);
-        assert_eq!(guesses.next(START, Some(0), b"\"a\":1}"), Some((a, 4, Some(1))), "what is met goes on");
+        assert_eq!(guesses.next(START, 0, b"\"a\":1}"), Some((a, 4, 1)), "what is met goes on");
     }
 }

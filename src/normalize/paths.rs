@@ -12,6 +12,9 @@ pub(super) type Node = u32;
 /// Where the trie begins.
 pub(super) const ROOT: Node = 0;
 
+/// What nobody asks for lies there.
+pub(super) const NOWHERE: Node = Node::MAX;
+
 /// The trie; each path has a slot.
 pub(super) struct Paths {
     nodes: Vec<Branch>,

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use wide::u8x16;
 
 use super::guesses::{Guess, Guesses, START};
-use super::paths::{Node, Paths, ROOT};
+use super::paths::{NOWHERE, Node, Paths, ROOT};
 use super::value::{Slots, Value};
 
 /// Nesting beyond this is given up.
@@ -26,8 +26,9 @@ pub(super) fn scan<'a>(
     slots: &mut Slots<'a>,
 ) -> Option<()> {
     let mut scan = Scan { paths, guesses, last: START, text, bytes: text.as_bytes(), slots };
-    let end = scan.value(scan.space(0), Some(ROOT), 0)?;
-    (scan.space(end) == text.len()).then_some(())
+    let (byte, at) = scan.token(0)?;
+    let end = scan.value(byte, at, ROOT, 0)?;
+    scan.token(end).is_none().then_some(())
 }
 
 /// How far it is goes from hand to hand: each step waits for the one before, and would wait longer for what lies in memory.
@@ -41,64 +42,68 @@ struct Scan<'p, 's, 'a> {
     slots: &'s mut Slots<'a>,
 }
 
-/// Where a key leads; none where nobody asks.
-struct Place(Option<Node>);
-
 impl<'a> Scan<'_, '_, 'a> {
     #[inline]
     fn byte(&self, at: usize) -> Option<u8> {
         self.bytes.get(at).copied()
     }
 
-    /// Where white space ends.
+    /// The first byte from there on that is no white space, and where it lies. Mostly it is the first of all.
     #[inline]
-    fn space(&self, mut at: usize) -> usize {
-        while let Some(b' ' | b'\n' | b'\t' | b'\r') = self.byte(at) {
-            at += 1;
+    fn token(&self, at: usize) -> Option<(u8, usize)> {
+        match self.byte(at)? {
+            0..=b' ' => self.token_behind(at),
+            byte => Some((byte, at)),
         }
-        at
     }
 
-    fn put(&mut self, node: Option<Node>, value: Value<'a>) {
-        if let Some(slot) = node.and_then(|node| self.paths.slot_at(node)) {
+    fn token_behind(&self, at: usize) -> Option<(u8, usize)> {
+        let space = |byte: &u8| matches!(byte, b' ' | b'\n' | b'\t' | b'\r');
+        let at = at + self.bytes.get(at..)?.iter().position(|byte| !space(byte))?;
+        Some((self.byte(at)?, at))
+    }
+
+    #[inline]
+    fn put(&mut self, node: Node, value: Value<'a>) {
+        if node == NOWHERE {
+            return;
+        }
+        if let Some(slot) = self.paths.slot_at(node) {
             self.slots.put(slot, value);
         }
     }
 
-    /// A value at a node; none where nobody asks for it. Answers where it ends, as all of these do.
+    /// A value at a node that begins with this byte. Answers where it ends, as all of these do.
     #[inline]
-    fn value(&mut self, at: usize, node: Option<Node>, depth: usize) -> Option<usize> {
-        match self.byte(at)? {
-            b'"' => self.text_at(at, node),
-            _ => self.other(at, node, depth),
-        }
+    fn value(&mut self, byte: u8, at: usize, node: Node, depth: usize) -> Option<usize> {
+        if byte == b'"' { self.text_at(at, node) } else { self.other(byte, at, node, depth) }
     }
 
     /// A value that is no text.
-    fn other(&mut self, at: usize, node: Option<Node>, depth: usize) -> Option<usize> {
-        match self.byte(at)? {
+    fn other(&mut self, byte: u8, at: usize, node: Node, depth: usize) -> Option<usize> {
+        match byte {
+            b'-' | b'0'..=b'9' => self.number(at, node),
             b'{' if depth < DEPTH_MAX => self.object(at, node, depth + 1),
             b'[' if depth < DEPTH_MAX => self.array(at, node, depth + 1),
             b't' => self.word(at, "true", node, Value::Bool(true)),
             b'f' => self.word(at, "false", node, Value::Bool(false)),
-            b'n' => self.word(at, "null", None, Value::Absent),
-            b'-' | b'0'..=b'9' => self.number(at, node),
+            b'n' => self.word(at, "null", NOWHERE, Value::Absent),
             _ => None,
         }
     }
 
-    fn object(&mut self, at: usize, node: Option<Node>, depth: usize) -> Option<usize> {
-        let mut at = self.space(at + 1);
-        if self.byte(at)? == b'}' {
+    fn object(&mut self, at: usize, node: Node, depth: usize) -> Option<usize> {
+        let (byte, mut at) = self.token(at + 1)?;
+        if byte == b'}' {
             return Some(at + 1);
         }
         loop {
-            let (Place(child), colon) = self.key(at, node)?;
-            let end = self.value(self.space(colon), child, depth)?;
-            at = self.space(end);
-            match self.byte(at)? {
-                b'}' => return Some(at + 1),
-                b',' => at = self.space(at + 1),
+            let (child, colon) = self.key(at, node)?;
+            let (byte, begin) = self.token(colon)?;
+            let end = self.value(byte, begin, child, depth)?;
+            match self.token(end)? {
+                (b'}', end) => return Some(end + 1),
+                (b',', end) => (_, at) = self.token(end + 1)?,
                 _ => return None,
             }
         }
@@ -106,47 +111,49 @@ impl<'a> Scan<'_, '_, 'a> {
 
     /// Passes a key of an object at `node` and the colon; where it leads.
     #[inline]
-    fn key(&mut self, at: usize, node: Option<Node>) -> Option<(Place, usize)> {
-        if let Some((guess, length, child)) = self.guesses.next(self.last, node, &self.bytes[at..]) {
+    fn key(&mut self, at: usize, node: Node) -> Option<(Node, usize)> {
+        if let Some((guess, length, child)) = self.guesses.next(self.last, node, self.bytes.get(at..)?) {
             self.last = guess;
-            return Some((Place(child), at + length));
+            return Some((child, at + length));
         }
         self.strange_key(at, node)
     }
 
     /// The same of one that was not guessed.
-    fn strange_key(&mut self, at: usize, node: Option<Node>) -> Option<(Place, usize)> {
+    fn strange_key(&mut self, at: usize, node: Node) -> Option<(Node, usize)> {
+        if self.byte(at)? != b'"' {
+            return None;
+        }
         let (end, plain) = self.string(at)?;
         let child = match node {
-            Some(node) if plain => self.paths.step(node, self.text.get(at + 1..end - 1)?),
+            NOWHERE => NOWHERE,
+            node if plain => self.paths.step(node, self.text.get(at + 1..end - 1)?).unwrap_or(NOWHERE),
             // The key's letters are not its bytes.
-            Some(_) => return None,
-            None => None,
+            _ => return None,
         };
         if plain && self.byte(end) == Some(b':') {
             self.last = self.guesses.learn(self.last, node, child, &self.bytes[at..=end]);
         }
-        let colon = self.space(end);
-        (self.byte(colon)? == b':').then_some((Place(child), colon + 1))
+        let (byte, colon) = self.token(end)?;
+        (byte == b':').then_some((child, colon + 1))
     }
 
-    fn array(&mut self, at: usize, node: Option<Node>, depth: usize) -> Option<usize> {
-        let mut at = self.space(at + 1);
-        if self.byte(at)? == b']' {
+    fn array(&mut self, at: usize, node: Node, depth: usize) -> Option<usize> {
+        let (mut byte, mut at) = self.token(at + 1)?;
+        if byte == b']' {
             return Some(at + 1);
         }
         loop {
-            let end = self.value(at, node, depth)?;
-            at = self.space(end);
-            match self.byte(at)? {
-                b']' => return Some(at + 1),
-                b',' => at = self.space(at + 1),
+            let end = self.value(byte, at, node, depth)?;
+            match self.token(end)? {
+                (b']', end) => return Some(end + 1),
+                (b',', end) => (byte, at) = self.token(end + 1)?,
                 _ => return None,
             }
         }
     }
 
-    fn word(&mut self, at: usize, word: &str, node: Option<Node>, value: Value<'a>) -> Option<usize> {
+    fn word(&mut self, at: usize, word: &str, node: Node, value: Value<'a>) -> Option<usize> {
         if !self.bytes[at..].starts_with(word.as_bytes()) {
             return None;
         }
@@ -154,30 +161,30 @@ impl<'a> Scan<'_, '_, 'a> {
         Some(at + word.len())
     }
 
+    /// A string, which begins with a quote there.
     #[inline]
-    fn text_at(&mut self, at: usize, node: Option<Node>) -> Option<usize> {
+    fn text_at(&mut self, at: usize, node: Node) -> Option<usize> {
         let (end, plain) = self.string(at)?;
-        let Some(of) = node else { return Some(end) };
+        if node == NOWHERE {
+            return Some(end);
+        }
         let text = if plain {
             Cow::Borrowed(self.text.get(at + 1..end - 1)?)
         } else {
             Cow::Owned(serde_json::from_str(self.text.get(at..end)?).ok()?)
         };
         // It may be JSON that a path goes on in.
-        if matches!(text.as_bytes().first(), Some(b'{' | b'[')) && self.paths.goes_on(of) {
+        if matches!(text.as_bytes().first(), Some(b'{' | b'[')) && self.paths.goes_on(node) {
             return None;
         }
         self.put(node, Value::Text(text));
         Some(end)
     }
 
-    /// Passes a string with its quotes; whether it is without escapes.
+    /// Passes a string whose first quote is there; whether it is without escapes.
     #[inline]
     fn string(&self, at: usize) -> Option<(usize, bool)> {
-        if self.byte(at)? != b'"' {
-            return None;
-        }
-        let end = at + 1 + telling(&self.bytes[at + 1..]);
+        let end = at + 1 + telling(self.bytes.get(at + 1..)?);
         if self.byte(end)? == b'"' { Some((end + 1, true)) } else { self.escaped(end) }
     }
 
@@ -204,14 +211,22 @@ impl<'a> Scan<'_, '_, 'a> {
     }
 
     /// Where digits end.
+    #[inline]
     fn digits(&self, mut at: usize) -> usize {
+        while let Some(eight) = self.bytes.get(at..).and_then(<[u8]>::first_chunk) {
+            let digits = digits_of(*eight);
+            at += digits;
+            if digits < eight.len() {
+                return at;
+            }
+        }
         while self.byte(at).is_some_and(|byte| byte.is_ascii_digit()) {
             at += 1;
         }
         at
     }
 
-    fn number(&mut self, start: usize, node: Option<Node>) -> Option<usize> {
+    fn number(&mut self, start: usize, node: Node) -> Option<usize> {
         let negative = self.byte(start)? == b'-';
         let first = start + usize::from(negative);
         let leads = self.byte(first) == Some(b'0');
@@ -230,7 +245,7 @@ impl<'a> Scan<'_, '_, 'a> {
             let signed = matches!(self.byte(at + 1), Some(b'+' | b'-'));
             at = self.some_digits(at + 1 + usize::from(signed))?;
         }
-        if node.is_some() {
+        if node != NOWHERE {
             let text = self.text.get(start..at)?;
             let value = if integer { Value::Int(text.parse().ok()?) } else { number(text)? };
             self.put(node, value);
@@ -249,6 +264,18 @@ fn number(text: &str) -> Option<Value<'static>> {
     let number: serde_json::Number = serde_json::from_str(text).ok()?;
     let signed = number.as_i64().map(Value::Int);
     signed.or_else(|| number.as_u64().map(Value::Uint)).or_else(|| number.as_f64().map(Value::Float))
+}
+
+/// How many of these are digits before the first that is none: a digit's upper half is a three, also with six added to it. What is
+/// carried over comes from a byte that is no digit, and spoils only those behind it.
+#[inline]
+fn digits_of(bytes: [u8; 8]) -> usize {
+    const UPPER: u64 = 0xf0f0_f0f0_f0f0_f0f0;
+    const THREES: u64 = 0x3030_3030_3030_3030;
+    const SIXES: u64 = 0x0606_0606_0606_0606;
+    let bytes = u64::from_le_bytes(bytes);
+    let other = ((bytes & UPPER) ^ THREES) | ((bytes.wrapping_add(SIXES) & UPPER) ^ THREES);
+    (other.trailing_zeros() / 8) as usize
 }
 
 /// Bytes that are looked at at once.
@@ -323,6 +350,21 @@ mod tests {
             assert_eq!(whole(paths, text), Ok(shown(paths, &slots)), "{text}");
         }
         done.is_some()
+    }
+
+    #[test]
+    fn digits_are_counted_to_the_first_other() {
+        for other in 0..=u8::MAX {
+            for at in 0..8 {
+                for behind in [b'0', b'9', 0xff, 0] {
+                    let mut bytes = *b"90817253";
+                    bytes[at] = other;
+                    bytes[at + 1..].fill(behind);
+                    let count = bytes.iter().take_while(|byte| byte.is_ascii_digit()).count();
+                    assert_eq!(digits_of(bytes), count, "{bytes:?}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 
+use super::canonical::trimmed;
 use super::value::{Digits, Value};
 use crate::plan::mapping::TimeFormat;
 use crate::record::Millis;
@@ -42,7 +43,7 @@ pub(super) fn read(value: &Value<'_>, formats: &[TimeFormat], frame: &Frame) -> 
 }
 
 fn text(text: &str, format: TimeFormat, frame: &Frame) -> Option<Millis> {
-    let text = text.trim();
+    let text = trimmed(text);
     match format {
         TimeFormat::Rfc3339 => instant(text),
         // Of a time that names its zone in brackets that zone counts.

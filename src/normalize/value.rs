@@ -20,7 +20,12 @@ pub(super) type Digits = [u8; 40];
 
 impl Value<'_> {
     /// It as text, numbers written into `digits`; none if absent.
+    #[inline]
     pub(super) fn text<'b>(&'b self, digits: &'b mut Digits) -> Option<&'b str> {
+        if let Value::Text(text) = self { Some(text) } else { self.written(digits) }
+    }
+
+    fn written<'b>(&'b self, digits: &'b mut Digits) -> Option<&'b str> {
         let mut rest = &mut digits[..];
         let written = match self {
             Value::Absent => return None,
@@ -48,8 +53,9 @@ impl Value<'_> {
         }
     }
 
+    #[inline]
     pub(super) fn is_present(&self) -> bool {
-        *self != Value::Absent
+        !matches!(self, Value::Absent)
     }
 }
 
