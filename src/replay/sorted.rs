@@ -1,10 +1,13 @@
 //! Sorted runs: all alerts of the files by event time, or of an archive by epoch, in bounded memory.
 //!
-//! State: at most [`RUN_ALERTS`] alerts in memory; further ones lie in sorted runs on disk and are merged as they are
-//! read. The files of runs have no name: they are gone with the process, however it ends.
+//! State: at most [`RUN_ALERTS`] alerts in memory, in the pieces that they came in, each sorted; further ones lie in sorted runs
+//! on disk. All are merged as they are read, and a piece's memory is given back when it has been: what comes nearly in order, as
+//! most files do, costs a comparison or two an alert. The files of runs have no name: they are gone with the process, however it
+//! ends.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::collections::binary_heap::PeekMut;
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Seek, Write};
 use std::path::{Path, PathBuf};
@@ -46,13 +49,15 @@ impl Placed for (Epoch, Alert) {
 pub struct Sorter<T = Alert> {
     folder: PathBuf,
     run_alerts: usize,
-    buffer: Vec<T>,
+    pieces: Vec<Vec<T>>,
+    /// Alerts in these.
+    held: usize,
     runs: Vec<File>,
 }
 
 /// Gives them back in their order: by tick, where they have one, then event time, identity and position.
 pub struct Sorted<T: Placed = Alert> {
-    memory: std::iter::Peekable<std::vec::IntoIter<T>>,
+    memory: Merge<T>,
     runs: Vec<(BufReader<File>, Option<T>)>,
     heap: BinaryHeap<Reverse<(T::Key, usize)>>,
 }
@@ -61,29 +66,25 @@ impl<T: Placed> Sorter<T> {
     /// Runs will lie in `folder`.
     #[must_use]
     pub fn new(folder: &Path) -> Sorter<T> {
-        Sorter { folder: folder.to_owned(), run_alerts: RUN_ALERTS, buffer: Vec::new(), runs: Vec::new() }
+        let (pieces, runs) = (Vec::new(), Vec::new());
+        Sorter { folder: folder.to_owned(), run_alerts: RUN_ALERTS, pieces, held: 0, runs }
     }
 
     /// Adds alerts.
-    pub fn add(&mut self, alerts: Vec<T>) -> io::Result<()> {
-        if self.buffer.len() + alerts.len() > self.buffer.capacity()
-            && self.buffer.len() > self.run_alerts / 4
-        {
-            // To its full size at once: doubling would hold it twice.
-            self.buffer
-                .reserve_exact((self.run_alerts - self.buffer.len().min(self.run_alerts)).max(alerts.len()));
-        }
-        self.buffer.extend(alerts);
-        if self.buffer.len() >= self.run_alerts { self.spill() } else { Ok(()) }
+    pub fn add(&mut self, mut alerts: Vec<T>) -> io::Result<()> {
+        alerts.sort_unstable_by_key(T::key);
+        self.held += alerts.len();
+        self.pieces.push(alerts);
+        if self.held >= self.run_alerts { self.spill() } else { Ok(()) }
     }
 
     fn spill(&mut self) -> io::Result<()> {
-        self.buffer.sort_unstable_by_key(T::key);
         let path = self.folder.join(format!(".run-{}-{}", std::process::id(), self.runs.len()));
         let file = File::options().read(true).write(true).create_new(true).open(&path)?;
         std::fs::remove_file(&path)?;
         let mut out = BufWriter::with_capacity(1 << 20, file);
-        for alert in self.buffer.drain(..) {
+        self.held = 0;
+        for alert in Merge::of(std::mem::take(&mut self.pieces)) {
             bincode::serialize_into(&mut out, &alert).map_err(io::Error::other)?;
         }
         out.flush()?;
@@ -94,10 +95,8 @@ impl<T: Placed> Sorter<T> {
     }
 
     /// All that was added, in order.
-    pub fn finish(mut self) -> io::Result<Sorted<T>> {
-        self.buffer.sort_unstable_by_key(T::key);
-        let mut sorted =
-            Sorted { memory: self.buffer.into_iter().peekable(), runs: Vec::new(), heap: BinaryHeap::new() };
+    pub fn finish(self) -> io::Result<Sorted<T>> {
+        let mut sorted = Sorted { memory: Merge::of(self.pieces), runs: Vec::new(), heap: BinaryHeap::new() };
         for file in self.runs {
             sorted.runs.push((BufReader::with_capacity(1 << 18, file), None));
         }
@@ -105,6 +104,43 @@ impl<T: Placed> Sorter<T> {
             sorted.refill(run)?;
         }
         Ok(sorted)
+    }
+}
+
+/// Sorted pieces as one. Of alerts at one place that of the piece which was added first comes first.
+struct Merge<T: Placed> {
+    pieces: Vec<std::vec::IntoIter<T>>,
+    heads: BinaryHeap<Reverse<(T::Key, usize)>>,
+}
+
+impl<T: Placed> Merge<T> {
+    fn of(pieces: Vec<Vec<T>>) -> Merge<T> {
+        let head = |(at, piece): (usize, &Vec<T>)| Some(Reverse((piece.first()?.key(), at)));
+        let heads = pieces.iter().enumerate().filter_map(head).collect();
+        Merge { pieces: pieces.into_iter().map(Vec::into_iter).collect(), heads }
+    }
+
+    /// Where the next one belongs.
+    fn key(&self) -> Option<T::Key> {
+        self.heads.peek().map(|Reverse((key, _))| *key)
+    }
+}
+
+impl<T: Placed> Iterator for Merge<T> {
+    type Item = T;
+
+    fn next(&mut self) -> Option<T> {
+        let mut least = self.heads.peek_mut()?;
+        let Reverse((key, at)) = &mut *least;
+        let piece = &mut self.pieces[*at];
+        let alert = piece.next();
+        if let Some(next) = piece.as_slice().first() {
+            *key = next.key();
+        } else {
+            *piece = Vec::new().into_iter();
+            PeekMut::pop(least);
+        }
+        alert
     }
 }
 
@@ -130,7 +166,7 @@ impl<T: Placed> Sorted<T> {
     /// The next alert in order.
     pub fn pull(&mut self) -> io::Result<Option<T>> {
         let Some(Reverse((least, run))) = self.heap.peek().copied() else { return Ok(self.memory.next()) };
-        if self.memory.peek().is_some_and(|alert| alert.key() <= least) {
+        if self.memory.key().is_some_and(|key| key <= least) {
             return Ok(self.memory.next());
         }
         self.heap.pop();
