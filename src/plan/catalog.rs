@@ -1,8 +1,10 @@
 //! The whole plan: `pipeline.yml` and the folders beside it, read and checked together, every fault told at once, frozen
 //! under one hash.
 
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
 
 use super::Fault;
 use super::correlation::{Correlations, reach};
@@ -176,25 +178,27 @@ fn read_policy(file: &Path, playbooks: Option<&[Playbook]>) -> Result<Policy, Ve
 }
 
 /// Loads every file of a folder with that ending that can be, in order of names; a folder that is not there has none.
-fn each<T>(
+fn each<T: Send>(
     folder: &Path,
     ending: &str,
-    load: impl Fn(&Path) -> Result<T, Vec<Fault>>,
+    load: impl Fn(&Path) -> Result<T, Vec<Fault>> + Sync,
     faults: &mut Vec<Fault>,
 ) -> Vec<T> {
-    let mut loaded = Vec::new();
-    match files(folder, ending) {
-        Ok(files) => {
-            for file in files {
-                match load(&file) {
-                    Ok(item) => loaded.push(item),
-                    Err(more) => faults.extend(more),
-                }
-            }
-        }
-        Err(fault) => faults.push(fault),
-    }
-    loaded
+    let files = files(folder, ending).unwrap_or_else(|fault| {
+        faults.push(fault);
+        Vec::new()
+    });
+    let load_all = |files: &[PathBuf]| files.iter().map(|file| load(file)).collect::<Vec<_>>();
+    // A plan has dozens of mappings, and until they are read nothing else goes on: another thread reads half of them.
+    let (some, others) = files.split_at(files.len().div_ceil(2));
+    let loaded = thread::scope(|scope| {
+        let others = (!others.is_empty()).then(|| scope.spawn(|| load_all(others)));
+        let mut loaded = load_all(some);
+        let others = others.map(|others| others.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        loaded.extend(others.into_iter().flatten());
+        loaded
+    });
+    loaded.into_iter().filter_map(|item| item.map_err(|more| faults.extend(more)).ok()).collect()
 }
 
 fn files(folder: &Path, ending: &str) -> Result<Vec<PathBuf>, Fault> {

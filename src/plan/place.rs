@@ -1,7 +1,9 @@
-//! Places in a YAML file of the plan: the line on which a key stands, for faults that are found once the file is read.
+//! Places in a YAML file of the plan: the line on which a key stands, for faults that are found once the file is read. A plan
+//! without faults is not read for its lines.
 
 use std::fmt;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
@@ -15,16 +17,25 @@ enum Node {
     Leaf,
 }
 
-/// The lines of a document.
+/// The lines of a document, found when the first is asked for.
 #[derive(Clone, Debug)]
-pub struct Lines(Node);
+pub struct Lines {
+    text: Box<str>,
+    found: OnceLock<Node>,
+}
 
 impl Lines {
     /// Those of a text; none where it cannot be read.
     #[must_use]
     pub fn of(text: &str) -> Lines {
-        let options = serde_saphyr::options! { with_snippet: false };
-        Lines(serde_saphyr::from_str_with_options(text, options).unwrap_or(Node::Leaf))
+        Lines { text: text.into(), found: OnceLock::new() }
+    }
+
+    fn root(&self) -> &Node {
+        self.found.get_or_init(|| {
+            let options = serde_saphyr::options! { with_snippet: false };
+            serde_saphyr::from_str_with_options(&self.text, options).unwrap_or(Node::Leaf)
+        })
     }
 
     /// Those of a file.
@@ -37,7 +48,7 @@ impl Lines {
     /// there: what lacks something.
     #[must_use]
     pub fn line(&self, path: &[String]) -> Option<u64> {
-        let (mut node, mut line) = (&self.0, None);
+        let (mut node, mut line) = (self.root(), None);
         for key in path {
             let Node::Branch(below) = node else { break };
             let Some((_, at, next)) = below.iter().find(|(name, _, _)| name == key) else { break };
