@@ -393,6 +393,32 @@ fn a_year_in_one_go_asks_for_a_seal() {
     assert!(!dir.path().join("members").exists(), "few rows of a day open no file before the seal");
 }
 
+#[test]
+fn a_day_is_encoded_when_the_next_one_begins() {
+    let (dir, names) = (tempfile::tempdir().expect("a folder"), Arc::new(Names::default()));
+    let mut writer = writer(dir.path(), 0, &names, 0);
+    let mut members = only_members(1, &names, 3_000);
+    for (n, member) in (0..).zip(&mut members) {
+        member.tick = n / 1_100 * 86_400;
+    }
+    // One comes late, when its day is encoded.
+    members[2_999].tick = 0;
+    writer.push(1, &Rows::Members(members.clone())).expect("room");
+    let written = |date: &str| {
+        let file = dir.path().join(format!("members/date={date}/.part-0.tmp"));
+        std::fs::metadata(file).map_or(0, |file| file.len())
+    };
+    let [first, second, third] = ["1970-01-01", "1970-01-02", "1970-01-03"].map(written);
+    assert!(first > 10_000 && second > 10_000 && third == 0, "{first} {second} {third}");
+    writer.seal(1).expect("a seal").publish().expect("a free name");
+    let other = tempfile::tempdir().expect("a folder");
+    members.reverse();
+    publish(other.path(), 0, &names, 1, &[Rows::Members(members)]);
+    let meant = |dir: &Path| digest(dir, true).expect("a digest").swap_remove(4);
+    assert_eq!(meant(dir.path()), meant(other.path()));
+    assert_eq!(meant(dir.path()).rows, 3_000);
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn a_full_disk_is_told_and_publishes_nothing() {

@@ -9,6 +9,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use crate::flow::fate::{Deed, is_set, meet};
 use crate::record::time::date_of;
@@ -139,29 +140,26 @@ pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
     meet(Deed::Folder(folder), sync, struck).map_err(|error| about(folder, "cannot sync", &error))
 }
 
-/// What waits at the same time.
-const AT_ONCE: usize = 8;
+/// What waits for a disk at the same time.
+pub(super) const WAITING: usize = 8;
 
-/// Does `work` for each, some at the same time, since what waits for a disk can wait together. Answers in order.
+/// Does `work` for each, so many at the same time: what waits for a disk can wait together, what computes goes on on all cores.
+/// Answers in order.
 pub(super) fn together<T: Send, R: Send>(
     items: impl IntoIterator<Item = T>,
+    at_once: usize,
     work: impl Fn(T) -> io::Result<R> + Sync,
 ) -> io::Result<Vec<R>> {
-    let at_once = if is_set() { 1 } else { AT_ONCE };
-    let mut hands: Vec<Vec<(usize, T)>> = Vec::new();
-    for (at, item) in items.into_iter().enumerate() {
-        match hands.get_mut(at % at_once) {
-            Some(hand) => hand.push((at, item)),
-            None => hands.push(vec![(at, item)]),
-        }
-    }
-    let own = hands.pop().unwrap_or_default();
-    let work = |hand: Vec<(usize, T)>| -> Vec<(usize, io::Result<R>)> {
-        hand.into_iter().map(|(at, item)| (at, work(item))).collect()
+    let items: Vec<T> = items.into_iter().collect();
+    let hands = if is_set() { 1 } else { at_once.min(items.len()) };
+    let items = Mutex::new(items.into_iter().enumerate());
+    let next = || items.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let work = || -> Vec<(usize, io::Result<R>)> {
+        std::iter::from_fn(next).map(|(at, item)| (at, work(item))).collect()
     };
     let mut done = std::thread::scope(|scope| {
-        let others: Vec<_> = hands.into_iter().map(|hand| scope.spawn(|| work(hand))).collect();
-        let mut done = work(own);
+        let others: Vec<_> = (1..hands).map(|_| scope.spawn(work)).collect();
+        let mut done = work();
         for other in others {
             done.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
         }

@@ -2,7 +2,8 @@
 //!
 //! In: rows. Out: one Parquet file, open, then sealed.
 //! State: at most `BATCH` rows as columns and one row group encoded; the file is opened when the first batch is
-//! full, so that a table with few rows holds no file open.
+//! full, so that a table with few rows holds no file open. A day's rows are encoded when those of another day begin: else all
+//! days would be when they are sealed, and nobody would have anything else to do then.
 
 use std::fs::{self, File};
 use std::io;
@@ -28,6 +29,8 @@ use super::writer::RunStamp;
 /// Rows gathered as columns before they are encoded.
 const BATCH: usize = 8 << 10;
 const ROW_GROUP_ROWS: usize = 64 << 10;
+/// A row group of fewer is not made before it must be.
+const REST_ROWS: usize = 1 << 10;
 const ROW_GROUP_BYTES: usize = 8 << 20;
 
 /// How the parts of one table are written.
@@ -152,6 +155,17 @@ impl<L: Line> Part<L> {
         file.write(&batch).map_err(|error| about(&path, "cannot write", &io_error(error)))
     }
 
+    /// Encodes and writes what it has, if that is much: rows come to another part now.
+    fn rest(&mut self, format: &Format) -> io::Result<()> {
+        let encoding = self.file.as_ref().map_or(0, ArrowWriter::in_progress_rows);
+        if self.buffered + encoding < REST_ROWS {
+            return Ok(());
+        }
+        self.drain(format)?;
+        let flushed = self.file.as_mut().map_or(Ok(()), ArrowWriter::flush);
+        flushed.map_err(|error| about(&self.open_path(), "cannot write", &io_error(error)))
+    }
+
     /// Bytes written or about to be, and whether a file is open.
     pub(super) fn weight(&self) -> (usize, bool) {
         let bytes = self.file.as_ref().map_or(0, |file| file.bytes_written() + file.in_progress_size());
@@ -233,15 +247,24 @@ impl<L: Line> Parts<L> {
             // Rows of one push are nearly always of one day.
             let at = match last {
                 Some((at, of)) if of == day => at,
-                _ => self.parts.iter().position(|(of, _)| *of == day).unwrap_or_else(|| {
-                    self.parts.push((day, Part::new(layout::folder(dir, L::TABLE, tick), worker)));
-                    self.parts.len() - 1
-                }),
+                _ => self.part_of(day, || Part::new(layout::folder(dir, L::TABLE, tick), worker))?,
             };
             last = Some((at, day));
             self.parts[at].1.push(epoch, row, names, &self.format)?;
         }
         Ok(())
+    }
+
+    /// Where a day's part is. Where it begins, the one that began last rests.
+    fn part_of(&mut self, day: i64, begin: impl FnOnce() -> Part<L>) -> io::Result<usize> {
+        if let Some(at) = self.parts.iter().position(|(of, _)| *of == day) {
+            return Ok(at);
+        }
+        if let Some((_, before)) = self.parts.last_mut() {
+            before.rest(&self.format)?;
+        }
+        self.parts.push((day, begin()));
+        Ok(self.parts.len() - 1)
     }
 }
 

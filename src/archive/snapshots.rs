@@ -23,7 +23,7 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 use serde::{Deserialize, Serialize};
 
-use super::layout::{about, rename, sync_file, sync_folder, together};
+use super::layout::{WAITING, about, rename, sync_file, sync_folder, together};
 use super::writer::RunStamp;
 use crate::flow::Turn;
 use crate::flow::kept::Kept;
@@ -296,7 +296,7 @@ fn items(path: &Path, epoch: Epoch) -> io::Result<Vec<Kept>> {
     if form.schema().fields() != schema().fields() {
         return Err(io::Error::other("its columns are not a snapshot's"));
     }
-    let groups = together(0..form.metadata().num_row_groups(), |group| {
+    let groups = together(0..form.metadata().num_row_groups(), WAITING, |group| {
         let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(Ends::open(path)?, form.clone());
         let mut all = Vec::new();
         for batch in reader.with_row_groups(vec![group]).build()? {

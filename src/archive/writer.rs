@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use crate::record::{Epoch, Names, Tick};
 
-use super::layout::{self, PartName, about, rename, sync_folder, together};
+use super::layout::{self, PartName, WAITING, about, rename, sync_folder, together};
 use super::part::{AnyParts, refuse_existing};
 use super::{Rows, TABLES, Tables};
 
@@ -101,7 +101,7 @@ impl Writer {
         self.standing()?;
         // The last rows of each are packed then, which takes as long as writing them.
         let sealing = self.tables.all_mut().into_iter().flat_map(|table| table.seal(tick));
-        let parts = together(sealing, |seal| seal());
+        let parts = together(sealing, WAITING, |seal| seal());
         let sealed = Sealed { parts: parts.inspect_err(|error| self.failed = Some(error.to_string()))? };
         let synced = sealed.sync(&self.dir);
         self.note(synced)?;
@@ -149,7 +149,7 @@ impl Sealed {
         for (sealed, target) in &self.parts {
             rename(sealed, target)?;
         }
-        together(self.folders(), sync_folder).map(drop)
+        together(self.folders(), WAITING, sync_folder).map(drop)
     }
 
     fn folders(&self) -> BTreeSet<&Path> {
@@ -163,7 +163,7 @@ impl Sealed {
             all.insert(dir);
             all.extend(dir.parent().filter(|above| !above.as_os_str().is_empty()));
         }
-        together(all, sync_folder).map(drop)
+        together(all, WAITING, sync_folder).map(drop)
     }
 }
 
