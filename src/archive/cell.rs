@@ -249,6 +249,8 @@ pub(super) struct Words {
     /// Dictionary key by what the process knows the text by; see the `Put`s below.
     known: FxHashMap<u64, i32>,
     fixed: Vec<(&'static str, i32)>,
+    /// What the last text is known by, and its key: in many columns it comes again.
+    last: Option<(u64, i32)>,
     /// Dictionary keys of the parts of a comma-separated list, by the list's number.
     lists: FxHashMap<Sym, Vec<i32>>,
 }
@@ -261,11 +263,15 @@ impl Words {
     }
 
     fn put(&mut self, known_as: u64, write: impl FnOnce(&mut StringBuilder)) {
+        if let Some((_, key)) = self.last.filter(|(last, _)| *last == known_as) {
+            return self.keys.append_value(key);
+        }
         let next = self.next_key();
         let key = *self.known.entry(known_as).or_insert(next);
         if key == next {
             write(&mut self.texts);
         }
+        self.last = Some((known_as, key));
         self.keys.append_value(key);
     }
 }
@@ -277,6 +283,7 @@ impl Column for Words {
             texts: StringBuilder::with_capacity(0, 0),
             known: FxHashMap::default(),
             fixed: Vec::new(),
+            last: None,
             lists: FxHashMap::default(),
         }
     }
@@ -298,6 +305,7 @@ impl ArrayBuilder for Words {
         } else {
             self.known.clear();
             self.fixed.clear();
+            self.last = None;
             self.lists.clear();
             self.texts.finish()
         };

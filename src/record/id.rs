@@ -126,12 +126,22 @@ fn digest(prefix: &[u8], parts: &[&[u8]]) -> [u8; 16] {
 
 /// Writes 16 bytes as 32 hex digits.
 pub fn hex(id: &[u8; 16], text: &mut [u8; 32]) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    for (pair, byte) in text.chunks_exact_mut(2).zip(id) {
-        pair[0] = DIGITS[usize::from(byte >> 4)];
-        pair[1] = DIGITS[usize::from(byte & 15)];
+    for (pair, byte) in text.as_chunks_mut().0.iter_mut().zip(id) {
+        *pair = PAIRS[usize::from(*byte)];
     }
 }
+
+/// Each byte's two digits: an archive has three ids an alert.
+const PAIRS: [[u8; 2]; 256] = {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut pairs = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        pairs[byte] = [DIGITS[byte >> 4], DIGITS[byte & 15]];
+        byte += 1;
+    }
+    pairs
+};
 
 #[cfg(test)]
 mod tests {
@@ -147,6 +157,9 @@ mod tests {
     fn what_is_written_can_be_read() {
         let id = AlertId::of(&[b"x"]);
         assert_eq!(AlertId::parse(&id.to_string()), Some(id));
+        for byte in 0..=255 {
+            assert_eq!(AlertId([byte; 16]).to_string(), format!("{byte:02x}").repeat(16));
+        }
         assert_eq!(AlertId::parse("x"), None);
         assert_eq!(AlertId::parse(&"g".repeat(32)), None);
     }
