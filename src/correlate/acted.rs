@@ -13,7 +13,7 @@ use rustc_hash::FxHashMap;
 use timely::dataflow::operators::vec::Map;
 
 use super::dedup::Admitted;
-use crate::flow::Stream;
+use crate::flow::{Stream, sort_nearly};
 use crate::record::{Alert, AlertId, Diff};
 
 /// Those that are settled.
@@ -44,7 +44,7 @@ pub(super) fn new(told: &mut Vec<(Arc<Alert>, Diff)>) -> Vec<Arc<Alert>> {
             }
         }
     }
-    alerts.sort_unstable_by_key(|alert| alert.order());
+    sort_nearly(&mut alerts, |one, other| one.order().cmp(&other.order()));
     alerts
 }
 

@@ -73,11 +73,17 @@ impl Activity {
         }
         let near: f64 = [-1, 0, 1].map(|by| by_hour[of_day(hour + by)]).iter().sum();
         let near = if hour == self.hour { near - 1.0 } else { near * weekly::left(hour - self.hour) };
-        log10_milli((active + 1.0) / (near.max(0.0) + 0.5))
+        // No logarithm of what is far from worth saying: a decade is the least.
+        let odds = (active + 1.0) / (near.max(0.0) + 0.5);
+        if odds < 9.0 { 0 } else { log10_milli(odds) }
+    }
+
+    fn is_marked(&self, hour: i64) -> bool {
+        self.weight > 0.0 && hour == self.hour
     }
 
     fn mark(&mut self, hour: i64) {
-        if self.weight > 0.0 && hour == self.hour {
+        if self.is_marked(hour) {
             return;
         }
         let before = if self.weight > 0.0 { self.before(hour) } else { 0.0 };
@@ -152,14 +158,17 @@ impl Baselines {
             of
         };
         let (users, hosts) = (of(EntityKind::User), of(EntityKind::Host));
-        let mut unusual = Unusual::default();
+        let (mut unusual, mut is_marked) = (Unusual::default(), true);
         let both = users
             .iter()
             .map(|user| Subject::User(*user))
             .chain(hosts.iter().map(|host| Subject::Host(*host)));
         for subject in both {
             let known = self.known.get(&subject);
-            let rarity = self.scale.surprise(known.map_or(0.0, |known| known.before(hour)));
+            is_marked &= known.is_some_and(|known| known.is_marked(self.hour));
+            let active = known.map_or(0.0, |known| known.before(hour));
+            let is_rare = self.scale.may_surprise(active, RARITY_MIN);
+            let rarity = if is_rare { self.scale.surprise(active) } else { 0 };
             let late = known.map_or(0, |known| known.unusual_hour(hour));
             unusual = unusual.max(Unusual {
                 rarity: if rarity < RARITY_MIN { 0 } else { rarity },
@@ -168,11 +177,16 @@ impl Baselines {
             });
         }
         for (user, host) in users.iter().flat_map(|user| hosts.iter().map(move |host| (*user, *host))) {
-            unusual.new_pair |= self.active(Subject::Pair(user, host)) <= 0.0
+            let known = self.known.get(&Subject::Pair(user, host));
+            is_marked &= known.is_some_and(|known| known.is_marked(self.hour));
+            unusual.new_pair |= known.map_or(0.0, |known| known.before(self.hour)) <= 0.0
                 && self.active(Subject::User(user)) >= KNOWN
                 && self.active(Subject::Host(host)) >= KNOWN;
         }
-        self.mark(&users, &hosts);
+        // Mostly another alert of the hour did, and nothing is looked up again.
+        if !is_marked {
+            self.mark(&users, &hosts);
+        }
         self.last = Some(Last { hour, scale: self.scale, entities: alert.entities.clone(), unusual });
         unusual
     }

@@ -226,12 +226,6 @@ impl Compiled {
         }
     }
 
-    /// Whether the rule refers to the alert's rule, by id or by name, and to its severity.
-    #[must_use]
-    pub fn concerns(&self, alert: &Alert) -> bool {
-        self.grave(alert) && self.names(alert)
-    }
-
     /// Whether the rule refers to the alert's rule, by id or by name.
     #[must_use]
     pub fn names(&self, alert: &Alert) -> bool {

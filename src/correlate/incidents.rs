@@ -23,6 +23,7 @@ use timely::dataflow::operators::vec::Map;
 use super::acted;
 use super::baseline::Baselines;
 use super::group::Compiled;
+use super::index::Index;
 use super::link::{Links, Number, Verdict};
 use super::revision::{Listed, Revised, Revision};
 use super::summary::{Publishing, Summary};
@@ -100,13 +101,14 @@ pub fn incidents<'scope>(
     let mut tenants = Tenants::default();
     let mut waiting = Waiting::new();
     let mut publishing = Publishing::new(settings.link.strong, Arc::clone(&settings.names));
+    let index = Index::of(&settings.correlations, None);
     let mut acted = NOTHING_SETTLED;
     let keeping = keeper.of("incidents");
     restore(&keeping, own, (&mut tenants, &mut waiting, &mut acted), &settings);
     turns("incidents", (alerts, by_tenant), (beside, by_tenant_too), clock, move |work| {
         let with = &mut publishing;
         let (versions, members, links) = (work.out, Vec::new(), Vec::new());
-        let mut now = Now { settings: &settings, with, versions, members, links };
+        let mut now = Now { settings: &settings, index: &index, with, versions, members, links };
         tenants.take(work.second.drain(..), &mut waiting, acted, &mut now);
         acted = work.turn.acts;
         let later = waiting.split_off(&(acted, Finding::default()));
@@ -258,6 +260,7 @@ fn place(finding: &Finding) -> Option<(Tick, i64, AlertId)> {
 /// Where one turn's results gather.
 struct Now<'a> {
     settings: &'a Settings,
+    index: &'a Index,
     with: &'a mut Publishing,
     versions: &'a mut Vec<Arc<Incident>>,
     members: Vec<Member>,
@@ -299,8 +302,7 @@ impl Tenant {
         }
         self.reach(alert.tick, now);
         let unusual = self.baselines.alert(alert);
-        let concerned = now.settings.correlations.iter().filter(|rule| rule.concerns(alert));
-        let wanted_s = concerned.map(|rule| rule.timespan_ms.div_euclid(1000) + 2).max();
+        let wanted_s = now.index.lasts_ms(alert).map(|lasts_ms| lasts_ms.div_euclid(1000) + 2);
         let verdict = self.links.alert(alert, wanted_s);
         if let Some(wanted_s) = wanted_s {
             self.recent.insert(alert.id, (verdict.home, alert.tick + wanted_s));
@@ -409,7 +411,8 @@ impl Tenant {
     /// Publishes what changed and is worth saying, as of the tick that was reached.
     fn say(&mut self, now: &mut Now<'_>) {
         let (strong, solo) = (now.settings.link.strong, now.settings.solo);
-        for number in std::mem::take(&mut self.dirty) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        for number in dirty.drain(..) {
             let Some(home) = self.open.get_mut(&number) else { continue };
             home.dirty = false;
             if home.worth_saying(strong, solo) {
@@ -418,6 +421,8 @@ impl Tenant {
                 now.versions.push(Arc::new(version));
             }
         }
+        // Nearly every alert has a tick of its own: room for one is not made each time.
+        self.dirty = dirty;
     }
 
     fn turn(&mut self, turn: Turn, now: &mut Now<'_>) {

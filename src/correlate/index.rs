@@ -56,6 +56,15 @@ impl Index {
             || self.by_any.iter().any(grave)
     }
 
+    /// How long an alert may still be asked for by a rule that refers to it; none where none does.
+    #[must_use]
+    pub fn lasts_ms(&self, alert: &Alert) -> Option<i64> {
+        let by_title = self.by_rule.get(&alert.title).filter(|_| alert.title != alert.rule);
+        let by_rule = self.by_rule.get(&alert.rule).into_iter().chain(by_title).flatten();
+        let rules = by_rule.chain(&self.by_any).map(|(rule, _)| &self.rules[*rule as usize]);
+        rules.filter(|rule| rule.grave(alert)).map(|rule| rule.timespan_ms).max()
+    }
+
     /// Whether any rule takes in findings.
     #[must_use]
     pub fn takes_findings(&self) -> bool {

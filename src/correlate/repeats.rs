@@ -4,16 +4,18 @@
 //! In: settled alerts and duplicates, by rule and subject. Out: rows for the archive, in order.
 //! State: one entry per rule and entities, for the dedup window after its last alert.
 
+use std::hash::Hasher;
 use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
+use hashbrown::HashTable;
+use rustc_hash::FxHasher;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::vec::ToStream;
 
 use super::dedup::Admitted;
-use crate::flow::{Keeper, Stream, Turn, turns};
+use crate::flow::{Keeper, Stream, Turn, sort_nearly, turns};
 use crate::record::{Alert, AlertId, Duplicate, Observable, Sym, Tick, tick_of};
 
 /// What the archive keeps of the alerts of one epoch.
@@ -26,6 +28,8 @@ pub enum Seen {
 }
 
 type Key = (Sym, Sym, SmallVec<[Observable; 4]>);
+/// The last alert of each rule and entities. A table and no map: an alert is looked up by what it has, not by a copy of that.
+type Last = HashTable<(Key, (AlertId, Tick))>;
 
 /// Builds the operator; `window_s` is the dedup window.
 pub fn repeats<'scope>(
@@ -38,11 +42,11 @@ pub fn repeats<'scope>(
         Admitted::Alert(alert) => place(alert.rule, &alert.entities),
         Admitted::Duplicate(duplicate) => duplicate.position,
     });
-    let mut last: FxHashMap<Key, (AlertId, Tick)> = FxHashMap::default();
+    let mut last = Last::new();
     let keeping = keeper.of("repeats");
     let of_key = |((_, rule, entities), _): &(Key, (AlertId, Tick))| place(*rule, entities);
-    keeping.restore(of_key, |(key, seen)| {
-        last.insert(key, seen);
+    keeping.restore(of_key, |kept| {
+        last.insert_unique(hash_of(&kept), kept, hash_of);
     });
     let mut swept_at = 4096;
     let nothing = Vec::<()>::new().to_stream(clock.scope());
@@ -54,11 +58,11 @@ pub fn repeats<'scope>(
                 Admitted::Duplicate(duplicate) => duplicates.push(*duplicate),
             }
         }
-        alerts.sort_unstable_by_key(|alert: &Arc<Alert>| alert.order());
+        sort_nearly(&mut alerts, |one: &Arc<Alert>, other| one.order().cmp(&other.order()));
         duplicates.sort_unstable_by_key(|duplicate| (duplicate.tick, duplicate.time, duplicate.position));
         let rows: Vec<_> = alerts.into_iter().map(|alert| repeat(&mut last, alert, window_s)).collect();
         if last.len() > swept_at {
-            last.retain(|_, (_, tick)| work.turn.settled - *tick <= window_s);
+            last.retain(|(_, (_, tick))| work.turn.settled - *tick <= window_s);
             swept_at = (last.len() * 2).max(4096);
         }
         keeping.keep(work.turn, |items| last.iter().for_each(|seen| items.put(&seen)));
@@ -79,13 +83,27 @@ fn place(rule: Sym, entities: &[Observable]) -> u64 {
     (rule.place().rotate_left(32) ^ subject).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 16
 }
 
-fn repeat(
-    last: &mut FxHashMap<Key, (AlertId, Tick)>,
-    alert: Arc<Alert>,
-    window_s: Tick,
-) -> (Arc<Alert>, Option<AlertId>) {
+fn hash(tenant: Sym, rule: Sym, entities: &[Observable]) -> u64 {
+    let mut hasher = FxHasher::default();
+    hasher.write_u64(u64::from(tenant.raw()) << 32 | u64::from(rule.raw()));
+    for Observable { entity, role } in entities {
+        let kinds = (*role as u64) << 8 | entity.kind as u64;
+        hasher.write_u64(kinds << 32 | u64::from(entity.value.raw()));
+    }
+    hasher.finish()
+}
+
+fn hash_of(((tenant, rule, entities), _): &(Key, (AlertId, Tick))) -> u64 {
+    hash(*tenant, *rule, entities)
+}
+
+fn repeat(last: &mut Last, alert: Arc<Alert>, window_s: Tick) -> (Arc<Alert>, Option<AlertId>) {
     let (second, id) = (tick_of(alert.time), alert.id);
-    let entry = last.entry((alert.tenant, alert.rule, alert.entities.clone())).or_insert((id, second));
+    let Alert { tenant, rule, entities, .. } = &*alert;
+    let is = |((of, by, about), _): &(Key, _)| of == tenant && by == rule && about == entities;
+    let entry = last.entry(hash(*tenant, *rule, entities), is, hash_of);
+    let entry = entry.or_insert_with(|| ((*tenant, *rule, entities.clone()), (id, second))).into_mut();
+    let entry = &mut entry.1;
     // What would be forgotten by now is as good as forgotten.
     let lives = alert.tick - entry.1 <= window_s;
     let repeats = lives && entry.0 != id && second.abs_diff(entry.1) <= window_s.unsigned_abs();

@@ -13,6 +13,7 @@ use super::dedup::dedup;
 use super::findings::findings;
 use super::group::Compiled;
 use super::incidents::{Settings, Told, incidents};
+use super::index::Index;
 use super::revision::{Known, Revised, Revision};
 use crate::flow::{Keeper, Stream, Turn};
 use crate::plan::correlation::Correlations;
@@ -92,6 +93,10 @@ correlation: {type: temporal_ordered, rules: [rule-1, rule-2], group-by: [host],
 title: connected
 correlation: {type: connected, rules: [rule-2, rule-3, rule-4], group-by: [host, ip], timespan: 10m, condition: {gte: 3}}
 ";
+    read(text, names)
+}
+
+fn read(text: &str, names: &Names) -> Arc<[Compiled]> {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("x.yml");
     std::fs::write(&file, text).unwrap();
@@ -342,6 +347,39 @@ fn a_finding_joins_what_is_open() {
         (0, 0, 0, None, 0),
     ];
     joined_by_links(&steps, 1, &[]);
+}
+
+/// By the rules that name the alert and that its severity counts in, however many there are.
+#[test]
+fn an_alert_is_asked_for_as_long_as_the_longest_rule_may() {
+    let names = Names::default();
+    let text = "
+title: short
+correlation: {type: event_count, rules: [rule-0, rule-1], group-by: [host], timespan: 5m, condition: {gte: 3}}
+---
+title: long
+correlation: {type: event_count, rules: [rule-1], group-by: [host], timespan: 20m, condition: {gte: 3}}
+---
+title: grave
+correlation: {type: connected, rules: any, where: {severity: [high]}, group-by: [host], timespan: 4m, condition: {gte: 3}}
+";
+    let index = Index::of(&read(text, &names), None);
+    let mut alert = Alert { title: names.intern("a title"), ..Alert::bare() };
+    let mut lasts = |rule: &str, severity| {
+        (alert.rule, alert.severity) = (names.intern(rule), severity);
+        index.lasts_ms(&alert).map(|lasts_ms| lasts_ms / 60_000)
+    };
+    assert_eq!(
+        ["rule-0", "rule-1", "rule-2"].map(|rule| lasts(rule, Severity::Low)),
+        [Some(5), Some(20), None]
+    );
+    assert_eq!(
+        ["rule-0", "rule-1", "rule-2"].map(|rule| lasts(rule, Severity::High)),
+        [Some(8), Some(20), Some(8)]
+    );
+    alert.rule = names.intern("an id");
+    alert.title = names.intern("rule-0");
+    assert_eq!(index.lasts_ms(&alert), Some(480_000), "by its title, and by its severity");
 }
 
 proptest! {

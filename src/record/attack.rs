@@ -35,12 +35,11 @@ impl Tactics {
     /// `LateralMovement`.
     #[must_use]
     pub fn parse(text: &str) -> Option<Tactics> {
-        let bare = |text: &str| text.to_ascii_lowercase().replace([' ', '_', '-'], "");
-        let wanted = bare(text);
-        let is_evasion = PARTS_OF_EVASION.iter().any(|part| bare(part) == wanted);
-        let wanted = if is_evasion { "defenseevasion" } else { &wanted };
-        let at =
-            TACTICS.iter().position(|(id, name)| wanted == bare(name) || wanted.eq_ignore_ascii_case(id))?;
+        let is = |name: &str| bare(text).eq(bare(name));
+        let is_evasion = PARTS_OF_EVASION.iter().any(|part| is(part));
+        let at = TACTICS.iter().position(|(id, name)| {
+            if is_evasion { *name == "defense-evasion" } else { is(name) || is(id) }
+        })?;
         Some(Tactics(1 << at))
     }
 
@@ -54,6 +53,11 @@ impl Tactics {
     pub fn ids(self) -> impl Iterator<Item = &'static str> {
         TACTICS.iter().enumerate().filter(move |(at, _)| self.0 >> at & 1 == 1).map(|(_, (id, _))| *id)
     }
+}
+
+/// A spelling without what spellings differ in. It is asked for every version of an incident, so it takes no memory.
+fn bare(text: &str) -> impl Iterator<Item = u8> {
+    text.bytes().filter(|byte| !matches!(byte, b' ' | b'_' | b'-')).map(|byte| byte.to_ascii_lowercase())
 }
 
 /// The canonical attack list of loose tags: tactics by id or name, techniques `T1021[.002]`, with or without the
@@ -115,6 +119,11 @@ mod tests {
         ]);
         assert_eq!(text, "TA0001,TA0008,T1021,T1021.002");
         assert_eq!(tactics_of(&text), tactics);
+        assert_eq!(Tactics::parse("Command_and-Control"), Tactics::parse("ta0011"));
+        assert_eq!(
+            ["", "TA00", "impacts", "Stealth", "TA-0005"].map(|tag| Tactics::parse(tag).map(|it| it.0)),
+            [None, None, None, Some(1 << 6), Some(1 << 6)]
+        );
         assert_eq!(canonical(["attack.stealth", "attack.defense-impairment"]).1, "TA0005");
         assert_eq!(canonical([r#"["Regsvr32 (T1218.010)""#, r#""CredentialAccess"]"#]).1, "TA0006,T1218.010");
         assert_eq!(canonical(["PrivilegeEscalation:IAMUser/X", "TTPs/Discovery"]).1, "TA0004,TA0007");
