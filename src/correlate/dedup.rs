@@ -23,6 +23,9 @@ use crate::record::{Alert, AlertId, Diff, Duplicate, Names, Order, Tick, tick_of
 /// How long the same identity is the same alert, in ticks.
 pub const SAME_ALERT_S: Tick = 24 * 3600;
 
+/// Alerts whose identities are looked for in memory together.
+const WARMED: usize = 8;
+
 /// An alert whose tick is settled.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Admitted {
@@ -138,7 +141,12 @@ pub fn dedup<'scope>(
                 out.push((Arc::clone(alert), diff));
             }
         };
-        for alert in work.first.drain(..) {
+        let mut alerts = work.first.drain(..);
+        while let Some(alert) = alerts.next() {
+            if alerts.len() % WARMED == 0 {
+                let soon = alerts.as_slice().iter().take(WARMED).filter(|alert| alert.identified);
+                tails.settled().warm(soon.map(|alert| &alert.id));
+            }
             if alert.tick >= settled && alert.identified {
                 tails.update(alert.id, alert, 1, |alert, Kept, diff| early(alert, diff));
             } else if alert.identified {
@@ -149,6 +157,7 @@ pub fn dedup<'scope>(
                 unnamed.entry(alert.tick).or_default().push(alert);
             }
         }
+        drop(alerts);
         tails.settle(settled, |alert, kept| side.push(finally(alert, !kept.is_empty())));
         while let Some(entry) = unnamed.first_entry().filter(|entry| *entry.key() < settled) {
             side.extend(entry.remove().into_iter().map(Admitted::Alert));

@@ -118,12 +118,14 @@ pub fn incidents<'scope>(
         let mut found = stand.map(|((_, finding), _)| finding).collect::<Vec<_>>();
         found.sort_unstable_by(|a, b| place(a).cmp(&place(b)).then_with(|| now.by_text(a, b)));
         let mut found = found.into_iter().peekable();
-        for alert in acted::new(work.first) {
+        let alerts = acted::new(work.first);
+        for (at, alert) in alerts.iter().enumerate() {
+            tenants.warm(&alerts, at);
             let here = |finding: &Finding| place(finding) < Some((alert.tick, alert.time, alert.id));
             while let Some(finding) = found.next_if(|finding| settings.act == Act::Settled && here(finding)) {
                 tenants.of(finding.tenant, &settings).finding(&finding, &mut now);
             }
-            tenants.of(alert.tenant, &settings).alert(&alert, &mut now);
+            tenants.of(alert.tenant, &settings).alert(alert, &mut now);
         }
         for finding in found {
             tenants.of(finding.tenant, &settings).finding(&finding, &mut now);

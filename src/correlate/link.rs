@@ -49,6 +49,7 @@ mod meetings;
 mod network;
 mod own;
 mod revise;
+mod warm;
 
 /// Why an alert joins.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -55,10 +55,15 @@ impl<K: Eq + Hash, V: Default> Shelf<K, V> {
         })
     }
 
+    /// The place of the key's row, if it has one.
+    pub(super) fn find(&self, key: &K) -> Option<Place> {
+        self.places.get(key).copied()
+    }
+
     /// The key's row.
     #[cfg(test)]
     pub(super) fn get(&self, key: &K) -> Option<&V> {
-        self.places.get(key).map(|place| self.at(*place))
+        self.find(key).map(|place| self.at(place))
     }
 
     /// The row at a place.

@@ -1,6 +1,7 @@
 //! A worker's tenants, each with the entities that never link for it.
 
 use std::collections::BTreeMap;
+use std::hint::black_box;
 use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -9,7 +10,10 @@ use super::super::baseline::Baselines;
 use super::super::link::Links;
 use super::super::revision::Listed;
 use super::{Beside, Now, Settings, Tenant, Waiting, add};
-use crate::record::{Entity, Sym, Tick};
+use crate::record::{Alert, Entity, Sym, Tick};
+
+/// Alerts whose incidents are fetched from memory together.
+const WARMED: usize = 8;
 
 /// All tenants that a worker has met. What is listed stays until it is taken off.
 #[derive(Default)]
@@ -44,6 +48,20 @@ impl Tenants {
                 worded: FxHashMap::default(),
             }
         })
+    }
+
+    /// Touches what the next alerts, from `at` on, will look up; for some at once. Where they are of several tenants, in the first
+    /// one's tables.
+    pub(super) fn warm(&self, alerts: &[Arc<Alert>], at: usize) {
+        if !at.is_multiple_of(WARMED) {
+            return;
+        }
+        let Some(tenant) = self.by_name.get(&alerts[at].tenant) else { return };
+        let homes = tenant.links.warm(&alerts[at..alerts.len().min(at + WARMED)]);
+        let open = homes.iter().filter_map(|home| tenant.open.get(home));
+        black_box(
+            open.filter(|home| home.dirty || home.members.last().is_some_and(|id| id.0[0] > 0)).count(),
+        );
     }
 
     /// A tenant as it was kept.
