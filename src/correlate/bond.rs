@@ -2,6 +2,8 @@
 //!
 //! State: see each type; [`super::link`] says when they leave.
 
+use std::num::NonZeroU32;
+
 use rustc_hash::FxHashSet;
 use smallvec::SmallVec;
 
@@ -23,6 +25,8 @@ pub(super) struct Pointer {
     pub(super) time: Millis,
     pub(super) tick: Tick,
     pub(super) alert: AlertId,
+    /// How many alerts of its pair had come one after the other by then.
+    pub(super) run: NonZeroU32,
 }
 
 /// A subject and a rule.
@@ -30,6 +34,19 @@ pub(super) struct Pointer {
 pub(super) struct Pair {
     pub(super) hours: ActiveHours,
     pub(super) last: Option<Pointer>,
+    /// How many alerts came one after the other, wherever they belong, and when the last one did.
+    run: u32,
+    ran: Tick,
+}
+
+impl Pair {
+    /// Counts an alert: how many have come one after the other by now.
+    pub(super) fn count(&mut self, tick: Tick, gap_s: Tick) -> NonZeroU32 {
+        self.run = if tick - self.ran <= gap_s { self.run } else { 0 };
+        let run = NonZeroU32::MIN.saturating_add(self.run);
+        (self.run, self.ran) = (run.get(), tick);
+        run
+    }
 }
 
 /// The incident that a rare entity was first seen in.

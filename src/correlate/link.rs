@@ -4,9 +4,10 @@
 //! 2. It joins the incident of its own pair while that is fresh and no habit, so that a flood stays whole.
 //! 3. An entity that is *rare* in hours belongs to the incident that it was first seen in, as long as that goes on: an alert
 //!    that names it joins that, however common its own pair: for up to a day where it is *foreign*, for hours where it is the
-//!    site's own; see [`own`]. So does the network of public addresses that are rare.
+//!    site's own; see [`own`]. So does the network of public addresses that are new.
 //! 4. If it surprises, it also joins fresh incidents of surprising alerts: by the entities that it shares, by its rule on
-//!    another subject, and the site's latest where that is strong. If it surprises less, a strong one.
+//!    another subject, and the site's latest where that is strong. If it surprises less, a strong one. If its subject meets
+//!    somebody of the site for the first time, one that is fresh at either; see [`encounters`].
 //! 5. A surprising alert that joins none opens an incident; one that only names something rare opens one that is kept as
 //!    background until a second joins; any other goes to the background session of its pair.
 //! 6. Strong incidents on a shared subject within a day are one campaign and join.
@@ -16,11 +17,11 @@
 //! incident has met; to merge two takes more than to join one, unless something foreign is in both; where alerts name what
 //! connects, sharing nothing speaks against a link by rule, site, campaign, or a merge by the pair; something foreign that an
 //! incident does not know, though it knows others, speaks against joining it, and so does an account where others come again
-//! and again (see [`actors`]); an incident's age and span are bounded. And where
+//! and again (see [`actors`]), and a flood, which something is always near; an incident's age and span are bounded. And where
 //! most is rare, rarity says nothing (see [`super::base`]): a surprise opens nothing by itself then, and background sessions of
 //! rare pairs last as long as others.
 //!
-//! State: pairs and entities (see [`super::rarity`]), a pointer per entity and rule until the longest gap has passed, and
+//! State: pairs, entities (see [`super::rarity`]) and encounters, a pointer per entity and rule until the longest gap has passed, and
 //! what linking must know of each incident until it closes.
 
 use std::sync::Arc;
@@ -37,6 +38,7 @@ use super::shelf::Shelf;
 use crate::plan::link::LinkSettings;
 use crate::record::{Alert, AlertId, Entity, EntityKind, Finding, IncidentKind, Names, Sym, Tick};
 use candidates::{Candidates, Connections};
+use encounters::Encounters;
 
 pub use super::bond::Number;
 pub(super) use actors::Actors;
@@ -45,6 +47,7 @@ pub use revise::Judged;
 mod actors;
 mod campaign;
 mod candidates;
+mod encounters;
 mod meetings;
 mod network;
 mod own;
@@ -94,6 +97,7 @@ pub struct Links {
     scale: Scale,
     pairs: Shelf<(Option<Entity>, Sym), Pair>,
     entities: Shelf<Entity, Meeting>,
+    encounters: Encounters,
     rules: FxHashMap<Sym, Meeting>,
     latest: Option<Pointer>,
     /// Incidents that opened.
@@ -124,6 +128,7 @@ impl Links {
             scale: Scale::default(),
             pairs: Shelf::default(),
             entities: Shelf::default(),
+            encounters: Encounters::default(),
             rules: FxHashMap::default(),
             latest: None,
             onsets: Onsets::default(),
@@ -152,6 +157,7 @@ impl Links {
         let pair = self.pairs.at_mut(place);
         let (active, last) = (pair.hours.before(alert.tick), pair.last);
         let is_new_hour = pair.hours.mark(alert.tick);
+        let run = pair.count(alert.tick, self.settings.pair_gap_s);
         let surprise = self.scale.surprise(active);
         // However long the site was watched: what comes hour after hour is no surprise any more.
         let is_common = active >= self.settings.background_common_hours;
@@ -159,17 +165,19 @@ impl Links {
             self.usual.count(is_common);
         }
         let is_strong = surprise >= self.settings.surprise_strong && !is_common;
-        let met = self.meet_all(alert);
+        let met = self.meet_all(alert, run);
         let is_telling = !self.usual.is_exception();
-        let seen = Seen { surprise, is_strong, is_common, is_telling, active, last };
+        let encounter = if is_telling { self.encounter(alert, &met) } else { None };
+        let is_tight = !met.rare.is_empty();
+        let seen = Seen { surprise, is_strong, is_common, is_telling, encounter, active, last };
         let mut candidates = Candidates::default();
         self.find(alert, &seen, &met, &mut candidates);
         let mut verdict = Verdict::default();
-        let is_tight = !met.rare.is_empty();
         self.settle_home(alert, &seen, is_tight, candidates, &mut verdict);
-        let pointer = Pointer { home: verdict.home, time: alert.time, tick: alert.tick, alert: alert.id };
-        // What a rare entity alone took elsewhere leaves the session of its pair as it is.
-        if seen.is_strong || !is_tight {
+        let pointer =
+            Pointer { home: verdict.home, time: alert.time, tick: alert.tick, alert: alert.id, run };
+        // What a rare entity or an encounter alone took elsewhere leaves the session of its pair as it is.
+        if seen.is_strong || !is_tight && encounter.is_none() {
             self.pairs.at_mut(place).last = Some(pointer);
         }
         self.claim(&met, pointer);
@@ -178,6 +186,8 @@ impl Links {
         }
         if seen.is_strong {
             self.connections.count(met.connects);
+        }
+        if seen.is_strong || seen.encounter.is_some() && !verdict.evidence.is_empty() {
             self.remember(alert, &met, pointer);
         }
         if let (Some(wanted_s), Some(bond)) = (wanted_s, self.bonds.get_mut(&verdict.home)) {
@@ -232,6 +242,7 @@ impl Links {
         });
         self.entities
             .retain(|meeting| !(meeting.seen.forgettable(settled) && meeting.novelty.forgettable(settled)));
+        self.encounters.sweep(settled);
         self.rules.retain(|_, meeting| !meeting.novelty.forgettable(settled));
         let mut strong = std::mem::take(&mut self.strong);
         strong.retain(|_, numbers| {
@@ -251,7 +262,7 @@ impl Links {
     #[must_use]
     pub fn entries(&self) -> usize {
         let tables = [self.pairs.len(), self.entities.len(), self.rules.len(), self.bonds.len()];
-        tables.into_iter().sum::<usize>() + self.merged.len() + self.strong.len()
+        tables.into_iter().sum::<usize>() + self.merged.len() + self.strong.len() + self.encounters.len()
     }
 
     /// The incident that `number` has become part of; none where it has closed.
@@ -283,7 +294,7 @@ impl Links {
             }
             let is_story = seen.is_strong && seen.is_telling;
             let kind = if is_story { IncidentKind::Linked } else { IncidentKind::Background };
-            match self.session(alert, seen).filter(|_| !is_story && !is_tight) {
+            match self.session(alert, seen).filter(|_| !is_story && !is_tight && seen.encounter.is_none()) {
                 Some(home) => verdict.home = home,
                 None => self.open(alert, kind, verdict),
             }
@@ -297,7 +308,8 @@ impl Links {
         bond.last = bond.last.max(alert.tick);
         bond.latest = alert.id;
         // The next hour will count this one: what it may take for common must still be open then.
-        bond.common = seen.active + 1.0 >= self.settings.background_common_hours || !seen.is_telling;
+        let is_common = seen.active + 1.0 >= self.settings.background_common_hours || !seen.is_telling;
+        bond.common = is_common && seen.encounter.is_none();
         bond.is_tight |= is_tight;
         if is_rare || seen.is_strong && (seen.is_telling || is_joined) {
             bond.kind = IncidentKind::Linked;
@@ -422,6 +434,8 @@ struct Seen {
     is_common: bool,
     /// Most pairs are common: that one is not says something.
     is_telling: bool,
+    /// How much surprises that its subject meets another, where it does.
+    encounter: Option<i32>,
     active: f64,
     last: Option<Pointer>,
 }

@@ -158,7 +158,7 @@ fn surprises(links: &[Link]) -> BTreeMap<AlertId, Option<i32>> {
         let own = told.entry(link.alert_id).or_default();
         if OF_SURPRISE.contains(&link.evidence) {
             *own = (*own).max(Some(link.weight));
-        } else if link.evidence == "rare" {
+        } else if ["rare", "encounter"].contains(&link.evidence) {
             // What it names carried it, not its own surprise.
             *own = (*own).max(Some(0));
         }

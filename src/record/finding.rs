@@ -50,8 +50,8 @@ pub struct Member {
 }
 
 /// Kinds of evidence that join alerts.
-pub const EVIDENCE: [EvidenceKind; 7] =
-    ["session", "rare", "entity", "rule", "site", "campaign", CORRELATION];
+pub const EVIDENCE: [EvidenceKind; 8] =
+    ["session", "rare", "entity", "encounter", "rule", "site", "campaign", CORRELATION];
 
 /// The evidence that a correlation rule's finding is.
 pub const CORRELATION: EvidenceKind = "correlation";

@@ -98,6 +98,11 @@ pub(super) fn evidence(link: &LinkLine, names: &Names) -> String {
             format!("both about {entity}, which is rare (odds against chance {decades:.1})")
         }
         ("entity", Some(entity)) => format!("both about {entity} (surprise {decades:.1})"),
+        ("encounter", Some(entity)) => {
+            format!(
+                "both about {entity}, and two of the site met that had not before (surprise {decades:.1})"
+            )
+        }
         ("rule", _) => format!("the same rule, seldom raised, about another subject (surprise {decades:.1})"),
         ("site", _) => {
             format!("unusual while the site's latest strong incident goes on (surprise {decades:.1})")

@@ -12,7 +12,8 @@
 //! [`crate::plan::link::LinkSettings::merge_weight`]. What is foreign (see [`super::own`]) is in one story, however many others
 //! that has met, and bears none of these logs. An alert that names something foreign is a stranger to incidents that know
 //! others, and one that names another account to incidents whose accounts come again and again; see [`Links::strangeness`] and
-//! [`super::actors`].
+//! [`super::actors`]. Where either alert is one of many of its pair in a row, the log of how many is taken from the weight, too.
+//! An alert that surprises less, or only by whom its subject meets, is weighed by no more than that.
 //!
 //! State: how many surprising alerts named something that connects subjects.
 
@@ -66,6 +67,9 @@ struct Clue {
     /// It is something foreign.
     is_foreign: bool,
 }
+
+/// Up to so many alerts of a pair in a row are no flood.
+const RUN_MOST: u32 = 5;
 
 /// Of surprising alerts lately, how many named nothing that was seen with another subject, and how many did.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -122,7 +126,7 @@ impl Links {
         if seen.is_strong {
             self.find_strong(alert, seen.surprise, met, found);
         } else if found.found.is_empty() {
-            self.find_weak(alert, seen.surprise, met, found);
+            self.find_weak(alert, seen, met, found);
         }
     }
 
@@ -136,15 +140,11 @@ impl Links {
             least_s,
             is_foreign: false,
         };
-        let weigh = |meeting: &Meeting, gap_s: Tick, most: i32| {
-            let last = meeting.last.filter(|last| Self::fresh(alert, last, gap_s))?;
-            let surprise = self.scale.surprise(meeting.novelty.before(alert.tick));
-            let weight = surprise.min(most) + nearness(alert.tick - last.tick, GAP_LEAST_S);
-            (meeting.pairs.len() <= settings.degree_max).then_some((last, weight))
-        };
         for (entity, place) in met.entities.iter().copied() {
             let most = self.bases[entity.kind as usize].most(alert.tick, settings.degree_max);
-            if let Some((last, weight)) = weigh(self.entities.at(place), settings.entity_gap_s, most) {
+            if let Some((last, weight)) =
+                self.weigh(alert, self.entities.at(place), settings.entity_gap_s, most)
+            {
                 let net = weight - settings.entity_weight;
                 self.consider(alert, &last, met, by("entity", Some(entity), net, GAP_LEAST_S), found);
             }
@@ -153,39 +153,53 @@ impl Links {
             return;
         }
         let rule = self.rules.get(&alert.rule);
-        if let Some((last, weight)) = rule.and_then(|rule| weigh(rule, settings.rule_gap_s, i32::MAX)) {
+        if let Some((last, weight)) = rule.and_then(|it| self.weigh(alert, it, settings.rule_gap_s, i32::MAX))
+        {
             let net = weight - settings.rule_weight - self.connections.silence();
             self.consider(alert, &last, met, by("rule", None, net, GAP_LEAST_S), found);
         }
         self.find_site(alert, surprise, met, settings.site_gap_s, found);
     }
 
-    fn find_weak(&self, alert: &Alert, surprise: i32, met: &Met, found: &mut Candidates) {
-        let gap = self.settings.entity_gap_s;
-        if surprise >= self.settings.surprise_entity {
-            for (entity, place) in met.entities.iter().copied() {
-                if let Some(last) = self.entities.at(place).last
-                    && let Some(home) = self.resolve(last.home)
-                    && self.strong_home(home)
-                    && !self.bars(last.home, entity)
-                    && Self::fresh(alert, &last, gap)
-                {
-                    let evidence = Evidence {
-                        other: last.alert,
-                        entity: Some(entity),
-                        kind: "entity",
-                        weight: surprise,
-                    };
-                    return self.accept(
-                        alert,
-                        Candidate { home, net: 0, pull: 0, is_foreign: false, evidence },
-                        found,
-                    );
+    /// The surprises that met at an entity or a rule: the last, and how much it says that this comes so soon after it.
+    fn weigh(&self, alert: &Alert, meeting: &Meeting, gap_s: Tick, most: i32) -> Option<(Pointer, i32)> {
+        let last = meeting.last.filter(|last| Self::fresh(alert, last, gap_s))?;
+        let surprise = self.scale.surprise(meeting.novelty.before(alert.tick));
+        let weight = surprise.min(most) + nearness(alert.tick - last.tick, GAP_LEAST_S);
+        (meeting.pairs.len() <= self.settings.degree_max).then_some((last, weight))
+    }
+
+    /// What surprises less joins a strong incident by what both name, as far as its own surprise goes; what meets somebody for
+    /// the first time joins any, as far as that surprises.
+    fn find_weak(&self, alert: &Alert, seen: &Seen, met: &Met, found: &mut Candidates) {
+        let settings = &self.settings;
+        let (surprise, gap_s, bar) = (seen.surprise, settings.entity_gap_s, settings.entity_weight);
+        let by = |kind, entity, weight, net| Clue {
+            kind,
+            entity: Some(entity),
+            weight,
+            net,
+            least_s: GAP_LEAST_S,
+            is_foreign: false,
+        };
+        for (entity, place) in met.entities.iter().copied() {
+            let meeting = self.entities.at(place);
+            if surprise >= settings.surprise_entity
+                && let Some(last) = meeting.last.filter(|last| Self::fresh(alert, last, gap_s))
+                && self.strong_home(last.home)
+            {
+                let net = surprise + nearness(alert.tick - last.tick, GAP_LEAST_S) - bar;
+                self.consider(alert, &last, met, by("entity", entity, surprise, net), found);
+            }
+            if let Some(new) = seen.encounter {
+                let most = self.bases[entity.kind as usize].most(alert.tick, settings.degree_max);
+                if let Some((last, weight)) = self.weigh(alert, meeting, gap_s, most.min(new)) {
+                    self.consider(alert, &last, met, by("encounter", entity, new, weight - bar), found);
                 }
             }
         }
-        if surprise >= self.settings.surprise_site && !self.is_newcomer(alert, met) {
-            self.find_site(alert, surprise, met, gap, found);
+        if found.found.is_empty() && surprise >= settings.surprise_site && !self.is_newcomer(alert, met) {
+            self.find_site(alert, surprise, met, gap_s, found);
         }
     }
 
@@ -223,7 +237,8 @@ impl Links {
         if kind == "session" && strangeness >= self.settings.strange_weight {
             return;
         }
-        let against = if kind == "session" { 0 } else { strangeness + others };
+        let flood = if is_foreign { 0 } else { self.flood(last, met) };
+        let against = if kind == "session" { 0 } else { strangeness + others + flood };
         let net = clue.net - by_chance - against;
         if net >= 0 {
             let gap_s = alert.tick - last.tick;
@@ -232,6 +247,16 @@ impl Links {
             let evidence = Evidence { other: last.alert, entity, kind, weight };
             self.accept(alert, Candidate { home, net, is_foreign, pull, evidence }, found);
         }
+    }
+
+    /// How much it speaks against a link that one of the two alerts is of a flood, which something is always near: the log of
+    /// how many came in a row. It says so much as alerts of one story would share more than what is flooded.
+    fn flood(&self, last: &Pointer, met: &Met) -> i32 {
+        let run = last.run.max(met.run).get();
+        if run <= RUN_MOST {
+            return 0;
+        }
+        log10_milli(f64::from(run) / f64::from(RUN_MOST)).min(self.connections.silence())
     }
 
     /// Notes a candidate, or the incident that would have been one but for its age.

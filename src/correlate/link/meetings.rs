@@ -2,6 +2,8 @@
 //!
 //! State: see [`super`].
 
+use std::num::NonZeroU32;
+
 use smallvec::SmallVec;
 
 use super::super::bond::{Owner, Pointer, meet};
@@ -11,7 +13,6 @@ use super::{Links, Number, network};
 use crate::record::{Alert, Entity, EntityKind, Observable, Role, Tick};
 
 /// The alert's entities of kinds that may link.
-#[derive(Default)]
 pub(super) struct Met {
     pub(super) entities: SmallVec<[(Entity, Place); 4]>,
     pub(super) rare: SmallVec<[Rare; 1]>,
@@ -19,6 +20,8 @@ pub(super) struct Met {
     pub(super) connects: bool,
     /// When the subject was first seen.
     pub(super) subject_since: Tick,
+    /// How many alerts of its pair came one after the other.
+    pub(super) run: NonZeroU32,
 }
 
 /// A rare one.
@@ -29,6 +32,8 @@ pub(super) struct Rare {
     pub(super) owner: Option<Owner>,
     pub(super) weight: i32,
     pub(super) before: f64,
+    /// It was not seen in any hour before this one.
+    pub(super) is_new: bool,
     pub(super) connects: bool,
     /// The site's own; see [`super::own`].
     pub(super) is_own: bool,
@@ -42,10 +47,11 @@ impl Met {
 }
 
 impl Links {
-    /// Marks the alert's entities as seen, and the networks of addresses that are rare, and says which are rare: what common
-    /// neighbours do says nothing of how rare it is that a new one comes.
-    pub(super) fn meet_all(&mut self, alert: &Alert) -> Met {
-        let mut met = Met::default();
+    /// Marks the alert's entities as seen, and the networks of public addresses that are new, and says which are rare: what
+    /// neighbours do that were there before says nothing of how rare it is that a new one comes.
+    pub(super) fn meet_all(&mut self, alert: &Alert, run: NonZeroU32) -> Met {
+        let (entities, rare) = (SmallVec::new(), SmallVec::new());
+        let mut met = Met { entities, rare, connects: false, subject_since: 0, run };
         let mut networks: SmallVec<[Entity; 2]> = SmallVec::new();
         for Observable { entity, role } in alert.entities.iter().copied() {
             if !self.settings.entities.contains(&entity.kind) || self.listed.contains(&entity) {
@@ -55,13 +61,13 @@ impl Links {
             self.bases[entity.kind as usize].see(self.entities.at(place).seen.day(), alert.tick);
             let rare = met.rare.len();
             self.meet((entity, place), role, alert, &mut met);
-            let is_rare = met.rare.len() > rare;
+            let is_new = met.rare[rare..].iter().any(|rare| rare.is_new);
             let meeting = self.entities.at(place);
             if Some(entity) == alert.subject() {
                 met.subject_since = meeting.since;
             }
             met.entities.push((entity, place));
-            networks.extend(meeting.network.filter(|network| is_rare && !networks.contains(network)));
+            networks.extend(meeting.network.filter(|network| is_new && !networks.contains(network)));
         }
         networks.retain(|network| !self.listed.contains(network));
         for network in networks {
@@ -82,6 +88,7 @@ impl Links {
             meeting.is_public = meeting.network.is_some() || network::is_one(entity, &self.names);
         }
         let before = meeting.seen.before(alert.tick);
+        let is_new = before < 1.0;
         meeting.seen.mark(alert.tick);
         meeting.connects |= meeting.mate != subject;
         let connects = meeting.connects;
@@ -102,7 +109,7 @@ impl Links {
             None => return,
         };
         if owner.is_some() || weight >= self.settings.entity_rare {
-            met.rare.push(Rare { entity, place, owner, weight, before, connects, is_own });
+            met.rare.push(Rare { entity, place, owner, weight, before, is_new, connects, is_own });
         }
     }
 

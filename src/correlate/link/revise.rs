@@ -141,7 +141,13 @@ impl Links {
             let told = parts.flat_map(|(at, part)| part.surprises.iter().map(|it| (*at, &part.alerts[it.0])));
             let others = told.filter(|(_, alert)| alert.id != pointer.alert && same(alert));
             let last = others.max_by_key(|(_, alert)| alert.order());
-            last.map(|(home, it)| Pointer { home, time: it.time, tick: it.tick, alert: it.id })
+            last.map(|(home, it)| Pointer {
+                home,
+                time: it.time,
+                tick: it.tick,
+                alert: it.id,
+                run: pointer.run,
+            })
         };
         let replace = |last: &mut Option<Pointer>, same: &dyn Fn(&Alert) -> bool| {
             if let Some(pointer) = last.as_mut().filter(|pointer| own.contains(&pointer.home)) {
@@ -190,12 +196,6 @@ impl Links {
         for number in strong {
             self.note_all_strong(number);
         }
-    }
-
-    /// Whether a revision said that the entity carries no link into the incident.
-    pub(super) fn bars(&self, number: Number, entity: Entity) -> bool {
-        let bond = self.resolve(number).and_then(|home| self.bonds.get(&home));
-        bond.is_some_and(|bond| bond.bars(entity))
     }
 
     /// Whether a revision keeps two incidents apart.

@@ -8,6 +8,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::record::{Names, Observable, Role, Severity, Tactics};
 
+mod newcomers;
+
 fn alert(n: u64, tick: Tick, (host, rule): (u8, u8), names: &Names) -> Alert {
     told(n, tick, &format!("rule-{rule}"), &[&format!("host:host-{host}")], names)
 }
@@ -96,15 +98,19 @@ proptest! {
     #[test]
     fn links_say_what_is_so(
         steps in prop::collection::vec((0i64..20_000, 0u8..5, 0u8..8, 0u16..40), 1..200),
+        habits in 0i64..60,
     ) {
         let names = Arc::new(Names::default());
         let settings = LinkSettings::default();
         let mut links = Links::new(settings.clone(), Arc::clone(&names));
         let mut past: Vec<Alert> = Vec::new();
         let mut tick = 1_700_000_000;
-        for (n, (gap, host, rule, ip)) in (0..).zip(steps) {
+        // What everybody does every hour, and then what comes as it comes.
+        let usual = (0..habits).flat_map(|_| (0..40).map(|n| (if n == 0 { 3_600 } else { 1 }, n % 5, n / 5, 0, n % 5)));
+        let steps = steps.into_iter().map(|(gap, host, rule, ip)| (gap, host, rule, ip, rule % 5));
+        for (n, (gap, host, rule, ip, user)) in (0..).zip(usual.chain(steps)) {
             tick += if gap % 3 == 0 { gap } else { gap % 600 };
-            let entities = [format!("host:h{host}"), format!("ip:198.51.100.{ip}")];
+            let entities = [format!("host:h{host}"), format!("ip:198.51.100.{ip}"), format!("user:u{user}")];
             let texts: Vec<&str> = entities.iter().map(String::as_str).collect();
             let alert = told(n, tick, &format!("r{rule}"), &texts, &names);
             let verdict = links.alert(&alert, None);
@@ -123,6 +129,13 @@ proptest! {
                     let mut hours: Vec<i64> = past.iter().filter(has).map(|it| it.tick / 3600).collect();
                     hours.dedup();
                     prop_assert!(hours.len() <= 24, "{hours:?}");
+                }
+                if evidence.kind == "encounter" {
+                    // The host and the user had met in few hours before this one.
+                    let both = |it: &&Alert| alert.entities[0] == it.entities[0] && alert.entities[2] == it.entities[2];
+                    let mut hours: Vec<i64> = past.iter().filter(both).map(|it| it.tick / 3600).collect();
+                    hours.dedup();
+                    prop_assert!(hours.iter().filter(|hour| **hour != alert.tick / 3600).count() <= 24, "{hours:?}");
                 }
                 prop_assert!(verdict.is_linked);
             }
