@@ -176,8 +176,10 @@ impl Links {
         self.settle_home(alert, &seen, is_tight, candidates, &mut verdict);
         let pointer =
             Pointer { home: verdict.home, time: alert.time, tick: alert.tick, alert: alert.id, run };
-        // What a rare entity or an encounter alone took elsewhere leaves the session of its pair as it is.
-        if seen.is_strong || !is_tight && encounter.is_none() {
+        // What a rare entity or an encounter alone took elsewhere leaves the session of its pair as it is. So does what names
+        // something foreign: a stranger tried this account, which says nothing of what its owner does next.
+        let is_foreign = met.rare.iter().any(|rare| !rare.is_own);
+        if seen.is_strong && !is_foreign || !is_tight && encounter.is_none() {
             self.pairs.at_mut(place).last = Some(pointer);
         }
         self.claim(&met, pointer);

@@ -94,3 +94,24 @@ fn what_is_half_common_joins_a_strong_incident_by_more_than_its_host() {
         assert_eq!(site.of("attack"), [(8, usize::from(joins))], "{after}");
     }
 }
+
+#[test]
+fn whom_a_stranger_tried_does_not_follow_him() {
+    let mut site = Site::new();
+    for hour in 0..72 {
+        site.usual(START + hour * 3600, 60);
+        if hour == 20 || hour == 40 {
+            site.tell("-", START + hour * 3600 + 900, "sign-in failed", &["user:u20", "ip:10.0.0.20"]);
+        }
+    }
+    // Passwords are tried on many; then one of these mistypes their own from where they sit, again and again.
+    let at = START + 72 * 3600;
+    for step in 0..30 {
+        let user = format!("user:u{step}");
+        site.tell("spray", at + step * 20, "sign-in failed", &[&user, "ip:203.0.113.9"]);
+    }
+    for step in 0..200 {
+        site.tell("own", at + 1_200 + step * 5, "sign-in failed", &["user:u20", "ip:10.0.0.20"]);
+    }
+    assert_eq!(site.of("spray"), [(30, 0)]);
+}
