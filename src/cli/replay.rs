@@ -159,9 +159,8 @@ fn first(args: &Args) -> Result<(), Failure> {
         first_judges: recall.is_some(),
         recall,
         executor,
-        // A replay looks nothing up: what the archive had then is in its log, and files have none.
+        // A replay looks nothing up and withdraws nothing: what the archive had then is in its log, and files have none.
         asks: None,
-        // What was withdrawn is in an archive's log too, and files are acted on when they are settled.
         withdrawals: None,
         act,
         // No executor outside the process is called.

@@ -53,6 +53,16 @@ pub enum Told {
     Withdrawn(Vec<Finding>),
 }
 
+impl Told {
+    fn is_empty(&self) -> bool {
+        match self {
+            Told::Members(members) => members.is_empty(),
+            Told::Links(links) => links.is_empty(),
+            Told::Withdrawn(findings) => findings.is_empty(),
+        }
+    }
+}
+
 /// What the operator is built from.
 #[derive(Clone)]
 pub struct Settings {
@@ -137,15 +147,8 @@ pub fn incidents<'scope>(
         }
         let (members, links) = (now.members, now.links);
         keeping.keep(work.turn, |items| keep(items, keeping.is_first(), (&mut tenants, &waiting, acted)));
-        if !members.is_empty() {
-            work.side.push(Told::Members(members));
-        }
-        if !links.is_empty() {
-            work.side.push(Told::Links(links));
-        }
-        if !withdrawn.is_empty() {
-            work.side.push(Told::Withdrawn(withdrawn));
-        }
+        let told = [Told::Members(members), Told::Links(links), Told::Withdrawn(withdrawn)];
+        work.side.extend(told.into_iter().filter(|told| !told.is_empty()));
     })
 }
 
