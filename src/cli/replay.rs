@@ -307,10 +307,8 @@ impl Feeding {
         let limits = Limits { record_bytes: args.record_bytes_max, ..Limits::default() };
         let parsing = Parsing { files, mappings: plan.mappings().into(), names: Arc::clone(names), limits };
         if args.arrival {
-            // What was read is worked on at the same time, which takes a core, too. Each parser remembers names for itself: of one
-            // too many they would be looked up once more.
-            let parsers = setup::cores().saturating_sub(1).max(1);
-            let feed = ArrivalFeed::open(&parsing, plan.lateness_s, args.batch as usize, parsers)?;
+            // What was read is worked on at the same time; but to parse takes longest, and on a core less all else would wait for it.
+            let feed = ArrivalFeed::open(&parsing, plan.lateness_s, args.batch as usize, setup::cores())?;
             return Ok(Feeding::Arrival(feed, bytes));
         }
         let sources = parsing.files.iter().map(|(_, settings)| settings.name).collect();
