@@ -12,7 +12,7 @@ use super::detect::Said;
 use super::memo::Memo;
 use super::refusal::Refusal;
 use super::value::{Digits, Slots, Value};
-use crate::record::{Entity, Names, Observable, Severity, Sym, Tactics, attack};
+use crate::record::{Entity, Names, Observable, Role, Severity, Sym, Tactics, attack};
 
 /// Entities of one alert; attackers choose how long lists are.
 const ENTITIES_MAX: usize = 64;
@@ -176,11 +176,17 @@ impl Words {
                 }
                 let observable =
                     Observable { entity: Entity { kind: cleaning.kind, value }, role: entity.role };
-                if found.len() < ENTITIES_MAX && !found.contains(&observable) {
+                if found.len() < ENTITIES_MAX && !is_told(&found, observable) {
                     found.push(observable);
                 }
             }
         }
         found
     }
+}
+
+/// Whether that adds nothing: that an alert is about something besides is no news where it says in which part.
+fn is_told(found: &[Observable], new: Observable) -> bool {
+    let same = |known: &Observable| known.entity == new.entity;
+    found.iter().any(|known| same(known) && (known.role == new.role || new.role == Role::Related))
 }
