@@ -27,6 +27,8 @@ pub(super) struct Pointer {
     pub(super) alert: AlertId,
     /// How many alerts of its pair had come one after the other by then.
     pub(super) run: NonZeroU32,
+    /// Its rule.
+    pub(super) rule: Sym,
 }
 
 /// A subject and a rule.
@@ -37,15 +39,35 @@ pub(super) struct Pair {
     /// How many alerts came one after the other, wherever they belong, and when the last one did.
     run: u32,
     ran: Tick,
+    /// How firmly these are tied to the incident that the last of them belongs to: what the best link left over that led one
+    /// there. None as long as none of them is the pair's last.
+    tie: Option<i32>,
 }
 
 impl Pair {
     /// Counts an alert: how many have come one after the other by now.
     pub(super) fn count(&mut self, tick: Tick, gap_s: Tick) -> NonZeroU32 {
-        self.run = if tick - self.ran <= gap_s { self.run } else { 0 };
+        if tick - self.ran > gap_s {
+            (self.run, self.tie) = (0, None);
+        }
         let run = NonZeroU32::MIN.saturating_add(self.run);
         (self.run, self.ran) = (run.get(), tick);
         run
+    }
+
+    /// Whether so much against them is more than what ties them to their incident.
+    pub(super) fn is_loose(&self, against: i32) -> bool {
+        self.tie.is_some_and(|tie| against > tie)
+    }
+
+    /// Notes its last alert, which by links came to where the one before is, or else `elsewhere`, as the first of a run always
+    /// does. What no link led there is there by itself.
+    pub(super) fn end_at(&mut self, pointer: Pointer, tie: Option<i32>, elsewhere: bool) {
+        self.last = Some(pointer);
+        self.tie = match self.tie {
+            Some(known) if !elsewhere => Some(tie.map_or(known, |tie| known.max(tie))),
+            _ => Some(tie.unwrap_or(i32::MAX)),
+        };
     }
 }
 
@@ -98,6 +120,8 @@ pub(super) struct Bond {
     /// Strongest surprise of each rule.
     pub(super) rules: SmallVec<[(Sym, i32); 4]>,
     pub(super) strength: i32,
+    /// How many things of a kind its alerts of a rule name.
+    pub(super) spreads: SmallVec<[Spread; 1]>,
     /// What its surprising alerts are about.
     pub(super) subjects: FxHashSet<Entity>,
     /// How many entities they name, by kind.
@@ -127,6 +151,73 @@ impl Bond {
     /// Notes that a surprising alert is about something; whether that is new.
     pub(super) fn is_about(&mut self, subject: Entity) -> bool {
         self.subjects.insert(subject)
+    }
+}
+
+/// How wide a rule is in an incident.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(super) struct Spread {
+    rule: Sym,
+    kind: EntityKind,
+    many: u32,
+}
+
+impl Bond {
+    /// Notes so many more things of a kind that a rule's alerts name.
+    pub(super) fn spread(&mut self, rule: Sym, kind: EntityKind, more: u32) {
+        match self.spreads.iter_mut().find(|known| (known.rule, known.kind) == (rule, kind)) {
+            Some(known) => known.many += more,
+            None => self.spreads.push(Spread { rule, kind, many: more }),
+        }
+    }
+
+    /// Takes in what is known of another's rules.
+    pub(super) fn spread_all(&mut self, others: &[Spread]) {
+        for other in others {
+            self.spread(other.rule, other.kind, other.many);
+        }
+    }
+
+    /// How many things of a kind its alerts of a rule name, where that is known.
+    pub(super) fn many(&self, rule: Sym, kind: EntityKind) -> Option<u32> {
+        self.spreads.iter().find(|known| (known.rule, known.kind) == (rule, kind)).map(|known| known.many)
+    }
+}
+
+/// What surprises of a rule met, and how wide its bursts are.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct RuleMeeting {
+    pub(super) meeting: Meeting,
+    /// The log of how many distinct pairs a burst met, in the mean of those that are over, and how many they were.
+    width: i32,
+    bursts: i32,
+}
+
+impl RuleMeeting {
+    /// Bursts that the mean is about.
+    const BURSTS_MAX: i32 = 8;
+
+    /// Notes that a pair surprised by the rule.
+    pub(super) fn meet(&mut self, pointer: Pointer, pair: (Option<Entity>, Sym), settings: &LinkSettings) {
+        if self.meeting.novelty.forgettable(pointer.tick) {
+            *self = RuleMeeting::default();
+        }
+        let paused = self.meeting.last.is_some_and(|last| pointer.tick - last.tick > settings.entity_gap_s);
+        if paused {
+            self.bursts = (self.bursts + 1).min(Self::BURSTS_MAX);
+            self.width += (self.burst() - self.width) / self.bursts;
+        }
+        meet(&mut self.meeting, pointer, pair, settings);
+    }
+
+    /// The log of how many things one burst of the rule is expected to be about: a wave of mail, a spray of passwords.
+    pub(super) fn width(&self, tick: Tick) -> i32 {
+        // Forgotten by the clock, as all that sweeps drop.
+        if self.meeting.novelty.forgettable(tick) { 0 } else { self.width.max(self.burst()) }
+    }
+
+    fn burst(&self) -> i32 {
+        log10_milli(self.meeting.pairs.len().max(1) as f64)
     }
 }
 

@@ -17,8 +17,9 @@
 //! incident has met; to merge two takes more than to join one, unless something foreign is in both; where alerts name what
 //! connects, sharing nothing speaks against a link by rule, site, campaign, or a merge by the pair; something foreign that an
 //! incident does not know, though it knows others, speaks against joining it, and so does an account where others come again
-//! and again (see [`actors`]), and a flood, which something is always near; an incident's age and span are bounded. And where
-//! most is rare, rarity says nothing (see [`super::base`]): a surprise opens nothing by itself then, and background sessions of
+//! and again (see [`actors`]), a wave that will be about many, and a flood, which something is always near, and which leaves
+//! what it only began beside; a finding leaves the sessions of common pairs as they are; an incident's age and span are bounded. And
+//! where most is rare, rarity says nothing (see [`super::base`]): a surprise opens nothing by itself then, and background sessions of
 //! rare pairs last as long as others.
 //!
 //! State: pairs, entities (see [`super::rarity`]) and encounters, a pointer per entity and rule until the longest gap has passed, and
@@ -32,7 +33,7 @@ use smallvec::SmallVec;
 use serde::{Deserialize, Serialize};
 
 use super::base::{Base, Share};
-use super::bond::{Bond, Meeting, Onsets, Pair, Pointer, raise};
+use super::bond::{Bond, Meeting, Onsets, Pair, Pointer, RuleMeeting, raise};
 use super::rarity::Scale;
 use super::shelf::Shelf;
 use crate::plan::link::LinkSettings;
@@ -98,7 +99,7 @@ pub struct Links {
     pairs: Shelf<(Option<Entity>, Sym), Pair>,
     entities: Shelf<Entity, Meeting>,
     encounters: Encounters,
-    rules: FxHashMap<Sym, Meeting>,
+    rules: FxHashMap<Sym, RuleMeeting>,
     latest: Option<Pointer>,
     /// Incidents that opened.
     onsets: Onsets,
@@ -158,6 +159,7 @@ impl Links {
         let (active, last) = (pair.hours.before(alert.tick), pair.last);
         let is_new_hour = pair.hours.mark(alert.tick);
         let run = pair.count(alert.tick, self.settings.pair_gap_s);
+        let is_loose = self.pairs.at(place).is_loose(self.flood(run));
         let surprise = self.scale.surprise(active);
         // However long the site was watched: what comes hour after hour is no surprise any more.
         let is_common = active >= self.settings.background_common_hours;
@@ -165,25 +167,28 @@ impl Links {
             self.usual.count(is_common);
         }
         let is_strong = surprise >= self.settings.surprise_strong && !is_common;
-        let met = self.meet_all(alert, run);
+        let met = self.meet_all(alert, (run, is_loose));
         let is_telling = !self.usual.is_exception();
         let encounter = if is_telling { self.encounter(alert, &met) } else { None };
         let is_tight = !met.rare.is_empty();
         let seen = Seen { surprise, is_strong, is_common, is_telling, encounter, active, last };
         let mut candidates = Candidates::default();
         self.find(alert, &seen, &met, &mut candidates);
+        let tie = candidates.tie(alert.rule);
         let mut verdict = Verdict::default();
         self.settle_home(alert, &seen, is_tight, candidates, &mut verdict);
+        let home = verdict.home;
         let pointer =
-            Pointer { home: verdict.home, time: alert.time, tick: alert.tick, alert: alert.id, run };
+            Pointer { home, time: alert.time, tick: alert.tick, alert: alert.id, run, rule: alert.rule };
         // What a rare entity or an encounter alone took elsewhere leaves the session of its pair as it is. So does what names
         // something foreign: a stranger tried this account, which says nothing of what its owner does next.
         let is_foreign = met.rare.iter().any(|rare| !rare.is_own);
         if seen.is_strong && !is_foreign || !is_tight && encounter.is_none() {
-            self.pairs.at_mut(place).last = Some(pointer);
+            let elsewhere = last.and_then(|last| self.resolve(last.home)) != Some(home);
+            self.pairs.at_mut(place).end_at(pointer, tie, elsewhere);
         }
         self.claim(&met, pointer);
-        if let Some(bond) = self.bonds.get_mut(&verdict.home) {
+        if let Some(bond) = self.bonds.get_mut(&home) {
             bond.actors.note(met.accounts());
         }
         if seen.is_strong {
@@ -198,9 +203,16 @@ impl Links {
         verdict
     }
 
-    /// A finding joins the incidents of its alerts into one; none where they are not known any more.
+    /// A finding joins the incidents of its alerts into one; none where they are not known any more. What a common pair does
+    /// all day is no part of that because one of its alerts is, unless all of them are such.
     pub fn finding(&mut self, finding: &Finding, homes: impl Iterator<Item = Number>) -> Option<Verdict> {
-        let homes = self.together(homes.filter_map(|home| self.resolve(home)));
+        let all: SmallVec<[Number; 8]> = homes.filter_map(|home| self.resolve(home)).collect();
+        let is_story = |home: &&Number| {
+            let bond = self.bonds.get(*home);
+            bond.is_some_and(|bond| bond.kind == IncidentKind::Linked || !bond.common)
+        };
+        let stories = self.together(all.iter().filter(is_story).copied());
+        let homes = if stories.is_empty() { self.together(all.iter().copied()) } else { stories };
         let home = homes.iter().copied().min()?;
         let mut verdict = Verdict { home, ..Verdict::default() };
         self.absorb(&homes, &mut verdict);
@@ -245,7 +257,7 @@ impl Links {
         self.entities
             .retain(|meeting| !(meeting.seen.forgettable(settled) && meeting.novelty.forgettable(settled)));
         self.encounters.sweep(settled);
-        self.rules.retain(|_, meeting| !meeting.novelty.forgettable(settled));
+        self.rules.retain(|_, rule| !rule.meeting.novelty.forgettable(settled));
         let mut strong = std::mem::take(&mut self.strong);
         strong.retain(|_, numbers| {
             numbers.retain(|number| self.resolve(*number).is_some());
@@ -346,6 +358,7 @@ impl Links {
             latest: alert.id,
             rules: SmallVec::new(),
             strength: 0,
+            spreads: SmallVec::new(),
             subjects: FxHashSet::default(),
             abouts: [0; EntityKind::ALL.len()],
             is_known_strong: false,
@@ -399,6 +412,7 @@ impl Links {
             for (rule, surprise) in gone.rules {
                 raise(bond, rule, surprise);
             }
+            bond.spread_all(&gone.spreads);
             bond.actors.add(&gone.actors);
             bond.near.extend(gone.near);
             if let Some(gone) = gone.parted {

@@ -13,9 +13,15 @@
 //! that has met, and bears none of these logs. An alert that names something foreign is a stranger to incidents that know
 //! others, and one that names another account to incidents whose accounts come again and again; see [`Links::strangeness`] and
 //! [`super::actors`]. Where either alert is one of many of its pair in a row, the log of how many is taken from the weight, too.
+//! And where that comes to be more than what led its pair to the incident, the flood goes on by itself. Of rules that come in
+//! waves over many subjects, the log of how many is taken from what a subject says, so that the first of a wave joins no
+//! other's story; and the log of what an incident has met counts up to half as much for what links by a rule that names few
+//! of these there.
 //! An alert that surprises less, or only by whom its subject meets, is weighed by no more than that.
 //!
 //! State: how many surprising alerts named something that connects subjects.
+
+use std::num::NonZeroU32;
 
 use smallvec::SmallVec;
 
@@ -26,7 +32,7 @@ use super::super::rarity::HOUR_S;
 use super::meetings::Met;
 use super::{Evidence, Links, Seen, Verdict};
 use crate::flow::decade::log10_milli;
-use crate::record::{Alert, Entity, IncidentKind, Tick};
+use crate::record::{Alert, Entity, IncidentKind, Sym, Tick};
 
 /// Closer than this is no closer: of surprising alerts, of a rare entity's, and for which of two is the nearer.
 const GAP_LEAST_S: Tick = 300;
@@ -43,6 +49,8 @@ struct Candidate {
     /// Which of two it is: what is nearer, and about fewer things.
     pull: i32,
     evidence: Evidence,
+    /// The other alert's rule.
+    rule: Sym,
 }
 
 /// All of them, in the order found; each incident once, by its best evidence.
@@ -51,6 +59,16 @@ pub(super) struct Candidates {
     found: SmallVec<[Candidate; 2]>,
     /// One that was too old to join.
     pub(super) succeeds: Option<Number>,
+}
+
+impl Candidates {
+    /// How firmly the best link ties an alert of that rule to others of an incident. Going on with its own pair does not, nor
+    /// does what it shares with alerts of its own kind.
+    pub(super) fn tie(&self, rule: Sym) -> Option<i32> {
+        let is_own = |one: &&Candidate| one.evidence.kind == "session" || one.rule == rule;
+        let links = self.found.iter().filter(|one| !is_own(one));
+        links.map(|one| if one.is_foreign { i32::MAX } else { one.net }).max()
+    }
 }
 
 /// What a link rests on, before it is known whether the incident may be joined.
@@ -98,7 +116,7 @@ impl Links {
     /// Finds what the alert may join.
     pub(super) fn find(&self, alert: &Alert, seen: &Seen, met: &Met, found: &mut Candidates) {
         let settings = &self.settings;
-        if let Some(last) = seen.last.filter(|_| !seen.is_common)
+        if let Some(last) = seen.last.filter(|_| !seen.is_common && !met.is_loose)
             && Self::fresh(alert, &last, settings.pair_gap_s)
         {
             // Going on is always right; whether it may merge what goes on with others depends on how common that is, and on
@@ -152,7 +170,7 @@ impl Links {
         if self.is_newcomer(alert, met) {
             return;
         }
-        let rule = self.rules.get(&alert.rule);
+        let rule = self.rules.get(&alert.rule).map(|rule| &rule.meeting);
         if let Some((last, weight)) = rule.and_then(|it| self.weigh(alert, it, settings.rule_gap_s, i32::MAX))
         {
             let net = weight - settings.rule_weight - self.connections.silence();
@@ -229,30 +247,42 @@ impl Links {
         let Some(home) = self.resolve(last.home) else { return };
         let Some(bond) = self.bonds.get(&home) else { return };
         let Clue { kind, entity, weight, is_foreign, .. } = clue;
-        let crowd = if is_foreign { 0 } else { crowd(bond, entity) };
+        let crowd = if is_foreign { 0 } else { crowd_of(bond, entity, last.rule) };
         let by_chance = if kind == "rare" { crowd } else { crowd / 2 };
+        let wave = if is_foreign { 0 } else { self.wave(alert, entity) };
         let strangeness = if is_foreign { 0 } else { self.strangeness(met, home, bond) };
         let others = if is_foreign { 0 } else { bond.actors.strangeness(met.accounts()) };
+        // What a flood shares with itself leads it nowhere.
+        if met.is_loose && !is_foreign && last.rule == alert.rule {
+            return;
+        }
         // A pair goes on with its own, but not where another hand is at it.
         if kind == "session" && strangeness >= self.settings.strange_weight {
             return;
         }
-        let flood = if is_foreign { 0 } else { self.flood(last, met) };
+        let flood = if is_foreign { 0 } else { self.flood(last.run.max(met.run)) };
         let against = if kind == "session" { 0 } else { strangeness + others + flood };
-        let net = clue.net - by_chance - against;
+        let net = clue.net - by_chance - wave - against;
         if net >= 0 {
             let gap_s = alert.tick - last.tick;
             let nearer = nearness(gap_s, NEAR_LEAST_S) - nearness(gap_s, clue.least_s);
             let pull = clue.net + nearer - crowd - against;
             let evidence = Evidence { other: last.alert, entity, kind, weight };
-            self.accept(alert, Candidate { home, net, is_foreign, pull, evidence }, found);
+            self.accept(alert, Candidate { home, net, is_foreign, pull, evidence, rule: last.rule }, found);
         }
+    }
+
+    /// How much it speaks against a link by the alert's subject that its rule is one that comes in waves over many: what the
+    /// first of them shares with another story, the others will not.
+    fn wave(&self, alert: &Alert, entity: Option<Entity>) -> i32 {
+        let rule = self.rules.get(&alert.rule).filter(|_| entity.is_some() && entity == alert.subject());
+        rule.map_or(0, |rule| rule.width(alert.tick))
     }
 
     /// How much it speaks against a link that one of the two alerts is of a flood, which something is always near: the log of
     /// how many came in a row. It says so much as alerts of one story would share more than what is flooded.
-    fn flood(&self, last: &Pointer, met: &Met) -> i32 {
-        let run = last.run.max(met.run).get();
+    pub(super) fn flood(&self, run: NonZeroU32) -> i32 {
+        let run = run.get();
         if run <= RUN_MOST {
             return 0;
         }
@@ -281,7 +311,7 @@ impl Links {
             Some(known) => {
                 known.pull = known.pull.max(new.pull);
                 if known.net < new.net {
-                    (known.net, known.evidence) = (new.net, new.evidence);
+                    (known.net, known.evidence, known.rule) = (new.net, new.evidence, new.rule);
                     known.is_foreign = new.is_foreign;
                 }
             }
@@ -297,10 +327,12 @@ impl Links {
         let mut joins = SmallVec::new();
         for one in found {
             // Two that are about many things share some of them by chance: each counts what both are about.
-            let crowd = |bond: Option<&Bond>| bond.map_or(0, |bond| crowd(bond, one.evidence.entity));
+            let entity = one.evidence.entity;
             // A rare one's weight bears that of its own incident already.
             let other = self.bonds.get(&one.home).filter(|_| one.evidence.kind != "rare");
-            let net = one.net - if one.is_foreign { 0 } else { crowd(other) + crowd(bond) };
+            let here = || bond.map_or(0, |bond| crowd(bond, entity));
+            let there = || other.map_or(0, |other| crowd_of(other, entity, one.rule));
+            let net = one.net - if one.is_foreign { 0 } else { here() + there() };
             if Some(one.home) == best || net >= self.settings.merge_weight {
                 joins.push(one.home);
                 verdict.evidence.push(one.evidence);
@@ -319,4 +351,12 @@ fn nearness(gap_s: Tick, least_s: Tick) -> i32 {
 fn crowd(bond: &Bond, entity: Option<Entity>) -> i32 {
     let many = |at: usize| bond.met[at].max(bond.abouts[at]).max(1);
     entity.map_or(0, |entity| log10_milli(f64::from(many(entity.kind as usize))))
+}
+
+/// The same, where the alert that links there is of a rule that names few of these: the one account of a spray that was then
+/// signed in to is not one of many. It counts half, as what a rule names says so much of what the incident is about.
+fn crowd_of(bond: &Bond, entity: Option<Entity>, rule: Sym) -> i32 {
+    let all = crowd(bond, entity);
+    let many = entity.and_then(|entity| bond.many(rule, entity.kind));
+    many.map_or(all, |many| log10_milli(f64::from(many)).clamp(all / 2, all))
 }

@@ -7,6 +7,7 @@ use std::num::NonZeroU32;
 use smallvec::SmallVec;
 
 use super::super::bond::{Owner, Pointer, meet};
+use super::super::rarity::HOUR_S;
 use super::super::shelf::Place;
 use super::own::is_own;
 use super::{Links, Number, network};
@@ -22,6 +23,8 @@ pub(super) struct Met {
     pub(super) subject_since: Tick,
     /// How many alerts of its pair came one after the other.
     pub(super) run: NonZeroU32,
+    /// These have become a flood which what led them to their incident does not bear.
+    pub(super) is_loose: bool,
 }
 
 /// A rare one.
@@ -49,9 +52,9 @@ impl Met {
 impl Links {
     /// Marks the alert's entities as seen, and the networks of public addresses that are new, and says which are rare: what
     /// neighbours do that were there before says nothing of how rare it is that a new one comes.
-    pub(super) fn meet_all(&mut self, alert: &Alert, run: NonZeroU32) -> Met {
+    pub(super) fn meet_all(&mut self, alert: &Alert, (run, is_loose): (NonZeroU32, bool)) -> Met {
         let (entities, rare) = (SmallVec::new(), SmallVec::new());
-        let mut met = Met { entities, rare, connects: false, subject_since: 0, run };
+        let mut met = Met { entities, rare, connects: false, subject_since: 0, run, is_loose };
         let mut networks: SmallVec<[Entity; 2]> = SmallVec::new();
         for Observable { entity, role } in alert.entities.iter().copied() {
             if !self.settings.entities.contains(&entity.kind) || self.listed.contains(&entity) {
@@ -141,17 +144,21 @@ impl Links {
     pub(super) fn remember(&mut self, alert: &Alert, met: &Met, pointer: Pointer) {
         let pair = (alert.subject(), alert.rule);
         for (entity, place) in &met.entities {
-            let before = self.entities.at(*place).last.and_then(|last| self.resolve(last.home));
-            if before != Some(pointer.home)
+            // What a sweep may have dropped is not known.
+            let last = self.entities.at(*place).last;
+            let last = last.filter(|last| pointer.tick - last.tick <= 24 * HOUR_S);
+            let is_new = last.and_then(|last| self.resolve(last.home)) != Some(pointer.home);
+            if (is_new || last.is_some_and(|last| last.rule != alert.rule))
                 && let Some(bond) = self.bonds.get_mut(&pointer.home)
             {
-                bond.abouts[entity.kind as usize] += 1;
+                bond.abouts[entity.kind as usize] += u32::from(is_new);
+                bond.spread(alert.rule, entity.kind, 1);
             }
             if meet(self.entities.at_mut(*place), pointer, pair, &self.settings) {
                 self.bases[entity.kind as usize].surprise(pointer.tick);
             }
         }
-        meet(self.rules.entry(alert.rule).or_default(), pointer, pair, &self.settings);
+        self.rules.entry(alert.rule).or_default().meet(pointer, pair, &self.settings);
         self.latest = Some(pointer);
     }
 }

@@ -73,6 +73,7 @@ impl Links {
             is_tight: old.is_some_and(|old| old.is_tight),
             // Of the whole: rather too many than too few.
             abouts: old.map_or([0; EntityKind::ALL.len()], |old| old.abouts),
+            spreads: old.map_or_else(SmallVec::new, |old| old.spreads.clone()),
             met: old.map_or([0; EntityKind::ALL.len()], |old| old.met),
             foreign: old.map_or([Foreign::default(); EntityKind::ALL.len()], |old| old.foreign),
             actors: Actors::default(),
@@ -147,6 +148,7 @@ impl Links {
                 tick: it.tick,
                 alert: it.id,
                 run: pointer.run,
+                rule: it.rule,
             })
         };
         let replace = |last: &mut Option<Pointer>, same: &dyn Fn(&Alert) -> bool| {
@@ -166,8 +168,8 @@ impl Links {
                 owner.pointer = pointer;
             }
         });
-        for (rule, meeting) in &mut self.rules {
-            replace(&mut meeting.last, &|alert| alert.rule == *rule);
+        for (rule, known) in &mut self.rules {
+            replace(&mut known.meeting.last, &|alert| alert.rule == *rule);
         }
         replace(&mut self.latest, &|_| true);
     }

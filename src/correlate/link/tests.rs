@@ -9,6 +9,8 @@ use super::*;
 use crate::record::{Names, Observable, Role, Severity, Tactics};
 
 mod newcomers;
+mod sweeps;
+mod waves;
 
 fn alert(n: u64, tick: Tick, (host, rule): (u8, u8), names: &Names) -> Alert {
     told(n, tick, &format!("rule-{rule}"), &[&format!("host:host-{host}")], names)
