@@ -1,5 +1,6 @@
 //! Compile: mapping files with every path replaced by its slot.
 
+use super::asked::Asked;
 use super::detect::DetectionPlan;
 use super::paths::Paths;
 use crate::plan::mapping::{
@@ -14,6 +15,8 @@ use super::value::{Digits, Slots, Value};
 pub(super) struct Compiled {
     pub(super) paths: Paths,
     pub(super) mappings: Vec<Plan>,
+    /// Which of them may take a record.
+    pub(super) asked: Asked,
     /// What is done to entities' values, each once: its number is the memo's tag.
     pub(super) cleanings: Vec<Cleaning>,
 }
@@ -34,8 +37,17 @@ pub(super) struct Plan {
     pub(super) severity_slots: Box<[u16]>,
     pub(super) attacks: Box<[u16]>,
     pub(super) entities: Vec<EntityPlan>,
+    /// Which of them a record may have.
+    pub(super) asked: Asked,
     /// The paths that are taken, where the rest is kept.
     pub(super) keep: Option<Vec<FieldPath>>,
+}
+
+impl Plan {
+    /// The slots of which one must hold something in a record that it takes; none where that need not be.
+    fn needs(&self) -> Option<&[u16]> {
+        self.detect.iter().find_map(Check::needs)
+    }
 }
 
 pub(super) enum ProductPlan {
@@ -74,6 +86,11 @@ pub(super) struct Check {
 }
 
 impl Check {
+    /// The slots of which one must hold something for it to hold; none where that need not be.
+    fn needs(&self) -> Option<&[u16]> {
+        (self.test != Test::Exists(false)).then_some(&self.slots)
+    }
+
     pub(super) fn holds(&self, slots: &Slots<'_>) -> bool {
         let value = slots.first(&self.slots);
         // Most mappings ask for what a record has not: that is told at once.
@@ -95,7 +112,8 @@ impl Check {
 
 impl Compiled {
     pub(super) fn new(mappings: &[Mapping], names: &Names) -> Self {
-        let mut compiled = Compiled { paths: Paths::new(), mappings: Vec::new(), cleanings: Vec::new() };
+        let (paths, asked) = (Paths::new(), Asked::default());
+        let mut compiled = Compiled { paths, mappings: Vec::new(), asked, cleanings: Vec::new() };
         // Alerts first: they pay for no mapping of events.
         let (events, alerts): (Vec<&Mapping>, Vec<&Mapping>) =
             mappings.iter().partition(|mapping| mapping.detection.is_some());
@@ -103,6 +121,14 @@ impl Compiled {
             let plan = compiled.plan(mapping, names);
             compiled.mappings.push(plan);
         }
+        // Now all slots are known.
+        let slots = compiled.paths.len();
+        for plan in &mut compiled.mappings {
+            let needs: Vec<_> = plan.entities.iter().map(|entity| Some(&entity.slots[..])).collect();
+            plan.asked = Asked::new(slots, &needs);
+        }
+        let needs: Vec<_> = compiled.mappings.iter().map(Plan::needs).collect();
+        compiled.asked = Asked::new(slots, &needs);
         compiled
     }
 
@@ -142,6 +168,7 @@ impl Compiled {
             attacks: mapping.attacks.iter().map(|path| paths.slot(path)).collect(),
             keep: (mapping.unmapped == Unmapped::Keep).then(|| taken(mapping)),
             entities: mapping.entities.iter().map(|entity| self.entity(entity)).collect(),
+            asked: Asked::default(),
         }
     }
 

@@ -8,12 +8,13 @@
 //!
 //! All mappings' field paths are one trie (`paths`), through which a record's JSON is read once, in place
 //! (`extract`; where it is plain by `scan`, which expects the keys that came before: `guesses`); what the mappings may
-//! want lies in slots then (`value`). Everything that recurs (names, addresses, severities, ATT&CK lists) is worked out
-//! once and remembered per thread (`memo`).
+//! want lies in slots then (`value`), and which of them want any of it is told by bits (`asked`). Everything that recurs
+//! (names, addresses, severities, ATT&CK lists) is worked out once and remembered per thread (`memo`).
 
 pub mod example;
 
 pub(crate) mod canonical;
+mod asked;
 mod compile;
 mod detect;
 mod event;

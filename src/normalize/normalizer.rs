@@ -219,7 +219,7 @@ impl Normalizer {
         out: &mut Parsed,
     ) -> Result<(), Refusal> {
         let holds = |checks: &[super::compile::Check]| checks.iter().all(|check| check.holds(slots));
-        if let Some(at) = plan.mappings.iter().position(|mapping| holds(&mapping.detect)) {
+        if let Some(at) = plan.asked.of(slots).find(|at| holds(&plan.mappings[*at].detect)) {
             if let Some(detection) = &plan.mappings[at].detection {
                 return self.detect((plan, at, detection), (chunk, text), slots, place, out);
             }

@@ -89,11 +89,18 @@ impl<'a> Slots<'a> {
         }
         let first = &mut self.first[usize::from(slot)];
         if !first.is_present() {
-            *first = value;
+            // What is absent needs no end.
+            std::mem::forget(std::mem::replace(first, value));
             self.touched.push(slot);
         } else if self.more.len() < MORE_MAX {
             self.more.push((slot, value));
         }
+    }
+
+    /// The slots that hold something, in the order in which they came.
+    #[inline]
+    pub(super) fn held(&self) -> &[u16] {
+        &self.touched
     }
 
     /// The first value there is at one of `slots`.

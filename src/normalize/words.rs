@@ -142,7 +142,8 @@ impl Words {
     pub(super) fn warm(&mut self, each: &[Slots<'_>], mapping: &Plan) {
         self.hashes.clear();
         for slots in each {
-            for entity in mapping.entities.iter().filter(|entity| !entity.spare) {
+            let asked = mapping.asked.of(slots).map(|at| &mapping.entities[at]);
+            for entity in asked.filter(|entity| !entity.spare) {
                 for value in entity.values(slots) {
                     if let Value::Text(text) = value {
                         self.hashes.extend(Memo::<Sym>::place(entity.cleaning, text));
@@ -162,7 +163,8 @@ impl Words {
         let mut found = SmallVec::new();
         // What nobody asks for matters only where it takes the room of what somebody does.
         let roomy = slots.are_single() && mapping.entities.len() <= ENTITIES_MAX;
-        for entity in mapping.entities.iter().filter(|entity| !(entity.spare && roomy)) {
+        let asked = mapping.asked.of(slots).map(|at| &mapping.entities[at]);
+        for entity in asked.filter(|entity| !(entity.spare && roomy)) {
             let cleaning = &plan.cleanings[entity.cleaning as usize];
             for value in entity.values(slots) {
                 let mut digits: Digits = [0; 40];

@@ -4,7 +4,7 @@
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread;
+use std::thread::{self, ScopedJoinHandle};
 
 use super::Fault;
 use super::correlation::{Correlations, reach};
@@ -90,15 +90,20 @@ impl Parts {
     fn read_beside(flow: &Path, beside: &Path) -> Parts {
         let (folder, mut faults) = (folder_of(flow), Vec::new());
         let pipeline = pipeline::read(flow, beside, &mut faults);
-        let mut mappings = each(&folder.join("mappings"), "yml", mapping::load, &mut faults);
-        let (rules, refused) = Rules::load(&rule_folders(folder, pipeline.as_ref()));
+        // Until all is read nothing else goes on.
+        let (mut mappings, (rules, refused), playbooks) = thread::scope(|scope| {
+            let rules = scope.spawn(|| Rules::load(&rule_folders(folder, pipeline.as_ref())));
+            let playbooks = scope.spawn(|| playbook::load(&folder.join("playbooks")));
+            let mappings = each(&folder.join("mappings"), "yml", mapping::load, &mut faults);
+            (mappings, joined(rules), joined(playbooks))
+        });
         faults.extend(refused);
         let rules = Arc::new(rules);
         route(&mut mappings, &rules);
         let mut correlations = read_correlations(&folder.join("correlations"), &mut faults);
         correlations.know(&rules);
         faults.extend(reach::check(&correlations, &mappings));
-        let playbooks = playbook::load(&folder.join("playbooks")).map_err(|more| faults.extend(more)).ok();
+        let playbooks = playbooks.map_err(|more| faults.extend(more)).ok();
         let policy = pipeline.as_ref().and_then(|pipeline| {
             let policy = read_policy(&folder.join(&pipeline.policy), playbooks.as_deref());
             policy.map_err(|more| faults.extend(more)).ok()
@@ -189,16 +194,20 @@ fn each<T: Send>(
         Vec::new()
     });
     let load_all = |files: &[PathBuf]| files.iter().map(|file| load(file)).collect::<Vec<_>>();
-    // A plan has dozens of mappings, and until they are read nothing else goes on: another thread reads half of them.
+    // A plan has dozens of mappings: another thread reads half of them.
     let (some, others) = files.split_at(files.len().div_ceil(2));
     let loaded = thread::scope(|scope| {
         let others = (!others.is_empty()).then(|| scope.spawn(|| load_all(others)));
         let mut loaded = load_all(some);
-        let others = others.map(|others| others.join().unwrap_or_else(|panic| resume_unwind(panic)));
-        loaded.extend(others.into_iter().flatten());
+        loaded.extend(others.map(joined).into_iter().flatten());
         loaded
     });
     loaded.into_iter().filter_map(|item| item.map_err(|more| faults.extend(more)).ok()).collect()
+}
+
+/// What another thread came to.
+fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
+    thread.join().unwrap_or_else(|panic| resume_unwind(panic))
 }
 
 fn files(folder: &Path, ending: &str) -> Result<Vec<PathBuf>, Fault> {
