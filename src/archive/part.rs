@@ -60,9 +60,13 @@ impl Format {
     }
 }
 
+/// How texts lie that are in no dictionary.
+const TEXTS: Encoding = Encoding::DELTA_LENGTH_BYTE_ARRAY;
+
 /// Numbers that move on in small steps lie as differences. Ids are as good as random: a dictionary of them would
-/// only cost, save for the incident's, which comes again with each of its alerts. The least and greatest text of
-/// a chunk helps no query, and costs a comparison a row.
+/// only cost, save for the incident's, which comes again with each of its alerts. Texts lie one behind the other, and
+/// their lengths by themselves, which are all the same for ids: between them they would look like something that comes again.
+/// The least and greatest text of a chunk helps no query, and costs a comparison a row.
 fn encoding(
     properties: WriterPropertiesBuilder,
     name: &str,
@@ -76,9 +80,14 @@ fn encoding(
     }
     if let DataType::List(element) = data_type {
         let leaf = || ColumnPath::from(vec![name.to_owned(), "list".to_owned(), "element".to_owned()]);
-        return properties
-            .set_column_dictionary_enabled(leaf(), matches!(element.data_type(), DataType::Dictionary(..)))
+        let (is_dictionary, is_text) = match element.data_type() {
+            DataType::Dictionary(..) => (true, false),
+            other => (false, *other == DataType::Utf8),
+        };
+        let properties = properties
+            .set_column_dictionary_enabled(leaf(), is_dictionary)
             .set_column_statistics_enabled(leaf(), EnabledStatistics::None);
+        return if is_text { properties.set_column_encoding(leaf(), TEXTS) } else { properties };
     }
     if matches!(data_type, DataType::Dictionary(..)) {
         return properties.set_column_statistics_enabled(path(), EnabledStatistics::None);
@@ -86,6 +95,7 @@ fn encoding(
     if matches!(data_type, DataType::Utf8) {
         return properties
             .set_column_dictionary_enabled(path(), matches!(name, "incident_id" | "decision_id" | "reason"))
+            .set_column_encoding(path(), TEXTS)
             .set_column_statistics_enabled(path(), EnabledStatistics::None);
     }
     properties
