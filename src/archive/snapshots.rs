@@ -31,7 +31,7 @@ use crate::ingest::ends::Ends;
 use crate::record::Epoch;
 
 /// The form of what operators keep: another one is no snapshot of this program.
-const FORM: &str = concat!("8 of quell ", env!("CARGO_PKG_VERSION"));
+const FORM: &str = concat!("9 of quell ", env!("CARGO_PKG_VERSION"));
 /// Snapshots kept.
 const KEPT: usize = 2;
 /// Rows gathered before they are encoded, and the bytes of theirs.
@@ -340,8 +340,8 @@ mod tests {
         write(dir.path(), (turn(3), 3), &stamp("p"), &kept(3)).unwrap();
         let (_, manifest) = names(&folder(dir.path()), 3);
         let text = fs::read_to_string(&manifest).unwrap();
-        for (form, is_read) in [("8 of quell", true), ("7 of quell", false), ("9 of quell", false)] {
-            fs::write(&manifest, text.replace("8 of quell", form)).unwrap();
+        for (form, is_read) in [("9 of quell", true), ("8 of quell", false), ("10 of quell", false)] {
+            fs::write(&manifest, text.replace("9 of quell", form)).unwrap();
             let found = latest(dir.path(), 9, by("p"), |_| ()).unwrap();
             assert_eq!(found.is_some(), is_read, "{form}");
         }

@@ -117,6 +117,8 @@ pub(super) struct Bond {
     pub(super) last: Tick,
     /// Its last alert, which stands for it where it joins a campaign.
     pub(super) latest: AlertId,
+    /// How many it has.
+    pub(super) alerts: u32,
     /// Strongest surprise of each rule.
     pub(super) rules: SmallVec<[(Sym, i32); 4]>,
     pub(super) strength: i32,
@@ -147,13 +149,6 @@ pub(super) struct Bond {
     pub(super) parted: Option<Box<Parted>>,
 }
 
-impl Bond {
-    /// Notes that a surprising alert is about something; whether that is new.
-    pub(super) fn is_about(&mut self, subject: Entity) -> bool {
-        self.subjects.insert(subject)
-    }
-}
-
 /// How wide a rule is in an incident.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) struct Spread {
@@ -163,6 +158,11 @@ pub(super) struct Spread {
 }
 
 impl Bond {
+    /// Notes that a surprising alert is about something; whether that is new.
+    pub(super) fn is_about(&mut self, subject: Entity) -> bool {
+        self.subjects.insert(subject)
+    }
+
     /// Notes so many more things of a kind that a rule's alerts name.
     pub(super) fn spread(&mut self, rule: Sym, kind: EntityKind, more: u32) {
         match self.spreads.iter_mut().find(|known| (known.rule, known.kind) == (rule, kind)) {

@@ -9,7 +9,8 @@
 //!    another subject, and the site's latest where that is strong. If it surprises less, a strong one. If its subject meets
 //!    somebody of the site for the first time, one that is fresh at either; see [`encounters`].
 //! 5. A surprising alert that joins none opens an incident; one that only names something rare opens one that is kept as
-//!    background until a second joins; any other goes to the background session of its pair.
+//!    background until a second joins; any other goes to the background session of its pair, which ends with
+//!    the day unless the pair never stops.
 //! 6. Strong incidents on a shared subject within a day are one campaign and join.
 //!
 //! Each join is weighed by its odds against chance; see [`candidates`]. What keeps incidents from percolating: the weight
@@ -321,6 +322,7 @@ impl Links {
         let Some(bond) = self.bonds.get_mut(&home) else { return };
         bond.last = bond.last.max(alert.tick);
         bond.latest = alert.id;
+        bond.alerts = bond.alerts.saturating_add(1);
         // The next hour will count this one: what it may take for common must still be open then.
         let is_common = seen.active + 1.0 >= self.settings.background_common_hours || !seen.is_telling;
         bond.common = is_common && seen.encounter.is_none();
@@ -356,6 +358,7 @@ impl Links {
             first: alert.tick,
             last: alert.tick,
             latest: alert.id,
+            alerts: 0,
             rules: SmallVec::new(),
             strength: 0,
             spreads: SmallVec::new(),
@@ -384,8 +387,11 @@ impl Links {
         } else {
             self.settings.background_rare_gap_s
         };
-        (Self::fresh(alert, &last, gap) && alert.tick - bond.first <= self.settings.background_span_s)
-            .then_some(home)
+        // What never stops is one condition, not one of each day; but no session is to grow without end.
+        let is_steady = seen.surprise < self.settings.background_steady_surprise
+            && bond.alerts < self.settings.background_steady_alerts;
+        let span_s = if is_steady { self.settings.span_max_s } else { self.settings.background_span_s };
+        (Self::fresh(alert, &last, gap) && alert.tick - bond.first <= span_s).then_some(home)
     }
 
     /// Makes one incident of all candidates: the one that was published first takes in the others.
@@ -399,6 +405,7 @@ impl Links {
             if gone.kind == IncidentKind::Linked {
                 bond.kind = IncidentKind::Linked;
             }
+            bond.alerts = bond.alerts.saturating_add(gone.alerts);
             bond.is_tight |= gone.is_tight;
             bond.met.iter_mut().zip(gone.met).for_each(|(met, more)| *met += more);
             bond.foreign.iter_mut().zip(gone.foreign).for_each(|(here, more)| *here = here.and(more));

@@ -73,6 +73,10 @@ pub struct LinkSettings {
     pub background_common_hours: f64,
     /// A background session spans no more than this.
     pub background_span_s: Tick,
+    /// A pair that surprises less than this never stops: its background session spans as much as any incident.
+    pub background_steady_surprise: i32,
+    /// With so many alerts even such a session ends when it spans more than others do.
+    pub background_steady_alerts: u32,
 }
 
 impl Default for LinkSettings {
@@ -110,6 +114,8 @@ impl Default for LinkSettings {
             background_gap_s: 12 * 3_600,
             background_common_hours: 4.0,
             background_span_s: 86_400,
+            background_steady_surprise: 50,
+            background_steady_alerts: 8_000,
         }
     }
 }

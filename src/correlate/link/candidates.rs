@@ -247,15 +247,15 @@ impl Links {
         let Some(home) = self.resolve(last.home) else { return };
         let Some(bond) = self.bonds.get(&home) else { return };
         let Clue { kind, entity, weight, is_foreign, .. } = clue;
+        // What a flood shares with itself leads it nowhere.
+        if met.is_loose && !is_foreign && last.rule == alert.rule {
+            return;
+        }
         let crowd = if is_foreign { 0 } else { crowd_of(bond, entity, last.rule) };
         let by_chance = if kind == "rare" { crowd } else { crowd / 2 };
         let wave = if is_foreign { 0 } else { self.wave(alert, entity) };
         let strangeness = if is_foreign { 0 } else { self.strangeness(met, home, bond) };
         let others = if is_foreign { 0 } else { bond.actors.strangeness(met.accounts()) };
-        // What a flood shares with itself leads it nowhere.
-        if met.is_loose && !is_foreign && last.rule == alert.rule {
-            return;
-        }
         // A pair goes on with its own, but not where another hand is at it.
         if kind == "session" && strangeness >= self.settings.strange_weight {
             return;

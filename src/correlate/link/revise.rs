@@ -63,6 +63,7 @@ impl Links {
             first,
             last,
             latest: part.alerts.last().map(|alert| alert.id).unwrap_or_default(),
+            alerts: u32::try_from(part.alerts.len()).unwrap_or(u32::MAX),
             rules: SmallVec::new(),
             strength: 0,
             subjects: FxHashSet::default(),

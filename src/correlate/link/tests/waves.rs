@@ -3,6 +3,7 @@
 
 use super::{START, Site};
 use crate::correlate::bond::Number;
+use crate::plan::link::LinkSettings;
 use crate::record::{Finding, Sym};
 
 /// A site that has been watched for three days.
@@ -102,4 +103,37 @@ fn a_finding_leaves_what_common_pairs_do_where_it_is() {
     // Where nothing else is of it, it is about these.
     let (first, second) = (common.min(other), common.max(other));
     assert_eq!(found(&[common, other]), (first, vec![second]));
+}
+
+/// How many alerts each incident has that holds any of the second and third day, of a pair that comes every so many seconds
+/// in the hours of the day before `until`.
+fn sessions(every_s: usize, until: i64) -> Vec<usize> {
+    let mut site = Site { connects: true, ..Site::new() };
+    for hour in 0..72 {
+        let begin = START + hour * 3600;
+        site.usual(begin, 10);
+        for tick in (begin..begin + 3600).step_by(every_s).filter(|_| hour % 24 < until) {
+            site.tell(if hour < 24 { "known" } else { "beacon" }, tick, "beacon", &["host:h3"]);
+        }
+    }
+    site.of("beacon").into_iter().map(|(own, known)| own + known).collect()
+}
+
+#[test]
+fn what_never_stops_is_one_and_what_rests_is_one_of_each_day() {
+    // In its first hours it was new.
+    let always = sessions(60, 24);
+    assert!(always.len() == 1 && always[0] > 66 * 60, "{always:?}");
+    let days = sessions(60, 14);
+    assert!(days.len() == 3 && days.iter().all(|many| *many <= 14 * 60 + 1), "{days:?}");
+}
+
+#[test]
+fn a_session_does_not_grow_without_end() {
+    let most = usize::try_from(LinkSettings::default().background_steady_alerts).expect("it is small");
+    let many = sessions(20, 24);
+    assert!(many.len() == 2 && many[0] == most && many[1] < most, "{many:?}");
+    // More than that in a day are a day's.
+    let many = sessions(10, 24);
+    assert!(many.len() == 3 && many.iter().all(|many| *many <= 24 * 360 + 1), "{many:?}");
 }
