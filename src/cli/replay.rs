@@ -318,29 +318,21 @@ impl Feeding {
 }
 
 fn feed(args: &Args, feeding: Feeding, tables: Option<&Said>, run: &mut Run) -> Result<(), FeedError> {
-    if let Feeding::Archive(archive) = &feeding {
-        return feed_archive(args, tables, archive, run);
-    }
-    if !feed_tables(tables, run) {
-        return Ok(());
-    }
     match feeding {
-        Feeding::Archive(_) => {}
-        Feeding::Arrival(mut feed, bytes) => {
-            let progress = Progress::start(bytes);
-            while let Some(batch) = feed.next(|bytes, _| progress.at(bytes))? {
-                if !run.take(batch) {
-                    break;
-                }
-            }
-            progress.finish();
-        }
-        Feeding::Set(pieces, sources, bytes) => {
-            let progress = Progress::start(bytes);
-            feed_set(args, pieces, sources, run, &progress)?;
-            progress.finish();
+        Feeding::Archive(archive) => feed_archive(args, tables, &archive, run),
+        Feeding::Arrival(..) | Feeding::Set(..) if !feed_tables(tables, run) => Ok(()),
+        Feeding::Arrival(feed, bytes) => feed_arrival(feed, run, &Progress::start(bytes)),
+        Feeding::Set(pieces, sources, bytes) => feed_set(args, pieces, sources, run, &Progress::start(bytes)),
+    }
+}
+
+fn feed_arrival(mut feed: ArrivalFeed, run: &mut Run, progress: &Progress) -> Result<(), FeedError> {
+    while let Some(batch) = feed.next(|bytes, _| progress.at(bytes))? {
+        if !run.take(batch) {
+            break;
         }
     }
+    progress.finish();
     Ok(())
 }
 
@@ -364,6 +356,7 @@ fn feed_set(
         }
         progress.at(taken);
     }
+    progress.finish();
     Ok(())
 }
 

@@ -21,7 +21,7 @@ use super::journal::received;
 use super::metrics::Metrics;
 use super::run::RunError;
 use super::sighter::{Question, ask};
-use super::withdrawals::Withdrawals;
+use super::withdrawals::Withdrawer;
 use crate::act::{Desk, Handed};
 use crate::archive::{DecisionRow, Rows, VerdictRow};
 use crate::flow::Turn;
@@ -48,7 +48,7 @@ pub struct Clerk {
     /// Where indicators are asked after; none where nothing is looked up.
     pub asks: Option<Sender<Question>>,
     /// Where it is said what was withdrawn; none where that is read from a record.
-    pub withdrawals: Option<Withdrawals>,
+    pub withdrawals: Option<Withdrawer>,
     /// The epoch through which the log is durable, where what is done depends on its epochs; else the greatest.
     pub logged: Epoch,
     /// The epoch at whose end the run began, as it was kept: all that follows from it is done.

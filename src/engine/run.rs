@@ -24,7 +24,7 @@ use super::sighter::Question;
 use super::sinks::{SinkSettings, Sinks};
 use super::summary::{Counts, Summary};
 use super::unsettled::Unsettled;
-use super::withdrawals::Withdrawals;
+use super::withdrawals::Withdrawer;
 use super::workers::{Crew, Workers};
 use crate::act::{Common, Executor};
 use crate::archive::{Reader, Rows, TurnRow};
@@ -159,7 +159,7 @@ pub struct Settings {
     /// Where incidents' indicators are asked after; none where nothing is looked up.
     pub asks: Option<Sender<Question>>,
     /// Where it is said what was acted on early and is withdrawn; none where that is read from a record.
-    pub withdrawals: Option<Withdrawals>,
+    pub withdrawals: Option<Withdrawer>,
     /// When alerts are acted on: what the policy says in a live run and in the replay of its log, else when they are settled.
     pub act: Act,
     /// Whether nothing is done in an epoch before the log has it: whoever feeds the run says so by [`Run::logged`].

@@ -13,16 +13,16 @@ use crate::ingest::live::Bell;
 use crate::record::{Epoch, Finding, InputKind, Names, Withdrawal};
 
 /// Where withdrawals are said.
-pub struct Withdrawals {
+pub struct Withdrawer {
     scribe: Scribe,
     bell: Bell,
 }
 
-impl Withdrawals {
+impl Withdrawer {
     /// They are written by `scribe`, and whoever feeds the run hears `bell`.
     #[must_use]
-    pub fn new(scribe: &Scribe, bell: &Bell) -> Withdrawals {
-        Withdrawals { scribe: scribe.clone(), bell: bell.clone() }
+    pub fn new(scribe: &Scribe, bell: &Bell) -> Withdrawer {
+        Withdrawer { scribe: scribe.clone(), bell: bell.clone() }
     }
 
     /// Says what an epoch withdrew, in the order of its text; all of it is durable when this returns.

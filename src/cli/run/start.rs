@@ -22,7 +22,7 @@ use crate::engine::run::{Run, Settings};
 use crate::engine::scribe::Scribe;
 use crate::engine::sighter::Question;
 use crate::engine::sinks::delivered;
-use crate::engine::withdrawals::Withdrawals;
+use crate::engine::withdrawals::Withdrawer;
 use crate::engine::workers::Crew;
 use crate::flow::Turn;
 use crate::flow::kept::Past;
@@ -96,7 +96,7 @@ pub(super) fn start(
         executor,
         ledger,
         asks,
-        withdrawals: (plan.policy.act == Act::Early).then(|| Withdrawals::new(scribe, bell)),
+        withdrawals: (plan.policy.act == Act::Early).then(|| Withdrawer::new(scribe, bell)),
         act: plan.policy.act,
         committed,
         criers: unsaid.criers(args, names)?,

@@ -32,7 +32,7 @@ use crate::engine::pushed;
 use crate::engine::run::{Backstage, Choose, Run, Settings};
 use crate::engine::scribe::Scribe;
 use crate::engine::summary::Summary;
-use crate::engine::withdrawals::Withdrawals;
+use crate::engine::withdrawals::Withdrawer;
 use crate::engine::workers::Crew;
 use crate::featurize::features::history_keys;
 use crate::flow::Turn;
@@ -94,7 +94,7 @@ impl Life {
         let names = Arc::new(Names::default());
         let scribe = Scribe::by_hand(dir).map_err(stopped)?;
         let bell = Bell::new().0;
-        let said = Withdrawals::new(&scribe, &bell);
+        let said = Withdrawer::new(&scribe, &bell);
         let (run, begins) = run(handle, stage, &names, (dir, committed), said)?;
         let backstage = run.backstage().ok_or("a run by hand has no threads")?;
         let (mut live, files) = live(handle, stage, &names);
@@ -238,7 +238,7 @@ fn run(
     stage: &Stage,
     names: &Arc<Names>,
     (dir, committed): (&Path, Epoch),
-    said: Withdrawals,
+    said: Withdrawer,
 ) -> Result<(Run, Option<Begins>), Stopped> {
     let complain = |why| of(handle).note(why);
     let by = By { plan: &stage.plan.hash, since: 0 };
