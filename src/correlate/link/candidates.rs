@@ -167,7 +167,7 @@ impl Links {
                 self.consider(alert, &last, met, by("entity", Some(entity), net, GAP_LEAST_S), found);
             }
         }
-        if self.is_newcomer(alert, met) {
+        if met.is_newcomer {
             return;
         }
         let rule = self.rules.get(&alert.rule).map(|rule| &rule.meeting);
@@ -216,16 +216,9 @@ impl Links {
                 }
             }
         }
-        if found.found.is_empty() && surprise >= settings.surprise_site && !self.is_newcomer(alert, met) {
+        if found.found.is_empty() && surprise >= settings.surprise_site && !met.is_newcomer {
             self.find_site(alert, surprise, met, gap_s, found);
         }
-    }
-
-    /// Whether the subject itself is new on a site that has been observed for long: then all that it does is new, which says
-    /// nothing of what others do at that time.
-    fn is_newcomer(&self, alert: &Alert, met: &Met) -> bool {
-        let day_s = 24 * HOUR_S;
-        self.scale.observed_s(met.subject_since) > day_s && alert.tick - met.subject_since < day_s
     }
 
     /// The site's latest incident, where it is strong and little else happens.

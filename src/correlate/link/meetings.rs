@@ -19,8 +19,9 @@ pub(super) struct Met {
     pub(super) rare: SmallVec<[Rare; 1]>,
     /// One of them was seen with another subject.
     pub(super) connects: bool,
-    /// When the subject was first seen.
-    pub(super) subject_since: Tick,
+    /// The subject itself is new on a site that has been observed for long: then all that it does is new, which says nothing of
+    /// what others do at that time.
+    pub(super) is_newcomer: bool,
     /// How many alerts of its pair came one after the other.
     pub(super) run: NonZeroU32,
     /// These have become a flood which what led them to their incident does not bear.
@@ -54,7 +55,7 @@ impl Links {
     /// neighbours do that were there before says nothing of how rare it is that a new one comes.
     pub(super) fn meet_all(&mut self, alert: &Alert, (run, is_loose): (NonZeroU32, bool)) -> Met {
         let (entities, rare) = (SmallVec::new(), SmallVec::new());
-        let mut met = Met { entities, rare, connects: false, subject_since: 0, run, is_loose };
+        let mut met = Met { entities, rare, connects: false, is_newcomer: false, run, is_loose };
         let mut networks: SmallVec<[Entity; 2]> = SmallVec::new();
         for Observable { entity, role } in alert.entities.iter().copied() {
             if !self.settings.entities.contains(&entity.kind) || self.listed.contains(&entity) {
@@ -67,7 +68,7 @@ impl Links {
             let is_new = met.rare[rare..].iter().any(|rare| rare.is_new);
             let meeting = self.entities.at(place);
             if Some(entity) == alert.subject() {
-                met.subject_since = meeting.since;
+                met.is_newcomer = self.is_newcomer(meeting.since, alert.tick);
             }
             met.entities.push((entity, place));
             networks.extend(meeting.network.filter(|network| is_new && !networks.contains(network)));
@@ -77,7 +78,16 @@ impl Links {
             let place = self.entities.place(network);
             self.meet((network, place), Role::Related, alert, &mut met);
         }
+        // A new host, and what came with it and is nobody else's, is rare because it is new.
+        if met.is_newcomer && alert.subject().is_some_and(|subject| subject.kind == EntityKind::Host) {
+            met.rare.retain(|rare| !rare.is_own || rare.connects);
+        }
         met
+    }
+
+    fn is_newcomer(&self, since: Tick, tick: Tick) -> bool {
+        let day_s = 24 * HOUR_S;
+        self.scale.observed_s(since) > day_s && tick - since < day_s
     }
 
     /// Marks an entity or a network as seen.
@@ -140,7 +150,7 @@ impl Links {
         }
     }
 
-    /// A surprise is remembered at its entities, its rule and the site.
+    /// A surprise is remembered at its entities and, where its subject is no newcomer, at its rule and the site.
     pub(super) fn remember(&mut self, alert: &Alert, met: &Met, pointer: Pointer) {
         let pair = (alert.subject(), alert.rule);
         for (entity, place) in &met.entities {
@@ -158,7 +168,9 @@ impl Links {
                 self.bases[entity.kind as usize].surprise(pointer.tick);
             }
         }
-        self.rules.entry(alert.rule).or_default().meet(pointer, pair, &self.settings);
-        self.latest = Some(pointer);
+        if !met.is_newcomer {
+            self.rules.entry(alert.rule).or_default().meet(pointer, pair, &self.settings);
+            self.latest = Some(pointer);
+        }
     }
 }

@@ -115,3 +115,18 @@ fn whom_a_stranger_tried_does_not_follow_him() {
     }
     assert_eq!(site.of("spray"), [(30, 0)]);
 }
+
+#[test]
+fn what_a_new_host_does_all_day_is_no_story() {
+    let mut site = Site::new();
+    for hour in 0..96 {
+        site.usual(START + hour * 3600, 60);
+        for step in (0..20).filter(|_| hour >= 72) {
+            let rule = format!("usual {}", step % 4);
+            site.tell("new", START + hour * 3600 + step * 180, &rule, &["host:new", "ip:10.9.9.9"]);
+        }
+    }
+    // In its first hours all of it is new; a pair's background session has five alerts an hour.
+    let new = site.of("new");
+    assert!(new.iter().all(|(own, others)| *own <= 120 && *others == 0), "{new:?}");
+}
