@@ -19,10 +19,9 @@
 //! connects, sharing nothing speaks against a link by rule, site, campaign, or a merge by the pair; something foreign that an
 //! incident does not know, though it knows others, speaks against joining it, and so does an account where others come again
 //! and again (see [`actors`]), a wave that will be about many, and a flood, which something is always near, and which leaves
-//! what it only began beside; that a host is new on a site makes nothing of it rare, and leads nobody else to what it does; a
-//! finding leaves the sessions of common pairs as they are; an incident's age and span are bounded. And where most is rare, rarity
-//! says nothing (see [`super::base`]): a surprise opens nothing by itself then, and background sessions of rare pairs last as long
-//! as others.
+//! what it only began beside; that a busy host is new on a site makes nothing of it rare; a finding leaves the sessions of common
+//! pairs as they are; an incident's age and span are bounded. And where most is rare, rarity says nothing (see [`super::base`]): a
+//! surprise opens nothing by itself then, and background sessions of rare pairs last as long as others.
 //!
 //! State: pairs, entities (see [`super::rarity`]) and encounters, a pointer per entity and rule until the longest gap has passed, and
 //! what linking must know of each incident until it closes.

@@ -13,6 +13,9 @@ use super::own::is_own;
 use super::{Links, Number, network};
 use crate::record::{Alert, Entity, EntityKind, Observable, Role, Tick};
 
+/// A new host that was active in so many hours has moved in, and is not one that is seldom seen.
+const ARRIVED_HOURS: f64 = 2.0;
+
 /// The alert's entities of kinds that may link.
 pub(super) struct Met {
     pub(super) entities: SmallVec<[(Entity, Place); 4]>,
@@ -57,6 +60,7 @@ impl Links {
         let (entities, rare) = (SmallVec::new(), SmallVec::new());
         let mut met = Met { entities, rare, connects: false, is_newcomer: false, run, is_loose };
         let mut networks: SmallVec<[Entity; 2]> = SmallVec::new();
+        let mut is_settling = false;
         for Observable { entity, role } in alert.entities.iter().copied() {
             if !self.settings.entities.contains(&entity.kind) || self.listed.contains(&entity) {
                 continue;
@@ -69,6 +73,7 @@ impl Links {
             let meeting = self.entities.at(place);
             if Some(entity) == alert.subject() {
                 met.is_newcomer = self.is_newcomer(meeting.since, alert.tick);
+                is_settling = met.is_newcomer && meeting.seen.before(alert.tick) >= ARRIVED_HOURS;
             }
             met.entities.push((entity, place));
             networks.extend(meeting.network.filter(|network| is_new && !networks.contains(network)));
@@ -78,8 +83,8 @@ impl Links {
             let place = self.entities.place(network);
             self.meet((network, place), Role::Related, alert, &mut met);
         }
-        // A new host, and what came with it and is nobody else's, is rare because it is new.
-        if met.is_newcomer && alert.subject().is_some_and(|subject| subject.kind == EntityKind::Host) {
+        // A host that goes on being busy is rare because it is new, and so is what came with it and is nobody else's.
+        if is_settling && alert.subject().is_some_and(|subject| subject.kind == EntityKind::Host) {
             met.rare.retain(|rare| !rare.is_own || rare.connects);
         }
         met
@@ -150,7 +155,7 @@ impl Links {
         }
     }
 
-    /// A surprise is remembered at its entities and, where its subject is no newcomer, at its rule and the site.
+    /// A surprise is remembered at its entities, its rule and the site.
     pub(super) fn remember(&mut self, alert: &Alert, met: &Met, pointer: Pointer) {
         let pair = (alert.subject(), alert.rule);
         for (entity, place) in &met.entities {
@@ -168,9 +173,7 @@ impl Links {
                 self.bases[entity.kind as usize].surprise(pointer.tick);
             }
         }
-        if !met.is_newcomer {
-            self.rules.entry(alert.rule).or_default().meet(pointer, pair, &self.settings);
-            self.latest = Some(pointer);
-        }
+        self.rules.entry(alert.rule).or_default().meet(pointer, pair, &self.settings);
+        self.latest = Some(pointer);
     }
 }
