@@ -2,20 +2,25 @@
 //! minute behind; and whether that depends on how much a window holds (10 or 100,000 distinct values, 100 or 100,000
 //! numbers). What is connected, which has no groups: by what its components are like, with the state that it holds. Last,
 //! some of them together in the dataflow, from alerts; "w3" is the rivals' workload of that name, of alerts that are parsed
-//! already: one in 23 is serious, and linked with others by host, user or hash.
+//! already: one in 23 is serious, and linked with others by host, user or hash. Beside them what makes incidents: linking and
+//! baselines, over three days of a site. What each remembers at the end is told in bytes, as a snapshot keeps it.
 
 use std::sync::Arc;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use quell::correlate::baseline::Baselines;
 use quell::correlate::connected::Linkable;
 use quell::correlate::connected::graph::Graph;
 use quell::correlate::findings::findings;
 use quell::correlate::group::{Compiled, Group};
 use quell::correlate::index::Index;
+use quell::correlate::link::Links;
 use quell::correlate::machine::Matching;
 use quell::correlate::window::Event;
+use quell::flow::kept::{Items, Kept};
 use quell::flow::{Keeper, Tails, Turn};
 use quell::plan::correlation::Correlations;
+use quell::plan::link::LinkSettings;
 use quell::record::{
     Alert, AlertId, Entity, EntityKind, Names, Observable, Role, Severity, Sym, Tactics, Tick, tick_of,
 };
@@ -105,7 +110,14 @@ fn events(alerts: &[Alert], rules: &Arc<[Compiled]>, names: &Names) -> Vec<(Grou
     alerts.iter().flat_map(|alert| index.alert(alert, names, 1)).collect()
 }
 
-fn step(events: &[(Group, Event)], rules: &Arc<[Compiled]>) -> usize {
+/// Tells how much an operator remembers.
+fn tell_state(name: &str, names: &Names, put: impl FnOnce(&mut Items)) {
+    let kept = Kept::of(name, (0, 0), names, put);
+    let bytes = kept.items.iter().map(Vec::len).sum::<usize>();
+    eprintln!("{name}: {bytes} bytes of state");
+}
+
+fn step(events: &[(Group, Event)], rules: &Arc<[Compiled]>) -> (usize, Tails<Group, Matching>) {
     let mut tails: Tails<Group, Matching> = Tails::new(Matching { rules: Arc::clone(rules) });
     let mut said = 0;
     for events in events.chunks(10_000) {
@@ -115,7 +127,7 @@ fn step(events: &[(Group, Event)], rules: &Arc<[Compiled]>) -> usize {
         let clock = events.last().map_or(0, |(_, event)| event.order.tick);
         tails.settle(clock - LATENESS_S, |_, _| ());
     }
-    said
+    (said, tails)
 }
 
 fn operators(c: &mut Criterion) {
@@ -125,6 +137,10 @@ fn operators(c: &mut Criterion) {
         let names = Names::default();
         let rules = compiled(&[kind], "5m", &names);
         let events = events(&alerts(1_000, 1_000, &names), &rules, &names);
+        let (_, mut tails) = step(&events, &rules);
+        tell_state(&format!("operator/{name}"), &names, |items| {
+            tails.each(|group, state, records| items.put(&(group, state, records)));
+        });
         group.bench_function(name, |b| b.iter(|| step(&events, &rules)));
     }
     group.finish();
@@ -248,5 +264,53 @@ fn dataflow(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, operators, windows, connected, dataflow);
+/// Three days of 1,000 hosts and 1,000 accounts.
+fn days(names: &Names) -> Vec<Alert> {
+    let mut alerts = alerts(1_000, 1_000, names);
+    for (n, alert) in (0i64..).zip(&mut alerts) {
+        (alert.time, alert.tick) = (n * 1_296, tick_of(n * 1_296));
+    }
+    alerts
+}
+
+fn link(alerts: &[Alert], names: &Arc<Names>) -> Links {
+    let (mut links, mut open) = (Links::new(LinkSettings::default(), Arc::clone(names)), Vec::new());
+    for alerts in alerts.chunks(10_000) {
+        open.extend(
+            alerts.iter().filter_map(|alert| links.alert(alert, None).opened).map(|(number, _)| number),
+        );
+        let settled = alerts.last().map_or(0, |alert| alert.tick);
+        open.retain(|number| {
+            let goes_on = links.closes(*number).is_some_and(|tick| tick >= settled);
+            if !goes_on {
+                links.forget(*number);
+            }
+            goes_on
+        });
+        links.sweep(settled);
+    }
+    links
+}
+
+fn look(alerts: &[Alert]) -> Baselines {
+    let mut baselines = Baselines::default();
+    for alert in alerts {
+        baselines.alert(alert);
+    }
+    baselines
+}
+
+fn incidents(c: &mut Criterion) {
+    let mut group = c.benchmark_group("incidents");
+    group.throughput(Throughput::Elements(EVENTS)).sample_size(10);
+    let names = Arc::new(Names::default());
+    let alerts = days(&names);
+    tell_state("incidents/link", &names, |items| items.put(&link(&alerts, &names)));
+    group.bench_function("link", |b| b.iter(|| link(&alerts, &names)));
+    tell_state("incidents/baselines", &names, |items| items.put(&look(&alerts)));
+    group.bench_function("baselines", |b| b.iter(|| look(&alerts)));
+    group.finish();
+}
+
+criterion_group!(benches, operators, windows, connected, incidents, dataflow);
 criterion_main!(benches);

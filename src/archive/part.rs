@@ -80,12 +80,9 @@ fn encoding(
     }
     if let DataType::List(element) = data_type {
         let leaf = || ColumnPath::from(vec![name.to_owned(), "list".to_owned(), "element".to_owned()]);
-        let (is_dictionary, is_text) = match element.data_type() {
-            DataType::Dictionary(..) => (true, false),
-            other => (false, *other == DataType::Utf8),
-        };
+        let is_text = *element.data_type() == DataType::Utf8;
         let properties = properties
-            .set_column_dictionary_enabled(leaf(), is_dictionary)
+            .set_column_dictionary_enabled(leaf(), matches!(element.data_type(), DataType::Dictionary(..)))
             .set_column_statistics_enabled(leaf(), EnabledStatistics::None);
         return if is_text { properties.set_column_encoding(leaf(), TEXTS) } else { properties };
     }
