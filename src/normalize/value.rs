@@ -89,8 +89,7 @@ impl<'a> Slots<'a> {
         }
         let first = &mut self.first[usize::from(slot)];
         if !first.is_present() {
-            // What is absent needs no end.
-            std::mem::forget(std::mem::replace(first, value));
+            *first = value;
             self.touched.push(slot);
         } else if self.more.len() < MORE_MAX {
             self.more.push((slot, value));

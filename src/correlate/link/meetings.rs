@@ -14,7 +14,7 @@ use super::{Links, Number, network};
 use crate::record::{Alert, Entity, EntityKind, Observable, Role, Tick};
 
 /// A new host that was active in so many hours has moved in, and is not one that is seldom seen.
-const ARRIVED_HOURS: f64 = 2.0;
+const MOVED_IN_HOURS: f64 = 2.0;
 
 /// The alert's entities of kinds that may link.
 pub(super) struct Met {
@@ -60,7 +60,7 @@ impl Links {
         let (entities, rare) = (SmallVec::new(), SmallVec::new());
         let mut met = Met { entities, rare, connects: false, is_newcomer: false, run, is_loose };
         let mut networks: SmallVec<[Entity; 2]> = SmallVec::new();
-        let mut is_settling = false;
+        let mut has_moved_in = false;
         for Observable { entity, role } in alert.entities.iter().copied() {
             if !self.settings.entities.contains(&entity.kind) || self.listed.contains(&entity) {
                 continue;
@@ -73,7 +73,9 @@ impl Links {
             let meeting = self.entities.at(place);
             if Some(entity) == alert.subject() {
                 met.is_newcomer = self.is_newcomer(meeting.since, alert.tick);
-                is_settling = met.is_newcomer && meeting.seen.before(alert.tick) >= ARRIVED_HOURS;
+                has_moved_in = met.is_newcomer
+                    && entity.kind == EntityKind::Host
+                    && meeting.seen.before(alert.tick) >= MOVED_IN_HOURS;
             }
             met.entities.push((entity, place));
             networks.extend(meeting.network.filter(|network| is_new && !networks.contains(network)));
@@ -84,7 +86,7 @@ impl Links {
             self.meet((network, place), Role::Related, alert, &mut met);
         }
         // A host that goes on being busy is rare because it is new, and so is what came with it and is nobody else's.
-        if is_settling && alert.subject().is_some_and(|subject| subject.kind == EntityKind::Host) {
+        if has_moved_in {
             met.rare.retain(|rare| !rare.is_own || rare.connects);
         }
         met
